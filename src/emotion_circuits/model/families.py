@@ -1,0 +1,219 @@
+"""One row per architecture family: where its parts live.
+
+To support a new family, add a row to :data:`FAMILIES` and a tiny config of it to ``tests/families.py``; the
+self-check and the tests then say whether the row is right. Paths are attribute paths; ``mid`` is the module
+whose *input* is the residual stream between attention and MLP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from emotion_circuits.errors import EmotionCircuitsError
+
+__all__ = ["FAMILIES", "Family", "at_path", "family_of"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where the parts of one architecture live.
+
+    Attributes:
+        name: the family's name in messages.
+        base: path from the causal-LM class to the transformer without unembedding.
+        blocks: path from ``base`` to the list of decoder blocks.
+        attention: path from a block to the attention module (the object the attention seam is called with).
+        attn_out: path from a block to the module whose *output* attention adds to the residual stream.
+        out_proj: path from a block to attention's output projection, whose input is the concatenated heads.
+        mlp: path from a block to the module whose MLP form holds the up projection (for weight analyses).
+        mlp_out: path from a block to the module whose output the MLP adds to the residual stream.
+        mid: path from a block to the module whose input is ``resid_mid``.
+        parallel: config attribute that says the block is parallel (``True``/``False`` when it is fixed).
+        final_norm: path from ``base`` to the norm before the unembedding.
+        attention_norm: path from a block to the norm attention reads through (``None``: post-norm family).
+        mlp_norm: path from a block to the norm the MLP reads through.
+        qkv: layout of the projections: ``separate`` (q_proj, k_proj, v_proj), ``fused_thirds`` (GPT-2: [q|k|v]),
+            ``fused_per_head`` (NeoX: [q|k|v] inside each head), ``fused_groups`` (Phi-3: all q, then k, then v).
+        projections: path(s) from the attention module to those projections.
+        conv1d: GPT-2's ``Conv1D`` stores weights as ``[in, out]``.
+        seam: ``interface`` (transformers' AttentionInterface) or ``method`` (per-instance ``_attn`` override).
+        pre_norm: config attribute that must be true for the row to hold (OPT-350m is post-norm).
+    """
+
+    name: str
+    base: str
+    blocks: str
+    attention: str
+    attn_out: str
+    out_proj: str
+    mlp: str
+    mlp_out: str
+    mid: str
+    final_norm: str
+    attention_norm: str | None
+    mlp_norm: str | None
+    parallel: bool | str = False
+    qkv: Literal["separate", "fused_thirds", "fused_per_head", "fused_groups"] = "separate"
+    projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
+    conv1d: bool = False
+    seam: Literal["interface", "method"] = "interface"
+    pre_norm: str | None = None
+
+    def is_parallel(self, config: Any) -> bool:
+        """Whether this model's blocks compute attention and MLP in parallel (no ``resid_mid``)."""
+        return bool(getattr(config, self.parallel)) if isinstance(self.parallel, str) else self.parallel
+
+
+def _llama_like(name: str, **changes: Any) -> Family:
+    row: dict[str, Any] = {
+        "base": "model",
+        "blocks": "layers",
+        "attention": "self_attn",
+        "attn_out": "self_attn",
+        "out_proj": "self_attn.o_proj",
+        "mlp": "mlp",
+        "mlp_out": "mlp",
+        "mid": "post_attention_layernorm",
+        "final_norm": "norm",
+        "attention_norm": "input_layernorm",
+        "mlp_norm": "post_attention_layernorm",
+    }
+    return Family(name=name, **{**row, **changes})
+
+
+_GEMMA_SANDWICH: dict[str, Any] = {
+    "attn_out": "post_attention_layernorm",
+    "mlp_out": "post_feedforward_layernorm",
+    "mid": "pre_feedforward_layernorm",
+    "mlp_norm": "pre_feedforward_layernorm",
+}
+
+FAMILIES: dict[str, Family] = {
+    "gpt2": Family(
+        name="GPT-2",
+        base="transformer",
+        blocks="h",
+        attention="attn",
+        attn_out="attn",
+        out_proj="attn.c_proj",
+        mlp="mlp",
+        mlp_out="mlp",
+        mid="ln_2",
+        final_norm="ln_f",
+        attention_norm="ln_1",
+        mlp_norm="ln_2",
+        qkv="fused_thirds",
+        projections=("c_attn",),
+        conv1d=True,
+    ),
+    "gpt_neo": Family(
+        name="GPT-Neo",
+        base="transformer",
+        blocks="h",
+        attention="attn.attention",
+        attn_out="attn",
+        out_proj="attn.attention.out_proj",
+        mlp="mlp",
+        mlp_out="mlp",
+        mid="ln_2",
+        final_norm="ln_f",
+        attention_norm="ln_1",
+        mlp_norm="ln_2",
+        seam="method",
+    ),
+    "gpt_neox": Family(
+        name="GPT-NeoX / Pythia",
+        base="gpt_neox",
+        blocks="layers",
+        attention="attention",
+        attn_out="attention",
+        out_proj="attention.dense",
+        mlp="mlp",
+        mlp_out="mlp",
+        mid="post_attention_layernorm",
+        final_norm="final_layer_norm",
+        attention_norm="input_layernorm",
+        mlp_norm="post_attention_layernorm",
+        parallel="use_parallel_residual",
+        qkv="fused_per_head",
+        projections=("query_key_value",),
+    ),
+    "gptj": Family(
+        name="GPT-J",
+        base="transformer",
+        blocks="h",
+        attention="attn",
+        attn_out="attn",
+        out_proj="attn.out_proj",
+        mlp="mlp",
+        mlp_out="mlp",
+        mid="mlp",
+        final_norm="ln_f",
+        attention_norm="ln_1",
+        mlp_norm="ln_1",
+        parallel=True,
+        seam="method",
+    ),
+    "llama": _llama_like("Llama"),
+    "mistral": _llama_like("Mistral"),
+    "qwen2": _llama_like("Qwen 2"),
+    "qwen3": _llama_like("Qwen 3"),
+    "gemma": _llama_like("Gemma"),
+    "gemma2": _llama_like("Gemma 2", **_GEMMA_SANDWICH),
+    "gemma3_text": _llama_like("Gemma 3", **_GEMMA_SANDWICH),
+    "phi3": _llama_like("Phi-3", qkv="fused_groups", projections=("qkv_proj",)),
+    "opt": Family(
+        name="OPT",
+        base="model.decoder",
+        blocks="layers",
+        attention="self_attn",
+        attn_out="self_attn",
+        out_proj="self_attn.out_proj",
+        mlp="fc1",
+        mlp_out="fc2",
+        mid="final_layer_norm",
+        final_norm="final_layer_norm",
+        attention_norm="self_attn_layer_norm",
+        mlp_norm="final_layer_norm",
+        pre_norm="do_layer_norm_before",
+    ),
+    "olmo2": _llama_like(
+        "OLMo 2",
+        attn_out="post_attention_layernorm",
+        mlp_out="post_feedforward_layernorm",
+        mid="mlp",
+        attention_norm=None,
+        mlp_norm=None,
+    ),
+    "stablelm": _llama_like("StableLM", parallel="use_parallel_residual"),
+}
+"""Rows by Hugging Face ``config.model_type``."""
+
+
+def family_of(config: Any) -> Family:
+    """The row for a Hugging Face config.
+
+    Raises:
+        EmotionCircuitsError: no row for this architecture, or a variant the row does not describe.
+    """
+    model_type = getattr(config, "model_type", None)
+    family = FAMILIES.get(str(model_type))
+    if family is None:
+        raise EmotionCircuitsError(
+            f"no family row for architecture {model_type!r}; supported: {', '.join(sorted(FAMILIES))}. "
+            "To add one, see docs/families.md (one row in emotion_circuits/model/families.py and a tiny test config)."
+        )
+    if family.pre_norm is not None and not getattr(config, family.pre_norm):
+        raise EmotionCircuitsError(
+            f"{family.name} with {family.pre_norm}=False (post-norm, e.g. opt-350m) is not described by the family "
+            "table: its residual stream is normalised between blocks. Use a pre-norm model of the family."
+        )
+    return family
+
+
+def at_path(module: nn.Module, path: str) -> nn.Module:
+    """The submodule at a dotted attribute path."""
+    return module.get_submodule(path)

@@ -1,0 +1,192 @@
+"""Batched generation in which every row may carry its own interventions.
+
+Left-padded and KV-cached. Every row draws from its own random stream, so its text does not depend on which rows share
+the batch, as far as floating point allows: matrix products of another batch size may round differently in the last
+bit, which can flip a greedy tie or a sample whose draw falls exactly on a boundary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model.intervening import Intervention, intervene
+from emotion_circuits.model.language_model import Batch, LanguageModel
+
+__all__ = ["Generated", "Sampling", "generate", "row_seed"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        max_new_tokens: length of the continuation in tokens (shorter where the model ends the text).
+        temperature: 0 is greedy; otherwise logits are divided by it.
+        top_p: keep the smallest set of tokens with at least this probability.
+        top_k: keep this many tokens; 0 keeps all.
+        min_new_tokens: an end-of-text token is not chosen before this many tokens.
+    """
+
+    max_new_tokens: int = 20
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_new_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise EmotionCircuitsError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if not self.temperature >= 0:
+            raise EmotionCircuitsError(f"temperature must be 0 or more, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise EmotionCircuitsError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if self.top_k < 0 or self.min_new_tokens < 0:
+            raise EmotionCircuitsError("top_k and min_new_tokens must be 0 or more")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What one row became.
+
+    Attributes:
+        prompt: the text given.
+        text: the continuation only, without special tokens.
+        token_ids: ids of the continuation, the end-of-text token left out.
+        finished: whether the model ended the text itself.
+    """
+
+    prompt: str
+    text: str
+    token_ids: tuple[int, ...]
+    finished: bool
+
+
+def row_seed(seed: int, *key: object) -> int:
+    """A seed for one row's random stream, from the run's seed and what identifies the row (e.g. prompt and sample).
+
+    Leave the condition out of the key, and both arms of a comparison share their draws.
+    """
+    digest = hashlib.sha256("\x1f".join([str(seed), *map(str, key)]).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+@torch.inference_mode()
+def generate(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    sampling: Sampling | None = None,
+    *,
+    interventions: Sequence[Intervention] = (),
+    seeds: Sequence[int] | int = 0,
+    use_cache: bool = True,
+    add_special_tokens: bool = True,
+) -> list[Generated]:
+    """Continue each prompt.
+
+    Args:
+        model: the model.
+        prompts: one text per row.
+        sampling: length and choice of tokens; greedy, 20 tokens by default.
+        interventions: what to change while writing; each may name its ``rows``.
+        seeds: one per row, or one for all, from which each row's is derived by its prompt and index.
+        use_cache: reuse keys and values (``False`` reruns the whole text for each token; slower, same text).
+        add_special_tokens: as in :meth:`LanguageModel.tokenize`; ``False`` for text from a chat template.
+
+    Raises:
+        EmotionCircuitsError: no prompt, a row without tokens, a prompt that leaves no room, NaN logits.
+    """
+    how = sampling or Sampling()
+    batch = model.tokenize(prompts, side="left", add_special_tokens=add_special_tokens)
+    _fits_context(model, batch, how)
+    if isinstance(seeds, int):
+        seeds = [row_seed(seeds, index, prompt) for index, prompt in enumerate(prompts)]
+    if len(seeds) != len(prompts):
+        raise EmotionCircuitsError(f"{len(seeds)} seeds for {len(prompts)} prompts")
+    draws = None
+    if how.temperature > 0:
+        streams = [torch.rand(how.max_new_tokens, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        draws = torch.stack(streams).to(model.device)
+    ends = torch.full((len(prompts),), batch.input_ids.shape[1], device=model.device)
+    with intervene(model, interventions, prompt_ends=ends):
+        written, lengths, finished = _loop(model, batch, how, draws, use_cache)
+    texts = [written[i, : int(lengths[i])].tolist() for i in range(len(prompts))]
+    decoded = model.tokenizer.batch_decode(texts, skip_special_tokens=True)
+    return [
+        Generated(prompt, text, tuple(ids), bool(done))
+        for prompt, text, ids, done in zip(prompts, decoded, texts, finished.tolist(), strict=True)
+    ]
+
+
+def _fits_context(model: LanguageModel, batch: Batch, how: Sampling) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    longest = int(batch.attention_mask.sum(-1).max())
+    if limit is not None and longest + how.max_new_tokens > limit:
+        raise EmotionCircuitsError(
+            f"a prompt of {longest} tokens and {how.max_new_tokens} new ones exceed {model.name}'s context of {limit}"
+        )
+
+
+def _loop(
+    model: LanguageModel, batch: Batch, how: Sampling, draws: Tensor | None, use_cache: bool
+) -> tuple[Int[Tensor, "row step"], Int[Tensor, " row"], Tensor]:
+    rows, device = batch.input_ids.shape[0], model.device
+    eos = torch.tensor(model.eos_ids, device=device, dtype=torch.long)
+    written = torch.full((rows, how.max_new_tokens), model.pad_id, device=device)
+    lengths = torch.zeros(rows, dtype=torch.long, device=device)
+    finished = torch.zeros(rows, dtype=torch.bool, device=device)
+    ids, mask = batch.input_ids, batch.attention_mask
+    cache: Any = DynamicCache(config=model.config) if use_cache else None
+    step_ids = ids
+    for step in range(how.max_new_tokens):
+        extra = {"past_key_values": cache, "use_cache": True} if use_cache else {"use_cache": False}
+        out = model.forward(Batch(step_ids, mask), last_only=True, **extra)
+        logits = out.logits[:, -1].float()
+        if bool(torch.isnan(logits).any()):
+            bad = int(torch.isnan(logits).any(-1).nonzero()[0])
+            raise EmotionCircuitsError(
+                f"{model.name} returned NaN logits in row {bad}, step {step}; with float16 try bfloat16, "
+                "with a large alpha a smaller one"
+            )
+        if step < how.min_new_tokens and len(eos):
+            logits[:, eos] = float("-inf")
+        token = _choose(logits, how, None if draws is None else draws[:, step])
+        ended = torch.isin(token, eos) if len(eos) else torch.zeros_like(finished)
+        newly = ~finished & ~ended
+        written[:, step] = torch.where(newly, token, written[:, step])
+        lengths += newly.long()
+        finished = finished | ended
+        if bool(finished.all()):
+            break
+        # A finished row goes on with padding-like input; its text is cut at its length.
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        ids = torch.cat([ids, token[:, None]], dim=1)
+        step_ids = token[:, None] if use_cache else ids
+    return written, lengths, finished
+
+
+def _choose(
+    logits: Float[Tensor, "row vocabulary"], how: Sampling, draw: Float[Tensor, " row"] | None
+) -> Int[Tensor, " row"]:
+    """Greedy, or the token whose slice of the (filtered) cumulative distribution holds the row's draw."""
+    if draw is None:
+        return logits.argmax(-1)
+    probabilities = torch.softmax(logits / how.temperature, dim=-1)
+    ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
+    total = ordered.cumsum(-1)
+    keep = (total - ordered) < how.top_p
+    if how.top_k:
+        keep[:, how.top_k :] = False
+    ordered = ordered * keep
+    total = ordered.cumsum(-1)
+    place = (total < draw[:, None] * total[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
+    place = torch.minimum(place, keep.sum(-1) - 1)
+    return index.gather(-1, place[:, None])[:, 0]

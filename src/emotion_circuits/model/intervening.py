@@ -1,0 +1,363 @@
+"""Change a model while it runs: ``with intervene(model, [Add(...), Ablate(...), Patch(...)]): ...``.
+
+An intervention is data: a site, the rows of the batch it acts on, the positions, when in time, and what it does.
+When the block ends the model's output is bit-identical to before; with ``alpha=0`` it is bit-identical all along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model.language_model import LanguageModel
+from emotion_circuits.model.positions import ALL, Moment, Positions, When
+from emotion_circuits.model.sites import HEAD_KINDS, Site
+from emotion_circuits.model.wiring import Edit, Key, wiring_of
+
+__all__ = ["Ablate", "Add", "Intervention", "Patch", "for_rows", "intervene"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Intervention:
+    """What every intervention says.
+
+    Attributes:
+        site: where in the model.
+        rows: rows of the batch it acts on; ``None`` means all.
+        positions: which tokens (:class:`Positions`).
+        when: ``prompt`` tokens, ``generated`` tokens, or ``all``.
+    """
+
+    site: Site
+    rows: tuple[int, ...] | None = None
+    positions: Positions = ALL
+    when: When = "all"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(Intervention):
+    """``value += alpha * vector``.
+
+    Attributes:
+        vector: ``[d_model]``, or ``[d_head]`` with a head, or ``[head, d_head]`` for all heads.
+        alpha: strength, in units of the vector given.
+    """
+
+    vector: Tensor
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ablate(Intervention):
+    """Take something away.
+
+    Attributes:
+        mode: ``zero``; ``mean`` (put ``value``, a mean activation, in its place); ``resample`` (put ``value``,
+            activations of another run, in its place); ``directional`` (remove the component along ``direction``).
+        value: for ``mean``: the shape of one position at the site; for ``resample``: as :class:`Patch`.
+        direction: for ``directional``: ``[d_model]`` or ``[d_head]``; any length, only its direction counts.
+    """
+
+    mode: Literal["zero", "mean", "resample", "directional"] = "zero"
+    value: Tensor | None = None
+    direction: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Patch(Intervention):
+    """Put activations of another run in place.
+
+    Attributes:
+        value: as recorded by :func:`observe` for the same rows and the same padding: axis 1 (for scores and pattern:
+            the query axis) is indexed by padded column; a length of 1 there is broadcast over positions.
+    """
+
+    value: Tensor
+
+
+def for_rows(interventions: Sequence[Intervention], rows: Sequence[int]) -> list[Intervention]:
+    """The same interventions acting on the given rows of a larger batch."""
+    return [replace(i, rows=tuple(rows)) for i in interventions]
+
+
+@contextmanager
+def intervene(
+    model: LanguageModel,
+    interventions: Sequence[Intervention],
+    *,
+    prompt_ends: Int[Tensor, " batch"] | None = None,
+) -> Iterator[None]:
+    """Apply interventions to every forward pass inside the ``with`` block, in the order given.
+
+    Args:
+        model: the model.
+        interventions: what to do. An empty list changes nothing.
+        prompt_ends: padded column just after each row's prompt. By default the first pass (without a filled cache)
+            is the prompt and what follows is generated; say it when a whole prompt + continuation is run at once.
+
+    Raises:
+        SiteUnavailableError: the model has no such site.
+        EmotionCircuitsError: a vector or value that does not fit its site, or is not finite.
+    """
+    for intervention in interventions:
+        _check(model, intervention)
+    edits = _compile(model, interventions)
+    wiring = wiring_of(model)
+    if prompt_ends is not None and wiring.prompt_end is not None:
+        raise EmotionCircuitsError("prompt_ends is already set by an enclosing intervene()")
+    wiring.add(edits=edits)
+    if prompt_ends is not None:
+        wiring.prompt_end = prompt_ends
+    try:
+        yield
+    finally:
+        wiring.remove(edits=edits)
+        if prompt_ends is not None:
+            wiring.prompt_end = None
+
+
+def _feature_shape(model: LanguageModel, site: Site) -> tuple[int, ...]:
+    """The shape of one position at a site, in edit layout."""
+    if site.kind in ("scores", "pattern"):
+        return (-1,) if site.head is not None else (model.n_heads, -1)
+    if site.kind in HEAD_KINDS:
+        return (model.d_head,) if site.head is not None else (model.n_heads, model.d_head)
+    return (model.d_model,)
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    return len(shape) == len(expected) and all(e in (-1, s) for s, e in zip(shape, expected, strict=True))
+
+
+def _check(model: LanguageModel, i: Intervention) -> None:
+    model.check_site(i.site)
+    if i.rows is not None and (not i.rows or min(i.rows) < 0 or len(set(i.rows)) != len(i.rows)):
+        raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: rows must be distinct and 0 or more, got {i.rows}")
+    if i.when not in ("prompt", "generated", "all"):
+        raise EmotionCircuitsError(
+            f"{type(i).__name__} at {i.site}: when must be 'prompt', 'generated' or 'all', got {i.when!r}"
+        )
+    expected = _feature_shape(model, i.site)
+
+    def need(what: str, tensor: Tensor | None, leading: int = 0) -> None:
+        if tensor is None:
+            raise EmotionCircuitsError(f"{type(i).__name__} at {i.site} needs {what}")
+        shape = tuple(tensor.shape)
+        if not _fits(shape[leading:], expected) or len(shape) != leading + len(expected):
+            lead = "row, position, " if leading else ""
+            raise EmotionCircuitsError(
+                f"{type(i).__name__} at {i.site}: {what} has shape {list(shape)}, expected [{lead}"
+                f"{', '.join('key' if e < 0 else str(e) for e in expected)}]"
+            )
+        if tensor.is_floating_point() and not (i.site.kind == "scores" or bool(torch.isfinite(tensor).all())):
+            raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: {what} holds NaN or infinity")
+
+    if isinstance(i, Add):
+        need("vector", i.vector)
+        if not torch.isfinite(torch.tensor(float(i.alpha))):
+            raise EmotionCircuitsError(f"Add at {i.site}: alpha must be finite, got {i.alpha}")
+    elif isinstance(i, Patch):
+        need("value", _edit_layout(i.site, i.value), leading=2)
+    elif isinstance(i, Ablate):
+        if i.mode == "mean":
+            need("value", i.value)
+        elif i.mode == "resample":
+            need("value", None if i.value is None else _edit_layout(i.site, i.value), leading=2)
+        elif i.mode == "directional":
+            need("direction", i.direction)
+            assert i.direction is not None
+            if not bool(i.direction.float().norm() > 0):
+                raise EmotionCircuitsError(f"Ablate at {i.site}: the direction has length 0")
+        elif i.mode != "zero":
+            raise EmotionCircuitsError(
+                f"Ablate at {i.site}: mode must be zero, mean, resample or directional, got {i.mode!r}"
+            )
+    else:
+        raise EmotionCircuitsError(f"{type(i).__name__} is not an intervention this model can carry")
+
+
+def _edit_layout(site: Site, value: Tensor) -> Tensor:
+    """Recorded layout to edit layout: scores and pattern become ``[row, query, head, key]``."""
+    if site.kind in ("scores", "pattern") and site.head is None and value.dim() == 4:
+        return value.transpose(1, 2)
+    return value
+
+
+def _compile(model: LanguageModel, interventions: Sequence[Intervention]) -> list[tuple[Key, Edit]]:
+    """Edits in order; neighbouring Adds that share site, positions and time become one addition."""
+    edits: list[tuple[Key, Edit]] = []
+    pending: list[Add] = []
+
+    def flush() -> None:
+        if pending:
+            edits.append(((pending[0].site.kind, pending[0].site.layer), _grouped_add(tuple(pending))))
+            pending.clear()
+
+    # Additions at different sites commute with one another, so grouping by site keeps the meaning.
+    adds: dict[tuple[Site, Positions, When], list[Add]] = {}
+    for i in interventions:
+        if isinstance(i, Add) and i.positions.kind != "per_row":
+            adds.setdefault((i.site, i.positions, i.when), []).append(i)
+            continue
+        for group in adds.values():
+            pending.extend(group)
+            flush()
+        adds.clear()
+        edits.append(((i.site.kind, i.site.layer), _single(i)))
+    for group in adds.values():
+        pending.extend(group)
+        flush()
+    return edits
+
+
+def _grouped_add(group: tuple[Add, ...]) -> Edit:
+    site, positions, when = group[0].site, group[0].positions, group[0].when
+    for_all: Tensor | None = None
+    by_row: dict[int, Tensor] = {}
+    for add in group:
+        delta = add.vector.detach().float() * float(add.alpha)
+        if add.rows is None:
+            for_all = delta if for_all is None else for_all + delta
+        else:
+            for row in add.rows:
+                by_row[row] = delta if row not in by_row else by_row[row] + delta
+    named = torch.tensor(sorted(by_row), dtype=torch.long)
+    stacked = torch.stack([by_row[int(r)] for r in named]) if by_row else None
+
+    def deltas(batch: int) -> tuple[Int[Tensor, " row"] | None, Float[Tensor, "row feature"]]:
+        if stacked is None:
+            assert for_all is not None
+            return None, for_all[None].expand(batch, *for_all.shape)
+        _rows_exist(site, named, batch)
+        if for_all is None:
+            return (None if len(named) == batch else named), stacked
+        full = for_all[None].repeat(batch, *([1] * for_all.dim()))
+        full[named] += stacked
+        return None, full
+
+    def change(part: Tensor, delta: Tensor, mask: Tensor | None) -> Tensor:
+        delta = delta.to(part)[:, None]
+        if mask is not None:
+            delta = delta * mask.view(*mask.shape, *([1] * (part.dim() - 2))).to(part.dtype)
+        return part + delta
+
+    def edit(value: Tensor, moment: Moment) -> Tensor:
+        rows, delta = deltas(value.shape[0])
+        mask = None
+        if not moment.covers(positions, when):
+            index = torch.arange(value.shape[0]) if rows is None else rows
+            mask = moment.select(positions, when, index.to(value.device))
+            if not bool(mask.any()):
+                return value
+        return _put(value, rows, site.head, lambda part: change(part, delta, mask))
+
+    return edit
+
+
+def _single(i: Intervention) -> Edit:
+    how = _how(i)
+    rows = None if i.rows is None else torch.tensor(i.rows, dtype=torch.long)
+
+    def edit(value: Tensor, moment: Moment) -> Tensor:
+        if rows is not None:
+            _rows_exist(i.site, rows, value.shape[0])
+        mask: Tensor | None = None
+        if not moment.covers(i.positions, i.when):
+            index = torch.arange(value.shape[0]) if rows is None else rows
+            mask = moment.select(i.positions, i.when, index.to(value.device))
+            if not bool(mask.any()):
+                return value
+
+        def change(part: Tensor) -> Tensor:
+            new = how(part, moment)
+            if mask is None:
+                return new
+            return torch.where(mask.view(*mask.shape, *([1] * (part.dim() - 2))), new, part)
+
+        return _put(value, rows, i.site.head, change)
+
+    return edit
+
+
+def _how(i: Intervention):  # type: ignore[no-untyped-def]  # a closure over one of four kinds
+    """``(part [row, position, feature…], moment) -> new part``."""
+    if isinstance(i, Add):
+        delta = i.vector.detach().float() * float(i.alpha)
+        return lambda part, _moment: part + delta.to(part)
+    if isinstance(i, Patch):
+        return _from_columns(_edit_layout(i.site, i.value), i)
+    assert isinstance(i, Ablate)
+    if i.mode == "zero":
+        return lambda part, _moment: torch.zeros_like(part)
+    if i.mode == "mean":
+        mean = i.value
+        assert mean is not None
+        return lambda part, _moment: mean.to(part).expand_as(part)
+    if i.mode == "resample":
+        assert i.value is not None
+        return _from_columns(_edit_layout(i.site, i.value), i)
+    assert i.direction is not None
+    unit = torch.nn.functional.normalize(i.direction.detach().double(), dim=-1)
+
+    def remove(part: Tensor, _moment: Moment) -> Tensor:
+        u = unit.to(part.device, torch.promote_types(part.dtype, torch.float32))
+        wide = part.to(u.dtype)
+        return (wide - (wide * u).sum(-1, keepdim=True) * u).to(part.dtype)
+
+    return remove
+
+
+def _from_columns(value: Tensor, i: Intervention):  # type: ignore[no-untyped-def]
+    def take(part: Tensor, moment: Moment) -> Tensor:
+        source = value.to(part)
+        if source.shape[0] not in (1, part.shape[0]):
+            raise EmotionCircuitsError(
+                f"{type(i).__name__} at {i.site}: value has {source.shape[0]} rows, it acts on {part.shape[0]}"
+            )
+        if source.shape[1] != 1:
+            columns = moment.columns
+            inside = columns < source.shape[1]
+            taken = source[:, columns.clamp(max=source.shape[1] - 1)]
+            taken = _pad_keys(i.site, taken, part)
+            shape = (1, -1, *([1] * (part.dim() - 2)))
+            return torch.where(inside.view(shape), taken.expand_as(part), part)
+        return _pad_keys(i.site, source, part).expand_as(part)
+
+    return take
+
+
+def _pad_keys(site: Site, value: Tensor, part: Tensor) -> Tensor:
+    """A recorded pattern knows no key after its own run: such keys get no weight."""
+    missing = part.shape[-1] - value.shape[-1]
+    if site.kind not in ("scores", "pattern") or missing <= 0:
+        return value
+    return torch.nn.functional.pad(value, (0, missing), value=float("-inf") if site.kind == "scores" else 0.0)
+
+
+def _put(value: Tensor, rows: Tensor | None, head: int | None, change) -> Tensor:  # type: ignore[no-untyped-def]
+    """``value`` with ``change`` applied to the chosen rows and head, out of place."""
+    part = value if rows is None else value[rows.to(value.device)]
+    if head is None:
+        new = change(part)
+    else:
+        new = part.clone()
+        new[:, :, head] = change(part[:, :, head])
+    if rows is None:
+        return new  # type: ignore[no-any-return]
+    out = value.clone()
+    out[rows.to(value.device)] = new
+    return out
+
+
+def _rows_exist(site: Site, rows: Tensor, batch: int) -> None:
+    if int(rows.max()) >= batch:
+        raise EmotionCircuitsError(
+            f"an intervention at {site} names row {int(rows.max())}, the batch has rows 0 to {batch - 1}"
+        )

