@@ -6,7 +6,7 @@ When the block ends the model's output is bit-identical to before; with ``alpha=
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -22,6 +22,9 @@ from emotion_circuits.model.sites import HEAD_KINDS, Site
 from emotion_circuits.model.wiring import Edit, Key, wiring_of
 
 __all__ = ["Ablate", "Add", "Intervention", "Patch", "for_rows", "intervene"]
+
+Change = Callable[[Tensor, Moment], Tensor]
+"""``(part [row, position, feature…], moment) -> new part``."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -108,7 +111,7 @@ def intervene(
     """
     for intervention in interventions:
         _check(model, intervention)
-    edits = _compile(model, interventions)
+    edits = _compile(interventions)
     wiring = wiring_of(model)
     if prompt_ends is not None and wiring.prompt_end is not None:
         raise EmotionCircuitsError("prompt_ends is already set by an enclosing intervene()")
@@ -190,7 +193,7 @@ def _edit_layout(site: Site, value: Tensor) -> Tensor:
     return value
 
 
-def _compile(model: LanguageModel, interventions: Sequence[Intervention]) -> list[tuple[Key, Edit]]:
+def _compile(interventions: Sequence[Intervention]) -> list[tuple[Key, Edit]]:
     """Edits in order; neighbouring Adds that share site, positions and time become one addition."""
     edits: list[tuple[Key, Edit]] = []
     pending: list[Add] = []
@@ -286,8 +289,8 @@ def _single(i: Intervention) -> Edit:
     return edit
 
 
-def _how(i: Intervention):  # type: ignore[no-untyped-def]  # a closure over one of four kinds
-    """``(part [row, position, feature…], moment) -> new part``."""
+def _how(i: Intervention) -> Change:
+    """What the intervention does to the values it is shown."""
     if isinstance(i, Add):
         delta = i.vector.detach().float() * float(i.alpha)
         return lambda part, _moment: part + delta.to(part)
@@ -314,7 +317,7 @@ def _how(i: Intervention):  # type: ignore[no-untyped-def]  # a closure over one
     return remove
 
 
-def _from_columns(value: Tensor, i: Intervention):  # type: ignore[no-untyped-def]
+def _from_columns(value: Tensor, i: Intervention) -> Change:
     def take(part: Tensor, moment: Moment) -> Tensor:
         source = value.to(part)
         if source.shape[0] not in (1, part.shape[0]):
@@ -341,7 +344,7 @@ def _pad_keys(site: Site, value: Tensor, part: Tensor) -> Tensor:
     return torch.nn.functional.pad(value, (0, missing), value=float("-inf") if site.kind == "scores" else 0.0)
 
 
-def _put(value: Tensor, rows: Tensor | None, head: int | None, change) -> Tensor:  # type: ignore[no-untyped-def]
+def _put(value: Tensor, rows: Tensor | None, head: int | None, change: Callable[[Tensor], Tensor]) -> Tensor:
     """``value`` with ``change`` applied to the chosen rows and head, out of place."""
     part = value if rows is None else value[rows.to(value.device)]
     if head is None:
@@ -350,7 +353,7 @@ def _put(value: Tensor, rows: Tensor | None, head: int | None, change) -> Tensor
         new = part.clone()
         new[:, :, head] = change(part[:, :, head])
     if rows is None:
-        return new  # type: ignore[no-any-return]
+        return new
     out = value.clone()
     out[rows.to(value.device)] = new
     return out

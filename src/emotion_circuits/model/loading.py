@@ -89,7 +89,7 @@ def load_model(
     hf.eval().requires_grad_(False)
     if not tokenizer.is_fast:
         raise EmotionCircuitsError(
-            f"{name}: its tokenizer has no fast version, and character offsets (needed to find words) come only from those"
+            f"{name}: its tokenizer has no fast version; only those give the character offsets that find words"
         )
     commit = getattr(hf.config, "_commit_hash", None)
     model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision)

@@ -1,0 +1,114 @@
+"""One row of a corpus, and what may stand in it."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+__all__ = ["EMOTIONS", "LABELS", "Pair", "Prompt", "Span", "Split"]
+
+Split = Literal["train", "validation", "test"]
+Span = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]]
+
+EMOTIONS: tuple[str, ...] = ("gratitude", "anger", "apology")
+LABELS: tuple[str, ...] = (*EMOTIONS, "neutral")
+
+
+class Prompt(BaseModel):
+    """A labelled text.
+
+    Attributes:
+        id: unique within its corpus.
+        text: the text, without control characters.
+        label: what it expresses (``gratitude``, ``anger``, ``apology``, ``neutral``, or an attribute's label).
+        group: rows that belong together (one scenario, topic or template); a group is never divided by a split.
+        split: ``train`` (directions are fitted), ``validation`` (choices are made), ``test`` (figures are reported).
+        language: ISO 639-1 code.
+        set: the corpus it belongs to.
+        spans: character spans ``[start, end)`` of the words that name the emotion.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
+
+    id: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    label: str = Field(min_length=1)
+    group: str = Field(min_length=1)
+    split: Split
+    language: str = Field(pattern=r"^[a-z]{2,3}(-[A-Za-z]{2,8})?$")
+    set: str = Field(min_length=1)
+    spans: tuple[Span, ...] = ()
+
+    @field_validator("text")
+    @classmethod
+    def _printable(cls, text: str) -> str:
+        return printable(text)
+
+    @model_validator(mode="after")
+    def _spans_inside(self) -> Prompt:
+        check_spans(self.text, self.spans, "spans")
+        return self
+
+    def span_texts(self) -> tuple[str, ...]:
+        """The marked words."""
+        return tuple(self.text[a:b] for a, b in self.spans)
+
+
+class Pair(Prompt):
+    """A minimal pair for patching: two prompts that differ in one place and have equally many tokens.
+
+    ``text``, ``label`` and ``spans`` (the differing place) are the clean prompt's.
+
+    Attributes:
+        answers: next words that show the clean prompt's emotion, with their leading space.
+        corrupted: the other prompt.
+        corrupted_label: its emotion.
+        corrupted_spans: its differing place.
+        corrupted_answers: its answers.
+    """
+
+    answers: tuple[str, ...] = Field(min_length=1)
+    corrupted: str = Field(min_length=1)
+    corrupted_label: str = Field(min_length=1)
+    corrupted_spans: tuple[Span, ...] = Field(min_length=1)
+    corrupted_answers: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("corrupted")
+    @classmethod
+    def _corrupted_printable(cls, text: str) -> str:
+        return printable(text)
+
+    @model_validator(mode="after")
+    def _one_difference(self) -> Pair:
+        if len(self.spans) != 1 or len(self.corrupted_spans) != 1:
+            raise ValueError("spans: a pair has exactly one differing place, marked in both texts")
+        check_spans(self.corrupted, self.corrupted_spans, "corrupted_spans")
+        (a, b), (c, d) = self.spans[0], self.corrupted_spans[0]
+        if self.text[:a] != self.corrupted[:c] or self.text[b:] != self.corrupted[d:]:
+            raise ValueError("corrupted: differs from text outside of the marked place")
+        if set(self.answers) & set(self.corrupted_answers):
+            raise ValueError("corrupted_answers: shares an answer with answers")
+        return self
+
+
+def printable(text: str) -> str:
+    """The text itself, or ``ValueError`` where it holds a control or replacement character."""
+    for index, character in enumerate(text):
+        if unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character in "\ufffd\ufeff\u200b":
+            raise ValueError(f"holds the control or invalid character U+{ord(character):04X} at position {index}")
+    return text
+
+
+def check_spans(text: str, spans: tuple[Span, ...], field: str) -> None:
+    """``ValueError`` where a span is empty, outside the text, out of order, or starts or ends on white space."""
+    previous = 0
+    for start, end in spans:
+        if not start < end <= len(text):
+            raise ValueError(f"{field}: [{start}, {end}) does not lie inside the text of {len(text)} characters")
+        if start < previous:
+            raise ValueError(f"{field}: [{start}, {end}) overlaps or precedes the span before it")
+        if text[start].isspace() or text[end - 1].isspace():
+            raise ValueError(f"{field}: [{start}, {end}) starts or ends with white space ({text[start:end]!r})")
+        previous = end
