@@ -1,0 +1,414 @@
+"""Run a model over sentences and write what was seen to disk, in shards that survive an interruption.
+
+The unembedding is never run. Sentences are sorted by length, so that batches hold little padding; a shard is written
+when its rows are done and is skipped when the capture is run again. Memory holds one batch and one shard, whatever
+the number of sentences.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from emotion_circuits.activations.store import MANIFEST, ROWS, ActivationStore, shard_name, tensor_name
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel, Site, observe, weights_sha256
+from emotion_circuits.model.language_model import Batch
+from emotion_circuits.model.sites import RESIDUAL_KINDS
+from emotion_circuits.paths import hash_json, replacing, write_json
+from emotion_circuits.progress import progress_bar
+from emotion_circuits.prompts import Prompt, prompts_sha256, tokens_of_span
+
+__all__ = ["POOLINGS", "PooledPositions", "capture", "capture_config", "pooled_positions", "residual_norms"]
+
+POOLINGS = ("last", "emotion", "mean")
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PooledPositions:
+    """Which tokens of a sentence are pooled as its emotion state.
+
+    Attributes:
+        tokens: indices of real tokens; empty where the sentence has none.
+        matched: the id of the emotional sentence whose position a neutral sentence borrows, if it does.
+    """
+
+    tokens: tuple[int, ...]
+    matched: str | None = None
+
+
+def pooled_positions(prompts: Sequence[Prompt], offsets: Sequence[Sequence[tuple[int, int]]]) -> list[PooledPositions]:
+    """Emotion-word tokens of each sentence, located by character offsets.
+
+    A sentence without marked words (a neutral one) gets the position of an emotional sentence of its own group, the
+    choice among several made by a checksum of its id; where that position lies beyond its end, or its group has no
+    marked sentence, it has none and is excluded from this pooling.
+
+    Args:
+        prompts: the sentences.
+        offsets: per sentence, the character span of each token.
+
+    Raises:
+        EmotionCircuitsError: a marked word that no token overlaps.
+    """
+    marked: dict[int, tuple[int, ...]] = {}
+    by_group: dict[tuple[str, str], list[int]] = {}
+    for index, (prompt, spans) in enumerate(zip(prompts, offsets, strict=True)):
+        if prompt.spans:
+            found = sorted({t for a, b in prompt.spans for t in tokens_of_span(spans, a, b)})
+            if not found:
+                raise EmotionCircuitsError(
+                    f"sentence {prompt.id}: no token overlaps its marked word {prompt.span_texts()!r}"
+                )
+            marked[index] = tuple(found)
+            by_group.setdefault((prompt.set, prompt.group), []).append(index)
+    result: list[PooledPositions] = []
+    for index, prompt in enumerate(prompts):
+        if index in marked:
+            result.append(PooledPositions(marked[index]))
+            continue
+        donors = by_group.get((prompt.set, prompt.group), [])
+        if not donors:
+            result.append(PooledPositions(()))
+            continue
+        donor = donors[zlib.crc32(prompt.id.encode()) % len(donors)]
+        inside = tuple(t for t in marked[donor] if t < len(offsets[index]))
+        result.append(PooledPositions(inside, prompts[donor].id))
+    return result
+
+
+def capture_config(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    kinds: Sequence[str],
+    poolings: Sequence[str],
+    layers: Sequence[int],
+    shard_rows: int,
+) -> dict[str, Any]:
+    """Everything that determines the bytes of a capture; its hash names the folder's contents."""
+    return {
+        "format": FORMAT,
+        "model": {
+            "name": model.name,
+            "revision": model.revision,
+            "weights_sha256": weights_sha256(model),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "n_layers": model.n_layers,
+            "d_model": model.d_model,
+        },
+        "prompts_sha256": prompts_sha256(prompts),
+        "n_rows": len(prompts),
+        "kinds": list(kinds),
+        "poolings": list(poolings),
+        "layers": list(layers),
+        "shard_rows": shard_rows,
+    }
+
+
+@torch.inference_mode()
+def capture(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    folder: Path | str,
+    *,
+    kinds: Sequence[str] = ("resid_post", "mlp_out"),
+    pooling: Sequence[str] | str = POOLINGS,
+    layers: Sequence[int] | None = None,
+    batch_tokens: int = 1024,
+    shard_rows: int = 256,
+) -> ActivationStore:
+    """Capture states of every sentence, or go on with a capture that was interrupted.
+
+    Args:
+        model: the model.
+        prompts: sentences; ids must be unique.
+        folder: where shards, table and manifest go. A folder holding a capture of something else is an error.
+        kinds: residual-stream site kinds (shape ``[d_model]`` per token).
+        pooling: any of ``last``, ``emotion``, ``mean`` (mean over tokens without the first, which is an attention
+            sink), or ``tokens`` to keep every token.
+        layers: which layers; all by default.
+        batch_tokens: upper bound of tokens in one forward pass.
+        shard_rows: sentences per shard.
+
+    Returns:
+        The finished store.
+
+    Raises:
+        EmotionCircuitsError: bad arguments, another capture's folder, a busy folder, NaN or infinite activations.
+    """
+    poolings = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+    chosen = tuple(range(model.n_layers)) if layers is None else tuple(layers)
+    _check_arguments(model, prompts, kinds, poolings, chosen)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = capture_config(model, prompts, kinds, poolings, chosen, shard_rows)
+    manifest = {**config, "hash": hash_json(config)}
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            _claim(folder, manifest)
+            return _capture(model, prompts, folder, manifest, batch_tokens)
+    except Timeout:
+        raise EmotionCircuitsError(f"{folder}: another process is capturing into this folder") from None
+
+
+def _check_arguments(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    kinds: Sequence[str],
+    poolings: Sequence[str],
+    layers: Sequence[int],
+) -> None:
+    if not prompts:
+        raise EmotionCircuitsError("nothing to capture: the list of prompts is empty")
+    repeated = pd.Series([p.id for p in prompts])
+    if repeated.duplicated().any():
+        raise EmotionCircuitsError(f"prompt id {repeated[repeated.duplicated()].iloc[0]!r} occurs twice")
+    for kind in kinds:
+        if kind not in RESIDUAL_KINDS:
+            raise EmotionCircuitsError(
+                f"kind {kind!r} has no [d_model] states; choose from {', '.join(RESIDUAL_KINDS)}"
+            )
+    for pool in poolings:
+        if pool not in (*POOLINGS, "tokens"):
+            raise EmotionCircuitsError(f"pooling {pool!r} is unknown; choose from {', '.join(POOLINGS)}, tokens")
+    for layer in layers:
+        for kind in kinds:
+            model.check_site(Site(kind, layer))  # type: ignore[arg-type]
+
+
+def _claim(folder: Path, manifest: dict[str, Any]) -> None:
+    """Make sure shards already there belong to this very capture."""
+    import json
+
+    note = folder / "capture.json"
+    if note.exists():
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise EmotionCircuitsError(f"{note}: is damaged ({error}); delete the folder to capture anew") from error
+        if found.get("hash") != manifest["hash"]:
+            differing = [k for k in manifest if k != "hash" and found.get(k) != manifest[k]]
+            raise EmotionCircuitsError(
+                f"{folder}: holds a capture of something else (differs in: {', '.join(differing)}); "
+                "choose another folder or delete this one"
+            )
+    else:
+        write_json(note, manifest)
+
+
+def _capture(
+    model: LanguageModel, prompts: Sequence[Prompt], folder: Path, manifest: dict[str, Any], batch_tokens: int
+) -> ActivationStore:
+    encoded = model.tokenizer([p.text for p in prompts], add_special_tokens=True, return_offsets_mapping=True)
+    ids: list[list[int]] = encoded["input_ids"]
+    for prompt, row in zip(prompts, ids, strict=True):
+        if not row:
+            raise EmotionCircuitsError(f"sentence {prompt.id} has no tokens for {model.name}")
+    positions = pooled_positions(prompts, encoded["offset_mapping"])
+    order = sorted(range(len(prompts)), key=lambda i: (len(ids[i]), i))
+    size = int(manifest["shard_rows"])
+    shards = [order[start : start + size] for start in range(0, len(order), size)]
+    kinds, poolings, layers = manifest["kinds"], manifest["poolings"], manifest["layers"]
+    with progress_bar(f"capturing {model.name}", len(prompts)) as bar:
+        for index, members in enumerate(shards):
+            path = folder / shard_name(index)
+            if not _complete(path, manifest["hash"]):
+                tensors = _run_shard(model, ids, positions, members, kinds, poolings, layers, batch_tokens, bar)
+                _check_finite(model, tensors, prompts, members, poolings)
+                with replacing(path) as temporary:
+                    save_file(tensors, temporary, metadata={"hash": manifest["hash"]})
+            else:
+                bar.advance(len(members))
+    table = _table(prompts, ids, positions, shards)
+    with replacing(folder / ROWS) as temporary:
+        table.to_parquet(temporary, index=False)
+    write_json(folder / MANIFEST, manifest)
+    return ActivationStore(folder, manifest, table)
+
+
+def _complete(path: Path, expected: str) -> bool:
+    """Whether a shard is there, readable and of this capture (a torn or foreign file is captured anew)."""
+    if not path.exists():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return bool((file.metadata() or {}).get("hash") == expected)
+    except (SafetensorError, OSError):
+        return False
+
+
+def _batches(members: Sequence[int], ids: Sequence[Sequence[int]], batch_tokens: int) -> list[list[int]]:
+    """Neighbours in length, at most ``batch_tokens`` tokens with padding."""
+    batches: list[list[int]] = []
+    current: list[int] = []
+    for row in members:
+        if current and (len(current) + 1) * len(ids[row]) > batch_tokens:
+            batches.append(current)
+            current = []
+        current.append(row)
+    return [*batches, current]
+
+
+def _run_shard(
+    model: LanguageModel,
+    ids: Sequence[Sequence[int]],
+    positions: Sequence[PooledPositions],
+    members: Sequence[int],
+    kinds: Sequence[str],
+    poolings: Sequence[str],
+    layers: Sequence[int],
+    batch_tokens: int,
+    bar: Any,
+) -> dict[str, Tensor]:
+    full = "tokens" in poolings
+    pools = [p for p in poolings if p != "tokens"]
+    total = sum(len(ids[row]) for row in members)
+    tensors: dict[str, Tensor] = {}
+    for kind in kinds:
+        for pool in pools:
+            tensors[tensor_name(kind, pool)] = torch.empty(len(layers), len(members), model.d_model, dtype=model.dtype)
+        if full:
+            tensors[tensor_name(kind, "tokens")] = torch.empty(len(layers), total, model.d_model, dtype=model.dtype)
+    sites = [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]
+    place = {layer: i for i, layer in enumerate(layers)}
+    row_at = token_at = 0
+    for rows in _batches(members, ids, batch_tokens):
+        batch = model.collate([ids[row] for row in rows], side="right")
+        weights = {pool: _weights(pool, batch, [positions[row] for row in rows], model) for pool in pools}
+        row_slice = slice(row_at, row_at + len(rows))
+        token_slice = slice(token_at, token_at + sum(len(ids[row]) for row in rows))
+
+        def keep(
+            site: Site,
+            value: Tensor,
+            batch: Batch = batch,
+            weights: dict[str, Tensor] = weights,
+            row_slice: slice = row_slice,
+            token_slice: slice = token_slice,
+        ) -> Tensor:
+            layer = place[site.layer]
+            for pool, weight in weights.items():
+                state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else _mix(weight, value)
+                tensors[tensor_name(site.kind, pool)][layer, row_slice] = state.to("cpu", model.dtype)
+            if full:
+                tensors[tensor_name(site.kind, "tokens")][layer, token_slice] = value[batch.real].cpu()
+            return value.new_empty(0)
+
+        with observe(model, sites, transform=keep):
+            model.hidden(batch)
+        row_at, token_at = row_slice.stop, token_slice.stop
+        bar.advance(len(rows))
+    return tensors
+
+
+def _mix(weight: Float[Tensor, "row position"], value: Float[Tensor, "row position d"]) -> Float[Tensor, "row d"]:
+    return torch.bmm(weight[:, None], value.float())[:, 0]
+
+
+def _weights(pool: str, batch: Batch, positions: Sequence[PooledPositions], model: LanguageModel) -> Tensor:
+    """The index of the pooled token ``[row]``, or averaging weights ``[row, position]`` (NaN: no such state)."""
+    lengths = batch.attention_mask.sum(-1)
+    if pool == "last":
+        return lengths - 1
+    weights = torch.zeros(batch.input_ids.shape, device=model.device)
+    if pool == "mean":
+        weights[:, 1:] = batch.attention_mask[:, 1:].float()
+        # A sentence of one token has nothing but the sink.
+        weights[lengths == 1, 0] = float("nan")
+    else:
+        for row, where in enumerate(positions):
+            if where.tokens:
+                weights[row, list(where.tokens)] = 1.0
+            else:
+                weights[row, 0] = float("nan")
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _check_finite(
+    model: LanguageModel,
+    tensors: dict[str, Tensor],
+    prompts: Sequence[Prompt],
+    members: Sequence[int],
+    poolings: Sequence[str],
+) -> None:
+    for name, tensor in tensors.items():
+        pool = name.rsplit(".", 1)[1]
+        finite = torch.isfinite(tensor).all(-1)
+        if pool in ("emotion", "mean"):  # all-NaN rows are the marked absence, the same in every layer
+            finite = finite | torch.isnan(tensor).all(-1).all(0, keepdim=True)
+        if not bool(finite.all()):
+            layer, column = (int(v) for v in (~finite).nonzero()[0])
+            who = prompts[members[column]].id if pool != "tokens" else f"token {column}"
+            raise EmotionCircuitsError(
+                f"{model.name} gives NaN or infinity at {name} layer index {layer} ({who}); "
+                "load it with dtype='bfloat16' or 'float32'"
+            )
+
+
+def _table(
+    prompts: Sequence[Prompt],
+    ids: Sequence[Sequence[int]],
+    positions: Sequence[PooledPositions],
+    shards: Sequence[Sequence[int]],
+) -> pd.DataFrame:
+    where: dict[int, tuple[int, int, int]] = {}
+    for shard, members in enumerate(shards):
+        offset = 0
+        for place, row in enumerate(members):
+            where[row] = (shard, place, offset)
+            offset += len(ids[row])
+    return pd.DataFrame(
+        {
+            "id": [p.id for p in prompts],
+            "text": [p.text for p in prompts],
+            "label": [p.label for p in prompts],
+            "group": [p.group for p in prompts],
+            "split": [p.split for p in prompts],
+            "language": [p.language for p in prompts],
+            "set": [p.set for p in prompts],
+            "n_tokens": [len(row) for row in ids],
+            "emotion_tokens": [list(p.tokens) for p in positions],
+            "matched_to": [p.matched for p in positions],
+            "has_emotion": [bool(p.tokens) for p in positions],
+            "shard": [where[i][0] for i in range(len(prompts))],
+            "place": [where[i][1] for i in range(len(prompts))],
+            "offset": [where[i][2] for i in range(len(prompts))],
+        }
+    )
+
+
+def residual_norms(
+    store: ActivationStore, *, kind: str = "resid_post", pooling: str = "mean", split: str = "train"
+) -> Float[Tensor, " layer"]:
+    """The size of the residual stream per layer: what ``alpha = 1`` means.
+
+    Root mean square over neutral sentences of the L2 norm of the pooled state (mean without the first token, or the
+    last token where only that was captured).
+
+    Raises:
+        EmotionCircuitsError: no neutral sentence in the split.
+    """
+    rows = store.mask(label="neutral", split=split)
+    if not bool(rows.any()):
+        raise EmotionCircuitsError(
+            f"{store.folder}: no neutral sentence in split {split!r} to measure residual norms on"
+        )
+    pool = pooling if pooling in store.poolings else "last"
+    norms = []
+    for layer in store.layers:
+        states = store.pooled(kind, pool, layer)[rows].float()
+        states = states[torch.isfinite(states).all(-1)]
+        norms.append(states.norm(dim=-1).square().mean().sqrt())
+    return torch.stack(norms)

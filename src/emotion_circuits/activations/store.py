@@ -1,0 +1,172 @@
+"""The record on disk: shards of safetensors, a table of rows, one manifest; read back a layer or a sentence.
+
+Folder layout::
+
+    manifest.json          what was captured, from what, and which shards are complete
+    rows.parquet           one line per sentence: id, label, group, split, language, set, tokens, shard, place in it
+    shard-00000.safetensors  per kind and pooling ``[layer, row, d_model]``; with pooling ``tokens``
+                             ``[layer, token, d_model]``, sentences one after another (ragged, no padding)
+
+Tensors are memory-mapped and layer is the first axis, so that one layer is one contiguous read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from emotion_circuits.errors import EmotionCircuitsError
+
+__all__ = ["MANIFEST", "ROWS", "ActivationStore", "shard_name", "tensor_name"]
+
+MANIFEST = "manifest.json"
+ROWS = "rows.parquet"
+
+
+def shard_name(index: int) -> str:
+    """File name of a shard."""
+    return f"shard-{index:05d}.safetensors"
+
+
+def tensor_name(kind: str, pooling: str) -> str:
+    """Name of a tensor inside a shard."""
+    return f"{kind}.{pooling}"
+
+
+class ActivationStore:
+    """Captured activations.
+
+    Attributes:
+        folder: where they are.
+        manifest: what was captured (config, model, data hash).
+        rows: one line per sentence, in the order of the prompts.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], rows: pd.DataFrame) -> None:
+        self.folder, self.manifest, self.rows = folder, manifest, rows
+
+    @classmethod
+    def open(cls, folder: Path | str) -> ActivationStore:
+        """Open a finished capture.
+
+        Raises:
+            EmotionCircuitsError: no capture there, or an unfinished one.
+        """
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            rows = pd.read_parquet(folder / ROWS)
+        except FileNotFoundError as error:
+            raise EmotionCircuitsError(
+                f"{folder}: no finished capture here ({error.filename} is missing); run the capture again, it resumes"
+            ) from error
+        except (ValueError, OSError) as error:
+            raise EmotionCircuitsError(f"{folder}: the capture's manifest or table is damaged: {error}") from error
+        return cls(folder, manifest, rows)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Captured site kinds."""
+        return tuple(self.manifest["kinds"])
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """Captured poolings (``tokens`` for full-token storage)."""
+        return tuple(self.manifest["poolings"])
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Captured layers."""
+        return tuple(self.manifest["layers"])
+
+    @property
+    def d_model(self) -> int:
+        """Width of a state."""
+        return int(self.manifest["model"]["d_model"])
+
+    @cached_property
+    def _order(self) -> tuple[Tensor, ...]:
+        """Per shard, the row numbers it holds, in its order."""
+        table = self.rows.reset_index(drop=True)
+        return tuple(
+            torch.tensor(part.sort_values("place").index.to_numpy().copy())
+            for _, part in table.groupby("shard", sort=True)
+        )
+
+    def _place(self, layer: int) -> int:
+        try:
+            return self.layers.index(layer)
+        except ValueError:
+            raise EmotionCircuitsError(
+                f"{self.folder}: layer {layer} was not captured; captured: {list(self.layers)}"
+            ) from None
+
+    def _need(self, kind: str, pooling: str) -> str:
+        if kind not in self.kinds or pooling not in self.poolings:
+            raise EmotionCircuitsError(
+                f"{self.folder}: {kind} pooled by {pooling!r} was not captured; captured kinds: "
+                f"{', '.join(self.kinds)}; poolings: {', '.join(self.poolings)}"
+            )
+        return tensor_name(kind, pooling)
+
+    def _slice(self, shard: int, name: str, layer: int, columns: slice) -> Tensor:
+        path = self.folder / shard_name(shard)
+        try:
+            with safe_open(path, framework="pt") as file:
+                part: Tensor = file.get_slice(name)[layer : layer + 1, columns][0]
+        except (SafetensorError, OSError) as error:
+            raise EmotionCircuitsError(
+                f"{path}: cannot be read ({error}); delete this one file and run the capture again, it resumes"
+            ) from error
+        return part
+
+    def pooled(self, kind: str, pooling: str, layer: int) -> Float[Tensor, "row d_model"]:
+        """One state per sentence, in the order of :attr:`rows`, read without loading other layers.
+
+        Rows that have no such state (pooling ``emotion`` on a row whose ``has_emotion`` is false) are NaN.
+
+        Raises:
+            EmotionCircuitsError: not captured, or a damaged shard.
+        """
+        name = self._need(kind, pooling)
+        if pooling == "tokens":
+            raise EmotionCircuitsError("pooling 'tokens' keeps every token: read it with .tokens(kind, layer, row)")
+        place = self._place(layer)
+        result: Tensor | None = None
+        for shard, order in enumerate(self._order):
+            part = self._slice(shard, name, place, slice(None))
+            if result is None:
+                result = part.new_empty(len(self.rows), part.shape[-1])
+            result[order] = part
+        assert result is not None
+        return result
+
+    def tokens(self, kind: str, layer: int, row: int) -> Float[Tensor, "token d_model"]:
+        """All token states of one sentence (real tokens only), read without loading the rest."""
+        name = self._need(kind, "tokens")
+        entry = self.rows.iloc[row]
+        start = int(entry["offset"])
+        return self._slice(int(entry["shard"]), name, self._place(layer), slice(start, start + int(entry["n_tokens"])))
+
+    def layer_tokens(self, kind: str, layer: int) -> tuple[Float[Tensor, "token d_model"], list[int]]:
+        """All token states of one layer, sentences one after another in shard order, and the row of each sentence."""
+        name = self._need(kind, "tokens")
+        parts = [self._slice(s, name, self._place(layer), slice(None)) for s in range(len(self._order))]
+        return torch.cat(parts), [int(i) for order in self._order for i in order]
+
+    def mask(self, **conditions: str | Sequence[str]) -> Tensor:
+        """Rows that meet conditions: ``store.mask(split="train", label=["anger", "neutral"])``."""
+        chosen = torch.ones(len(self.rows), dtype=torch.bool)
+        for column, wanted in conditions.items():
+            values = [wanted] if isinstance(wanted, str) else list(wanted)
+            chosen &= torch.tensor(self.rows[column].isin(values).to_numpy().copy())
+        return chosen
