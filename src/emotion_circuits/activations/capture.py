@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotion_circuits.activations.store import MANIFEST, ROWS, ActivationStore, shard_name, tensor_name
+from emotion_circuits.activations.store import MANIFEST, NORM, ROWS, ActivationStore, shard_name, tensor_name
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe, weights_sha256
 from emotion_circuits.model.language_model import Batch
@@ -226,7 +226,7 @@ def _capture(
             path = folder / shard_name(index)
             if not _complete(path, manifest["hash"]):
                 tensors = _run_shard(model, ids, positions, members, kinds, poolings, layers, batch_tokens, bar)
-                _check_finite(model, tensors, prompts, members, poolings)
+                _check_finite(model, tensors, prompts, members)
                 with replacing(path) as temporary:
                     save_file(tensors, temporary, metadata={"hash": manifest["hash"]})
             else:
@@ -279,6 +279,7 @@ def _run_shard(
     for kind in kinds:
         for pool in pools:
             tensors[tensor_name(kind, pool)] = torch.empty(len(layers), len(members), model.d_model, dtype=model.dtype)
+        tensors[tensor_name(kind, NORM)] = torch.empty(len(layers), len(members))
         if full:
             tensors[tensor_name(kind, "tokens")] = torch.empty(len(layers), total, model.d_model, dtype=model.dtype)
     sites = [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]
@@ -287,6 +288,8 @@ def _run_shard(
     for rows in _batches(members, ids, batch_tokens):
         batch = model.collate([ids[row] for row in rows], side="right")
         weights = {pool: _weights(pool, batch, [positions[row] for row in rows], model) for pool in pools}
+        inner = batch.attention_mask.float()
+        inner[:, 0] = 0
         row_slice = slice(row_at, row_at + len(rows))
         token_slice = slice(token_at, token_at + sum(len(ids[row]) for row in rows))
 
@@ -294,11 +297,14 @@ def _run_shard(
             site: Site,
             value: Tensor,
             batch: Batch = batch,
+            inner: Tensor = inner,
             weights: dict[str, Tensor] = weights,
             row_slice: slice = row_slice,
             token_slice: slice = token_slice,
         ) -> Tensor:
             layer = place[site.layer]
+            square = value.float().square().sum(-1) * inner  # inner: real tokens without the first
+            tensors[tensor_name(site.kind, NORM)][layer, row_slice] = (square.sum(-1) / inner.sum(-1)).cpu()
             for pool, weight in weights.items():
                 state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else _mix(weight, value)
                 tensors[tensor_name(site.kind, pool)][layer, row_slice] = state.to("cpu", model.dtype)
@@ -341,10 +347,11 @@ def _check_finite(
     tensors: dict[str, Tensor],
     prompts: Sequence[Prompt],
     members: Sequence[int],
-    poolings: Sequence[str],
 ) -> None:
     for name, tensor in tensors.items():
         pool = name.rsplit(".", 1)[1]
+        if pool == NORM:  # infinite or NaN only where the states are, except for one-token sentences
+            continue
         finite = torch.isfinite(tensor).all(-1)
         if pool in ("emotion", "mean"):  # all-NaN rows are the marked absence, the same in every layer
             finite = finite | torch.isnan(tensor).all(-1).all(0, keepdim=True)
@@ -390,25 +397,18 @@ def _table(
 
 
 def residual_norms(
-    store: ActivationStore, *, kind: str = "resid_post", pooling: str = "mean", split: str = "train"
+    store: ActivationStore, *, kind: str = "resid_post", split: str = "train"
 ) -> Float[Tensor, " layer"]:
     """The size of the residual stream per layer: what ``alpha = 1`` means.
 
-    Root mean square over neutral sentences of the L2 norm of the pooled state (mean without the first token, or the
-    last token where only that was captured).
+    Root mean square of the L2 norm of token states over neutral sentences, the first token (an attention sink with a
+    massive activation) left out.
 
     Raises:
         EmotionCircuitsError: no neutral sentence in the split.
     """
     rows = store.mask(label="neutral", split=split)
     if not bool(rows.any()):
-        raise EmotionCircuitsError(
-            f"{store.folder}: no neutral sentence in split {split!r} to measure residual norms on"
-        )
-    pool = pooling if pooling in store.poolings else "last"
-    norms = []
-    for layer in store.layers:
-        states = store.pooled(kind, pool, layer)[rows].float()
-        states = states[torch.isfinite(states).all(-1)]
-        norms.append(states.norm(dim=-1).square().mean().sqrt())
-    return torch.stack(norms)
+        raise EmotionCircuitsError(f"{store.folder}: no neutral sentence in split {split!r} to measure norms on")
+    squares = torch.stack([store.mean_square_norms(kind, layer)[rows] for layer in store.layers])
+    return squares.nanmean(-1).sqrt()

@@ -5,7 +5,8 @@ Folder layout::
     manifest.json          what was captured, from what, and which shards are complete
     rows.parquet           one line per sentence: id, label, group, split, language, set, tokens, shard, place in it
     shard-00000.safetensors  per kind and pooling ``[layer, row, d_model]``; with pooling ``tokens``
-                             ``[layer, token, d_model]``, sentences one after another (ragged, no padding)
+                             ``[layer, token, d_model]``, sentences one after another (ragged, no padding);
+                             per kind ``mean_square_norm [layer, row]``
 
 Tensors are memory-mapped and layer is the first axis, so that one layer is one contiguous read.
 """
@@ -26,10 +27,11 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["MANIFEST", "ROWS", "ActivationStore", "shard_name", "tensor_name"]
+__all__ = ["MANIFEST", "NORM", "ROWS", "ActivationStore", "shard_name", "tensor_name"]
 
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
+NORM = "mean_square_norm"
 
 
 def shard_name(index: int) -> str:
@@ -140,12 +142,21 @@ class ActivationStore:
         name = self._need(kind, pooling)
         if pooling == "tokens":
             raise EmotionCircuitsError("pooling 'tokens' keeps every token: read it with .tokens(kind, layer, row)")
+        return self._by_row(name, layer)
+
+    def mean_square_norms(self, kind: str, layer: int) -> Float[Tensor, " row"]:
+        """Mean squared L2 norm of each sentence's token states, without the first token (NaN: it has no other)."""
+        if kind not in self.kinds:
+            raise EmotionCircuitsError(f"{self.folder}: {kind} was not captured; captured: {', '.join(self.kinds)}")
+        return self._by_row(tensor_name(kind, NORM), layer)
+
+    def _by_row(self, name: str, layer: int) -> Tensor:
         place = self._place(layer)
         result: Tensor | None = None
         for shard, order in enumerate(self._order):
             part = self._slice(shard, name, place, slice(None))
             if result is None:
-                result = part.new_empty(len(self.rows), part.shape[-1])
+                result = part.new_empty(len(self.rows), *part.shape[1:])
             result[order] = part
         assert result is not None
         return result
