@@ -1,0 +1,5 @@
+"""``python -m emotion_circuits.cli``."""
+
+from emotion_circuits.cli import main
+
+main()

