@@ -109,12 +109,24 @@ def judge(
     """A :class:`Claim` with its verdict, by the rules at the top of this module.
 
     Args:
-        id: see :class:`Claim`, as for ``station``, ``statement``, ``estimate``, ``interval``, ``unit``, ``n``,
-            ``unit_of_n``, ``chance``, ``null``, ``null_interval``, ``p``, ``q`` and ``notes``.
+        id: as in :class:`Claim`.
+        station: as in :class:`Claim`.
+        statement: as in :class:`Claim`.
+        estimate: as in :class:`Claim`.
+        interval: as in :class:`Claim`.
+        unit: as in :class:`Claim`.
+        n: as in :class:`Claim`.
+        unit_of_n: as in :class:`Claim`.
+        chance: as in :class:`Claim`.
+        null: as in :class:`Claim`.
+        null_interval: as in :class:`Claim`.
+        p: as in :class:`Claim`.
+        q: as in :class:`Claim`.
         direction: the claimed side of the reference.
         smallest_effect: smallest distance from chance that would matter; lets a null result be one.
         minimum_n: fewer units never support anything.
         alpha: level for q or p.
+        notes: added behind the reason for the verdict.
 
     Raises:
         EmotionCircuitsError: a figure that is not finite, a p-value without an interval, ends in the wrong order.

@@ -1,4 +1,4 @@
-"""Permutation tests: exact where the number of rearrangements is small, Monte Carlo with the +1 correction elsewhere."""
+"""Permutation tests: exact where the rearrangements are few, Monte Carlo with the +1 correction elsewhere."""
 
 from __future__ import annotations
 

@@ -124,7 +124,9 @@ def bootstrap_means(
         flat = drawn + (np.arange(rows, dtype=np.int64) * n)[:, None]
         weights = np.bincount(flat.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float32)
         out[start : start + rows] = (weights @ small) / n
-    return out * scale + centre
+    out *= scale
+    out += centre
+    return out
 
 
 def bootstrap_mean_intervals(

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu
+from statsmodels.stats.multitest import multipletests
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.statistics import (
+    VERDICTS,
+    Claim,
+    cliffs_delta,
+    cohens_dz,
+    fdr,
+    judge,
+    paired_difference,
+    paired_differences,
+    power,
+    required_n,
+    smallest_effect,
+    wrong_way_share,
+)
+
+
+def claim(**fields: object) -> Claim:
+    base: dict[str, object] = dict(
+        id="t", station="test", statement="It moves.", estimate=0.3, interval=(0.1, 0.5), unit="share", n=40
+    )
+    return judge(**{**base, **fields})  # type: ignore[arg-type]
+
+
+def test_rules_one_by_one() -> None:
+    assert claim().verdict == "supported"
+    assert claim(n=5).verdict == "inconclusive"
+    assert claim(interval=None).verdict == "inconclusive"
+    assert claim(p=0.001, q=0.2).verdict == "inconclusive"
+    assert claim(p=0.03, q=0.04).verdict == "supported"
+    assert claim(p=0.2).verdict == "inconclusive"
+    assert claim(chance=0.25).verdict == "inconclusive"
+    assert claim(chance=0.6).verdict == "not supported"
+    assert claim(null="20 random directions", null_interval=(-0.1, 0.2)).verdict == "inconclusive"
+    assert claim(null="20 random directions", null_interval=(-0.1, 0.05)).verdict == "supported"
+    assert claim(null="20 random directions", null_interval=(-0.1, 0.6)).verdict != "supported"
+    assert claim(null="20 random directions", null_interval=(0.0, 0.6)).verdict == "not supported"
+    assert claim(estimate=0.0, interval=(-0.02, 0.03), smallest_effect=0.05).verdict == "not supported"
+    assert claim(estimate=0.0, interval=(-0.2, 0.3), smallest_effect=0.05).verdict == "inconclusive"
+    assert claim(estimate=0.0, interval=(-0.2, 0.3)).verdict == "inconclusive"
+    assert claim(estimate=-0.3, interval=(-0.5, -0.1)).verdict == "not supported"
+    assert claim(estimate=-0.3, interval=(-0.5, -0.1), direction="less").verdict == "supported"
+    assert claim(estimate=-0.3, interval=(-0.5, -0.1), direction="different").verdict == "supported"
+    assert claim(estimate=0.01, interval=(-0.02, 0.03), direction="different", smallest_effect=0.05).verdict == (
+        "not supported"
+    )
+
+
+def test_a_null_interval_narrower_than_chance_does_not_lower_the_bar() -> None:
+    # The reference is the farther of chance and the null's end.
+    assert claim(chance=0.2, null="shuffled labels", null_interval=(0.0, 0.05)).verdict == "inconclusive"
+
+
+def test_a_claim_is_complete_or_refused() -> None:
+    with pytest.raises(EmotionCircuitsError, match="interval"):
+        claim(interval=None, p=0.01)
+    with pytest.raises(EmotionCircuitsError, match="lower and an upper"):
+        claim(interval=(0.5, 0.1))
+    with pytest.raises(EmotionCircuitsError, match="estimate"):
+        claim(estimate=float("nan"))
+    with pytest.raises(EmotionCircuitsError, match="null in words"):
+        claim(null_interval=(0.0, 0.1))
+    with pytest.raises(EmotionCircuitsError, match="direction"):
+        claim(direction="up")
+
+
+def test_a_claim_survives_json() -> None:
+    c = claim(p=0.01, q=0.02, null="20 random directions", null_interval=(-0.1, 0.05), notes="Two rows excluded.")
+    again = Claim.model_validate(json.loads(c.model_dump_json()))
+    assert again == c
+    assert "Two rows excluded." in again.notes
+    assert again.verdict in VERDICTS
+
+
+@pytest.mark.parametrize("shape", ["normal", "binary", "skewed"])
+def test_false_claims_on_600_simulated_nulls(shape: str) -> None:
+    rng = np.random.default_rng(20)
+    supported = 0
+    for start in range(0, 600, 100):
+        n = 31
+        if shape == "normal":
+            a, b = rng.normal(size=(2, n, 100))
+        elif shape == "binary":
+            a, b = rng.binomial(3, 0.2, size=(2, n, 100)) / 3
+        else:
+            a, b = rng.exponential(size=(2, n, 100)) ** 2
+        for k, d in enumerate(paired_differences(a, b, resamples=2000, seed=start)):
+            found = claim(id=f"{start + k}", estimate=d.estimate, interval=(d.low, d.high), p=d.p, n=d.n)
+            supported += found.verdict == "supported"
+    # One-sided statements judged by a two-sided test: at most half of 5 % is expected.
+    assert supported / 600 <= 0.05
+
+
+def test_false_claims_in_a_family_of_twenty_nulls() -> None:
+    rng = np.random.default_rng(21)
+    any_claim = 0
+    for run in range(500):
+        a, b = rng.normal(size=(2, 24, 20))
+        ds = paired_differences(a, b, resamples=1000, seed=run)
+        q = fdr([d.p for d in ds], family="twenty nulls").q
+        verdicts = [
+            claim(
+                estimate=d.estimate, interval=(d.low, d.high), p=d.p, q=q[str(i)], n=d.n, direction="different"
+            ).verdict
+            for i, d in enumerate(ds)
+        ]
+        any_claim += "supported" in verdicts
+    assert any_claim / 500 <= 0.07  # 5 % expected; 7 % is two standard errors above
+
+
+@pytest.mark.parametrize(("d", "n"), [(0.5, 34), (0.35, 50), (0.8, 12)])
+def test_power_is_as_predicted(d: float, n: int) -> None:
+    rng = np.random.default_rng(22)
+    differences = rng.normal(d, 1, size=(n, 1500))
+    found = paired_differences(differences, np.zeros(n), resamples=1500)
+    supported = sum(
+        claim(estimate=f.estimate, interval=(f.low, f.high), p=f.p, n=f.n).verdict == "supported" for f in found
+    )
+    assert supported / 1500 == pytest.approx(power(d, n), abs=0.05)
+
+
+def test_required_n_is_the_smallest_that_suffices() -> None:
+    for d in (0.2, 0.5, 1.0):
+        n = required_n(d)
+        assert power(d, n) >= 0.8 > power(d, n - 1)
+    assert required_n(0.5) == 34  # Cohen's tables / G*Power: 34 pairs
+    assert required_n(-0.5) == 34
+    assert required_n(0.5, tests=10) > 34
+    assert required_n(0.5, alternative="greater") < 34
+    assert required_n(20.0) <= 4
+
+
+def test_smallest_effect_inverts_required_n() -> None:
+    assert power(smallest_effect(40), 40) == pytest.approx(0.8, abs=1e-6)
+    assert smallest_effect(40, alternative="less") < 0
+
+
+@pytest.mark.parametrize("bad", [dict(d=0.0), dict(d=float("inf")), dict(d=-1.0, alternative="greater")])
+def test_impossible_plans_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(EmotionCircuitsError):
+        required_n(**bad)  # type: ignore[arg-type]
+
+
+def test_fdr_is_one_named_family() -> None:
+    ps = [0.001, 0.01, 0.03, 0.8]
+    family = fdr(ps, family="steering, test split")
+    np.testing.assert_allclose(list(family.q.values()), multipletests(ps, method="fdr_bh")[1])
+    assert family.rejected == ("0", "1", "2")
+    with pytest.raises(EmotionCircuitsError, match="name the family"):
+        fdr(ps, family=" ")
+    with pytest.raises(EmotionCircuitsError, match="p-value of 'x'"):
+        fdr({"x": float("nan")}, family="f")
+
+
+def test_effect_sizes() -> None:
+    assert cohens_dz([1.0, 3.0]) == pytest.approx(2 / np.sqrt(2))
+    assert cohens_dz([0.0, 0.0]) == 0
+    assert cohens_dz([-2.0, -2.0]) == -np.inf
+    assert wrong_way_share([1, -1, 0, 2]) == 0.25
+    assert wrong_way_share([1, -1, 0, 2], direction=-1) == 0.5
+    a, b = np.array([1.0, 2, 3]), np.array([0.0, 2, 5])
+    pairs = np.sign(a[:, None] - b[None]).mean()
+    assert cliffs_delta(a, b) == pytest.approx(pairs)
+    assert mannwhitneyu(a, b).statistic >= 0
+
+
+def test_paired_difference_of_identical_arms_supports_nothing() -> None:
+    d = paired_difference(np.ones(30), np.ones(30))
+    assert claim(estimate=d.estimate, interval=(d.low, d.high), p=d.p, n=d.n).verdict != "supported"
