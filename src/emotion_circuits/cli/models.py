@@ -39,7 +39,9 @@ def list_models(as_json: JsonFlag = False) -> None:
             row["name"], row["about"], row["licence"], str(row["download_mb"]), "yes" if row["installed"] else "no"
         )
     Console().print(table)
-    Console().print("Any Hugging Face id, local folder or .gguf file of these families: " + ", ".join(families.values()))
+    Console().print(
+        "Any Hugging Face id, local folder or .gguf file of these families: " + ", ".join(families.values())
+    )
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -131,7 +130,7 @@ def _kind(part: object) -> str:
 
 def _figure_html(figure: Any) -> Markup:
     """The figure's div and its drawing call; plotly itself stands once in the page's head."""
-    return Markup(plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True}))  # noqa: S704
+    return Markup(plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True}))
 
 
 def write_page(page: Page, path: Path) -> None:
@@ -141,10 +140,8 @@ def write_page(page: Page, path: Path) -> None:
     source = (files("emotion_circuits.report") / "template.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(
         page=page,
-        plotly=Markup(get_plotlyjs()),  # noqa: S704
+        plotly=Markup(get_plotlyjs()),
         manifest=json.dumps(page.manifest, indent=2, ensure_ascii=False),
     )
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
-
-

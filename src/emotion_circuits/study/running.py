@@ -163,7 +163,9 @@ def _locked(folder: Path) -> Iterator[None]:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
-        raise EmotionCircuitsError(f"{folder}: another run is working in this folder; wait for it or use another") from None
+        raise EmotionCircuitsError(
+            f"{folder}: another run is working in this folder; wait for it or use another"
+        ) from None
     except OSError as error:
         raise EmotionCircuitsError(f"{folder}: cannot be written to: {error.strerror}") from error
 

@@ -1,0 +1,292 @@
+"""Tables to figures: one function per picture. Diverging colours are centred at 0, panels share their scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+__all__ = [
+    "accuracy_by_layer",
+    "cosines_by_layer",
+    "effect_against_random",
+    "effect_matrix",
+    "layer_head_grid",
+    "norms_by_layer",
+    "pareto",
+    "steering_heatmaps",
+]
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLOURS = {
+    "gratitude": "#009E73",
+    "anger": "#D55E00",
+    "apology": "#0072B2",
+    "neutral": "#666666",
+}
+_CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+
+
+def _colour(name: str, index: int = 0) -> str:
+    return COLOURS.get(name, _CYCLE[index % len(_CYCLE)])
+
+
+def _dress(figure: go.Figure, height: int = 380) -> go.Figure:
+    figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        font={"size": 13},
+        legend={"orientation": "h", "y": -0.22},
+    )
+    return figure
+
+
+def accuracy_by_layer(table: pd.DataFrame) -> go.Figure:
+    """Held-out accuracy by layer, one line per series, with bag of words dashed and chance dotted.
+
+    Args:
+        table: columns ``series``, ``layer``, ``accuracy``, ``bag_of_words``, ``chance``.
+    """
+    figure = go.Figure()
+    for index, (name, part) in enumerate(table.groupby("series", sort=False)):
+        colour = _CYCLE[index % len(_CYCLE)]
+        part = part.sort_values("layer")
+        figure.add_scatter(x=part["layer"], y=part["accuracy"], name=str(name), mode="lines", line={"color": colour})
+        figure.add_scatter(
+            x=part["layer"],
+            y=part["bag_of_words"],
+            name=f"{name}: bag of words",
+            mode="lines",
+            line={"color": colour, "dash": "dash", "width": 1.2},
+        )
+    chance = float(table["chance"].iloc[0])
+    figure.add_hline(y=chance, line={"color": "#888", "dash": "dot"}, annotation_text="chance")
+    figure.update_xaxes(title="layer")
+    figure.update_yaxes(title="accuracy", range=[0, 1.02])
+    return _dress(figure, 420)
+
+
+def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
+    """Cosine between two emotions' directions by layer, with bootstrap bands and the chance band.
+
+    Args:
+        table: columns ``pair``, ``layer``, ``cosine``, ``low``, ``high``, ``chance`` (95 % of random pairs lie within
+            plus or minus it).
+    """
+    figure = go.Figure()
+    some = table[table["pair"] == table["pair"].iloc[0]].sort_values("layer")
+    figure.add_scatter(
+        x=[*some["layer"], *some["layer"][::-1]],
+        y=[*some["chance"], *(-some["chance"][::-1])],
+        fill="toself",
+        fillcolor="rgba(120,120,120,0.18)",
+        line={"width": 0},
+        name="random directions (95 %)",
+        hoverinfo="skip",
+    )
+    for index, (name, part) in enumerate(table.groupby("pair", sort=False)):
+        part = part.sort_values("layer")
+        colour = _CYCLE[index % len(_CYCLE)]
+        figure.add_scatter(
+            x=[*part["layer"], *part["layer"][::-1]],
+            y=[*part["high"], *part["low"][::-1]],
+            fill="toself",
+            fillcolor=_faint(colour),
+            line={"width": 0},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+        figure.add_scatter(x=part["layer"], y=part["cosine"], name=str(name), mode="lines", line={"color": colour})
+    figure.update_xaxes(title="layer")
+    figure.update_yaxes(title="cosine", range=[-1, 1])
+    return _dress(figure)
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"
+
+
+def norms_by_layer(table: pd.DataFrame) -> go.Figure:
+    """Length of each emotion's direction as a fraction of the residual norm, by layer.
+
+    Args:
+        table: columns ``emotion``, ``layer``, ``relative_norm``.
+    """
+    figure = go.Figure()
+    for index, (name, part) in enumerate(table.groupby("emotion", sort=False)):
+        part = part.sort_values("layer")
+        figure.add_scatter(
+            x=part["layer"],
+            y=part["relative_norm"],
+            name=str(name),
+            mode="lines",
+            line={"color": _colour(str(name), index)},
+        )
+    figure.update_xaxes(title="layer")
+    figure.update_yaxes(title="length / residual norm", rangemode="tozero")
+    return _dress(figure)
+
+
+def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging: bool = True) -> go.Figure:
+    """Layer by alpha, one panel per emotion, one colour scale.
+
+    Args:
+        table: columns ``emotion``, ``layer``, ``alpha`` and ``value``.
+        value: the column shown.
+        title: of the colour bar.
+        diverging: centre the scale at 0.
+    """
+    emotions = list(dict.fromkeys(table["emotion"]))
+    figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=emotions, shared_yaxes=True)
+    top = float(np.nanmax(np.abs(table[value]))) or 1.0
+    for column, emotion in enumerate(emotions, start=1):
+        grid = table[table["emotion"] == emotion].pivot_table(index="layer", columns="alpha", values=value)
+        figure.add_heatmap(
+            z=grid.to_numpy(),
+            x=[f"{a:g}" for a in grid.columns],
+            y=[str(layer) for layer in grid.index],
+            coloraxis="coloraxis",
+            texttemplate="%{z:.2f}",
+            row=1,
+            col=column,
+        )
+        figure.update_xaxes(title="alpha", type="category", row=1, col=column)
+    figure.update_yaxes(title="layer", type="category", row=1, col=1)
+    scale: dict[str, Any] = (
+        {"colorscale": "RdBu_r", "cmin": -top, "cmax": top} if diverging else {"colorscale": "Cividis"}
+    )
+    figure.update_layout(coloraxis={**scale, "colorbar": {"title": title}})
+    return _dress(figure, 120 + 60 * max(3, table["layer"].nunique()))
+
+
+def effect_against_random(table: pd.DataFrame) -> go.Figure:
+    """The chosen condition's effect with its interval beside every random direction's effect.
+
+    Args:
+        table: columns ``emotion``, ``evaluator``, ``kind`` (``steered`` or ``random``), ``effect``, ``low``, ``high``.
+    """
+    evaluators = list(dict.fromkeys(table["evaluator"]))
+    figure = make_subplots(cols=len(evaluators), rows=1, subplot_titles=evaluators)
+    for column, evaluator in enumerate(evaluators, start=1):
+        part = table[table["evaluator"] == evaluator]
+        drawn = part[part["kind"] == "random"]
+        figure.add_scatter(
+            x=drawn["emotion"],
+            y=drawn["effect"],
+            mode="markers",
+            marker={"color": "rgba(110,110,110,0.55)", "size": 7, "symbol": "line-ew-open"},
+            name="random directions",
+            legendgroup="random",
+            showlegend=column == 1,
+            row=1,
+            col=column,
+        )
+        steered = part[part["kind"] == "steered"]
+        figure.add_scatter(
+            x=steered["emotion"],
+            y=steered["effect"],
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": steered["high"] - steered["effect"],
+                "arrayminus": steered["effect"] - steered["low"],
+            },
+            mode="markers",
+            marker={"size": 11, "color": [_colour(e, i) for i, e in enumerate(steered["emotion"])]},
+            name="chosen condition, 95 % interval",
+            legendgroup="steered",
+            showlegend=column == 1,
+            row=1,
+            col=column,
+        )
+        figure.add_hline(y=0, line={"color": "#888", "dash": "dot"}, row=1, col=column)
+    figure.update_yaxes(title="difference from unsteered", row=1, col=1)
+    return _dress(figure, 420)
+
+
+def effect_matrix(table: pd.DataFrame) -> go.Figure:
+    """Emotions by emotions: what steering towards one does to the share of each.
+
+    Args:
+        table: columns ``steered``, ``measured``, ``effect``.
+    """
+    order = list(dict.fromkeys(table["steered"]))
+    measured = list(dict.fromkeys(table["measured"]))
+    grid = table.pivot_table(index="steered", columns="measured", values="effect").loc[order, measured]
+    top = float(np.nanmax(np.abs(grid.to_numpy()))) or 1.0
+    figure = go.Figure(
+        go.Heatmap(
+            z=grid.to_numpy(),
+            x=measured,
+            y=order,
+            colorscale="RdBu_r",
+            zmin=-top,
+            zmax=top,
+            texttemplate="%{z:+.2f}",
+            colorbar={"title": "difference"},
+        )
+    )
+    figure.update_xaxes(title="measured: probability of")
+    figure.update_yaxes(title="steered towards", autorange="reversed")
+    return _dress(figure, 360)
+
+
+def pareto(table: pd.DataFrame, *, bound: float) -> go.Figure:
+    """Effect against fluency cost, one point per condition on validation openings.
+
+    Args:
+        table: columns ``emotion``, ``layer``, ``alpha``, ``effect``, ``perplexity_ratio``.
+        bound: the perplexity ratio the choice had to respect.
+    """
+    figure = go.Figure()
+    for index, (name, part) in enumerate(table.groupby("emotion", sort=False)):
+        figure.add_scatter(
+            x=part["perplexity_ratio"],
+            y=part["effect"],
+            mode="markers",
+            name=str(name),
+            marker={"color": _colour(str(name), index), "size": 9},
+            text=[f"layer {layer}, alpha {a:g}" for layer, a in zip(part["layer"], part["alpha"], strict=True)],
+            hovertemplate="%{text}<br>perplexity × %{x:.2f}<br>effect %{y:.2f}<extra></extra>",
+        )
+    figure.add_vline(x=bound, line={"color": "#888", "dash": "dot"}, annotation_text="bound")
+    figure.update_xaxes(title="perplexity ratio to unsteered text (log scale)", type="log")
+    figure.update_yaxes(title="gain in target probability")
+    return _dress(figure)
+
+
+def layer_head_grid(
+    values: np.ndarray, *, title: str, significant: np.ndarray | None = None, labels: Sequence[str] = ()
+) -> go.Figure:
+    """Layer on y, head on x, diverging colour centred at 0; cells that are not significant are blank.
+
+    Args:
+        values: ``[layer, head]``.
+        title: of the colour bar.
+        significant: ``[layer, head]`` booleans, or ``None`` to show all.
+        labels: hover text of the heads, one per head.
+    """
+    shown = values.astype(float)
+    if significant is not None:
+        shown = np.where(significant, shown, np.nan)
+    top = float(np.nanmax(np.abs(values))) or 1.0
+    figure = go.Figure(
+        go.Heatmap(
+            z=shown,
+            x=list(labels) or [str(h) for h in range(values.shape[1])],
+            y=[str(layer) for layer in range(values.shape[0])],
+            colorscale="RdBu_r",
+            zmin=-top,
+            zmax=top,
+            colorbar={"title": title},
+        )
+    )
+    figure.update_xaxes(title="head")
+    figure.update_yaxes(title="layer", autorange="reversed")
+    return _dress(figure, 140 + 16 * values.shape[0])
