@@ -35,13 +35,11 @@ def list_models(as_json: JsonFlag = False) -> None:
         return
     table = Table("name", "what", "licence", "MB", "installed", title="Bundled models")
     for row in rows:
-        table.add_row(
-            row["name"], row["about"], row["licence"], str(row["download_mb"]), "yes" if row["installed"] else "no"
-        )
+        cells = [str(row[key]) for key in ("name", "about", "licence", "download_mb")]
+        table.add_row(*cells, "yes" if row["installed"] else "no")
     Console().print(table)
-    Console().print(
-        "Any Hugging Face id, local folder or .gguf file of these families: " + ", ".join(families.values())
-    )
+    known = ", ".join(families.values())
+    Console().print(f"Any Hugging Face id, local folder or .gguf file of these families: {known}")
 
 
 @app.command()

@@ -49,7 +49,9 @@ class Add(Intervention):
     """``value += alpha * vector``.
 
     Attributes:
-        vector: ``[d_model]``, or ``[d_head]`` with a head, or ``[head, d_head]`` for all heads.
+        vector: ``[d_model]``, or ``[d_head]`` with a head, or ``[head, d_head]`` for all heads; at scores and pattern
+            ``[key]`` or ``[head, key]``, indexed by padded column (a score of -inf knocks a key out; keys after the
+            vector's end get 0).
         alpha: strength, in units of the vector given.
     """
 
@@ -159,13 +161,17 @@ def _check(model: LanguageModel, i: Intervention) -> None:
                 f"{type(i).__name__} at {i.site}: {what} has shape {list(shape)}, expected [{lead}"
                 f"{', '.join('key' if e < 0 else str(e) for e in expected)}]"
             )
-        if tensor.is_floating_point() and not (i.site.kind == "scores" or bool(torch.isfinite(tensor).all())):
+        # A score of -inf is a key that cannot be attended to; nothing else may be infinite.
+        finite = torch.isfinite(tensor) | ((tensor == float("-inf")) & (i.site.kind == "scores"))
+        if not bool(finite.all()):
             raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: {what} holds NaN or infinity")
 
     if isinstance(i, Add):
         need("vector", i.vector)
         if not torch.isfinite(torch.tensor(float(i.alpha))):
             raise EmotionCircuitsError(f"Add at {i.site}: alpha must be finite, got {i.alpha}")
+        if i.alpha < 0 and bool(torch.isinf(i.vector).any()):
+            raise EmotionCircuitsError(f"Add at {i.site}: a vector that holds -inf needs alpha 0 or more")
     elif isinstance(i, Patch):
         need("value", _edit_layout(i.site, i.value), leading=2)
     elif isinstance(i, Ablate):
@@ -225,7 +231,7 @@ def _grouped_add(group: tuple[Add, ...]) -> Edit:
     for_all: Tensor | None = None
     by_row: dict[int, Tensor] = {}
     for add in group:
-        delta = add.vector.detach().float() * float(add.alpha)
+        delta = _delta(add)
         if add.rows is None:
             for_all = delta if for_all is None else for_all + delta
         else:
@@ -245,10 +251,10 @@ def _grouped_add(group: tuple[Add, ...]) -> Edit:
         full[named] += stacked
         return None, full
 
-    def change(part: Tensor, delta: Tensor, mask: Tensor | None) -> Tensor:
-        delta = delta.to(part)[:, None]
+    def change(part: Tensor, delta: Tensor, mask: Tensor | None, moment: Moment) -> Tensor:
+        delta = _align_keys(site, delta.to(part)[:, None], part, moment, fill=0.0)
         if mask is not None:
-            delta = delta * mask.view(*mask.shape, *([1] * (part.dim() - 2))).to(part.dtype)
+            delta = torch.where(mask.view(*mask.shape, *([1] * (part.dim() - 2))), delta, 0.0)
         return part + delta
 
     def edit(value: Tensor, moment: Moment) -> Tensor:
@@ -259,7 +265,7 @@ def _grouped_add(group: tuple[Add, ...]) -> Edit:
             mask = moment.select(positions, when, index.to(value.device))
             if not bool(mask.any()):
                 return value
-        return _put(value, rows, site.head, lambda part: change(part, delta, mask))
+        return _put(value, rows, site.head, lambda part: change(part, delta, mask, moment))
 
     return edit
 
@@ -292,8 +298,8 @@ def _single(i: Intervention) -> Edit:
 def _how(i: Intervention) -> Change:
     """What the intervention does to the values it is shown."""
     if isinstance(i, Add):
-        delta = i.vector.detach().float() * float(i.alpha)
-        return lambda part, _moment: part + delta.to(part)
+        delta = _delta(i)
+        return lambda part, moment: part + _align_keys(i.site, delta.to(part), part, moment, fill=0.0)
     if isinstance(i, Patch):
         return _from_columns(_edit_layout(i.site, i.value), i)
     assert isinstance(i, Ablate)
@@ -302,7 +308,7 @@ def _how(i: Intervention) -> Change:
     if i.mode == "mean":
         mean = i.value
         assert mean is not None
-        return lambda part, _moment: mean.to(part).expand_as(part)
+        return lambda part, moment: _align_keys(i.site, mean.to(part), part, moment).expand_as(part)
     if i.mode == "resample":
         assert i.value is not None
         return _from_columns(_edit_layout(i.site, i.value), i)
@@ -328,20 +334,33 @@ def _from_columns(value: Tensor, i: Intervention) -> Change:
             columns = moment.columns
             inside = columns < source.shape[1]
             taken = source[:, columns.clamp(max=source.shape[1] - 1)]
-            taken = _pad_keys(i.site, taken, part)
+            taken = _align_keys(i.site, taken, part, moment)
             shape = (1, -1, *([1] * (part.dim() - 2)))
             return torch.where(inside.view(shape), taken.expand_as(part), part)
-        return _pad_keys(i.site, source, part).expand_as(part)
+        return _align_keys(i.site, source, part, moment).expand_as(part)
 
     return take
 
 
-def _pad_keys(site: Site, value: Tensor, part: Tensor) -> Tensor:
-    """A recorded pattern knows no key after its own run: such keys get no weight."""
-    missing = part.shape[-1] - value.shape[-1]
-    if site.kind not in ("scores", "pattern") or missing <= 0:
+def _delta(add: Add) -> Tensor:
+    """``alpha * vector``; exactly 0 for ``alpha=0``, also where the vector holds -inf."""
+    vector = add.vector.detach().float()
+    return torch.zeros_like(vector) if add.alpha == 0 else vector * float(add.alpha)
+
+
+def _align_keys(site: Site, value: Tensor, part: Tensor, moment: Moment, fill: float | None = None) -> Tensor:
+    """Scores and patterns on the keys this pass attends to; other sites are left as they are.
+
+    Keys are named by their padded column. A pass with a cache may have more keys than the value knows (they get
+    ``fill``; by default no weight: -inf for scores, 0 for a pattern), or, under a sliding window, only the latest.
+    """
+    if site.kind not in ("scores", "pattern") or value.shape[-1] == part.shape[-1] == int(moment.columns[-1]) + 1:
         return value
-    return torch.nn.functional.pad(value, (0, missing), value=float("-inf") if site.kind == "scores" else 0.0)
+    if fill is None:
+        fill = float("-inf") if site.kind == "scores" else 0.0
+    columns = moment.keys(part.shape[-1]).columns
+    known = columns < value.shape[-1]
+    return torch.where(known, value[..., columns.clamp(max=value.shape[-1] - 1)], fill)
 
 
 def _put(value: Tensor, rows: Tensor | None, head: int | None, change: Callable[[Tensor], Tensor]) -> Tensor:

@@ -261,8 +261,9 @@ class Wiring:
         q = through("q", plain.q, moment)
         k = through("k", plain.k, keys)
         v = through("v", plain.v, keys)
-        scores = through("scores", plain.scores(q, k), moment)
-        pattern = through("pattern", plain.pattern(scores), moment)
+        # Edits act inside the mask: whatever they write, no query sees the future or padding.
+        scores = plain.masked(through("scores", plain.scores(q, k), moment), float("-inf"))
+        pattern = plain.masked(through("pattern", plain.pattern(scores), moment), 0.0)
         before = plain.pattern(plain.scores(plain.q, plain.k)) @ plain.v
         return pattern @ v - before
 
@@ -282,8 +283,11 @@ class _Explicit:
         scores = (q.float() @ k.float().transpose(-1, -2)) * self.scaling
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
-        allowed = self.allowed(q.shape[-2], k.shape[-2], q.device)
-        return scores if allowed is None else scores.masked_fill(~allowed, float("-inf"))
+        return self.masked(scores, float("-inf"))
+
+    def masked(self, value: Tensor, fill: float) -> Tensor:
+        allowed = self.allowed(value.shape[-2], value.shape[-1], value.device)
+        return value if allowed is None else value.masked_fill(~allowed, fill)
 
     def allowed(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         if self.mask is None:  # the fast path's convention: causal, the single query of a decoding step sees all

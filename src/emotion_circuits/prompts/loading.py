@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -15,7 +16,20 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import hash_json
 from emotion_circuits.prompts.schema import Pair, Prompt
 
-__all__ = ["available_sets", "corpora_dir", "load_pairs", "load_prompts", "prompts_sha256", "read_rows", "resolve_set"]
+__all__ = [
+    "Numbered",
+    "Problem",
+    "available_sets",
+    "corpora_dir",
+    "load_pairs",
+    "load_prompts",
+    "prompts_sha256",
+    "read_objects",
+    "read_rows",
+    "resolve_set",
+    "validate_objects",
+    "validation_problems",
+]
 
 Row = TypeVar("Row", bound=Prompt)
 
@@ -58,53 +72,105 @@ def resolve_set(name_or_path: str | os.PathLike[str]) -> list[Path]:
     raise EmotionCircuitsError(f"{name}: neither a bundled set nor a file. Bundled sets: {', '.join(available_sets())}")
 
 
-def read_rows(path: Path, kind: type[Row]) -> tuple[list[Row], list[str]]:
-    """Every valid row of a JSONL file, and every error as ``file:line: field: message``."""
-    rows: list[Row] = []
-    errors: list[str] = []
-    seen: dict[str, int] = {}
+class Problem(NamedTuple):
+    """What is wrong with one line of a file; ``field`` is empty where the whole line is meant."""
+
+    line: int
+    field: str
+    message: str
+
+    def at(self, path: str | os.PathLike[str]) -> str:
+        """``file:line: field: message``."""
+        field = f"{self.field}: " if self.field else ""
+        return f"{os.fspath(path)}:{self.line}: {field}{self.message}"
+
+
+class Numbered(NamedTuple):
+    """A row and the line it stands in."""
+
+    line: int
+    row: Prompt
+
+
+def read_objects(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
+    """``(line, object)`` of every line of a JSONL file that holds a JSON object, and every line that doesn't.
+
+    Raises:
+        EmotionCircuitsError: the file cannot be read.
+    """
+    objects: list[tuple[int, dict[str, Any]]] = []
+    problems: list[Problem] = []
     try:
         content = path.read_bytes()
     except OSError as error:
         raise EmotionCircuitsError(f"{path}: cannot be read: {error.strerror}") from error
+    if content.startswith(codecs.BOM_UTF8):
+        problems.append(Problem(1, "", "begins with a byte-order mark; save the file as UTF-8 without it"))
+        content = content.removeprefix(codecs.BOM_UTF8)
     for number, raw in enumerate(content.split(b"\n"), start=1):
-        where = f"{path}:{number}"
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            errors.append(f"{where}: is not UTF-8 (byte {error.start + 1}); save the file as UTF-8")
+            problems.append(Problem(number, "", f"is not UTF-8 (byte {error.start + 1}); save the file as UTF-8"))
             continue
         if not line.strip():
             continue
         try:
             value: Any = json.loads(line)
         except json.JSONDecodeError as error:
-            errors.append(f"{where}: is not JSON (column {error.colno}): {error.msg}")
+            problems.append(Problem(number, "", f"is not JSON (column {error.colno}): {error.msg}"))
             continue
-        if not isinstance(value, dict):
-            errors.append(f"{where}: is not a JSON object")
-            continue
+        if isinstance(value, dict):
+            objects.append((number, value))
+        else:
+            problems.append(Problem(number, "", "is not a JSON object"))
+    return objects, problems
+
+
+def validate_objects(
+    objects: Iterable[tuple[int, dict[str, Any]]], kind: type[Prompt] = Prompt
+) -> tuple[list[Numbered], list[Problem]]:
+    """The valid rows with their lines, and every problem. An object with ``corrupted`` is a :class:`Pair`."""
+    rows: list[Numbered] = []
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    for number, value in objects:
+        model = Pair if "corrupted" in value else kind
         try:
-            row = kind.model_validate(value)
+            row = model.model_validate(value)
         except ValidationError as error:
-            errors += [f"{where}: {message}" for message in validation_messages(error)]
+            problems += [Problem(number, field, message) for field, message in validation_problems(error)]
             continue
         if row.id in seen:
-            errors.append(f"{where}: id: {row.id!r} stands already in line {seen[row.id]}")
+            problems.append(Problem(number, "id", f"{row.id!r} stands already in line {seen[row.id]}"))
             continue
         seen[row.id] = number
-        rows.append(row)
-    return rows, errors
+        rows.append(Numbered(number, row))
+    return rows, problems
 
 
-def validation_messages(error: ValidationError) -> list[str]:
-    """Pydantic's errors as ``field: message`` lines."""
-    messages = []
+def read_rows(path: Path, kind: type[Row]) -> tuple[list[Row], list[str]]:
+    """Every valid row of a JSONL file, and every error as ``file:line: field: message``.
+
+    Where ``kind`` is :class:`Prompt`, rows that are pairs come as :class:`Pair`.
+    """
+    objects, unreadable = read_objects(path)
+    rows, invalid = validate_objects(objects, kind)
+    errors = [problem.at(path) for problem in sorted([*unreadable, *invalid])]
+    return [cast(Row, numbered.row) for numbered in rows], errors
+
+
+def validation_problems(error: ValidationError) -> list[tuple[str, str]]:
+    """Pydantic's errors as ``(field, message)``."""
+    problems = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
-        messages.append(f"{field}: {message}" if field else message)
-    return messages
+        # A rule over several fields names the field it is about itself.
+        if not field and (split := message.split(": ", 1))[0] in Pair.model_fields:
+            field, message = split
+        problems.append((field, message))
+    return problems
 
 
 def _load(name_or_path: str | os.PathLike[str] | Sequence[str], kind: type[Row]) -> list[Row]:
@@ -141,11 +207,7 @@ def load_prompts(
     Raises:
         EmotionCircuitsError: unknown name; or bad rows, each with file, line and field.
     """
-    names = [name_or_path] if isinstance(name_or_path, str | os.PathLike) else list(name_or_path)
-    paired = [n for n in names if any(p.stem == "pairs" for p in resolve_set(n) if p.is_relative_to(corpora_dir()))]
-    rows: list[Prompt] = []
-    for name in names:
-        rows += _load(name, Pair if name in paired else Prompt)
+    rows = _load(name_or_path, Prompt)
     return _select(rows, split, labels)
 
 

@@ -1,0 +1,1 @@
+"""What a study found, drawn: figures and the self-contained HTML page."""

@@ -158,10 +158,10 @@ def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging:
         )
         figure.update_xaxes(title="alpha", type="category", row=1, col=column)
     figure.update_yaxes(title="layer", type="category", row=1, col=1)
-    scale: dict[str, Any] = (
-        {"colorscale": "RdBu_r", "cmin": -top, "cmax": top} if diverging else {"colorscale": "Cividis"}
+    centred: dict[str, Any] = {"colorscale": "RdBu_r", "cmin": -top, "cmax": top}
+    figure.update_layout(
+        coloraxis={**(centred if diverging else {"colorscale": "Cividis"}), "colorbar": {"title": title}}
     )
-    figure.update_layout(coloraxis={**scale, "colorbar": {"title": title}})
     return _dress(figure, 120 + 60 * max(3, table["layer"].nunique()))
 
 

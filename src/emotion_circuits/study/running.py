@@ -164,7 +164,7 @@ def _locked(folder: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise EmotionCircuitsError(
-            f"{folder}: another run is working in this folder; wait for it or use another"
+            f"{folder}: another run is working here; wait for it or use another folder"
         ) from None
     except OSError as error:
         raise EmotionCircuitsError(f"{folder}: cannot be written to: {error.strerror}") from error

