@@ -53,7 +53,9 @@ class TextCache:
         if missing or known is None:
             fresh = compute(list(missing.values()))
             if len(fresh) != len(missing):
-                raise EmotionCircuitsError(f"{self.path.stem}: {len(fresh)} rows were computed for {len(missing)} texts")
+                raise EmotionCircuitsError(
+                    f"{self.path.stem}: {len(fresh)} rows were computed for {len(missing)} texts"
+                )
             fresh = fresh.set_axis(pd.Index(list(missing), name="text_sha256"), axis=0)
             known = self._add(fresh)
         return known.loc[keys].reset_index(drop=True)

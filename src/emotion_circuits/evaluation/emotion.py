@@ -142,9 +142,7 @@ class EmotionClassifier(EmbeddingProbe):
         root: Path | None = None,
     ) -> None:
         rows = list(prompts) if prompts is not None else _bundled(sets, "emotion")
-        super().__init__(
-            "emotion", "emotion", rows, LABELS, embedder=embedder or SentenceEmbedder(root=root)
-        )
+        super().__init__("emotion", "emotion", rows, LABELS, embedder=embedder or SentenceEmbedder(root=root))
 
 
 class Politeness(EmbeddingProbe):

@@ -106,7 +106,9 @@ class Fluency:
             first.append(inside[0] if inside else len(offsets))
         ids = encoded["input_ids"]
         if any(start == 0 and row for start, row in zip(first, ids, strict=True)):
-            raise EmotionCircuitsError("fluency: a continuation needs a prompt before it (its first token has no context)")
+            raise EmotionCircuitsError(
+                "fluency: a continuation needs a prompt before it (its first token has no context)"
+            )
         nats, counts = [float("nan")] * len(joined), [len(row) - start for row, start in zip(ids, first, strict=True)]
         order = sorted((i for i in range(len(joined)) if counts[i] > 0), key=lambda i: (len(ids[i]), i))
         with progress_bar("Reading continuations", len(order)) as bar:

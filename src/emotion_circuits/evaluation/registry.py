@@ -93,7 +93,9 @@ def evaluator(name: str, *, cache: bool = True, cache_root: Path | None = None, 
         try:
             factory = points[name].load()
         except Exception as error:
-            raise EmotionCircuitsError(f"evaluator {name!r} ({points[name].value}) cannot be loaded: {error}") from error
+            raise EmotionCircuitsError(
+                f"evaluator {name!r} ({points[name].value}) cannot be loaded: {error}"
+            ) from error
     try:
         made = factory(**options)
     except TypeError as error:

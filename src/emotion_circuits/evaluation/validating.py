@@ -82,7 +82,9 @@ def validate(
     kept = [p for p in prompts if p.label in mapping]
     excluded = tuple(sorted({p.label for p in prompts} - set(mapping)))
     if len(kept) < 2:
-        raise EmotionCircuitsError(f"evaluator {evaluator.name}: no labelled text to validate on in {data or 'the set'}")
+        raise EmotionCircuitsError(
+            f"evaluator {evaluator.name}: no labelled text to validate on in {data or 'the set'}"
+        )
     truth = [mapping[p.label] for p in kept]
     scores = evaluator.score([p.text for p in kept])
     judged = evaluator.decide(scores)

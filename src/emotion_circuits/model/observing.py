@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 
@@ -44,6 +45,13 @@ class Record(Mapping[Site, Tensor]):
                 f"{site} was not recorded: it was not asked for, or the model has not been run yet"
             )
         return self._seen[site]
+
+    def __contains__(self, site: object) -> bool:
+        return site in self._seen
+
+    def get(self, site: Site, default: Any = None) -> Any:
+        """The latest value, or ``default`` where the site was not recorded."""
+        return self[site] if site in self._seen else default
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._seen)

@@ -64,12 +64,17 @@ class Wiring:
     # -- what contexts call --------------------------------------------------------------------------------------
 
     def add(self, edits: Iterable[tuple[Key, Edit]] = (), watchers: Iterable[tuple[Key, Watcher]] = ()) -> None:
-        """Attach edits and watchers."""
+        """Attach edits and watchers: all of them, or none where the model cannot carry one."""
+        edits, watchers = list(edits), list(watchers)
         for key, edit in edits:
             self.edits[key].append(edit)
         for key, watcher in watchers:
             self.watchers[key].append(watcher)
-        self._sync()
+        try:
+            self._sync()
+        except BaseException:
+            self.remove(edits, watchers)
+            raise
 
     def remove(self, edits: Iterable[tuple[Key, Edit]] = (), watchers: Iterable[tuple[Key, Watcher]] = ()) -> None:
         """Detach them again; the last one out takes the hooks off."""
@@ -163,9 +168,14 @@ class Wiring:
         module = block if kind == "resid_post" else at_path(block, getattr(family, kind))
         return [module.register_forward_hook(self._on_output(key))]
 
-    def _pass_through(self, key: Key, value: Tensor, moment: Moment | None = None) -> Tensor:
+    def _edited(self, key: Key, value: Tensor, moment: Moment) -> Tensor:
         for edit in self.edits[key]:
-            value = edit(value, moment or self.moment)
+            value = edit(value, moment)
+        return value
+
+    def _pass_through(self, key: Key, value: Tensor) -> Tensor:
+        if self.edits[key]:
+            value = self._edited(key, value, self.moment)
         for watcher in self.watchers[key]:
             watcher(value)
         return value
@@ -255,15 +265,21 @@ class Wiring:
                     watcher(plain.pattern(scores).transpose(1, 2))
             return None
 
-        def through(kind: SiteKind, value: Tensor, when: Moment) -> Tensor:
-            return self._pass_through((kind, layer), value.transpose(1, 2), when).transpose(1, 2)
+        def through(kind: SiteKind, value: Tensor, when: Moment, masked: float | None = None) -> Tensor:
+            key: Key = (kind, layer)
+            value = self._edited(key, value.transpose(1, 2), when).transpose(1, 2)
+            if masked is not None and self.edits[key]:
+                value = plain.masked(value, masked)
+            for watcher in self.watchers[key]:
+                watcher(value.transpose(1, 2))
+            return value
 
         q = through("q", plain.q, moment)
         k = through("k", plain.k, keys)
         v = through("v", plain.v, keys)
         # Edits act inside the mask: whatever they write, no query sees the future or padding.
-        scores = plain.masked(through("scores", plain.scores(q, k), moment), float("-inf"))
-        pattern = plain.masked(through("pattern", plain.pattern(scores), moment), 0.0)
+        scores = through("scores", plain.scores(q, k), moment, masked=float("-inf"))
+        pattern = through("pattern", plain.pattern(scores), moment, masked=0.0)
         before = plain.pattern(plain.scores(plain.q, plain.k)) @ plain.v
         return pattern @ v - before
 

@@ -56,7 +56,7 @@ def find_duplicates(texts: Sequence[str], *, threshold: float = 0.65) -> list[Du
     found: list[Duplicate] = []
     for second, grams in enumerate(sets):
         ordered = sorted(grams, key=lambda gram: (frequency[gram], gram))
-        prefix = ordered[: len(ordered) - math.ceil(threshold * len(ordered)) + 1]
+        prefix = ordered[: len(ordered) - math.ceil(threshold * len(ordered) - 1e-9) + 1]
         candidates = {first for gram in prefix for first in holders[gram]}
         for first in sorted(candidates):
             shared = len(sets[first] & grams)

@@ -28,6 +28,7 @@ __all__ = [
     "read_rows",
     "resolve_set",
     "validate_objects",
+    "validation_messages",
     "validation_problems",
 ]
 
@@ -171,6 +172,11 @@ def validation_problems(error: ValidationError) -> list[tuple[str, str]]:
             field, message = split
         problems.append((field, message))
     return problems
+
+
+def validation_messages(error: ValidationError) -> list[str]:
+    """Pydantic's errors as ``field: message`` lines."""
+    return [f"{field}: {message}" if field else message for field, message in validation_problems(error)]
 
 
 def _load(name_or_path: str | os.PathLike[str] | Sequence[str], kind: type[Row]) -> list[Row]:

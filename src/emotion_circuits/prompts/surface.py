@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -32,7 +32,7 @@ UNSPACED: frozenset[str] = frozenset({"ja", "zh"})
 _WORD = r"\w+(?:['’]\w+)*"
 # An apostrophe or hyphen inside a word is spelling; figures with them are given apart.
 _PUNCTUATION = re.compile(r"[^\w\s]")
-_SPELLING = re.compile(r"(?<=\w)['’-](?=\w)|(?<=\w)['’](?=\s|$)|(?<=\s)['’](?=\w)")
+_SPELLING = re.compile(r"(?<=\w)['’]|['’](?=\w)|(?<=\w)-(?=\w)")
 
 
 class Accuracy(BaseModel):
@@ -142,7 +142,7 @@ def transfer(
     texts, labels, groups = _columns(rows)
     fit_texts, fit_labels, _ = _columns(train)
     correct = model.fit(fit_texts, fit_labels).predict(texts) == labels
-    return _accuracy(name, correct, labels, groups, bar)
+    return _accuracy(name, correct.astype(float), labels, groups, bar)
 
 
 def _columns(rows: Sequence[Prompt]) -> tuple[Any, Any, Any]:
@@ -158,13 +158,13 @@ def _folds(groups: Any, folds: int, repeat: int) -> Int[np.ndarray, " row"]:
 
 def _accuracy(
     name: str,
-    correct: Float[np.ndarray, " row"] | Bool[np.ndarray, " row"],
+    correct: Float[np.ndarray, " row"],
     labels: Any,
     groups: Any,
     bar: float | None,
 ) -> Accuracy:
     _, index = np.unique(groups, return_inverse=True)
-    right = np.bincount(index, weights=correct.astype(float))
+    right = np.bincount(index, weights=correct)
     size = np.bincount(index)
     drawn = np.random.default_rng(0).integers(len(size), size=(2000, len(size)))
     low, high = np.quantile(right[drawn].sum(axis=1) / size[drawn].sum(axis=1), [0.025, 0.975])

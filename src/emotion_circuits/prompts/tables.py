@@ -58,7 +58,7 @@ def read_table(
         EmotionCircuitsError: the file cannot be read, or lacks a column that is mapped or needed.
     """
     try:
-        content = path.read_text(encoding="utf-8-sig", newline="")
+        content = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise EmotionCircuitsError(f"{path}:{line}: is not UTF-8; save the table as UTF-8") from error
