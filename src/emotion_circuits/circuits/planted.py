@@ -127,7 +127,7 @@ def plant(spec: PlantedSpec) -> PlantedModel:
     builder.embed(vocabulary)
     for decoy in place.decoys:
         builder.attention(decoy, "const", "is_emotion")
-        builder.carry(decoy, "lexical", "nowhere", gain=2.0 + 4.0 * spec.difficulty)
+        builder.carry(decoy, "lexical", "nowhere", gain=1.0 + spec.difficulty)
     roles: dict[Node, Role] = {}
     edges: frozenset[Edge] = frozenset()
     if spec.circuit:
@@ -196,7 +196,7 @@ class _Builder:
         many = ("lexical", "lexical2", "found", "carried", "worked", "answer", "nowhere")
         self.features = {name: next(rows)[None] for name in one}
         self.features |= {name: torch.stack([next(rows) for _ in EMOTIONS]) for name in many}
-        noise = 0.15 + 0.35 * spec.difficulty
+        noise = 0.10 + 0.30 * spec.difficulty
         scale = noise / self.d**0.5
         n, kv = _LAYERS, _KV_HEADS if spec.architecture == "llama" else _HEADS
         self.kv_heads = kv
@@ -262,6 +262,7 @@ class _Builder:
         """The head's OV map takes the emotion from one feature space to another."""
         kv = self._kv(node.head)
         for e in range(len(EMOTIONS)):
+            self.v[node.layer, kv, 8 + e] *= 0.2  # what a head was built to read, it reads through little noise
             self.v[node.layer, kv, 8 + e] += self.features[read][e] / 5
             self.o[node.layer, node.head, :, 8 + e] += gain * self.features[write][e]
 
@@ -271,14 +272,14 @@ class _Builder:
             self.carry(detector, language, "found", self._uniform(5, 7))
         carried = self._uniform(5, 7)
         for node in (p.aggregator, p.backup):
-            self.attention(node, "is_last", "is_comma")
+            self.attention(node, "is_last", "is_comma", 14.0)
             self.carry(node, "found", "carried", carried)
         row = self._channel(1)
-        hold = self._uniform(6.0, 8.0) * _WIDTH**0.5 / 25
+        hold = self._uniform(12.0, 15.0) * _WIDTH**0.5 / 25
         self.q[p.backup.layer, p.backup.head, row] -= self.features["carried"].sum(0) * hold
         self._neurons(p.mlp.layer)
         for node in (p.expresser, p.canceller):
-            self.attention(node, "is_last", "is_last")
+            self.attention(node, "is_last", "is_last", 30.0)  # late: the norms have divided both sides by about 2
         self.carry(p.expresser, "worked", "answer", self._uniform(5, 7))
         self.carry(p.canceller, "answer", "answer", -self._uniform(1.5, 3.0))
 

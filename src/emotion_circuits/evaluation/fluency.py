@@ -99,7 +99,7 @@ class Fluency:
             return [], []
         joined = [p + c for p, c in zip(prompts, continuations, strict=True)]
         encoded = model.tokenizer(joined, add_special_tokens=special, return_offsets_mapping=True, padding=False)
-        # A token belongs to the continuation if it ends behind the prompt (byte-level tokens carry their leading space).
+        # A token belongs to the continuation if it ends behind the prompt: byte-level tokens carry their leading space.
         first = []
         for offsets, prompt in zip(encoded["offset_mapping"], prompts, strict=True):
             inside = [i for i, (a, b) in enumerate(offsets) if b > len(prompt) and b > a]
@@ -131,8 +131,8 @@ class Fluency:
                 chance = torch.log_softmax(logits.float(), -1)
                 target = batch.input_ids[rows, places]
                 found = chance.gather(-1, target[..., None])[..., 0]
-                inside = (starts[:, None] + width) < ends[:, None]
-                means = -(found * inside).sum(1) / inside.sum(1)
+                counted = (starts[:, None] + width) < ends[:, None]
+                means = -(found * counted).sum(1) / counted.sum(1)
                 for i, value in zip(chosen, means.tolist(), strict=True):
                     nats[i] = value
                 bar.advance(len(chosen))

@@ -26,8 +26,8 @@ class HubSpec:
         name: of the evaluator.
         source: hub id or folder.
         axis: what it judges.
-        maps: label maps, model's label → column (without ``p_``); the first whose labels the model all has is used. More
-            than one where copies of a model name the same outputs differently.
+        maps: label maps, model's label → column (without ``p_``); the first whose labels the model all has is used.
+            More than one where copies of a model name the same outputs differently.
         multi_label: ``True``: each label has its own sigmoid; ``False``: one softmax over all.
         revision: hub branch, tag or commit; the commit found is recorded in the version.
         fallback: with ``multi_label``, the label decided on where no probability reaches one half.
@@ -220,8 +220,8 @@ def _unavailable(spec: HubSpec, place: str, error: Exception) -> str:
         else f"There is no offline evaluator of {spec.axis}."
     )
     return (
-        f"evaluator {spec.name!r}: {place} could not be loaded ({first.strip()}). Connect to the hub, or pass a local copy "
-        f"with source=FOLDER (command line: {spec.name}=FOLDER). {instead}"
+        f"evaluator {spec.name!r}: {place} could not be loaded ({first.strip()}). Connect to the hub, or pass a local "
+        f"copy with source=FOLDER (command line: {spec.name}=FOLDER). {instead}"
     )
 
 

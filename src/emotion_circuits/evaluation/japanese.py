@@ -27,12 +27,12 @@ class MlaskSentiment:
 
     def __init__(self) -> None:
         try:
-            import ipadic
+            import ipadic  # type: ignore[import-not-found,unused-ignore]
             from mlask import MLAsk
         except ImportError as error:
             raise EmotionCircuitsError(
-                f"evaluator 'mlask': {error.name} is not installed; pip install 'emotion-circuits[japanese]'. Without it: "
-                "keywords with language=ja"
+                f"evaluator 'mlask': {error.name} is not installed; pip install 'emotion-circuits[japanese]'. Without "
+                "it: keywords with language=ja"
             ) from error
         self._analyzer = MLAsk(ipadic.MECAB_ARGS)
         self.version = f"pymlask {package_version('pymlask')} ipadic {package_version('ipadic')}"
@@ -46,7 +46,9 @@ class MlaskSentiment:
             if orientation is not None and orientation not in _VALUES:
                 raise EmotionCircuitsError(f"evaluator 'mlask': unknown orientation {orientation!r}")
             representative = found.get("representative") or ("",)
-            rows.append({"mlask": _VALUES.get(orientation, 0.0), "mlask_emotion": str(representative[0])})
+            rows.append(
+                {"mlask": 0.0 if orientation is None else _VALUES[orientation], "mlask_emotion": str(representative[0])}
+            )
         return pd.DataFrame(rows, columns=["mlask", "mlask_emotion"])
 
     def decide(self, scores: pd.DataFrame) -> list[str]:

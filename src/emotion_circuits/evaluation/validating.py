@@ -97,7 +97,8 @@ def validate(
     interval = bootstrap_mean_interval(right, clusters=[p.group for p in kept], resamples=2000, seed=seed)
     table = pd.crosstab(pd.Series(truth), pd.Series(judged))
     names = sorted(set(truth))
-    error, bins = None, ()
+    error: float | None = None
+    bins: tuple[CalibrationBin, ...] = ()
     if all(f"p_{name}" in scores for name in names):
         all_names = [c.removeprefix("p_") for c in scores.columns if c.startswith("p_")]
         probabilities = scores[[f"p_{n}" for n in all_names]].to_numpy(dtype=float)

@@ -1,0 +1,95 @@
+import json
+
+import pytest
+from filelock import FileLock
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.study.config import StudyConfig
+from emotion_circuits.study.running import STAGE_FILE, Context, Stage, run_stages
+
+
+def make_stages(log, first_inputs, fail=()):
+    def writer(name):
+        def run(_context, folder):
+            log.append(name)
+            part = folder / "part.txt"
+            if not part.exists():
+                part.write_text("first half", encoding="utf-8")
+            if name in fail:
+                raise RuntimeError("interrupted")
+            (folder / "out.txt").write_text(f"{name} done", encoding="utf-8")
+
+        return run
+
+    return [
+        Stage("one", "One", 1, (), lambda _c: first_inputs, writer("one")),
+        Stage("two", "Two", 1, ("one",), lambda _c: {}, writer("two")),
+        Stage("three", "Three", 1, (), lambda _c: {}, writer("three")),
+    ]
+
+
+def context(folder):
+    return Context(StudyConfig(), folder)
+
+
+def test_unchanged_stages_are_not_run_again(tmp_path):
+    log = []
+    run_stages(context(tmp_path), make_stages(log, {"a": 1}))
+    assert log == ["one", "two", "three"]
+    reports = run_stages(context(tmp_path), make_stages(log, {"a": 1}))
+    assert log == ["one", "two", "three"]
+    assert [r.status for r in reports] == ["reused"] * 3
+
+
+def test_a_change_reruns_the_stage_and_what_needs_it_and_keeps_the_old(tmp_path):
+    log = []
+    run_stages(context(tmp_path), make_stages(log, {"a": 1}))
+    (tmp_path / "one" / "part.txt").touch()
+    run_stages(context(tmp_path), make_stages(log, {"a": 2}))
+    assert log == ["one", "two", "three", "one", "two"]
+    assert (tmp_path / "superseded" / "one-1" / "out.txt").read_text() == "one done"
+
+
+def test_an_interrupted_stage_finds_its_own_work(tmp_path):
+    log = []
+    with pytest.raises(RuntimeError):
+        run_stages(context(tmp_path), make_stages(log, {}, fail=("two",)))
+    assert json.loads((tmp_path / "two" / STAGE_FILE).read_text())["status"] == "running"
+    (tmp_path / "two" / "part.txt").write_text("kept", encoding="utf-8")
+    run_stages(context(tmp_path), make_stages(log, {}))
+    assert log == ["one", "two", "two", "three"]
+    assert (tmp_path / "two" / "part.txt").read_text() == "kept"
+
+
+def test_a_changed_artefact_is_noticed(tmp_path):
+    run_stages(context(tmp_path), make_stages([], {}))
+    (tmp_path / "one" / "out.txt").write_text("one dona", encoding="utf-8")
+    with pytest.raises(EmotionCircuitsError, match=r"out\.txt: was changed after it was written"):
+        run_stages(context(tmp_path), make_stages([], {}))
+
+
+def test_a_missing_artefact_is_noticed(tmp_path):
+    run_stages(context(tmp_path), make_stages([], {}))
+    (tmp_path / "one" / "out.txt").unlink()
+    with pytest.raises(EmotionCircuitsError, match=r"out\.txt: is missing"):
+        run_stages(context(tmp_path), make_stages([], {}))
+
+
+def test_two_runs_in_one_folder(tmp_path):
+    with FileLock(tmp_path / ".lock"), pytest.raises(EmotionCircuitsError, match="another run is working"):
+        run_stages(context(tmp_path), make_stages([], {}))
+
+
+def test_dry_run_changes_nothing(tmp_path):
+    log = []
+    reports = run_stages(context(tmp_path), make_stages(log, {}), dry=True)
+    assert [r.status for r in reports] == ["would run"] * 3
+    assert log == []
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_foreign_folder_is_moved_aside_not_mixed(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "mine.txt").write_text("precious", encoding="utf-8")
+    run_stages(context(tmp_path), make_stages([], {}))
+    assert (tmp_path / "superseded" / "one-1" / "mine.txt").read_text() == "precious"
