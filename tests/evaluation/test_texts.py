@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from families import CONFIGS, tiny_model
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import (
@@ -30,6 +29,7 @@ from emotion_circuits.evaluation import (
 )
 from emotion_circuits.evaluation import registry as registry_module
 from emotion_circuits.prompts import Prompt, load_prompts
+from families import CONFIGS, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +81,18 @@ def test_a_single_string_is_refused() -> None:
 def test_embeddings_are_unit_length_and_near_for_near_meanings(tmp_path: Path) -> None:
     e = SentenceEmbedder(root=tmp_path).embed(["Thank you so much!", "I am very grateful.", "The bus is late.", ""])
     np.testing.assert_allclose(np.linalg.norm(e, axis=1), 1, atol=1e-5)
-    assert e[0] @ e[1] > e[0] @ e[2] + 0.2
+    assert e[0] @ e[1] > e[0] @ e[2] + 0.1
 
 
 def test_embeddings_equal_sentence_transformers_own(tmp_path: Path) -> None:
     st = pytest.importorskip("sentence_transformers")
     embedder = SentenceEmbedder(root=tmp_path)
+    wide = SentenceEmbedder(layers="all", root=tmp_path)
     texts = ["Thank you so much!", "A somewhat longer sentence about buses that come late.", "I"]
     theirs = st.SentenceTransformer(str(embedder.folder), device="cpu").encode(texts, normalize_embeddings=True)
     np.testing.assert_allclose(embedder.embed(texts), theirs, atol=1e-5)
+    np.testing.assert_allclose(wide.embed(texts)[:, -384:], theirs, atol=1e-5)
+    assert wide.embed([]).shape == (0, 7 * 384)
 
 
 def test_embeddings_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,19 +129,21 @@ def test_the_classifier_is_deterministic_and_its_score_independent_of_the_batch(
     a = EmotionClassifier(root=tmp_path / "a")
     b = EmotionClassifier(root=tmp_path / "b")
     assert a.version == b.version
+    again = EmotionClassifier(root=tmp_path / "a")  # fitted weights are read from the cache
     together = a.score(texts)
+    pd.testing.assert_frame_equal(again.score(texts), together)
     alone = pd.concat([b.score([t]) for t in texts], ignore_index=True)
     pd.testing.assert_frame_equal(together, alone, atol=2e-6)
 
 
-def test_test_rows_are_never_fitted() -> None:
+def test_test_rows_are_never_fitted(tmp_path: Path) -> None:
     rows = load_prompts("core")
     flipped = [
         p.model_copy(update={"label": "anger"}) if p.split == "test" and p.label == "neutral" else p for p in rows
     ]
     extra = [p.model_copy(update={"label": "neutral", "id": p.id + "x"}) for p in rows if p.split == "test"][:5]
-    plain = EmotionClassifier(prompts=rows)
-    other = EmotionClassifier(prompts=[*flipped, *extra])
+    plain = EmotionClassifier(prompts=rows, root=tmp_path / "a")
+    other = EmotionClassifier(prompts=[*flipped, *extra], root=tmp_path / "b")
     assert plain.version == other.version
     pd.testing.assert_frame_equal(plain.score(["So kind of you."]), other.score(["So kind of you."]))
 
@@ -182,7 +187,7 @@ def test_the_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert isinstance(evaluator("keywords", cache=False, language="ja"), KeywordCounts)
     with pytest.raises(EmotionCircuitsError, match="exists already"):
         register("vader", Counting)
-    with pytest.raises(EmotionCircuitsError, match="there are: .*vader"):
+    with pytest.raises(EmotionCircuitsError, match=r"there are: .*vader"):
         evaluator("vadr")
     with pytest.raises(EmotionCircuitsError, match="unexpected keyword"):
         evaluator("vader", language="ja")

@@ -274,6 +274,7 @@ class _Builder:
         for node in (p.aggregator, p.backup):
             self.attention(node, "is_last", "is_comma", 14.0)
             self.carry(node, "found", "carried", carried)
+            carried *= self._uniform(0.5, 0.7)  # the backup repairs a part only
         row = self._channel(1)
         hold = self._uniform(12.0, 15.0) * _WIDTH**0.5 / 25
         self.q[p.backup.layer, p.backup.head, row] -= self.features["carried"].sum(0) * hold

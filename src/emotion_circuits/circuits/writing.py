@@ -1,0 +1,59 @@
+"""What each node adds to the residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emotion_circuits.heads import BaseRun, Node, base_run
+from emotion_circuits.heads.changes import node_sites, node_value, out_projection
+from emotion_circuits.model import Batch, LanguageModel, Site
+from emotion_circuits.model.families import at_path
+
+__all__ = ["has_post_norm", "run_with_outputs", "write_difference"]
+
+
+def has_post_norm(model: LanguageModel) -> bool:
+    """Whether a norm stands between a head's output projection and the residual stream (Gemma 2/3, OLMo 2)."""
+    return not model.family.out_proj.startswith(f"{model.family.attn_out}.")
+
+
+def run_with_outputs(model: LanguageModel, batch: Batch, nodes: Sequence[Node]) -> BaseRun:
+    """A run that keeps the outputs of ``nodes``."""
+    return base_run(model, batch, node_sites(n for n in nodes if n.kind != "embed"))
+
+
+def write_difference(
+    model: LanguageModel, a: BaseRun, b: BaseRun, writers: Sequence[Node]
+) -> Float[Tensor, "writer row position d_model"]:
+    """What each writer adds to the residual stream in run ``a`` minus in run ``b``.
+
+    Exact where heads write linearly. Behind a post-norm heads don't add up; there the norm is linearised at the mean
+    of both runs, so that the heads' parts sum to the attention output's difference up to third order.
+
+    Args:
+        model: the model.
+        a: a run with the writers' outputs, see :func:`run_with_outputs`.
+        b: a run of the same columns.
+        writers: embedding, heads, MLPs.
+    """
+    parts: list[Tensor] = []
+    for node in writers:
+        if node.kind == "embed":
+            parts.append(a.resid_pre[0] - b.resid_pre[0])
+            continue
+        difference = node_value(a, node) - node_value(b, node)
+        if node.kind == "head":
+            weight = out_projection(model, node.layer)
+            difference = difference @ weight[node.head]
+            if has_post_norm(model):
+                site = Site("z", node.layer)
+                mean = (a.values[site] + b.values[site]) / 2
+                inside = torch.einsum("bphe,hed->bpd", mean, weight)
+                norm = at_path(model.blocks[node.layer], model.family.attn_out)
+                _, difference = torch.func.jvp(norm, (inside,), (difference,))
+        parts.append(difference)
+    return torch.stack(parts)

@@ -1,0 +1,172 @@
+"""``emotion-circuits data``: check a corpus, describe it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from emotion_circuits.cli.shared import JsonFlag, long_running, show_json
+
+if TYPE_CHECKING:
+    from emotion_circuits.prompts.describing import SetDescription
+    from emotion_circuits.prompts.surface import Accuracy
+    from emotion_circuits.prompts.tokenizing import Tokenize
+
+app = typer.Typer(help="Corpora: check a file of labelled texts, describe the bundled sets or your own.")
+
+EMBEDDING_BARS = {"implicit": 0.80}
+
+
+@app.command()
+def check(
+    files: Annotated[list[str], typer.Argument(help="JSONL, CSV or TSV files, or bundled names.")],
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", help="FIELD=COLUMN of a CSV, e.g. text=Sentence; repeat.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="Language of a CSV without a language column.")] = "en",
+    tokenizer: Annotated[
+        list[str] | None,
+        typer.Option(help="Bundled model, folder or tokenizer.json under which pairs must be aligned; repeat."),
+    ] = None,
+    implicit: Annotated[
+        bool | None,
+        typer.Option("--implicit/--explicit", help="Forbid emotion words or not; by default in sets named implicit."),
+    ] = None,
+    near: Annotated[float, typer.Option(min=0.3, max=1.0, help="Similarity of near duplicates (Jaccard).")] = 0.65,
+    write: Annotated[Path | None, typer.Option(help="Write the rows as JSONL here, if there is no error.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check corpora, alone and against one another; every finding is listed.
+
+    Exits with 1 when there is an error.
+    """
+    from emotion_circuits.prompts.checking import check_corpora, write_corpus
+    from emotion_circuits.prompts.tables import parse_column_map
+
+    with long_running():
+        report, rows = check_corpora(
+            files,
+            columns=parse_column_map(columns or []),
+            language=language,
+            implicit=implicit,
+            tokenizers={name: _tokenizer(name) for name in tokenizer or []},
+            near=near,
+        )
+    written = write is not None and not report.errors
+    if write is not None and written:
+        write_corpus(write, rows)
+    if as_json:
+        show_json({**report.model_dump(mode="json"), "written": str(write) if written else None})
+    else:
+        for finding in report.findings:
+            typer.echo(f"{finding.severity}: {finding}")
+        for file in report.files:
+            surface = "".join(f", {a.name} {a.accuracy:.3f}" for a in (file.balance.surface if file.balance else ()))
+            labels = ", ".join(f"{label} {count}" for label, count in file.labels.items())
+            typer.echo(f"{file.file}: {file.rows} rows, {file.groups} groups ({labels}){surface}")
+        typer.echo(f"{len(report.errors)} errors, {len(report.warnings)} warnings")
+        if write is not None:
+            typer.echo(
+                f"wrote {len(rows)} rows to {write}" if written else f"{write} not written: mend the errors first"
+            )
+    if report.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def describe(
+    sets: Annotated[
+        list[str] | None, typer.Argument(help="Bundled names or JSONL files; default: all bundled.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Bundled model, folder or tokenizer.json to count lengths in; default: words.")
+    ] = None,
+    embedding: Annotated[
+        bool, typer.Option("--embedding", help="Also score the sentence-embedding classifier.")
+    ] = False,
+    write_card: Annotated[
+        Path | None, typer.Option(help="Fill the figures of this data card (all bundled sets, with the embedding).")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Describe sets: counts, lengths, telling n-grams, and what words, punctuation or length alone give away."""
+    from emotion_circuits.errors import EmotionCircuitsError
+    from emotion_circuits.prompts import available_sets
+    from emotion_circuits.prompts.card import card_sections
+    from emotion_circuits.prompts.card import write_card as fill
+    from emotion_circuits.prompts.describing import describe_corpora
+
+    if write_card is not None and sets:
+        raise EmotionCircuitsError("--write-card describes all bundled sets; leave the names out")
+    with long_running():
+        tokenize = _tokenizer(tokenizer) if tokenizer else None
+        description = describe_corpora(sets or available_sets(), tokenize=tokenize, tokenizer_name=tokenizer or "")
+        scored = _embedding_accuracies() if embedding or write_card is not None else ()
+    if write_card is not None:
+        fill(write_card, card_sections(description, scored))
+        typer.echo(f"wrote the figures of {len(description.sets)} sets into {write_card}")
+    elif as_json:
+        show_json({**description.model_dump(mode="json"), "embedding": [a.model_dump(mode="json") for a in scored]})
+    else:
+        for item in description.sets:
+            _show(item)
+        if scored:
+            _show_accuracies("sentence-embedding classifier, test splits", scored)
+
+
+def _tokenizer(name: str) -> Tokenize:
+    from emotion_circuits.errors import EmotionCircuitsError
+    from emotion_circuits.model import BUNDLED, installed
+    from emotion_circuits.prompts.tokenizing import load_tokenizer
+
+    if name not in BUNDLED:
+        return load_tokenizer(name)
+    folder = installed(name)
+    if folder is None:
+        raise EmotionCircuitsError(f"{name} is not installed; run 'emotion-circuits models install {name}'")
+    return load_tokenizer(folder)
+
+
+def _embedding_accuracies() -> tuple[Accuracy, ...]:
+    from emotion_circuits.evaluation import EmotionClassifier, validate_on_bundled
+    from emotion_circuits.prompts import load_prompts
+    from emotion_circuits.prompts.surface import Accuracy
+
+    return tuple(
+        Accuracy(
+            name=f"`{v.data}` ({v.split})",
+            accuracy=v.accuracy,
+            interval=v.interval,
+            chance=v.majority,
+            rows=v.n,
+            groups=len({row.group for row in load_prompts(v.data, split=v.split)}),
+            bar=EMBEDDING_BARS.get(v.data),
+        )
+        for v in validate_on_bundled(EmotionClassifier())
+    )
+
+
+def _show(item: SetDescription) -> None:
+    labels = ", ".join(f"{label} {count}" for label, count in item.labels.items())
+    splits = ", ".join(f"{split} {count}" for split, count in item.splits.items())
+    typer.echo(f"\n{item.name} ({', '.join(item.languages)}): {item.rows} rows, {item.groups} groups")
+    typer.echo(f"  labels: {labels}\n  splits: {splits}")
+    for label, length in item.lengths.items():
+        typer.echo(f"  {label}: {length.mean:.2f} {item.unit} ({length.shortest}–{length.longest})")
+    for label, grams in item.telling.items():
+        typer.echo(f"  typical of {label}: " + (", ".join(f"{gram} {z:.1f}" for gram, z in grams) or "nothing"))
+    if item.accuracies:
+        _show_accuracies(f"{item.name}: what the surface gives away", item.accuracies)
+
+
+def _show_accuracies(title: str, accuracies: tuple[Accuracy, ...]) -> None:
+    table = Table("reads", "accuracy", "95 % interval", "chance", "bar", "rows / groups", title=title)
+    for a in accuracies:
+        bar = "" if a.bar is None else f"{a.bar:.2f}"
+        interval = "{:.3f}–{:.3f}".format(*a.interval)
+        table.add_row(a.name, f"{a.accuracy:.3f}", interval, f"{a.chance:.3f}", bar, f"{a.rows} / {a.groups}")
+    Console().print(table)

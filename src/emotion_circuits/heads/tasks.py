@@ -1,0 +1,124 @@
+"""Minimal pairs made ready for one model: aligned tokens, where they differ, which answers count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import Batch, LanguageModel
+from emotion_circuits.prompts import Pair, tokens_of_span
+
+__all__ = ["PairTask", "pair_task"]
+
+
+@dataclass(frozen=True, eq=False)
+class PairTask:
+    """Clean and corrupted prompts of equal token length, with the answers whose logits are compared.
+
+    Attributes:
+        pairs: the pairs that fit this model, in order.
+        clean: left-padded clean prompts.
+        corrupted: left-padded corrupted prompts, same columns.
+        spans: per pair, the differing tokens, counted from its first real token.
+        answer_ids: ``[pair, answer]`` first tokens of all answers of both sides.
+        answer_weights: ``[pair, answer]`` ``+1/n`` for the clean side's, ``-1/m`` for the corrupted side's, 0 padding.
+        excluded: pair id → why it could not be used with this model.
+    """
+
+    pairs: tuple[Pair, ...]
+    clean: Batch
+    corrupted: Batch
+    spans: tuple[tuple[int, ...], ...]
+    answer_ids: Int[Tensor, "pair answer"]
+    answer_weights: Float[Tensor, "pair answer"]
+    excluded: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def logit_difference(self, logits: Float[Tensor, "*variant pair vocabulary"]) -> Float[Tensor, "*variant pair"]:
+        """Mean logit of the clean side's answers minus mean logit of the corrupted side's, in logits."""
+        ids = self.answer_ids.expand(*logits.shape[:-1], -1)
+        return (logits.float().gather(-1, ids) * self.answer_weights).sum(-1)
+
+    def select(self, rows: Sequence[int]) -> PairTask:
+        """The task of some of its pairs (columns stay as they are)."""
+        index = torch.tensor(list(rows), dtype=torch.long, device=self.answer_ids.device)
+
+        def part(batch: Batch) -> Batch:
+            return Batch(batch.input_ids[index], batch.attention_mask[index], tuple(batch.offsets[r] for r in rows))
+
+        return replace(
+            self,
+            pairs=tuple(self.pairs[r] for r in rows),
+            clean=part(self.clean),
+            corrupted=part(self.corrupted),
+            spans=tuple(self.spans[r] for r in rows),
+            answer_ids=self.answer_ids[index],
+            answer_weights=self.answer_weights[index],
+        )
+
+
+def pair_task(model: LanguageModel, pairs: Sequence[Pair]) -> PairTask:
+    """Tokenize pairs for a model; what does not align is left out and counted, never padded into shape.
+
+    Args:
+        model: the model.
+        pairs: minimal pairs.
+
+    Raises:
+        EmotionCircuitsError: no pair fits the model.
+    """
+    kept: list[Pair] = []
+    spans: list[tuple[int, ...]] = []
+    answers: list[tuple[list[int], list[int]]] = []
+    excluded: dict[str, str] = {}
+    for pair in pairs:
+        one = model.tokenize([pair.text, pair.corrupted])
+        lengths = one.attention_mask.sum(-1).tolist()
+        if lengths[0] != lengths[1]:
+            excluded[pair.id] = f"its two prompts have {lengths[0]} and {lengths[1]} tokens for {model.name}"
+            continue
+        differing = (one.input_ids[0] != one.input_ids[1]).nonzero()[:, 0].tolist()
+        inside = tokens_of_span(one.offsets[0], *pair.spans[0])
+        if not differing or not set(differing) <= set(inside):
+            excluded[pair.id] = f"its prompts differ outside of the marked place once tokenized for {model.name}"
+            continue
+        right, wrong = _first_tokens(model, pair.answers), _first_tokens(model, pair.corrupted_answers)
+        shared = set(right) & set(wrong)
+        right, wrong = [t for t in right if t not in shared], [t for t in wrong if t not in shared]
+        if not right or not wrong:
+            excluded[pair.id] = "its answer sets begin with the same tokens"
+            continue
+        kept.append(pair)
+        spans.append(tuple(inside))
+        answers.append((right, wrong))
+    if not kept:
+        reason = next(iter(excluded.values()), "no pairs were given")
+        raise EmotionCircuitsError(f"none of {len(pairs)} pairs can be used with {model.name}: {reason}")
+    width = max(len(a) + len(b) for a, b in answers)
+    ids = torch.zeros(len(kept), width, dtype=torch.long)
+    weights = torch.zeros(len(kept), width)
+    for row, (right, wrong) in enumerate(answers):
+        count = len(right) + len(wrong)
+        ids[row, :count] = torch.tensor(right + wrong)
+        weights[row, :count] = torch.tensor([1 / len(right)] * len(right) + [-1 / len(wrong)] * len(wrong))
+    return PairTask(
+        tuple(kept),
+        model.tokenize([p.text for p in kept]),
+        model.tokenize([p.corrupted for p in kept]),
+        tuple(spans),
+        ids.to(model.device),
+        weights.to(model.device),
+        excluded,
+    )
+
+
+def _first_tokens(model: LanguageModel, answers: Sequence[str]) -> list[int]:
+    rows = model.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
+    return list(dict.fromkeys(int(row[0]) for row in rows if row))

@@ -1,0 +1,119 @@
+"""The figures of the data card, written between its markers by a command and never by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.paths import replacing
+from emotion_circuits.prompts.describing import Description
+from emotion_circuits.prompts.surface import Accuracy
+
+__all__ = ["card_sections", "write_card"]
+
+
+def card_sections(description: Description, embedding: Sequence[Accuracy] = ()) -> dict[str, str]:
+    """Marker → Markdown.
+
+    Args:
+        description: of the bundled sets.
+        embedding: accuracy of the sentence-embedding classifier on each held-out set; its ``bar`` is a least value.
+    """
+    return {
+        "counts": _counts(description),
+        "lengths": _lengths(description),
+        "surface": _surface(description),
+        "transfer": _transfer(description),
+        "embedding": _embedding(embedding),
+        "telling": _telling(description),
+    }
+
+
+def write_card(path: Path, sections: Mapping[str, str]) -> None:
+    """Replace what stands between ``<!-- figures: NAME -->`` and ``<!-- end -->``, for every section.
+
+    Raises:
+        EmotionCircuitsError: the file is missing, lacks a marker, or has one that no section fills.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise EmotionCircuitsError(f"{path}: cannot be read: {error.strerror}") from error
+    pattern = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    present = [match[2] for match in pattern.finditer(text)]
+    if sorted(present) != sorted(sections):
+        raise EmotionCircuitsError(
+            f"{path}: needs each of these markers once: {', '.join(sorted(sections))}; it has: {', '.join(present)}"
+        )
+    filled = pattern.sub(lambda match: f"{match[1]}{sections[match[2]].rstrip()}\n{match[3]}", text)
+    with replacing(path) as temporary:
+        temporary.write_text(filled, encoding="utf-8")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _counts(description: Description) -> str:
+    rows = []
+    for s in description.sets:
+        labels = ", ".join(f"{label} {count}" for label, count in s.labels.items())
+        splits = " / ".join(str(count) for count in s.splits.values())
+        rows.append([f"`{s.name}`", ", ".join(s.languages), str(s.rows), str(s.groups), labels, splits])
+    return _table(["set", "language", "rows", "groups", "labels", "train / validation / test"], rows)
+
+
+def _lengths(description: Description) -> str:
+    rows = []
+    for s in description.sets:
+        for label, length in s.lengths.items():
+            rows.append([f"`{s.name}`", label, f"{length.mean:.2f}", f"{length.shortest}–{length.longest}", s.unit])
+    return _table(["set", "label", "mean", "range", "unit"], rows)
+
+
+def _figure(a: Accuracy, *, at_least: bool = False) -> list[str]:
+    low, high = a.interval
+    if a.bar is None:
+        bar = "none"
+    else:
+        met = a.accuracy >= a.bar if at_least else a.accuracy <= a.bar
+        bar = f"{'≥' if at_least else '≤'} {a.bar:.2f}: {'met' if met else '**missed**'}"
+    return [f"{a.accuracy:.3f}", f"{low:.3f}–{high:.3f}", f"{a.chance:.3f}", bar, f"{a.rows} / {a.groups}"]
+
+
+_FIGURE_HEADER = ["accuracy", "95 % interval", "chance", "bar", "rows / groups"]
+
+
+def _surface(description: Description) -> str:
+    rows = [
+        [f"`{s.name}`", a.name, *_figure(a)]
+        for s in description.sets
+        for a in s.accuracies
+        if a.name != "bag of words from core"
+    ]
+    return _table(["set", "reads", *_FIGURE_HEADER], rows)
+
+
+def _transfer(description: Description) -> str:
+    rows = [
+        [f"`{s.name}`", *_figure(a)]
+        for s in description.sets
+        for a in s.accuracies
+        if a.name == "bag of words from core"
+    ]
+    return _table(["scored on", *_FIGURE_HEADER], rows)
+
+
+def _embedding(embedding: Sequence[Accuracy]) -> str:
+    return _table(["scored on", *_FIGURE_HEADER], [[a.name, *_figure(a, at_least=True)] for a in embedding])
+
+
+def _telling(description: Description) -> str:
+    rows = []
+    for s in description.sets:
+        for label, grams in s.telling.items():
+            rows.append([f"`{s.name}`", label, ", ".join(f"{gram} ({z:.1f})" for gram, z in grams) or "none"])
+    return _table(["set", "label", "n-grams (z)"], rows)

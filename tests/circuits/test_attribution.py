@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from families import tiny_model
+from heads_tasks import character_pairs
+
+from emotion_circuits.circuits.attribution import attribute
+from emotion_circuits.circuits.edges import edge_scan
+from emotion_circuits.circuits.writing import run_with_outputs, write_difference
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.heads import EMBED, LOGITS, Node, all_edges, all_nodes, base_run, pair_task
+from emotion_circuits.heads.changes import node_value
+from emotion_circuits.model import Patch, Site, intervene
+
+FAMILIES = ["gpt2", "gpt_neo", "gpt_neox", "gpt_neox_sequential", "gptj", "llama", "qwen3", "opt", "phi3", "stablelm_parallel"]
+SANDWICH = ["gemma2", "gemma3", "olmo2"]
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *SANDWICH])
+def test_node_attribution_is_the_derivative(name: str) -> None:
+    model = tiny_model(name)
+    model.hf.double()
+    task = pair_task(model, character_pairs())
+    nodes = all_nodes(model)
+    found = attribute(model, task, method="clean")
+    clean, corrupted = (run_with_outputs(model, b, nodes) for b in (task.clean, task.corrupted))
+    step = 1e-4
+    for index, node in list(enumerate(nodes))[::3]:
+        difference = node_value(clean, node) - node_value(corrupted, node)
+        sides = []
+        for sign in (1, -1):
+            value = node_value(clean, node) + sign * step * difference
+            with torch.no_grad(), intervene(model, [Patch(site=node.site, value=value)]):
+                sides.append(model.logits(task.clean, last_only=True).double().gather(-1, task.answer_ids))
+        expected = ((sides[0] - sides[1]) * task.answer_weights).sum(-1) / (2 * step)
+        assert torch.allclose(found.node_scores[:, index].double(), expected, atol=1e-5, rtol=1e-3)
+    assert found.node_scores.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_edges_of_a_writer_sum_to_the_writer(name: str) -> None:
+    model = tiny_model(name)
+    task = pair_task(model, character_pairs())
+    found = attribute(model, task, method="integrated", steps=2, edges=True, rows=2)
+    assert found.edges == tuple(all_edges(model))
+    for index, node in enumerate(found.nodes):
+        outgoing = [i for i, (u, _) in enumerate(found.edges) if u == node]
+        total = found.edge_scores[:, outgoing].sum(1)
+        assert torch.allclose(total, found.node_scores[:, index], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", SANDWICH)
+def test_behind_a_post_norm_the_sum_holds_closely(name: str) -> None:
+    model = tiny_model(name)
+    task = pair_task(model, character_pairs())
+    nodes = all_nodes(model)
+    clean, corrupted = (base_run(model, b, model.sites("z", "mlp_out", "attn_out")) for b in (task.clean, task.corrupted))
+    heads = [n for n in nodes if n.kind == "head" and n.layer == 1]
+    parts = write_difference(model, clean, corrupted, heads).sum(0)
+    whole = clean.values[Site("attn_out", 1)] - corrupted.values[Site("attn_out", 1)]
+    real = task.clean.real
+    assert (parts - whole)[real].norm() < 0.1 * whole[real].norm()
+
+
+def test_integrated_gradients_sum_to_the_whole_effect() -> None:
+    model = tiny_model("llama")
+    task = pair_task(model, character_pairs())
+    found = attribute(model, task, method="integrated", steps=40, edges=True)
+    from_embedding = [i for i, (u, _) in enumerate(found.edges) if u == EMBED]
+    with torch.no_grad():
+        gap = task.logit_difference(model.logits(task.clean, last_only=True))
+        gap -= task.logit_difference(model.logits(task.corrupted, last_only=True))
+    assert torch.allclose(found.edge_scores[:, from_embedding].sum(1), gap, atol=2e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neo", "llama", "gpt_neox", "gemma2"])
+def test_an_exact_edge_to_the_logits_is_the_direct_effect(name: str) -> None:
+    model = tiny_model(name)
+    task = pair_task(model, character_pairs())
+    last = model.n_layers - 1
+    mlp, head = Node("mlp", last), Node("head", last, 1)
+    scan = edge_scan(model, task, [(mlp, LOGITS), (head, LOGITS), (EMBED, Node("head", 0, 0)), (head, mlp)])
+    # Nothing comes after the last MLP: its edge to the logits is all it does.
+    source = run_with_outputs(model, task.corrupted, [mlp])
+    with torch.no_grad(), intervene(model, [Patch(site=mlp.site, value=node_value(source, mlp))]):
+        changed = task.logit_difference(model.logits(task.clean, last_only=True))
+    plain = task.logit_difference(model.logits(task.clean, last_only=True))
+    assert torch.allclose(scan.effect[0], plain - changed, atol=1e-5)
+    # The first layer's head reads the embedding alone: its edge from there is the whole head.
+    source = run_with_outputs(model, task.corrupted, [Node("head", 0, 0)])
+    with torch.no_grad(), intervene(model, [Patch(site=Site("z", 0, 0), value=node_value(source, Node("head", 0, 0)))]):
+        changed = task.logit_difference(model.logits(task.clean, last_only=True))
+    assert torch.allclose(scan.effect[2], plain - changed, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_small_differences_make_exact_and_estimated_edges_agree(name: str) -> None:
+    model = tiny_model(name)
+    with torch.no_grad():
+        weight = model.hf.get_input_embeddings().weight
+        weight.copy_(weight.mean(0) + (weight - weight.mean(0)) * 0.05)
+    task = pair_task(model, character_pairs())
+    estimated = attribute(model, task, method="clean", edges=True)
+    exact = edge_scan(model, task)
+    assert exact.edges == estimated.edges
+    a, b = exact.effect.mean(1), estimated.edge_scores.mean(0)
+    assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 0.95
+
+
+def test_unknown_methods_and_edges_are_refused() -> None:
+    model = tiny_model("llama")
+    task = pair_task(model, character_pairs())
+    with pytest.raises(EmotionCircuitsError, match="clean, corrupted or integrated"):
+        attribute(model, task, method="guess")  # type: ignore[arg-type]
+    with pytest.raises(EmotionCircuitsError, match="has no edge"):
+        edge_scan(model, task, [(Node("mlp", 2), Node("head", 0, 0))])
