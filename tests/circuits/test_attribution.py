@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from families import tiny_model
-from heads_tasks import character_pairs
+from character_tasks import character_pairs
 
 from emotion_circuits.circuits.attribution import attribute
 from emotion_circuits.circuits.edges import edge_scan
@@ -11,21 +11,42 @@ from emotion_circuits.circuits.writing import run_with_outputs, write_difference
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import EMBED, LOGITS, Node, all_edges, all_nodes, base_run, pair_task
 from emotion_circuits.heads.changes import node_value
-from emotion_circuits.model import Patch, Site, intervene
+from emotion_circuits.model import LanguageModel, Patch, Site, intervene
 
-FAMILIES = ["gpt2", "gpt_neo", "gpt_neox", "gpt_neox_sequential", "gptj", "llama", "qwen3", "opt", "phi3", "stablelm_parallel"]
+FAMILIES = [
+    "gpt2",
+    "gpt_neo",
+    "gpt_neox",
+    "gpt_neox_sequential",
+    "gptj",
+    "llama",
+    "qwen3",
+    "opt",
+    "phi3",
+    "stablelm_parallel",
+]
 SANDWICH = ["gemma2", "gemma3", "olmo2"]
+
+
+def nearly_equal_words(model: LanguageModel) -> LanguageModel:
+    with torch.no_grad():
+        weight = model.hf.get_input_embeddings().weight
+        weight.copy_(weight.mean(0) + (weight - weight.mean(0)) * 0.05)
+    return model
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *SANDWICH])
 def test_node_attribution_is_the_derivative(name: str) -> None:
     model = tiny_model(name)
-    model.hf.double()
+    if name != "gemma2":  # its masked rows hold NaN in float64
+        model.hf.double()
     task = pair_task(model, character_pairs())
     nodes = all_nodes(model)
     found = attribute(model, task, method="clean")
     clean, corrupted = (run_with_outputs(model, b, nodes) for b in (task.clean, task.corrupted))
-    step = 1e-4
+    # Others compute attention or norms in float32 whatever the dtype.
+    single = name not in ("gpt2", "gpt_neox", "gpt_neox_sequential", "opt", "stablelm_parallel")
+    step, tolerance = (1e-2, 3e-4) if single else (1e-4, 1e-5)
     for index, node in list(enumerate(nodes))[::3]:
         difference = node_value(clean, node) - node_value(corrupted, node)
         sides = []
@@ -34,7 +55,7 @@ def test_node_attribution_is_the_derivative(name: str) -> None:
             with torch.no_grad(), intervene(model, [Patch(site=node.site, value=value)]):
                 sides.append(model.logits(task.clean, last_only=True).double().gather(-1, task.answer_ids))
         expected = ((sides[0] - sides[1]) * task.answer_weights).sum(-1) / (2 * step)
-        assert torch.allclose(found.node_scores[:, index].double(), expected, atol=1e-5, rtol=1e-3)
+        assert torch.allclose(found.node_scores[:, index].double(), expected, atol=tolerance, rtol=1e-3)
     assert found.node_scores.abs().max() > 1e-3
 
 
@@ -52,15 +73,17 @@ def test_edges_of_a_writer_sum_to_the_writer(name: str) -> None:
 
 @pytest.mark.parametrize("name", SANDWICH)
 def test_behind_a_post_norm_the_sum_holds_closely(name: str) -> None:
-    model = tiny_model(name)
+    model = nearly_equal_words(tiny_model(name))
     task = pair_task(model, character_pairs())
     nodes = all_nodes(model)
-    clean, corrupted = (base_run(model, b, model.sites("z", "mlp_out", "attn_out")) for b in (task.clean, task.corrupted))
+    clean, corrupted = (
+        base_run(model, b, model.sites("z", "mlp_out", "attn_out")) for b in (task.clean, task.corrupted)
+    )
     heads = [n for n in nodes if n.kind == "head" and n.layer == 1]
     parts = write_difference(model, clean, corrupted, heads).sum(0)
     whole = clean.values[Site("attn_out", 1)] - corrupted.values[Site("attn_out", 1)]
     real = task.clean.real
-    assert (parts - whole)[real].norm() < 0.1 * whole[real].norm()
+    assert (parts - whole)[real].norm() < 0.01 * whole[real].norm()
 
 
 def test_integrated_gradients_sum_to_the_whole_effect() -> None:
@@ -74,7 +97,7 @@ def test_integrated_gradients_sum_to_the_whole_effect() -> None:
     assert torch.allclose(found.edge_scores[:, from_embedding].sum(1), gap, atol=2e-3, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt_neo", "llama", "gpt_neox", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neo", "llama", "gpt_neox_sequential", "gemma2"])
 def test_an_exact_edge_to_the_logits_is_the_direct_effect(name: str) -> None:
     model = tiny_model(name)
     task = pair_task(model, character_pairs())
@@ -96,10 +119,7 @@ def test_an_exact_edge_to_the_logits_is_the_direct_effect(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_small_differences_make_exact_and_estimated_edges_agree(name: str) -> None:
-    model = tiny_model(name)
-    with torch.no_grad():
-        weight = model.hf.get_input_embeddings().weight
-        weight.copy_(weight.mean(0) + (weight - weight.mean(0)) * 0.05)
+    model = nearly_equal_words(tiny_model(name))
     task = pair_task(model, character_pairs())
     estimated = attribute(model, task, method="clean", edges=True)
     exact = edge_scan(model, task)

@@ -24,7 +24,9 @@ from emotion_circuits.prompts import Pair
 
 def pairs() -> list[Pair]:
     rows = []
-    for i, (good, bad, rest) in enumerate([("joy", "mud", " is it"), ("win", "rag", " then we go"), ("sun", "fog", " x")]):
+    for i, (good, bad, rest) in enumerate(
+        [("joy", "mud", " is it"), ("win", "rag", " then we go"), ("sun", "fog", " x")]
+    ):
         rows.append(
             Pair(
                 id=str(i), text=f"a {good}{rest}", corrupted=f"a {bad}{rest}", label="gratitude", corrupted_label="anger",
@@ -167,7 +169,9 @@ def test_a_scan_has_a_table_with_intervals_and_q() -> None:
     planted = plant(PlantedSpec(seed=1))
     task = pair_task(planted.model, planted.pairs[:16])
     direction = planted.directions["answer"][0]
-    scan = patch_scan(planted.model, task, all_nodes(planted.model)[:14], direction="denoising", projection=(5, direction))
+    scan = patch_scan(
+        planted.model, task, all_nodes(planted.model)[:14], direction="denoising", projection=(5, direction)
+    )
     table = scan.table(resamples=200)
     assert len(table) == 14
     assert ((table.low <= table.effect) & (table.effect <= table.high)).all()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
-from families import CONFIGS, tiny_model
 from torch import Tensor
 
 from emotion_circuits.model import Ablate, Add, Batch, Intervention, LanguageModel, Patch, Positions, Site, observe
 from emotion_circuits.model.positions import When
 from emotion_circuits.model.sites import KINDS, SiteKind
+from families import CONFIGS, tiny_model
 
 FAMILY_NAMES = sorted(CONFIGS)
 TEXTS = ("Thank you so much", "Why?", "It rains again")
@@ -19,7 +19,7 @@ MODES = ("add", "zero", "mean", "directional", "resample", "patch")
 LAYER = 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def model_of(name: str) -> LanguageModel:
     """One tiny model per family, shared by all tests (none may leave anything behind on it)."""
     return tiny_model(name)
@@ -27,6 +27,11 @@ def model_of(name: str) -> LanguageModel:
 
 def kinds_of(model: LanguageModel) -> list[SiteKind]:
     return [kind for kind in KINDS if kind != "resid_mid" or model.has_resid_mid]
+
+
+def kinds_for(model: LanguageModel, mode: str) -> list[SiteKind]:
+    """The kinds a mode is defined at: the keys of a sequence have no directions."""
+    return [k for k in kinds_of(model) if not (mode == "directional" and k in ("scores", "pattern"))]
 
 
 def batch_of(model: LanguageModel, texts: tuple[str, ...] = TEXTS, side: str = "left") -> Batch:

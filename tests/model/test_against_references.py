@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, tiny_model
 from model_cases import FAMILY_NAMES, batch_of, kinds_of, model_of, random_tensor, record_all
 from torch import Tensor
 
 from emotion_circuits.model import Ablate, Add, Batch, LanguageModel, Patch, Positions, Site, intervene, observe
+from families import CONFIGS, tiny_model
 
 MODULES = {  # where each family's head outputs enter the output projection, written down again by hand
     "gpt2": "transformer.h.{}.attn.c_proj",
@@ -30,7 +30,9 @@ MODULES = {  # where each family's head outputs enter the output projection, wri
 
 
 def out_projection(model: LanguageModel, layer: int) -> Any:
-    return model.hf.get_submodule(MODULES.get(model.name.removeprefix("tiny-"), "model.layers.{}.self_attn.o_proj").format(layer))
+    return model.hf.get_submodule(
+        MODULES.get(model.name.removeprefix("tiny-"), "model.layers.{}.self_attn.o_proj").format(layer)
+    )
 
 
 def inputs(batch: Batch) -> dict[str, Tensor]:
@@ -227,7 +229,9 @@ def reference_logits(model: LanguageModel, batch: Batch, layer: int, change: Cha
     """
     hf = copy.deepcopy(model.hf)
 
-    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, softcap: float | None, here: bool) -> Tensor:
+    def attend(
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, softcap: float | None, here: bool
+    ) -> Tensor:
         def maybe(kind: str, value: Tensor) -> Tensor:
             return change(kind, value.clone()) if here else value
 
@@ -324,7 +328,10 @@ def test_edits_inside_attention_equal_the_reference_under_left_padding(name, kin
                 first = int((batch.attention_mask[row] == 0).sum())
                 for position in (first, first + 2):
                     moved = value[row, head, position] + vector
-                    if kind in ("scores", "pattern"):  # a query cannot be made to see padding, the future, or past its window
+                    if kind in (
+                        "scores",
+                        "pattern",
+                    ):  # a query cannot be made to see padding, the future, or past its window
                         moved = torch.where(record[row, head, position].isfinite(), moved, value[row, head, position])
                     value[row, head, position] = moved
         return value
@@ -357,7 +364,9 @@ def test_no_edit_lets_a_query_see_the_future_or_padding(name, kind):
     if kind == "scores":  # equal scores: attention spreads evenly over what can be seen
         pattern = record[Site("pattern", 1)]
         even = allowed.float() / allowed.sum(-1, keepdim=True).clamp(min=1)
-        assert torch.allclose(pattern[batch.real[:, None].expand(-1, 4, -1)], even[batch.real[:, None].expand(-1, 4, -1)])
+        assert torch.allclose(
+            pattern[batch.real[:, None].expand(-1, 4, -1)], even[batch.real[:, None].expand(-1, 4, -1)]
+        )
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)

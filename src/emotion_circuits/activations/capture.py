@@ -30,10 +30,26 @@ from emotion_circuits.paths import hash_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256, tokens_of_span
 
-__all__ = ["POOLINGS", "PooledPositions", "capture", "capture_config", "pooled_positions", "residual_norms"]
+__all__ = [
+    "ALL_POOLINGS",
+    "FRAME",
+    "POOLINGS",
+    "STATE_KINDS",
+    "PooledPositions",
+    "capture",
+    "capture_config",
+    "frame_tokens",
+    "pooled_positions",
+    "residual_norms",
+]
 
 POOLINGS = ("last", "emotion", "mean")
-FORMAT = 1
+ALL_POOLINGS = (*POOLINGS, "weighted", "frame", "tokens")
+STATE_KINDS = (*RESIDUAL_KINDS, "z", "q", "k", "v")
+"""Kinds with one state per token. Those of heads are stored flat, ``[head * d_head]``."""
+FRAME = " I feel"
+"""Continuation whose last token's state is pooling ``frame``."""
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,7 @@ def capture_config(
     poolings: Sequence[str],
     layers: Sequence[int],
     shard_rows: int,
+    frame: str = FRAME,
 ) -> dict[str, Any]:
     """Everything that determines the bytes of a capture; its hash names the folder's contents."""
     return {
@@ -107,6 +124,8 @@ def capture_config(
             "dtype": str(model.dtype).removeprefix("torch."),
             "n_layers": model.n_layers,
             "d_model": model.d_model,
+            "n_heads": model.n_heads,
+            "d_head": model.d_head,
         },
         "prompts_sha256": prompts_sha256(prompts),
         "n_rows": len(prompts),
@@ -114,6 +133,7 @@ def capture_config(
         "poolings": list(poolings),
         "layers": list(layers),
         "shard_rows": shard_rows,
+        **({"frame": frame} if "frame" in poolings else {}),
     }
 
 
@@ -128,6 +148,7 @@ def capture(
     layers: Sequence[int] | None = None,
     batch_tokens: int = 1024,
     shard_rows: int = 256,
+    frame: str = FRAME,
 ) -> ActivationStore:
     """Capture states of every sentence, or go on with a capture that was interrupted.
 
@@ -135,12 +156,16 @@ def capture(
         model: the model.
         prompts: sentences; ids must be unique.
         folder: where shards, table and manifest go. A folder holding a capture of something else is an error.
-        kinds: residual-stream site kinds (shape ``[d_model]`` per token).
-        pooling: any of ``last``, ``emotion``, ``mean`` (mean over tokens without the first, which is an attention
-            sink), or ``tokens`` to keep every token.
+        kinds: residual-stream site kinds (shape ``[d_model]`` per token), or ``z q k v`` (all heads, flat
+            ``[head * d_head]``; k and v repeated per query head).
+        pooling: any of ``last``; ``emotion``; ``mean`` (over tokens without the first, which is an attention sink);
+            ``weighted`` (as ``mean``, later tokens weighing more, in proportion to their position: Muennighoff 2022,
+            SGPT); ``frame`` (the last token of ``frame`` appended to the sentence: what the model makes of the
+            sentence when it is about to say it); ``tokens`` to keep every token.
         layers: which layers; all by default.
         batch_tokens: upper bound of tokens in one forward pass.
         shard_rows: sentences per shard.
+        frame: the words appended for pooling ``frame``. States of the sentence's own tokens cannot see them.
 
     Returns:
         The finished store.
@@ -153,7 +178,7 @@ def capture(
     _check_arguments(model, prompts, kinds, poolings, chosen)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = capture_config(model, prompts, kinds, poolings, chosen, shard_rows)
+    config = capture_config(model, prompts, kinds, poolings, chosen, shard_rows, frame)
     manifest = {**config, "hash": hash_json(config)}
     try:
         with FileLock(folder / ".lock", timeout=0):
@@ -176,13 +201,11 @@ def _check_arguments(
     if repeated.duplicated().any():
         raise EmotionCircuitsError(f"prompt id {repeated[repeated.duplicated()].iloc[0]!r} occurs twice")
     for kind in kinds:
-        if kind not in RESIDUAL_KINDS:
-            raise EmotionCircuitsError(
-                f"kind {kind!r} has no [d_model] states; choose from {', '.join(RESIDUAL_KINDS)}"
-            )
+        if kind not in STATE_KINDS:
+            raise EmotionCircuitsError(f"kind {kind!r} has no state per token; choose from {', '.join(STATE_KINDS)}")
     for pool in poolings:
-        if pool not in (*POOLINGS, "tokens"):
-            raise EmotionCircuitsError(f"pooling {pool!r} is unknown; choose from {', '.join(POOLINGS)}, tokens")
+        if pool not in ALL_POOLINGS:
+            raise EmotionCircuitsError(f"pooling {pool!r} is unknown; choose from {', '.join(ALL_POOLINGS)}")
     for layer in layers:
         for kind in kinds:
             model.check_site(Site(kind, layer))  # type: ignore[arg-type]
@@ -221,11 +244,12 @@ def _capture(
     size = int(manifest["shard_rows"])
     shards = [order[start : start + size] for start in range(0, len(order), size)]
     kinds, poolings, layers = manifest["kinds"], manifest["poolings"], manifest["layers"]
+    suffix = frame_tokens(model, manifest["frame"]) if "frame" in poolings else []
     with progress_bar(f"capturing {model.name}", len(prompts)) as bar:
         for index, members in enumerate(shards):
             path = folder / shard_name(index)
             if not _complete(path, manifest["hash"]):
-                tensors = _run_shard(model, ids, positions, members, kinds, poolings, layers, batch_tokens, bar)
+                tensors = _run_shard(model, ids, positions, members, kinds, poolings, layers, suffix, batch_tokens, bar)
                 _check_finite(model, tensors, prompts, members)
                 with replacing(path) as temporary:
                     save_file(tensors, temporary, metadata={"hash": manifest["hash"]})
@@ -236,6 +260,18 @@ def _capture(
         table.to_parquet(temporary, index=False)
     write_json(folder / MANIFEST, manifest)
     return ActivationStore(folder, manifest, table)
+
+
+def frame_tokens(model: LanguageModel, frame: str) -> list[int]:
+    """Token ids appended for pooling ``frame``.
+
+    Raises:
+        EmotionCircuitsError: the frame has no tokens.
+    """
+    ids: list[int] = model.tokenizer(frame, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise EmotionCircuitsError(f"the frame {frame!r} has no tokens for {model.name}")
+    return ids
 
 
 def _complete(path: Path, expected: str) -> bool:
@@ -269,6 +305,7 @@ def _run_shard(
     kinds: Sequence[str],
     poolings: Sequence[str],
     layers: Sequence[int],
+    suffix: Sequence[int],
     batch_tokens: int,
     bar: Any,
 ) -> dict[str, Tensor]:
@@ -278,17 +315,22 @@ def _run_shard(
     tensors: dict[str, Tensor] = {}
     for kind in kinds:
         for pool in pools:
-            tensors[tensor_name(kind, pool)] = torch.empty(len(layers), len(members), model.d_model, dtype=model.dtype)
+            tensors[tensor_name(kind, pool)] = torch.empty(
+                len(layers), len(members), width(model, kind), dtype=model.dtype
+            )
         tensors[tensor_name(kind, NORM)] = torch.empty(len(layers), len(members))
         if full:
-            tensors[tensor_name(kind, "tokens")] = torch.empty(len(layers), total, model.d_model, dtype=model.dtype)
+            tensors[tensor_name(kind, "tokens")] = torch.empty(
+                len(layers), total, width(model, kind), dtype=model.dtype
+            )
     sites = [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]
     place = {layer: i for i, layer in enumerate(layers)}
     row_at = token_at = 0
     for rows in _batches(members, ids, batch_tokens):
-        batch = model.collate([ids[row] for row in rows], side="right")
-        weights = {pool: _weights(pool, batch, [positions[row] for row in rows], model) for pool in pools}
-        inner = batch.attention_mask.float()
+        batch = model.collate([[*ids[row], *suffix] for row in rows], side="right")
+        text = _text_mask(batch, len(suffix))
+        weights = {pool: _weights(pool, batch, text, [positions[row] for row in rows]) for pool in pools}
+        inner = text.float()
         inner[:, 0] = 0
         row_slice = slice(row_at, row_at + len(rows))
         token_slice = slice(token_at, token_at + sum(len(ids[row]) for row in rows))
@@ -296,20 +338,21 @@ def _run_shard(
         def keep(
             site: Site,
             value: Tensor,
-            batch: Batch = batch,
+            text: Tensor = text,
             inner: Tensor = inner,
             weights: dict[str, Tensor] = weights,
             row_slice: slice = row_slice,
             token_slice: slice = token_slice,
         ) -> Tensor:
             layer = place[site.layer]
+            value = value.flatten(2)  # heads side by side
             square = value.float().square().sum(-1) * inner  # inner: real tokens without the first
             tensors[tensor_name(site.kind, NORM)][layer, row_slice] = (square.sum(-1) / inner.sum(-1)).cpu()
             for pool, weight in weights.items():
                 state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else _mix(weight, value)
                 tensors[tensor_name(site.kind, pool)][layer, row_slice] = state.to("cpu", model.dtype)
             if full:
-                tensors[tensor_name(site.kind, "tokens")][layer, token_slice] = value[batch.real].cpu()
+                tensors[tensor_name(site.kind, "tokens")][layer, token_slice] = value[text.bool()].cpu()
             return value.new_empty(0)
 
         with observe(model, sites, transform=keep):
@@ -323,14 +366,29 @@ def _mix(weight: Float[Tensor, "row position"], value: Float[Tensor, "row positi
     return torch.bmm(weight[:, None], value.float())[:, 0]
 
 
-def _weights(pool: str, batch: Batch, positions: Sequence[PooledPositions], model: LanguageModel) -> Tensor:
+def width(model: LanguageModel, kind: str) -> int:
+    """Numbers in one token's state."""
+    return model.d_model if kind in RESIDUAL_KINDS else model.n_heads * model.d_head
+
+
+def _text_mask(batch: Batch, suffix: int) -> Tensor:
+    """``[row, position]`` 1 on the sentence's own tokens: right-padded, without the appended ones."""
+    lengths = batch.attention_mask.sum(-1, keepdim=True) - suffix
+    return (torch.arange(batch.input_ids.shape[1], device=lengths.device)[None] < lengths).long()
+
+
+def _weights(pool: str, batch: Batch, text: Tensor, positions: Sequence[PooledPositions]) -> Tensor:
     """The index of the pooled token ``[row]``, or averaging weights ``[row, position]`` (NaN: no such state)."""
-    lengths = batch.attention_mask.sum(-1)
+    lengths = text.sum(-1)
     if pool == "last":
         return lengths - 1
-    weights = torch.zeros(batch.input_ids.shape, device=model.device)
-    if pool == "mean":
-        weights[:, 1:] = batch.attention_mask[:, 1:].float()
+    if pool == "frame":
+        return batch.attention_mask.sum(-1) - 1
+    weights = torch.zeros(text.shape, device=text.device)
+    if pool in ("mean", "weighted"):
+        weights[:, 1:] = text[:, 1:].float()
+        if pool == "weighted":
+            weights *= torch.arange(text.shape[1], device=text.device)
         # A sentence of one token has nothing but the sink.
         weights[lengths == 1, 0] = float("nan")
     else:
@@ -353,7 +411,7 @@ def _check_finite(
         if pool == NORM:  # infinite or NaN only where the states are, except for one-token sentences
             continue
         finite = torch.isfinite(tensor).all(-1)
-        if pool in ("emotion", "mean"):  # all-NaN rows are the marked absence, the same in every layer
+        if pool in ("emotion", "mean", "weighted"):  # all-NaN rows are the marked absence, the same in every layer
             finite = finite | torch.isnan(tensor).all(-1).all(0, keepdim=True)
         if not bool(finite.all()):
             layer, column = (int(v) for v in (~finite).nonzero()[0])

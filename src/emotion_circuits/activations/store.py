@@ -91,6 +91,12 @@ class ActivationStore:
         return tuple(self.manifest["layers"])
 
     @property
+    def frame(self) -> str | None:
+        """The words appended for pooling ``frame``."""
+        value = self.manifest.get("frame")
+        return None if value is None else str(value)
+
+    @property
     def d_model(self) -> int:
         """Width of a state."""
         return int(self.manifest["model"]["d_model"])
@@ -143,6 +149,18 @@ class ActivationStore:
         if pooling == "tokens":
             raise EmotionCircuitsError("pooling 'tokens' keeps every token: read it with .tokens(kind, layer, row)")
         return self._by_row(name, layer)
+
+    def heads(self, kind: str, pooling: str, layer: int) -> Float[Tensor, "row head d_head"]:
+        """As :meth:`pooled` for ``z q k v``, heads apart.
+
+        Raises:
+            EmotionCircuitsError: the kind has no heads.
+        """
+        if kind not in ("z", "q", "k", "v"):
+            raise EmotionCircuitsError(f"{kind} has no heads; heads exist at z, q, k, v")
+        flat: Tensor = self.pooled(kind, pooling, layer)
+        apart: Tensor = flat.unflatten(-1, (int(self.manifest["model"]["n_heads"]), -1))
+        return apart
 
     def mean_square_norms(self, kind: str, layer: int) -> Float[Tensor, " row"]:
         """Mean squared L2 norm of each sentence's token states, without the first token (NaN: it has no other)."""

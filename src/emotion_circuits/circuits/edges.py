@@ -124,7 +124,9 @@ def _read(
     if reader.kind == "mlp" and model.has_resid_mid:
         with resume(model, layer, base.resid_pre[layer]), observe(model, [Site("attn_out", layer)]) as record:
             model.hidden(base.batch)
-        changes = [Patch(site=Site("attn_out", layer), value=record[Site("attn_out", layer)].repeat(count, 1, 1) + delta)]
+        changes = [
+            Patch(site=Site("attn_out", layer), value=record[Site("attn_out", layer)].repeat(count, 1, 1) + delta)
+        ]
     else:
         pre = pre + delta
     with (

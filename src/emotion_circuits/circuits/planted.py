@@ -137,7 +137,14 @@ def plant(spec: PlantedSpec) -> PlantedModel:
     model = LanguageModel(hf, tokenizer, family_of(hf.config), f"planted-{spec.architecture}-{spec.seed}")
     directions = {"carried": builder.directions("carried"), "answer": builder.directions("answer")}
     return PlantedModel(
-        spec, model, _pairs(spec, generator), roles, place.decoys, place.mlp if spec.circuit else None, edges, directions
+        spec,
+        model,
+        _pairs(spec, generator),
+        roles,
+        place.decoys,
+        place.mlp if spec.circuit else None,
+        edges,
+        directions,
     )
 
 

@@ -13,7 +13,7 @@ from emotion_circuits.heads.changes import node_sites, node_value, out_projectio
 from emotion_circuits.model import Batch, LanguageModel, Site
 from emotion_circuits.model.families import at_path
 
-__all__ = ["has_post_norm", "run_with_outputs", "write_difference"]
+__all__ = ["has_post_norm", "head_write", "run_with_outputs", "write_difference"]
 
 
 def has_post_norm(model: LanguageModel) -> bool:
@@ -45,15 +45,25 @@ def write_difference(
         if node.kind == "embed":
             parts.append(a.resid_pre[0] - b.resid_pre[0])
             continue
-        difference = node_value(a, node) - node_value(b, node)
         if node.kind == "head":
-            weight = out_projection(model, node.layer)
-            difference = difference @ weight[node.head]
-            if has_post_norm(model):
-                site = Site("z", node.layer)
-                mean = (a.values[site] + b.values[site]) / 2
-                inside = torch.einsum("bphe,hed->bpd", mean, weight)
-                norm = at_path(model.blocks[node.layer], model.family.attn_out)
-                _, difference = torch.func.jvp(norm, (inside,), (difference,))
-        parts.append(difference)
+            site = Site("z", node.layer)
+            parts.append(head_write(model, node, a.values[site], b.values[site]))
+        else:
+            parts.append(node_value(a, node) - node_value(b, node))
     return torch.stack(parts)
+
+
+def head_write(
+    model: LanguageModel,
+    node: Node,
+    a: Float[Tensor, "row position head d_head"],
+    b: Float[Tensor, "row position head d_head"],
+) -> Float[Tensor, "row position d_model"]:
+    """As :func:`write_difference` for one head, from its layer's ``z`` in both runs."""
+    weight = out_projection(model, node.layer)
+    difference: Tensor = (a[:, :, node.head] - b[:, :, node.head]) @ weight[node.head]
+    if has_post_norm(model):
+        inside = torch.einsum("bphe,hed->bpd", (a + b) / 2, weight)
+        norm = at_path(model.blocks[node.layer], model.family.attn_out)
+        _, difference = torch.func.jvp(norm, (inside,), (difference,))
+    return difference

@@ -41,7 +41,9 @@ class Node:
         """
         found = _FORM.match(text.strip())
         if found is None:
-            raise EmotionCircuitsError(f"cannot read node {text!r}; write L3H2 for a head, M3 for an MLP, embed, logits")
+            raise EmotionCircuitsError(
+                f"cannot read node {text!r}; write L3H2 for a head, M3 for an MLP, embed, logits"
+            )
         if found[1] is not None:
             return cls("head", int(found[1]), int(found[2]))
         if found[3] is not None:

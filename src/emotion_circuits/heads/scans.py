@@ -212,7 +212,9 @@ def ablation_scan(
 
     gap = task.logit_difference(base.logits) - task.logit_difference(corrupted.logits)
     variants = [remove(given), *(remove([*given, *(n for n in s if n not in given)]) for s in sets)]
-    scan = _finish((tuple(given), *sets), f"ablation {mode}", model, task, base, variants, gap, -1.0, projection, batch_rows)
+    scan = _finish(
+        (tuple(given), *sets), f"ablation {mode}", model, task, base, variants, gap, -1.0, projection, batch_rows
+    )
     projected = None if scan.projection is None else scan.projection[1:] - scan.projection[:1]
     return Scan(sets, scan.method, scan.effect[1:] - scan.effect[:1], scan.kl[1:], gap, projected)
 

@@ -3,7 +3,7 @@
 from emotion_circuits.model.bundled import BUNDLED, install, installed
 from emotion_circuits.model.families import FAMILIES, Family
 from emotion_circuits.model.generation import Generated, Sampling, generate
-from emotion_circuits.model.intervening import Ablate, Add, Intervention, Patch, for_rows, intervene
+from emotion_circuits.model.intervening import Ablate, Add, Clamp, Gate, Intervention, Patch, for_rows, intervene
 from emotion_circuits.model.language_model import Batch, LanguageModel
 from emotion_circuits.model.loading import load_model, weights_sha256
 from emotion_circuits.model.observing import Record, observe
@@ -20,7 +20,9 @@ __all__ = [
     "Add",
     "Batch",
     "CheckResult",
+    "Clamp",
     "Family",
+    "Gate",
     "Generated",
     "Intervention",
     "LanguageModel",

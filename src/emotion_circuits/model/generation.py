@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -107,13 +108,14 @@ def generate(
     how = sampling or Sampling()
     batch = model.tokenize(prompts, side="left", add_special_tokens=add_special_tokens)
     _fits_context(model, batch, how)
-    if isinstance(seeds, int):
-        seeds = [row_seed(seeds, index, prompt) for index, prompt in enumerate(prompts)]
+    if isinstance(seeds, Integral):
+        seeds = [row_seed(int(seeds), index, prompt) for index, prompt in enumerate(prompts)]
+    assert isinstance(seeds, Sequence)
     if len(seeds) != len(prompts):
         raise EmotionCircuitsError(f"{len(seeds)} seeds for {len(prompts)} prompts")
     draws = None
     if how.temperature > 0:
-        streams = [torch.rand(how.max_new_tokens, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        streams = [torch.rand(how.max_new_tokens, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
         draws = torch.stack(streams).to(model.device)
     ends = torch.full((len(prompts),), batch.input_ids.shape[1], device=model.device)
     with intervene(model, interventions, prompt_ends=ends):

@@ -21,10 +21,28 @@ from emotion_circuits.model.positions import ALL, Moment, Positions, When
 from emotion_circuits.model.sites import HEAD_KINDS, Site
 from emotion_circuits.model.wiring import Edit, Key, wiring_of
 
-__all__ = ["Ablate", "Add", "Intervention", "Patch", "for_rows", "intervene"]
+__all__ = ["Ablate", "Add", "Clamp", "Gate", "Intervention", "Patch", "for_rows", "intervene"]
 
 Change = Callable[[Tensor, Moment], Tensor]
 """``(part [row, position, feature…], moment) -> new part``."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gate:
+    """A condition on the value an intervention finds: it acts only where the gate is open.
+
+    Judged token by token on the value at the intervention's own site, as changed by interventions before it.
+
+    Attributes:
+        direction: ``[d_model]``, ``[d_head]`` with a head, or ``[head, d_head]`` for all heads (each head is then gated
+            by itself); any length, only its direction counts.
+        threshold: of the projection on the unit direction, in the units of the activations.
+        side: open ``above`` the threshold, or ``below`` it.
+    """
+
+    direction: Tensor
+    threshold: float
+    side: Literal["above", "below"] = "above"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,12 +54,14 @@ class Intervention:
         rows: rows of the batch it acts on; ``None`` means all.
         positions: which tokens (:class:`Positions`).
         when: ``prompt`` tokens, ``generated`` tokens, or ``all``.
+        gate: acts only where this is open (conditional steering); ``None``: everywhere.
     """
 
     site: Site
     rows: tuple[int, ...] | None = None
     positions: Positions = ALL
     when: When = "all"
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,6 +105,20 @@ class Patch(Intervention):
     """
 
     value: Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clamp(Intervention):
+    """Set the projection on a direction to a value, whatever it was; the rest of the value stays as it is.
+
+    Attributes:
+        direction: ``[d_model]``, ``[d_head]`` with a head, or ``[head, d_head]`` for all heads; any length, only its
+            direction counts.
+        value: the projection on the unit direction afterwards, in the units of the activations.
+    """
+
+    direction: Tensor
+    value: float
 
 
 def for_rows(interventions: Sequence[Intervention], rows: Sequence[int]) -> list[Intervention]:
@@ -166,6 +200,20 @@ def _check(model: LanguageModel, i: Intervention) -> None:
         if not bool(finite.all()):
             raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: {what} holds NaN or infinity")
 
+    def need_direction(direction: Tensor | None) -> None:
+        need("direction", direction)
+        assert direction is not None
+        if not bool((direction.float().norm(dim=-1) > 0).all()):
+            raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: the direction has length 0")
+
+    if i.gate is not None:
+        if i.site.kind in ("scores", "pattern"):
+            raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: attention weights cannot be gated")
+        need_direction(i.gate.direction)
+        if i.gate.side not in ("above", "below") or i.gate.threshold != i.gate.threshold:
+            raise EmotionCircuitsError(
+                f"{type(i).__name__} at {i.site}: a gate needs a threshold and the side 'above' or 'below'"
+            )
     if isinstance(i, Add):
         need("vector", i.vector)
         if not torch.isfinite(torch.tensor(float(i.alpha))):
@@ -180,14 +228,17 @@ def _check(model: LanguageModel, i: Intervention) -> None:
         elif i.mode == "resample":
             need("value", None if i.value is None else _edit_layout(i.site, i.value), leading=2)
         elif i.mode == "directional":
-            need("direction", i.direction)
-            assert i.direction is not None
-            if not bool(i.direction.float().norm() > 0):
-                raise EmotionCircuitsError(f"Ablate at {i.site}: the direction has length 0")
+            need_direction(i.direction)
         elif i.mode != "zero":
             raise EmotionCircuitsError(
                 f"Ablate at {i.site}: mode must be zero, mean, resample or directional, got {i.mode!r}"
             )
+    elif isinstance(i, Clamp):
+        if i.site.kind in ("scores", "pattern"):
+            raise EmotionCircuitsError(f"Clamp at {i.site}: attention weights have no directions")
+        need_direction(i.direction)
+        if not torch.isfinite(torch.tensor(float(i.value))):
+            raise EmotionCircuitsError(f"Clamp at {i.site}: value must be finite, got {i.value}")
     else:
         raise EmotionCircuitsError(f"{type(i).__name__} is not an intervention this model can carry")
 
@@ -212,7 +263,7 @@ def _compile(interventions: Sequence[Intervention]) -> list[tuple[Key, Edit]]:
     # Additions at different sites commute with one another, so grouping by site keeps the meaning.
     adds: dict[tuple[Site, Positions, When], list[Add]] = {}
     for i in interventions:
-        if isinstance(i, Add) and i.positions.kind != "per_row":
+        if isinstance(i, Add) and i.positions.kind != "per_row" and i.gate is None:
             adds.setdefault((i.site, i.positions, i.when), []).append(i)
             continue
         for group in adds.values():
@@ -286,6 +337,8 @@ def _single(i: Intervention) -> Edit:
 
         def change(part: Tensor) -> Tensor:
             new = how(part, moment)
+            if i.gate is not None:
+                new = torch.where(_open(i.gate, part), new, part)
             if mask is None:
                 return new
             return torch.where(mask.view(*mask.shape, *([1] * (part.dim() - 2))), new, part)
@@ -302,6 +355,8 @@ def _how(i: Intervention) -> Change:
         return lambda part, moment: part + _align_keys(i.site, delta.to(part), part, moment, fill=0.0)
     if isinstance(i, Patch):
         return _from_columns(_edit_layout(i.site, i.value), i)
+    if isinstance(i, Clamp):
+        return _along(i.direction, float(i.value))
     assert isinstance(i, Ablate)
     if i.mode == "zero":
         return lambda part, _moment: torch.zeros_like(part)
@@ -313,14 +368,31 @@ def _how(i: Intervention) -> Change:
         assert i.value is not None
         return _from_columns(_edit_layout(i.site, i.value), i)
     assert i.direction is not None
-    unit = torch.nn.functional.normalize(i.direction.detach().double(), dim=-1)
+    return _along(i.direction, 0.0)
 
-    def remove(part: Tensor, _moment: Moment) -> Tensor:
-        u = unit.to(part.device, torch.promote_types(part.dtype, torch.float32))
-        wide = part.to(u.dtype)
-        return (wide - (wide * u).sum(-1, keepdim=True) * u).to(part.dtype)
 
-    return remove
+def _projection(direction: Tensor, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The unit direction, the part in at least float32, and the projection of one on the other."""
+    unit = torch.nn.functional.normalize(direction.detach().double(), dim=-1)
+    u = unit.to(part.device, torch.promote_types(part.dtype, torch.float32))
+    wide = part.to(u.dtype)
+    return u, wide, (wide * u).sum(-1, keepdim=True)
+
+
+def _along(direction: Tensor, value: float) -> Change:
+    """Set the component along a direction."""
+
+    def change(part: Tensor, _moment: Moment) -> Tensor:
+        u, wide, found = _projection(direction, part)
+        return (wide - (found - value) * u).to(part.dtype)
+
+    return change
+
+
+def _open(gate: Gate, part: Tensor) -> Tensor:
+    """``[row, position, (head,) 1]``: where a gate lets its intervention act."""
+    _, _, found = _projection(gate.direction, part)
+    return found > gate.threshold if gate.side == "above" else found < gate.threshold
 
 
 def _from_columns(value: Tensor, i: Intervention) -> Change:

@@ -184,6 +184,8 @@ class LanguageModel:
         Raises:
             EmotionCircuitsError: no text, or a text without any token.
         """
+        if isinstance(texts, str):
+            raise EmotionCircuitsError(f"a list of texts, not one string, is needed: [{texts[:40]!r}]")
         if not texts:
             raise EmotionCircuitsError("nothing to tokenize: the list of texts is empty")
         encoded = self.tokenizer(
@@ -197,6 +199,8 @@ class LanguageModel:
 
     def collate(self, rows: Sequence[Sequence[int]], *, side: str = "left", offsets: Any = ()) -> Batch:
         """Pad rows of token ids to one width."""
+        if side not in ("left", "right"):
+            raise EmotionCircuitsError(f"the padding side must be 'left' or 'right', got {side!r}")
         width = max(len(row) for row in rows)
         pad = self.pad_id
         ids = torch.full((len(rows), width), pad, dtype=torch.long)

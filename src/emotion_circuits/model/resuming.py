@@ -43,7 +43,9 @@ def resume(
     """
     end = model.n_layers if stop is None else stop
     if not 0 <= layer < end <= model.n_layers:
-        raise EmotionCircuitsError(f"cannot run blocks {layer} to {end - 1}: {model.name} has 0 to {model.n_layers - 1}")
+        raise EmotionCircuitsError(
+            f"cannot run blocks {layer} to {end - 1}: {model.name} has 0 to {model.n_layers - 1}"
+        )
     if resid_pre.dim() != 3 or resid_pre.shape[-1] != model.d_model:
         raise EmotionCircuitsError(
             f"the residual stream to resume from has shape {list(resid_pre.shape)}, expected [batch, position, "
@@ -80,7 +82,9 @@ def resume(
                 block.forward = identity(index)  # type: ignore[method-assign]
                 replaced.append(block)
         if layer == 0:
-            handle = model.blocks[0].register_forward_pre_hook(_replace_input(resid_pre), with_kwargs=True, prepend=True)
+            handle = model.blocks[0].register_forward_pre_hook(
+                _replace_input(resid_pre), with_kwargs=True, prepend=True
+            )
         yield
     finally:
         if handle is not None:

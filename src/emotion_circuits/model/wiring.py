@@ -5,8 +5,8 @@ is edited or watched; a model nobody looks at runs untouched. At every site edit
 
 Inside attention the seam is transformers' own ``AttentionInterface`` (``_attn`` for GPT-Neo and GPT-J). The
 registered function always calls the attention the model would have used (``sdpa`` or ``eager``), so that watching
-cannot change a bit of the output. Edits of q, k, v, scores or pattern are applied as the difference of two explicit
-computations, edited minus unedited, added to that output: rows that aren't edited get exactly 0 added.
+cannot change a bit of the output. Edits of q, k, v, scores or pattern run two explicit computations, with and without
+the edits: where they agree the model's own output stays, where they differ the edited one takes its place.
 """
 
 from __future__ import annotations
@@ -245,11 +245,8 @@ class Wiring:
         """Whether anything inside this layer's attention is edited."""
         return any(self.edits[(kind, layer)] for kind in ATTENTION_KINDS)
 
-    def attention(self, layer: int, plain: _Explicit) -> Tensor | None:
-        """Show watchers the inside of attention; return what edits add to its output, ``None`` for nothing.
-
-        The addition has shape ``[batch, head, position, d_head]``.
-        """
+    def attention(self, layer: int, plain: _Explicit, output: Tensor) -> Tensor:
+        """Show watchers the inside of attention; return its output ``[batch, head, position, d_head]`` as edited."""
         moment = self.moment
         n_keys = plain.k.shape[2]
         keys = moment.keys(n_keys)
@@ -263,7 +260,7 @@ class Wiring:
                     watcher(scores.transpose(1, 2))
                 for watcher in self.watchers[("pattern", layer)]:
                     watcher(plain.pattern(scores).transpose(1, 2))
-            return None
+            return output
 
         def through(kind: SiteKind, value: Tensor, when: Moment, masked: float | None = None) -> Tensor:
             key: Key = (kind, layer)
@@ -280,8 +277,12 @@ class Wiring:
         # Edits act inside the mask: whatever they write, no query sees the future or padding.
         scores = through("scores", plain.scores(q, k), moment, masked=float("-inf"))
         pattern = through("pattern", plain.pattern(scores), moment, masked=0.0)
-        before = plain.pattern(plain.scores(plain.q, plain.k)) @ plain.v
-        return pattern @ v - before
+        before = plain.mixed(plain.pattern(plain.scores(plain.q, plain.k)), plain.v).to(output.dtype)
+        edited = plain.mixed(pattern, v).to(output.dtype)
+        if edited.requires_grad:  # differentiable in the edit also where it changes nothing (yet)
+            return output + (edited - before)
+        # Not the difference: a head cut out must be exactly 0, or a norm that follows would blow its rounding up.
+        return torch.where(edited == before, output, edited)
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,8 @@ class _Explicit:
     softcap: float | None
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        scores = (q.float() @ k.float().transpose(-1, -2)) * self.scaling
+        # Contiguous, so that an edit that changes nothing meets the same kernels and rounds alike.
+        scores = (q.float().contiguous() @ k.float().contiguous().transpose(-1, -2)) * self.scaling
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
         return self.masked(scores, float("-inf"))
@@ -317,6 +319,9 @@ class _Explicit:
     def pattern(self, scores: Tensor) -> Tensor:
         # A padding query has nothing to attend to: its row is 0 instead of NaN.
         return torch.softmax(scores, dim=-1).nan_to_num(0.0).to(self.v.dtype)
+
+    def mixed(self, pattern: Tensor, v: Tensor) -> Tensor:
+        return pattern.contiguous() @ v.contiguous()
 
 
 def _expand(kv: Tensor, heads: int) -> Tensor:
@@ -350,8 +355,7 @@ class _MethodSeam:
             output, weights = original(query, key, value, attention_mask)
             local = _local_mask(module, query.shape[-2], key.shape[-2], attention_mask)
             plain = _Explicit(query, key, value, local, scaling, None)
-            added = wiring.attention(layer, plain)
-            return (output if added is None else output + added.to(output.dtype)), weights
+            return wiring.attention(layer, plain, output), weights
 
         module._attn = attend
 
@@ -389,10 +393,7 @@ def _registered(base: str) -> Callable[..., Any]:
         plain = _Explicit(
             query, _expand(key, heads), _expand(value, heads), attention_mask, scaling, kwargs.get("softcap")
         )
-        added = wiring.attention(layer, plain)
-        if added is not None:
-            output = output + added.transpose(1, 2).to(output.dtype)
-        return output, weights
+        return wiring.attention(layer, plain, output.transpose(1, 2)).transpose(1, 2), weights
 
     return attention
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.prompts.schema import Prompt
-from emotion_circuits.prompts.surface import Accuracy, across_groups, length_only, punctuation_only, words
+from emotion_circuits.prompts.surface import Accuracy, across_groups, length_only, punctuation, punctuation_only, words
 
 __all__ = ["SURFACE_BAR", "Balance", "balance", "surface_bar"]
 
@@ -33,7 +33,7 @@ class Balance(BaseModel):
         per_split: split → label → rows.
         length: label → mean and standard deviation of the number of words (characters in Japanese and Chinese).
         length_gap: largest difference of two labels' mean lengths, in pooled standard deviations.
-        punctuation: label → marks per text.
+        punctuation: mark → label → how often it stands in a text, on average.
         surface: punctuation alone and length alone across held-out groups; empty where the corpus is too small.
     """
 
@@ -42,7 +42,7 @@ class Balance(BaseModel):
     per_split: dict[str, dict[str, int]]
     length: dict[str, tuple[float, float]]
     length_gap: float
-    punctuation: dict[str, float]
+    punctuation: dict[str, dict[str, float]]
     surface: tuple[Accuracy, ...]
 
     def problems(self) -> Iterator[tuple[Literal["error", "warning"], str, str]]:
@@ -57,10 +57,10 @@ class Balance(BaseModel):
         if self.length_gap > 0.5:
             figures = ", ".join(f"{label} {mean:.1f} ± {sd:.1f}" for label, (mean, sd) in self.length.items())
             yield "warning", "text", f"lengths differ by {self.length_gap:.2f} standard deviations: {figures}"
-        high, low = max(self.punctuation.values()), min(self.punctuation.values())
-        if high > 1.25 * low + 0.1:
-            figures = ", ".join(f"{label} {count:.2f}" for label, count in self.punctuation.items())
-            yield "warning", "text", f"punctuation marks per text differ: {figures}"
+        for mark, per_text in self.punctuation.items():
+            if max(per_text.values()) - min(per_text.values()) > 0.15:
+                figures = ", ".join(f"{label} {count:.2f}" for label, count in per_text.items())
+                yield "warning", "text", f"{mark!r} per text differs: {figures}"
         for figure in self.surface:
             if figure.bar is not None and figure.accuracy > figure.bar:
                 severity: Literal["error", "warning"] = "error" if figure.chance < 0.3 else "warning"
@@ -82,10 +82,10 @@ def balance(rows: Sequence[Prompt]) -> Balance | None:
     spread = float(np.sqrt(np.mean([np.var(values) for values in sizes.values()])))
     means = {label: float(np.mean(values)) for label, values in sizes.items()}
     gap = max(means.values()) - min(means.values())
-    marks = {
-        label: float(np.mean([sum(not (c.isalnum() or c.isspace() or c in "'’-") for c in r.text) for r in rows_of]))
-        for label in labels
-        if (rows_of := [r for r in rows if r.label == label])
+    marks = {label: Counter(m for r in rows if r.label == label for m in punctuation(r.text)) for label in labels}
+    per_text = {
+        mark: {label: marks[label][mark] / len(sizes[label]) for label in labels}
+        for mark in sorted(set().union(*marks.values()))
     }
     return Balance(
         per_split={
@@ -95,7 +95,7 @@ def balance(rows: Sequence[Prompt]) -> Balance | None:
         },
         length={label: (means[label], float(np.std(sizes[label]))) for label in labels},
         length_gap=gap / spread if spread else (0.0 if gap == 0 else float("inf")),
-        punctuation=marks,
+        punctuation=per_text,
         surface=_surface(rows, len(labels)),
     )
 

@@ -23,6 +23,7 @@ __all__ = [
     "across_groups",
     "bag_of_words",
     "length_only",
+    "punctuation",
     "punctuation_only",
     "transfer",
     "words",
@@ -66,6 +67,11 @@ def words(text: str, language: str = "en") -> list[str]:
     return re.findall(_WORD, text.lower())
 
 
+def punctuation(text: str, *, spelling: bool = False) -> list[str]:
+    """The punctuation marks in order, without apostrophes and hyphens of words unless ``spelling``."""
+    return _PUNCTUATION.findall(text if spelling else _SPELLING.sub("", text))
+
+
 def bag_of_words(language: str = "en") -> Pipeline:
     """Tf-idf of words and word pairs (of 1–3 characters in Japanese and Chinese), logistic regression."""
     if language in UNSPACED:
@@ -85,10 +91,9 @@ def punctuation_only(*, spelling: bool = False) -> Pipeline:
     def marks(texts: Sequence[str]) -> list[str]:
         found = []
         for text in texts:
-            kept = text if spelling else _SPELLING.sub("", text)
-            end = kept.rstrip()[-1:]
-            last = end if end and _PUNCTUATION.match(end) else "none"
-            found.append(" ".join([*_PUNCTUATION.findall(kept), f"end{last}"]))
+            kept = punctuation(text, spelling=spelling)
+            last = kept[-1] if kept and text.rstrip().endswith(kept[-1]) else "none"
+            found.append(" ".join([*kept, f"end{last}"]))
         return found
 
     counts = CountVectorizer(token_pattern=r"\S+", lowercase=False)

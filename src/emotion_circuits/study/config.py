@@ -40,15 +40,15 @@ class DirectionsConfig(_Section):
     """How directions are fitted.
 
     Attributes:
-        extractors: names of extractors, the first of which steers.
-        reading: names of extractors that compete on validation for the reader.
-        poolings: states they are fitted on.
+        extractors: fitted on every pooling; the best on validation reads texts.
+        poolings: states they are fitted on. Pooling ``emotion`` gives the token-based directions.
+        steering: ``extractor.pooling`` of the directions that steer.
         null_draws: label shuffles and random directions beside each figure.
     """
 
-    extractors: tuple[str, ...] = ("mean_difference",)
-    reading: tuple[str, ...] = ("mean_difference", "lda", "logistic")
+    extractors: tuple[str, ...] = ("mean_difference", "lda")
     poolings: tuple[Literal["last", "emotion", "mean"], ...] = ("last", "emotion", "mean")
+    steering: str = "mean_difference.mean"
     null_draws: int = Field(default=20, ge=2)
 
 
@@ -134,6 +134,12 @@ class StudyConfig(_Section):
     @model_validator(mode="after")
     def _poolings_captured(self) -> StudyConfig:
         missing = set(self.directions.poolings) - set(self.capture.poolings)
+        extractor, _, pooling = self.directions.steering.partition(".")
+        if extractor not in self.directions.extractors or pooling not in self.directions.poolings:
+            raise ValueError(
+                f"directions.steering: {self.directions.steering!r} is not EXTRACTOR.POOLING of what is fitted "
+                f"({', '.join(self.directions.extractors)} on {', '.join(self.directions.poolings)})"
+            )
         if missing:
             raise ValueError(
                 f"directions.poolings: {', '.join(sorted(missing))} not among capture.poolings "
@@ -145,7 +151,7 @@ class StudyConfig(_Section):
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {},
     "baseline": {
-        "directions": {"null_draws": 100},
+        "directions": {"null_draws": 100, "extractors": ("mean_difference", "paired", "denoised", "lda", "logistic")},
         "steering": {
             "layers": (0.3, 0.4, 0.5, 0.6, 0.7),
             "alphas": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
@@ -154,7 +160,10 @@ PROFILES: dict[str, dict[str, Any]] = {
         },
     },
     "extended": {
-        "directions": {"null_draws": 500},
+        "directions": {
+            "null_draws": 500,
+            "extractors": ("mean_difference", "paired", "pca", "denoised", "lda", "logistic"),
+        },
         "steering": {
             "layers": tuple(i / 10 for i in range(1, 10)),
             "alphas": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),

@@ -7,7 +7,9 @@ from emotion_circuits.prompts import Pair
 
 def character_pairs() -> list[Pair]:
     rows = []
-    for i, (good, bad, rest) in enumerate([("joy", "mud", " is it"), ("win", "rag", " then we go"), ("sun", "fog", " x")]):
+    for i, (good, bad, rest) in enumerate(
+        [("joy", "mud", " is it"), ("win", "rag", " then we go"), ("sun", "fog", " x")]
+    ):
         rows.append(
             Pair(
                 id=str(i), text=f"a {good}{rest}", corrupted=f"a {bad}{rest}", label="gratitude", corrupted_label="anger",

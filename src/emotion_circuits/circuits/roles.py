@@ -1,0 +1,159 @@
+"""Estimated roles of heads: rules over measured figures, nothing else.
+
+Figures of a head (shares of the mean clean-corrupted gap; positive supports the clean answers):
+
+=================  ==================================================================================================
+``denoising``      its clean output in the corrupted run
+``noising``        its corrupted output in the clean run
+``at_last``        the larger of both, at the last token alone
+``elsewhere``      the larger of both, at all other tokens
+``direct``         noising its edge to the logits alone (exact)
+``alone``          zero-ablating it in the clean run
+``after``          zero-ablating it once another causal head is gone (the head where that makes the most difference)
+``to_span``        attention to the differing word, from the later token that attends to it most
+=================  ==================================================================================================
+
+Rules, the first that holds (``r`` is :data:`RELEVANT`):
+
+1. *backup*: ``after − alone ≥ r``, and ``after`` is at least twice ``alone``, ``denoising`` and ``noising`` in size: by
+   itself it does little
+2. *none*: neither ``denoising`` nor ``noising`` nor ``direct`` reaches ``r`` in size
+3. *canceller*: ``direct ≤ −r/2`` and the larger of ``denoising`` and ``noising`` is negative
+4. *expresser*: ``direct ≥ r`` and at least half of the larger of ``denoising`` and ``noising``
+5. *detector*: ``elsewhere ≥ at_last`` in size, and ``to_span ≥ 0.2``
+6. *aggregator*: ``at_last`` is the larger
+7. *other*
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emotion_circuits.circuits.edges import edge_scan
+from emotion_circuits.heads import LOGITS, Node, PairTask, ablation_scan, base_run, head_nodes, patch_scan
+from emotion_circuits.model import LanguageModel, Positions, Site
+
+__all__ = ["RELEVANT", "head_evidence", "role_of"]
+
+RELEVANT = 0.1
+"""Smallest share of the gap that counts."""
+
+
+def _larger(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(a.abs() >= b.abs(), a, b)
+
+
+def _elsewhere(task: PairTask) -> Positions:
+    lengths = task.clean.attention_mask.sum(-1).tolist()
+    return Positions.per_row([tuple(range(n - 1)) for n in lengths])
+
+
+def span_attention(model: LanguageModel, task: PairTask) -> Float[Tensor, "layer head"]:
+    """Mean over pairs of the largest attention any later token pays to the differing word (clean prompts)."""
+    width = task.clean.input_ids.shape[1]
+    first = task.clean.attention_mask.argmax(-1)
+    key = torch.zeros(len(task), width, dtype=torch.bool)
+    later = torch.zeros(len(task), width, dtype=torch.bool)
+    for row, span in enumerate(task.spans):
+        start = int(first[row])
+        key[row, [start + i for i in span]] = True
+        later[row, start + max(span) + 1 :] = True
+    if not bool(later.any(1).all()):
+        later |= key  # a word at the very end is read at its own token
+    sites = model.sites("pattern")
+    values = base_run(model, task.clean, sites).values
+    out = []
+    for site in sites:
+        mass = (values[site] * key[:, None, None].to(values[site])).sum(-1)
+        out.append(mass.masked_fill(~later[:, None].to(mass.device), 0).amax(-1).mean(0))
+    return torch.stack(out)
+
+
+def head_evidence(
+    model: LanguageModel,
+    task: PairTask,
+    heads: Sequence[Node] | None = None,
+    *,
+    conditions: int = 4,
+    batch_rows: int = 256,
+) -> pd.DataFrame:
+    """Measure the figures of every head and name its role.
+
+    Args:
+        model: the model.
+        task: the pairs.
+        heads: which; all by default.
+        conditions: how many of the most causal heads are taken away, each in turn, to look for backups.
+        batch_rows: rows run at once.
+
+    Returns:
+        One row per head: the figures above, ``condition`` (the head whose absence gave ``after``) and ``role``.
+    """
+    nodes = list(head_nodes(model) if heads is None else heads)
+    last, rest = Positions("last"), _elsewhere(task)
+
+    def both(positions: Positions) -> tuple[Tensor, Tensor]:
+        found = [
+            patch_scan(model, task, nodes, direction=d, positions=positions, batch_rows=batch_rows).share
+            for d in ("denoising", "noising")
+        ]
+        return found[0], found[1]
+
+    denoising, noising = both(Positions("all"))
+    at_last, elsewhere = _larger(*both(last)), _larger(*both(rest))
+    edges = edge_scan(model, task, [(n, LOGITS) for n in nodes], batch_rows=batch_rows)
+    direct = edges.effect.mean(1) / edges.gap.mean()
+    alone = ablation_scan(model, task, nodes, batch_rows=batch_rows).share
+    strength = _larger(denoising, noising)
+    causal = [nodes[i] for i in strength.argsort(descending=True)[:conditions].tolist() if strength[i] >= RELEVANT]
+    after, condition = alone.clone(), np.full(len(nodes), "", dtype=object)
+    for given in causal:
+        then = ablation_scan(model, task, nodes, given=[given], batch_rows=batch_rows).share
+        # A head that comes before the missing one cannot stand in for it.
+        able = torch.tensor([n.order > given.order for n in nodes], device=then.device)
+        better = able & (then > after)
+        after = torch.where(better, then, after)
+        condition[better.cpu().numpy()] = str(given)
+    attention = span_attention(model, task)
+    table = pd.DataFrame(
+        {
+            "node": [str(n) for n in nodes],
+            "layer": [n.layer for n in nodes],
+            "head": [n.head for n in nodes],
+            "denoising": denoising.cpu().numpy(),
+            "noising": noising.cpu().numpy(),
+            "at_last": at_last.cpu().numpy(),
+            "elsewhere": elsewhere.cpu().numpy(),
+            "direct": direct.cpu().numpy(),
+            "alone": alone.cpu().numpy(),
+            "after": after.cpu().numpy(),
+            "condition": condition,
+            "to_span": [float(attention[n.layer, n.head]) for n in nodes],
+        }
+    )
+    table["role"] = [role_of(row) for _, row in table.iterrows()]
+    return table
+
+
+def role_of(figures: pd.Series) -> str:
+    """The role that the rules at the top of this module give to one head's figures."""
+    f = figures
+    r = RELEVANT
+    strength = f.denoising if abs(f.denoising) >= abs(f.noising) else f.noising
+    if f.after - f.alone >= r and f.after >= 2 * max(abs(f.alone), abs(strength)):
+        return "backup"
+    if max(abs(strength), abs(f.direct)) < r:
+        return "none"
+    if f.direct <= -r / 2 and strength < 0:
+        return "canceller"
+    if f.direct >= r and f.direct >= strength / 2:
+        return "expresser"
+    if abs(f.elsewhere) >= abs(f.at_last):
+        return "detector" if f.to_span >= 0.2 else "other"
+    return "aggregator"

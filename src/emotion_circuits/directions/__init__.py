@@ -1,0 +1,38 @@
+"""Emotion directions: fitted on train, chosen on validation, reported on test; their geometry; reading with them."""
+
+from emotion_circuits.directions.baseline import bag_of_words_baseline
+from emotion_circuits.directions.direction_set import DirectionSet
+from emotion_circuits.directions.evaluating import (
+    auroc,
+    choose_directions,
+    choose_layer,
+    evaluate_directions,
+    held_out_report,
+    null_accuracies,
+)
+from emotion_circuits.directions.extractors import EXTRACTORS, Examples, extract
+from emotion_circuits.directions.fitting import fit_directions
+from emotion_circuits.directions.geometry import chance_cosine, cosines_by_layer, norms_by_layer, split_half_stability
+from emotion_circuits.directions.reading import Reader, pooled_states, save_reader
+
+__all__ = [
+    "EXTRACTORS",
+    "DirectionSet",
+    "Examples",
+    "Reader",
+    "auroc",
+    "bag_of_words_baseline",
+    "chance_cosine",
+    "choose_directions",
+    "choose_layer",
+    "cosines_by_layer",
+    "evaluate_directions",
+    "extract",
+    "fit_directions",
+    "held_out_report",
+    "norms_by_layer",
+    "null_accuracies",
+    "pooled_states",
+    "save_reader",
+    "split_half_stability",
+]

@@ -1,0 +1,239 @@
+"""What a fit leaves behind: one direction per emotion and layer, with the thresholds that turn it into a reader."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.paths import replacing, write_json
+
+__all__ = ["DirectionSet", "DirectionSetMeta"]
+
+FORMAT = 1
+
+
+class DirectionSetMeta(BaseModel):
+    """The JSON beside the tensors.
+
+    Attributes:
+        format: version of this layout.
+        extractor: how the directions were found.
+        kind: site kind they live at.
+        pooling: states they were fitted on.
+        reading: states they are read from (differs from ``pooling`` for ``emotion``, which needs marked words).
+        labels: emotions, in the order of the vectors.
+        layers: model layers, in the order of the vectors.
+        chosen_layer: the layer chosen on validation, where one was.
+        fit: where it came from: model, weights, prompts hash, split, counts of used and excluded rows, options.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    extractor: str
+    kind: str
+    pooling: str
+    reading: str
+    labels: tuple[str, ...] = Field(min_length=1)
+    layers: tuple[int, ...] = Field(min_length=1)
+    chosen_layer: int | None = None
+    fit: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionSet:
+    """Directions of several emotions at every captured layer.
+
+    ``score_e(x) = vectors_e · x − thresholds_e``; a text expresses the emotion with the largest score where that is
+    above 0, else nothing (neutral).
+
+    Attributes:
+        extractor: name of the extractor.
+        kind: site kind the states were captured at.
+        pooling: pooling the vectors were fitted on.
+        reading: pooling the thresholds were fitted on and texts are read from.
+        labels: emotions (neutral is the reference, not a direction).
+        layers: the model layer of each entry of the layer axis.
+        vectors: ``[label, layer, d_model]``, float32, in the units of the activations. Mean-type extractors: a
+            difference of means. Probe-type extractors: log-odds against neutral per unit of activation.
+        thresholds: ``[label, layer]``, in the unit of the scores.
+        norms: ``[layer]`` residual norm (root mean square L2 norm on neutral text): ``alpha = 1`` adds a unit
+            direction this long.
+        chosen_layer: the layer chosen on validation, or ``None``.
+        fit: provenance.
+    """
+
+    extractor: str
+    kind: str
+    pooling: str
+    labels: tuple[str, ...]
+    layers: tuple[int, ...]
+    vectors: Float[Tensor, "label layer d_model"]
+    thresholds: Float[Tensor, "label layer"]
+    norms: Float[Tensor, " layer"]
+    reading: str = ""
+    chosen_layer: int | None = None
+    fit: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = (len(self.labels), len(self.layers))
+        if self.vectors.dim() != 3 or tuple(self.vectors.shape[:2]) != expected:
+            raise EmotionCircuitsError(
+                f"directions {self.extractor}: vectors are {list(self.vectors.shape)}, expected "
+                f"[{expected[0]} labels, {expected[1]} layers, d_model]"
+            )
+        if tuple(self.thresholds.shape) != expected or tuple(self.norms.shape) != expected[1:]:
+            raise EmotionCircuitsError(
+                f"directions {self.extractor}: thresholds {list(self.thresholds.shape)} and norms "
+                f"{list(self.norms.shape)} do not fit {expected[0]} labels and {expected[1]} layers"
+            )
+        for name in ("vectors", "thresholds", "norms"):
+            if not bool(torch.isfinite(getattr(self, name)).all()):
+                raise EmotionCircuitsError(
+                    f"directions {self.extractor}: {name} hold NaN or infinity; capture in float32 or bfloat16"
+                )
+        if not self.reading:
+            object.__setattr__(self, "reading", self.pooling)
+
+    @property
+    def name(self) -> str:
+        """``extractor.kind.pooling``, also the file name."""
+        return f"{self.extractor}.{self.kind}.{self.pooling}"
+
+    @property
+    def d_model(self) -> int:
+        """Width of a direction."""
+        return int(self.vectors.shape[-1])
+
+    def place(self, layer: int) -> int:
+        """Index of a model layer on the layer axis.
+
+        Raises:
+            EmotionCircuitsError: the layer was not fitted.
+        """
+        try:
+            return self.layers.index(layer)
+        except ValueError:
+            raise EmotionCircuitsError(f"{self.name}: no directions at layer {layer}; layers: {self.layers}") from None
+
+    def row(self, label: str) -> int:
+        """Index of an emotion on the label axis.
+
+        Raises:
+            EmotionCircuitsError: no such emotion.
+        """
+        try:
+            return self.labels.index(label)
+        except ValueError:
+            raise EmotionCircuitsError(
+                f"{self.name}: no direction for {label!r}; there are {', '.join(self.labels)}"
+            ) from None
+
+    def vector(self, label: str, layer: int) -> Float[Tensor, " d_model"]:
+        """The raw direction."""
+        return self.vectors[self.row(label), self.place(layer)]
+
+    def unit(self, label: str, layer: int) -> Float[Tensor, " d_model"]:
+        """The direction at length 1.
+
+        Raises:
+            EmotionCircuitsError: the direction is 0.
+        """
+        raw = self.vector(label, layer).double()
+        length = raw.norm()
+        if not bool(length > 0):
+            raise EmotionCircuitsError(f"{self.name}: the direction of {label!r} at layer {layer} has length 0")
+        unit: Tensor = (raw / length).to(self.vectors.dtype)
+        return unit
+
+    def norm(self, layer: int) -> float:
+        """Residual norm of a layer, in activation units."""
+        return float(self.norms[self.place(layer)])
+
+    def scores(self, states: Float[Tensor, "row d_model"], layer: int) -> Float[Tensor, "row label"]:
+        """Scores of pooled states of one layer; above 0 is on the emotion's side of its threshold."""
+        at = self.place(layer)
+        return states.double() @ self.vectors[:, at].double().T - self.thresholds[:, at].double()
+
+    def predict(self, states: Float[Tensor, "row d_model"], layer: int) -> Int[Tensor, " row"]:
+        """Index of the predicted label; ``len(labels)`` is neutral."""
+        return decide(self.scores(states, layer))
+
+    def with_layer(self, layer: int) -> DirectionSet:
+        """The same directions with the chosen layer set."""
+        self.place(layer)
+        return replace(self, chosen_layer=layer)
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``<name>.safetensors`` and ``<name>.json``; returns the JSON's path."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            "vectors": self.vectors.float().contiguous(),
+            "thresholds": self.thresholds.double().contiguous(),
+            "norms": self.norms.double().contiguous(),
+        }
+        with replacing(folder / f"{self.name}.safetensors") as temporary:
+            save_file(tensors, temporary, metadata={"format": str(FORMAT)})
+        meta = DirectionSetMeta(
+            extractor=self.extractor,
+            kind=self.kind,
+            pooling=self.pooling,
+            reading=self.reading,
+            labels=self.labels,
+            layers=self.layers,
+            chosen_layer=self.chosen_layer,
+            fit=self.fit,
+        )
+        path = folder / f"{self.name}.json"
+        write_json(path, meta.model_dump(mode="json"))
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> DirectionSet:
+        """Read a saved set; ``path`` is its JSON or its safetensors file.
+
+        Raises:
+            EmotionCircuitsError: missing, damaged or of another format.
+        """
+        path = Path(path)
+        base = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
+        note, data = base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.safetensors")
+        try:
+            meta = DirectionSetMeta.model_validate(json.loads(note.read_text(encoding="utf-8")))
+            with safe_open(data, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in ("vectors", "thresholds", "norms")}
+        except FileNotFoundError as error:
+            raise EmotionCircuitsError(f"{base}: no saved directions here ({error})") from error
+        except (ValueError, ValidationError, SafetensorError, OSError) as error:
+            raise EmotionCircuitsError(f"{base}: the saved directions are damaged: {error}") from error
+        if meta.format != FORMAT:
+            raise EmotionCircuitsError(f"{note}: format {meta.format} is not {FORMAT}; fit the directions again")
+        return cls(
+            extractor=meta.extractor,
+            kind=meta.kind,
+            pooling=meta.pooling,
+            labels=meta.labels,
+            layers=meta.layers,
+            vectors=tensors["vectors"],
+            thresholds=tensors["thresholds"],
+            norms=tensors["norms"],
+            reading=meta.reading,
+            chosen_layer=meta.chosen_layer,
+            fit=meta.fit,
+        )
+
+
+def decide(scores: Float[Tensor, "row label"]) -> Int[Tensor, " row"]:
+    """Largest score where it is above 0, else neutral (index ``n_labels``)."""
+    return torch.cat([scores, scores.new_zeros(len(scores), 1)], dim=1).argmax(1)

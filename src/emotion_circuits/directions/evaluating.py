@@ -1,0 +1,331 @@
+"""How well directions tell emotions apart on sentences they were not fitted on, beside words alone and beside nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emotion_circuits.activations import ActivationStore
+from emotion_circuits.directions.baseline import bag_of_words_by_set
+from emotion_circuits.directions.direction_set import DirectionSet, decide
+from emotion_circuits.directions.extractors import extract, midpoint_thresholds, permute_within
+from emotion_circuits.directions.fitting import examples_at, rows_of
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.progress import progress_bar
+from emotion_circuits.statistics import bootstrap_mean_interval, paired_difference
+
+__all__ = ["auroc", "choose_directions", "choose_layer", "evaluate_directions", "held_out_report", "null_accuracies"]
+
+
+def auroc(scores: Float[Tensor, " row"], positive: Tensor) -> float:
+    """Probability that a positive row scores above a negative one, ties counting half (Hanley & McNeil 1982).
+
+    NaN where one of the two classes is empty.
+    """
+    from scipy.stats import rankdata
+
+    flags = positive.numpy().astype(bool)
+    n_pos, n_neg = int(flags.sum()), int((~flags).sum())
+    if not n_pos or not n_neg:
+        return float("nan")
+    ranks = rankdata(scores.numpy())
+    return float((ranks[flags].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Rows that can be scored, with what was found."""
+
+    rows: pd.DataFrame
+    truth: np.ndarray
+    scores: Float[Tensor, "row label"]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return np.asarray(decide(self.scores).numpy())
+
+
+def _score(store: ActivationStore, directions: DirectionSet, layer: int, chosen: pd.Series) -> _Scored:
+    names = (*directions.labels, "neutral")
+    known = chosen & store.rows["label"].isin(names)
+    states = store.pooled(directions.kind, directions.reading, layer).double()
+    usable = known.to_numpy() & ~torch.isnan(states).all(-1).numpy()
+    rows = store.rows[usable]
+    truth = np.array([names.index(v) for v in rows["label"]], dtype=np.int64)
+    return _Scored(rows, truth, directions.scores(states[torch.tensor(usable)], layer))
+
+
+def evaluate_directions(
+    store: ActivationStore,
+    directions: Sequence[DirectionSet],
+    *,
+    splits: Sequence[str] = ("train", "validation", "test"),
+    layers: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Accuracy and AUROC at every layer, on every corpus and split, beside bag of words.
+
+    Args:
+        store: the capture the directions were fitted on, or another with the same kind and reading pooling.
+        directions: sets to evaluate.
+        splits: which splits; figures to report come from ``test`` at a layer chosen on ``validation``.
+        layers: all by default.
+
+    Returns:
+        One row per extractor, pooling, layer, set and split: ``accuracy`` (over all labels, neutral included),
+        ``auroc`` (mean over emotions, each against all other rows), ``auroc_<emotion>``, ``bag_of_words`` (accuracy of
+        :func:`bag_of_words_baseline` fitted on this capture's train rows of the same sets), ``chance`` (share of the
+        commonest label), ``n``, ``excluded`` rows that have no such state.
+    """
+    records: list[dict[str, object]] = []
+    rows = store.rows
+    words: dict[tuple[str, ...], np.ndarray] = {}
+    corpora = rows["set"].str.split("/").str[0]
+    with progress_bar("evaluating directions", len(directions)) as bar:
+        for d in directions:
+            key = (*d.fit.get("sets", ()), *d.labels)
+            if key not in words:
+                train = rows_of(store, "train", d.fit.get("sets"), d.labels).to_numpy()
+                if not train.any():
+                    raise EmotionCircuitsError(f"{store.folder}: no train rows to fit the bag-of-words baseline on")
+                words[key] = bag_of_words_by_set(rows, train)
+            right_words = words[key] == rows["label"].to_numpy()
+            for layer in d.layers if layers is None else layers:
+                scored = _score(store, d, layer, rows["split"].isin(list(splits)))
+                index = scored.rows.index
+                table = pd.DataFrame(
+                    {
+                        "right": scored.predicted == scored.truth,
+                        "words": right_words[rows.index.get_indexer(index)],
+                        "corpus": corpora.loc[index],
+                        "split": scored.rows["split"],
+                        "truth": scored.truth,
+                        "at": np.arange(len(index)),
+                    }
+                )
+                for (corpus, split), part in table.groupby(["corpus", "split"], sort=False):
+                    at = torch.tensor(part["at"].to_numpy().copy())
+                    truth = torch.tensor(part["truth"].to_numpy().copy())
+                    aurocs = {
+                        f"auroc_{label}": auroc(scored.scores[at, k], truth == k) for k, label in enumerate(d.labels)
+                    }
+                    asked = (corpora == corpus) & (rows["split"] == split) & rows["label"].isin([*d.labels, "neutral"])
+                    finite = [v for v in aurocs.values() if v == v]
+                    records.append(
+                        {
+                            "extractor": d.extractor,
+                            "kind": d.kind,
+                            "pooling": d.pooling,
+                            "reading": d.reading,
+                            "layer": layer,
+                            "set": corpus,
+                            "split": split,
+                            "accuracy": float(part["right"].mean()),
+                            "auroc": float(np.mean(finite)) if finite else float("nan"),
+                            **aurocs,
+                            "bag_of_words": float(part["words"].mean()),
+                            "chance": float(part["truth"].value_counts(normalize=True).max()),
+                            "n": len(part),
+                            "excluded": int(asked.sum()) - len(part),
+                        }
+                    )
+            bar.advance()
+    return pd.DataFrame.from_records(records)
+
+
+def _validation_curve(table: pd.DataFrame, sets: Sequence[str] | None, by: str) -> pd.Series:
+    part = table[table["split"] == "validation"]
+    if sets is not None:
+        part = part[part["set"].isin(list(sets))]
+    if part.empty:
+        raise EmotionCircuitsError("no validation rows to choose on: evaluate with splits that include 'validation'")
+    return part.groupby(["extractor", "kind", "pooling", "layer"], sort=False)[by].mean()
+
+
+def _smoothed(curve: pd.Series) -> pd.Series:
+    """Mean with the neighbouring layers: a lone peak among hundreds of candidates is mostly luck."""
+    return curve.sort_index().rolling(3, center=True, min_periods=1).mean()
+
+
+def choose_layer(
+    table: pd.DataFrame,
+    *,
+    extractor: str | None = None,
+    pooling: str | None = None,
+    kind: str | None = None,
+    sets: Sequence[str] | None = None,
+    by: str = "accuracy",
+) -> int:
+    """The layer that is best on **validation** (mean over corpora, smoothed over three layers); test is never read.
+
+    Args:
+        table: from :func:`evaluate_directions`.
+        extractor: keep only this extractor.
+        pooling: keep only this pooling.
+        kind: keep only this kind.
+        sets: corpora whose mean decides; all by default.
+        by: ``accuracy`` or ``auroc``.
+
+    Raises:
+        EmotionCircuitsError: no validation rows, or more than one set of directions left.
+    """
+    chosen = table
+    for column, value in (("extractor", extractor), ("pooling", pooling), ("kind", kind)):
+        if value is not None:
+            chosen = chosen[chosen[column] == value]
+    curve = _validation_curve(chosen, sets, by)
+    series = curve.groupby(level=["extractor", "kind", "pooling"])
+    if series.ngroups != 1:
+        raise EmotionCircuitsError("choose_layer compares layers of one set: say which extractor, pooling and kind")
+    smooth = _smoothed(curve.droplevel(["extractor", "kind", "pooling"]))
+    return int(smooth.index[int(smooth.to_numpy().argmax())])
+
+
+def choose_directions(
+    table: pd.DataFrame,
+    directions: Sequence[DirectionSet],
+    *,
+    sets: Sequence[str] | None = None,
+    by: str = "accuracy",
+) -> DirectionSet:
+    """The set that is best on validation at its best layer, with that layer noted in ``chosen_layer``."""
+    best: tuple[float, DirectionSet] | None = None
+    for d in directions:
+        part = table[(table["extractor"] == d.extractor) & (table["pooling"] == d.pooling) & (table["kind"] == d.kind)]
+        curve = _smoothed(_validation_curve(part, sets, by).droplevel(["extractor", "kind", "pooling"]))
+        layer, value = int(curve.index[int(curve.to_numpy().argmax())]), float(curve.max())
+        if best is None or value > best[0]:
+            best = (value, d.with_layer(layer))
+    if best is None:
+        raise EmotionCircuitsError("no directions to choose from")
+    return best[1]
+
+
+def null_accuracies(
+    store: ActivationStore,
+    directions: DirectionSet,
+    layer: int,
+    *,
+    split: str = "test",
+    draws: int = 20,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What the same procedure finds where there is nothing to find.
+
+    ``shuffled``: the extractor fitted on train labels permuted within each group (so that topics stay as they are).
+    ``random``: random directions as long as the fitted ones, with thresholds fitted as theirs.
+
+    Returns:
+        Columns ``null`` (``shuffled``, ``random``), ``draw``, ``set``, ``accuracy``.
+    """
+    rng = np.random.default_rng(seed)
+    fit_split = str(directions.fit.get("split", "train"))
+    names = (*directions.labels, "neutral")
+    chosen = rows_of(store, fit_split, directions.fit.get("sets"), directions.labels)
+    examples, _ = examples_at(store, directions.kind, directions.pooling, layer, chosen, names)
+    read, _ = (
+        (examples, 0)
+        if directions.reading == directions.pooling
+        else examples_at(store, directions.kind, directions.reading, layer, chosen, names)
+    )
+    held = _score(store, directions, layer, store.rows["split"] == split)
+    states = store.pooled(directions.kind, directions.reading, layer).double()[
+        torch.tensor(store.rows.index.get_indexer(held.rows.index))
+    ]
+    corpora = held.rows["set"].str.split("/").str[0].to_numpy()
+    lengths = directions.vectors[:, directions.place(layer)].double().norm(dim=-1, keepdim=True)
+    options = directions.fit.get("options") or {}
+    records = []
+    for draw in range(draws):
+        permuted = permute_within(examples, rng)
+        found = extract(directions.extractor, permuted, options)
+        if found.thresholds is None or directions.reading != directions.pooling:
+            limits = midpoint_thresholds(found.vectors, permuted if read is examples else permute_within(read, rng))
+        else:
+            limits = found.thresholds
+        noise = torch.tensor(rng.standard_normal(tuple(found.vectors.shape)))
+        noise *= lengths / noise.norm(dim=-1, keepdim=True)
+        for null, vectors, bounds in (
+            ("shuffled", found.vectors, limits),
+            ("random", noise, midpoint_thresholds(noise, read)),
+        ):
+            right = decide(states @ vectors.T - bounds).numpy() == held.truth
+            for corpus in dict.fromkeys(corpora):
+                records.append(
+                    {
+                        "null": null,
+                        "draw": draw,
+                        "set": corpus,
+                        "accuracy": float(right[corpora == corpus].mean()),
+                    }
+                )
+    return pd.DataFrame.from_records(records)
+
+
+def held_out_report(
+    store: ActivationStore,
+    directions: DirectionSet,
+    layer: int,
+    *,
+    split: str = "test",
+    null_draws: int = 20,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The figures to report: accuracy on held-out sentences with interval, beside words and nulls.
+
+    Intervals are cluster bootstraps over groups (scenes), because rows of a group share their content.
+
+    Returns:
+        One row per corpus: ``accuracy, low, high, auroc, bag_of_words, difference, difference_low, difference_high, p``
+        (directions − bag of words, paired), ``shuffled_low, shuffled_high, random_low, random_high`` (range of 95 % of
+        the nulls), ``chance, n, groups``.
+    """
+    rows = store.rows
+    held = _score(store, directions, layer, rows["split"] == split)
+    train = rows_of(store, "train", directions.fit.get("sets"), directions.labels).to_numpy()
+    words = bag_of_words_by_set(rows, train)[rows.index.get_indexer(held.rows.index)]
+    nulls = null_accuracies(store, directions, layer, split=split, draws=null_draws, seed=seed)
+    right = (held.predicted == held.truth).astype(float)
+    right_words = (words == held.rows["label"].to_numpy()).astype(float)
+    corpora = held.rows["set"].str.split("/").str[0].to_numpy()
+    records = []
+    for corpus in dict.fromkeys(corpora):
+        at = corpora == corpus
+        groups = held.rows["group"].to_numpy()[at].tolist()
+        own = bootstrap_mean_interval(right[at], clusters=groups, seed=seed)
+        against = paired_difference(right[at], right_words[at], clusters=groups, seed=seed)
+        truth = torch.tensor(held.truth[at])
+        scores = held.scores[torch.tensor(at)]
+        null = {
+            f"{name}_{end}": float(np.quantile(part["accuracy"], q))
+            for name, part in nulls[nulls["set"] == corpus].groupby("null")
+            for end, q in (("low", 0.025), ("high", 0.975))
+        }
+        records.append(
+            {
+                "set": corpus,
+                "split": split,
+                "extractor": directions.extractor,
+                "pooling": directions.pooling,
+                "layer": layer,
+                "accuracy": float(right[at].mean()),
+                "low": own.low,
+                "high": own.high,
+                "auroc": float(np.nanmean([auroc(scores[:, k], truth == k) for k in range(len(directions.labels))])),
+                "bag_of_words": float(right_words[at].mean()),
+                "difference": against.estimate,
+                "difference_low": against.low,
+                "difference_high": against.high,
+                "p": against.p,
+                **null,
+                "chance": float(pd.Series(held.truth[at]).value_counts(normalize=True).max()),
+                "n": int(at.sum()),
+                "groups": own.n,
+            }
+        )
+    return pd.DataFrame.from_records(records)

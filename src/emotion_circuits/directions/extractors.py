@@ -1,0 +1,248 @@
+"""Ways to find a direction, behind one interface, all layers alike, all in float64.
+
+An extractor takes states ``[row, d_model]`` of one layer with their labels and groups, and gives one vector per emotion
+``[label, d_model]``, and for probes the thresholds that belong to it. Row differences are always *emotion − neutral*.
+
+=====================  ==============================================================================================
+``mean_difference``    mean of the emotion − mean of neutral (Marks & Tegmark 2023; Turner et al. 2023)
+``paired``             mean over groups of (emotion − neutral of the same group): what the scenes share cancels
+``pca``                first principal axis of the paired differences (uncentred; Zou et al. 2023), its sign and its
+                       length fixed by the mean paired difference
+``denoised``           mean difference with the leading principal components of neutral states projected out
+``lda``                whitened mean difference: (shrunk within-class covariance)⁻¹ (mean − neutral mean) (Fisher 1936;
+                       shrinkage towards the diagonal, Ledoit & Wolf 2004)
+``logistic``           multinomial logistic regression on standardised states; difference to neutral's weights
+``token``              mean difference on emotion words against position-matched neutral tokens; it is
+                       ``mean_difference`` on pooling ``emotion``
+=====================  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from emotion_circuits.errors import EmotionCircuitsError
+
+__all__ = ["EXTRACTORS", "Examples", "Found", "extract", "midpoint_thresholds", "names_with_neutral", "permute_within"]
+
+Vectors = Float[Tensor, "label d_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """States of one layer with what they express.
+
+    Attributes:
+        states: ``[row, d_model]``, float64, finite.
+        labels: ``[row]`` index into ``names``; the last name is neutral.
+        groups: ``[row]`` group number; rows of one group are one scene.
+        names: emotions, then neutral.
+    """
+
+    states: Float[Tensor, "row d_model"]
+    labels: Int[Tensor, " row"]
+    groups: Int[Tensor, " row"]
+    names: tuple[str, ...]
+
+    @property
+    def neutral(self) -> int:
+        """Index of neutral."""
+        return len(self.names) - 1
+
+    @property
+    def means(self) -> Float[Tensor, "name d_model"]:
+        """Mean state of every label."""
+        return torch.stack([self.states[self.labels == k].mean(0) for k in range(len(self.names))])
+
+    def paired(self, emotion: int) -> Float[Tensor, "group d_model"]:
+        """Emotion − neutral within each group that has both (means where it has several).
+
+        Raises:
+            EmotionCircuitsError: no group has both.
+        """
+        ids = self.groups.unique()
+        position = torch.searchsorted(ids, self.groups)
+
+        def group_means(label: int) -> tuple[Tensor, Tensor]:
+            chosen = self.labels == label
+            sums = self.states.new_zeros(len(ids), self.states.shape[1])
+            sums.index_add_(0, position[chosen], self.states[chosen])
+            counts = torch.bincount(position[chosen], minlength=len(ids))
+            return sums / counts.clamp(min=1)[:, None], counts > 0
+
+        (a, has_a), (b, has_b) = group_means(emotion), group_means(self.neutral)
+        both = has_a & has_b
+        if not bool(both.any()):
+            raise EmotionCircuitsError(
+                f"no group holds both a {self.names[emotion]!r} and a neutral row, so there are no pairs; "
+                "use mean_difference"
+            )
+        return (a - b)[both]
+
+
+class Found(NamedTuple):
+    """An extractor's answer.
+
+    Attributes:
+        vectors: ``[label, d_model]``.
+        thresholds: ``[label]`` where the extractor has its own (a probe's intercepts), else ``None``.
+    """
+
+    vectors: Vectors
+    thresholds: Float[Tensor, " label"] | None = None
+
+
+def midpoint_thresholds(vectors: Vectors, examples: Examples) -> Float[Tensor, " label"]:
+    """Halfway between the emotion's and neutral's mean projection.
+
+    For the difference of means, ``argmax(score, 0)`` is then exactly the nearest class mean.
+    """
+    means = examples.means
+    return (vectors * (means[:-1] + means[-1])).sum(-1) / 2
+
+
+def _mean_difference(e: Examples, _options: dict[str, float]) -> Found:
+    means = e.means
+    return Found(means[:-1] - means[-1])
+
+
+def _paired(e: Examples, _options: dict[str, float]) -> Found:
+    return Found(torch.stack([e.paired(k).mean(0) for k in range(e.neutral)]))
+
+
+def _pca(e: Examples, _options: dict[str, float]) -> Found:
+    vectors = []
+    for k in range(e.neutral):
+        differences = e.paired(k)
+        axis = torch.linalg.svd(differences, full_matrices=False).Vh[0]
+        # The mean pair fixes the sign and gives it the length of a difference.
+        vectors.append(axis * (differences.mean(0) @ axis))
+    return Found(torch.stack(vectors))
+
+
+def _denoised(e: Examples, options: dict[str, float]) -> Found:
+    neutral = e.states[e.labels == e.neutral]
+    count = int(options.get("components", 10))
+    centred = neutral - neutral.mean(0)
+    basis = torch.linalg.svd(centred, full_matrices=False)
+    rank = int((basis.S[:1] * 1e-10 < basis.S).sum())
+    axes = basis.Vh[: min(count, max(rank - 1, 0))]
+    raw = _mean_difference(e, {}).vectors
+    return Found(raw - raw @ axes.T @ axes)
+
+
+def _lda(e: Examples, options: dict[str, float]) -> Found:
+    shrinkage = float(options.get("shrinkage", 0.2))
+    if not 0 < shrinkage <= 1:
+        raise EmotionCircuitsError(f"lda: shrinkage must be above 0 and at most 1, got {shrinkage}")
+    means = e.means
+    within = e.states - means[e.labels]
+    # On the correlation scale, so that a few huge coordinates do not set the strength for all.
+    scale = within.square().mean(0).sqrt()
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    white = within / scale
+    covariance = (white.T @ white) / len(white)
+    covariance *= 1 - shrinkage
+    covariance.diagonal().add_(shrinkage)
+    difference = (means[:-1] - means[-1]) / scale
+    factor = torch.linalg.cholesky(covariance)
+    return Found(torch.cholesky_solve(difference.T, factor).T / scale)
+
+
+def _logistic(e: Examples, options: dict[str, float]) -> Found:
+    strength = float(options.get("strength", 0.01))
+    if not strength > 0:
+        raise EmotionCircuitsError(f"logistic: strength must be above 0, got {strength}")
+    centre, scale = e.states.mean(0), e.states.std(0)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    x = ((e.states - centre) / scale).numpy()
+    y = e.labels.numpy()
+    fitted = LogisticRegression(C=strength, max_iter=2000, tol=1e-4).fit(x, y)
+    weights, bias = torch.tensor(fitted.coef_), torch.tensor(fitted.intercept_)
+    if len(weights) == 1:  # two classes: one row of weights, for the larger index (neutral)
+        weights, bias = torch.cat([-weights, weights]) / 2, torch.cat([-bias, bias]) / 2
+    weights, bias = weights[:-1] - weights[-1], bias[:-1] - bias[-1]
+    vectors = weights / scale
+    return Found(vectors, vectors @ centre - bias)
+
+
+EXTRACTORS: dict[str, Callable[[Examples, dict[str, float]], Found]] = {
+    "mean_difference": _mean_difference,
+    "paired": _paired,
+    "pca": _pca,
+    "denoised": _denoised,
+    "lda": _lda,
+    "logistic": _logistic,
+    "token": _mean_difference,
+}
+"""Extractors by name."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {"denoised": ("components",), "lda": ("shrinkage",), "logistic": ("strength",)}
+
+
+def extract(name: str, examples: Examples, options: dict[str, float] | None = None) -> Found:
+    """Vectors of one layer.
+
+    Args:
+        name: one of :data:`EXTRACTORS`.
+        examples: states with labels.
+        options: of the extractor (``components``, ``shrinkage``, ``strength``).
+
+    Raises:
+        EmotionCircuitsError: unknown extractor or option, a label without rows, states that are not finite.
+    """
+    if name not in EXTRACTORS:
+        raise EmotionCircuitsError(f"no extractor {name!r}; choose from {', '.join(EXTRACTORS)}")
+    unknown = set(options or {}) - set(OPTIONS.get(name, ()))
+    if unknown:
+        known = ", ".join(OPTIONS.get(name, ())) or "none"
+        raise EmotionCircuitsError(f"extractor {name} has no option {', '.join(sorted(unknown))}; it has: {known}")
+    counts = np.bincount(examples.labels.numpy(), minlength=len(examples.names))
+    for label, count in zip(examples.names, counts, strict=True):
+        if count == 0:
+            raise EmotionCircuitsError(f"extractor {name}: no row labelled {label!r} to fit on")
+    if not bool(torch.isfinite(examples.states).all()):
+        raise EmotionCircuitsError(
+            f"extractor {name}: states hold NaN or infinity; capture in float32 or bfloat16, and leave out rows "
+            "without the pooled token"
+        )
+    found = EXTRACTORS[name](examples, dict(options or {}))
+    if not bool(torch.isfinite(found.vectors).all()):
+        raise EmotionCircuitsError(f"extractor {name}: the fit overflowed; the states are too large or degenerate")
+    return found
+
+
+def permute_within(examples: Examples, rng: np.random.Generator) -> Examples:
+    """Labels permuted within each group: what groups share stays as it is, what labels mean is gone."""
+    labels = examples.labels.numpy().copy()
+    order = np.lexsort((rng.random(len(labels)), examples.groups.numpy()))
+    by_group = np.argsort(examples.groups.numpy(), kind="stable")
+    shuffled = labels.copy()
+    shuffled[by_group] = labels[order]
+    return Examples(examples.states, torch.tensor(shuffled), examples.groups, examples.names)
+
+
+def names_with_neutral(labels: Sequence[str]) -> tuple[str, ...]:
+    """Emotions in the package's order where they are its own, then neutral.
+
+    Raises:
+        EmotionCircuitsError: no neutral rows, or nothing but neutral.
+    """
+    from emotion_circuits.prompts import EMOTIONS
+
+    present = set(labels)
+    if "neutral" not in present:
+        raise EmotionCircuitsError("no row is labelled 'neutral', which is the reference of every direction")
+    own = [e for e in EMOTIONS if e in present]
+    names = (*own, *sorted(present - set(own) - {"neutral"}))
+    if not names:
+        raise EmotionCircuitsError("every row is neutral: there is nothing to find a direction for")
+    return (*names, "neutral")

@@ -1,0 +1,141 @@
+"""From a capture to directions: one extractor, every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from emotion_circuits.activations import ActivationStore, residual_norms
+from emotion_circuits.directions.direction_set import DirectionSet
+from emotion_circuits.directions.extractors import Examples, extract, midpoint_thresholds, names_with_neutral
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.progress import progress_bar
+
+__all__ = ["examples_at", "fit_directions", "reading_of", "rows_of"]
+
+
+def reading_of(pooling: str, store: ActivationStore) -> str:
+    """The pooling a text without marked words is read from: its own, but ``mean`` for directions of emotion words.
+
+    A projection averaged over tokens is the projection of the mean, so a word's direction is read off every token.
+    """
+    if pooling != "emotion":
+        return pooling
+    return "mean" if "mean" in store.poolings else "last"
+
+
+def rows_of(store: ActivationStore, split: str, sets: Sequence[str] | None, labels: Sequence[str] | None) -> pd.Series:
+    """True on rows of a split, of some corpora (by the part of ``set`` before ``/``) and of some labels."""
+    rows = store.rows
+    chosen = rows["split"] == split
+    if sets is not None:
+        chosen &= rows["set"].str.split("/").str[0].isin(list(sets)) | rows["set"].isin(list(sets))
+    if labels is not None:
+        chosen &= rows["label"].isin([*labels, "neutral"])
+    return chosen
+
+
+def examples_at(
+    store: ActivationStore, kind: str, pooling: str, layer: int, chosen: pd.Series, names: tuple[str, ...]
+) -> tuple[Examples, int]:
+    """States of one layer of the chosen rows, rows without the pooled token left out; and how many were left out."""
+    states = store.pooled(kind, pooling, layer).double()
+    usable = torch.tensor(chosen.to_numpy().copy()) & ~torch.isnan(states).all(-1)
+    rows = store.rows[usable.numpy()]
+    labels = torch.tensor([names.index(v) for v in rows["label"]], dtype=torch.long)
+    groups = torch.tensor(pd.factorize(rows["set"].str.split("/").str[0] + "\x1f" + rows["group"])[0].copy())
+    return Examples(states[usable], labels, groups, names), int(chosen.sum()) - int(usable.sum())
+
+
+def fit_directions(
+    store: ActivationStore,
+    *,
+    extractor: str = "mean_difference",
+    kind: str = "resid_post",
+    pooling: str = "last",
+    reading: str | None = None,
+    split: str = "train",
+    sets: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    options: dict[str, float] | None = None,
+) -> DirectionSet:
+    """Directions of every emotion at every captured layer, fitted on one split.
+
+    Args:
+        store: a capture with labels, ``neutral`` among them.
+        extractor: one of :data:`emotion_circuits.directions.EXTRACTORS`; ``token`` needs pooling ``emotion``.
+        kind: captured site kind.
+        pooling: states the vectors are fitted on.
+        reading: states the thresholds are fitted on and texts are read from; default by :func:`reading_of`.
+        split: fitted on; never test in an honest report.
+        sets: corpora, e.g. ``("core",)``; all by default.
+        labels: emotions; all in the rows by default.
+        options: of the extractor.
+
+    Returns:
+        Vectors in the units of the activations, thresholds, residual norms, and counts of used and excluded rows.
+
+    Raises:
+        EmotionCircuitsError: no rows, a label without rows, states that are not finite, an extractor that does not fit
+            the pooling.
+    """
+    if extractor == "token" and pooling != "emotion":
+        raise EmotionCircuitsError("extractor 'token' is the difference on emotion words: use pooling='emotion'")
+    reading = reading or reading_of(pooling, store)
+    chosen = rows_of(store, split, sets, labels)
+    if not bool(chosen.any()):
+        raise EmotionCircuitsError(f"{store.folder}: no row in split {split!r} of {sets or 'any set'} to fit on")
+    names = names_with_neutral(list(store.rows[chosen]["label"]))
+    vectors: list[Tensor] = []
+    thresholds: list[Tensor] = []
+    counts: dict[str, int] = {}
+    excluded = 0
+    with progress_bar(f"fitting {extractor} on {pooling}", len(store.layers)) as bar:
+        for layer in store.layers:
+            examples, excluded = examples_at(store, kind, pooling, layer, chosen, names)
+            found = extract(extractor, examples, options)
+            vectors.append(found.vectors)
+            if found.thresholds is not None and reading == pooling:
+                thresholds.append(found.thresholds)
+            else:
+                read = examples if reading == pooling else examples_at(store, kind, reading, layer, chosen, names)[0]
+                thresholds.append(midpoint_thresholds(found.vectors, read))
+            counts = {name: int((examples.labels == k).sum()) for k, name in enumerate(names)}
+            bar.advance()
+    return DirectionSet(
+        extractor=extractor,
+        kind=kind,
+        pooling=pooling,
+        labels=names[:-1],
+        layers=store.layers,
+        vectors=torch.stack(vectors, dim=1).float(),
+        thresholds=torch.stack(thresholds, dim=1),
+        norms=residual_norms(store, kind=kind, split=split).double(),
+        reading=reading,
+        fit=_provenance(store, split, sets, counts, excluded, options),
+    )
+
+
+def _provenance(
+    store: ActivationStore,
+    split: str,
+    sets: Sequence[str] | None,
+    counts: dict[str, int],
+    excluded: int,
+    options: dict[str, float] | None,
+) -> dict[str, Any]:
+    return {
+        "model": store.manifest.get("model"),
+        "capture": store.manifest.get("hash"),
+        "prompts_sha256": store.manifest.get("prompts_sha256"),
+        "split": split,
+        "sets": sorted({s.split("/")[0] for s in store.rows["set"]}) if sets is None else list(sets),
+        "rows": counts,
+        "excluded_without_pooled_token": excluded,
+        "options": dict(options or {}),
+        "frame": store.frame,
+    }

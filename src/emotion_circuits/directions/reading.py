@@ -1,0 +1,248 @@
+"""Read any text with fitted directions: which emotion its states show, and how far beyond the threshold."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emotion_circuits.activations import FRAME, frame_tokens
+from emotion_circuits.directions.direction_set import DirectionSet, decide
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel, Site, observe
+from emotion_circuits.paths import write_json
+from emotion_circuits.progress import progress_bar
+
+__all__ = ["READER_FILE", "Reader", "pooled_states", "save_reader"]
+
+READER_FILE = "reader.json"
+
+
+@torch.inference_mode()
+def pooled_states(
+    model: LanguageModel,
+    texts: Sequence[str],
+    *,
+    kind: str = "resid_post",
+    pooling: str = "last",
+    layers: Sequence[int] = (),
+    frame: str = FRAME,
+    batch_tokens: int = 1024,
+) -> Float[Tensor, "layer text d_model"]:
+    """Pooled states of texts at some layers, as a capture gives them; float32.
+
+    Args:
+        model: the model.
+        texts: non-empty texts.
+        kind: residual-stream site kind.
+        pooling: ``last``, ``mean``, ``weighted`` or ``frame`` (``emotion`` needs marked words).
+        layers: which layers.
+        frame: the words of pooling ``frame``.
+        batch_tokens: upper bound of tokens in one forward pass.
+
+    Raises:
+        EmotionCircuitsError: a text without tokens or beyond the model's context, a pooling that needs marked words.
+    """
+    if pooling not in ("last", "mean", "weighted", "frame"):
+        raise EmotionCircuitsError(f"texts cannot be read by pooling {pooling!r}; use last, mean, weighted or frame")
+    if not texts:
+        return torch.zeros(len(layers), 0, model.d_model)
+    ids: list[list[int]] = model.tokenizer(list(texts), add_special_tokens=True)["input_ids"]
+    suffix = frame_tokens(model, frame) if pooling == "frame" else []
+    limit = getattr(model.config, "max_position_embeddings", None)
+    for index, row in enumerate(ids):
+        if not row:
+            raise EmotionCircuitsError(f"text {index + 1} ({texts[index]!r}) has no tokens for {model.name}")
+        if limit is not None and len(row) + len(suffix) > limit:
+            raise EmotionCircuitsError(f"text {index + 1} has {len(row)} tokens; {model.name}'s context is {limit}")
+    sites = [Site(kind, layer) for layer in layers]  # type: ignore[arg-type]
+    out = torch.zeros(len(layers), len(texts), model.d_model)
+    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
+    at = 0
+    with progress_bar(f"reading with {model.name}", len(order)) as bar:
+        while at < len(order):
+            chosen = [order[at]]
+            while at + len(chosen) < len(order):
+                following = order[at + len(chosen)]
+                if (len(chosen) + 1) * (len(ids[following]) + len(suffix)) > batch_tokens:
+                    break
+                chosen.append(following)
+            batch = model.collate([[*ids[i], *suffix] for i in chosen], side="right")
+            weights = _pool_weights(pooling, batch.attention_mask)
+
+            def pool(_site: Site, value: Tensor, weights: Tensor = weights) -> Tensor:
+                return torch.bmm(weights[:, None], value.float())[:, 0]
+
+            with observe(model, sites, transform=pool) as r:
+                model.hidden(batch)
+            for place, site in enumerate(sites):
+                out[place, chosen] = r[site].cpu()
+            at += len(chosen)
+            bar.advance(len(chosen))
+    if not bool(torch.isfinite(out).all()):
+        raise EmotionCircuitsError(f"{model.name} gives NaN or infinity; load it with dtype='bfloat16' or 'float32'")
+    return out
+
+
+def _pool_weights(pooling: str, mask: Tensor) -> Float[Tensor, "row position"]:
+    lengths = mask.sum(-1)
+    position = torch.arange(mask.shape[1], device=mask.device)
+    if pooling in ("last", "frame"):
+        return (position[None] == lengths[:, None] - 1).float()
+    weights = mask.float() * (position if pooling == "weighted" else (position > 0))
+    weights[lengths == 1, 0] = 1.0  # a text of one token has nothing but its first
+    return weights / weights.sum(-1, keepdim=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Reads texts with one or several members, each a set of directions at a layer.
+
+    Members' scores are divided by their spread on the data they were fitted on (``scales``) and averaged, so that each
+    counts the same.
+
+    Attributes:
+        model: the model the directions belong to.
+        members: ``(directions, layer)``.
+        scales: one per member, in the unit of its scores.
+        frame: words of pooling ``frame``.
+    """
+
+    model: LanguageModel
+    members: tuple[tuple[DirectionSet, int], ...]
+    scales: tuple[float, ...] = ()
+    frame: str = FRAME
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise EmotionCircuitsError("a reader needs at least one set of directions and a layer")
+        labels = self.members[0][0].labels
+        for directions, layer in self.members:
+            directions.place(layer)
+            if directions.labels != labels:
+                raise EmotionCircuitsError(
+                    f"members of a reader need the same labels: {labels} and {directions.labels}"
+                )
+            if directions.d_model != self.model.d_model:
+                raise EmotionCircuitsError(
+                    f"{directions.name} has width {directions.d_model}, {self.model.name} has {self.model.d_model}"
+                )
+        if self.scales and len(self.scales) != len(self.members):
+            raise EmotionCircuitsError(f"{len(self.scales)} scales for {len(self.members)} members of a reader")
+
+    @classmethod
+    def of(cls, model: LanguageModel, directions: DirectionSet, layer: int | Sequence[int] | None = None) -> Reader:
+        """A reader of one set at one layer (its chosen one by default) or averaged over several.
+
+        Raises:
+            EmotionCircuitsError: no layer given and none chosen.
+        """
+        where = directions.chosen_layer if layer is None else layer
+        if where is None:
+            raise EmotionCircuitsError(f"{directions.name}: no layer was chosen on validation; say which to read at")
+        layers = (where,) if isinstance(where, int) else tuple(where)
+        return cls(model, tuple((directions, at) for at in layers), frame=directions.fit.get("frame") or FRAME)
+
+    @classmethod
+    def load(cls, model: LanguageModel, folder: Path | str) -> Reader:
+        """The reader a study saved beside its directions (``reader.json``).
+
+        Raises:
+            EmotionCircuitsError: none there, damaged, or of another model.
+        """
+        path = Path(folder) / READER_FILE
+        try:
+            note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            members = [(DirectionSet.load(path.parent / m["directions"]), int(m["layer"])) for m in note["members"]]
+            scales = tuple(float(m["scale"]) for m in note["members"])
+            frame = str(note["frame"])
+        except FileNotFoundError as error:
+            raise EmotionCircuitsError(
+                f"{path}: no reader here; run 'emotion-circuits run' first, or say which run with --run"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise EmotionCircuitsError(f"{path}: is damaged ({error}); run the study again") from error
+        return cls(model, tuple(members), scales, frame)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Emotions, then ``neutral``."""
+        return (*self.members[0][0].labels, "neutral")
+
+    def scores(self, texts: Sequence[str]) -> Float[Tensor, "text label"]:
+        """One score per text and emotion; the largest above 0 wins, otherwise neutral."""
+        total = torch.zeros(len(texts), len(self.labels) - 1, dtype=torch.float64)
+        by_states: dict[tuple[str, str], list[int]] = {}
+        for index, (directions, _) in enumerate(self.members):
+            by_states.setdefault((directions.kind, directions.reading), []).append(index)
+        scales = self.scales or (1.0,) * len(self.members)
+        for (kind, reading), indices in by_states.items():
+            layers = sorted({self.members[i][1] for i in indices})
+            states = pooled_states(self.model, texts, kind=kind, pooling=reading, layers=layers, frame=self.frame)
+            for i in indices:
+                directions, layer = self.members[i]
+                total += directions.scores(states[layers.index(layer)], layer) / scales[i]
+        return total / len(self.members)
+
+    def read(self, texts: Sequence[str]) -> pd.DataFrame:
+        """One row per text: ``text``, ``label`` and ``score_<emotion>``.
+
+        Raises:
+            EmotionCircuitsError: an empty text.
+        """
+        for index, text in enumerate(texts):
+            if not text.strip():
+                raise EmotionCircuitsError(f"text {index + 1} is empty")
+        scores = self.scores(list(texts))
+        table = pd.DataFrame({"text": list(texts), "label": [self.labels[int(i)] for i in decide(scores)]})
+        for k, label in enumerate(self.labels[:-1]):
+            table[f"score_{label}"] = scores[:, k].numpy()
+        return table
+
+
+def save_reader(
+    folder: Path | str,
+    members: Sequence[tuple[DirectionSet, int]],
+    *,
+    scales: Sequence[float] | None = None,
+    frame: str = FRAME,
+    validation: dict[str, float] | None = None,
+) -> Path:
+    """Write ``reader.json`` beside saved directions.
+
+    Args:
+        folder: the folder of the directions; sets that are not there yet are saved too.
+        members: directions and layers.
+        scales: one per member; 1 by default.
+        frame: words of pooling ``frame``.
+        validation: accuracy by corpus the choice rests on, kept for the reader of the file.
+
+    Raises:
+        EmotionCircuitsError: a scale that is not positive.
+    """
+    folder = Path(folder)
+    sizes = list(scales) if scales is not None else [1.0] * len(members)
+    if len(sizes) != len(members) or any(not (s > 0 and math.isfinite(s)) for s in sizes):
+        raise EmotionCircuitsError(f"a reader of {len(members)} members needs as many positive scales, got {sizes}")
+    for directions, _ in members:
+        directions.save(folder)
+    write_json(
+        folder / READER_FILE,
+        {
+            "members": [
+                {"directions": d.name, "layer": layer, "scale": float(s)}
+                for (d, layer), s in zip(members, sizes, strict=True)
+            ],
+            "frame": frame,
+            "validation": dict(validation or {}),
+        },
+    )
+    return folder / READER_FILE

@@ -1,0 +1,51 @@
+"""Injection into the residual stream: conditions, sweeps, and what they did to the text."""
+
+from emotion_circuits.steering.conditions import NONE, Condition, check_conditions, controls, grid
+from emotion_circuits.steering.effects import (
+    Effects,
+    dose_response,
+    effect_matrix,
+    effects,
+    plain_loss,
+    steering_claims,
+)
+from emotion_circuits.steering.injecting import interventions_for
+from emotion_circuits.steering.prompting import few_shot_examples, prompted
+from emotion_circuits.steering.scoring import BUDGET, REGIMES, condition_table, score_sweep
+from emotion_circuits.steering.selecting import Choice, choose_condition, pareto
+from emotion_circuits.steering.sweeping import sweep
+from emotion_circuits.steering.vectors import (
+    SteeringVectors,
+    random_direction,
+    shuffled_directions,
+    vectors_from_store,
+)
+
+__all__ = [
+    "BUDGET",
+    "NONE",
+    "REGIMES",
+    "Choice",
+    "Condition",
+    "Effects",
+    "SteeringVectors",
+    "check_conditions",
+    "choose_condition",
+    "condition_table",
+    "controls",
+    "dose_response",
+    "effect_matrix",
+    "effects",
+    "few_shot_examples",
+    "grid",
+    "interventions_for",
+    "pareto",
+    "plain_loss",
+    "prompted",
+    "random_direction",
+    "score_sweep",
+    "shuffled_directions",
+    "steering_claims",
+    "sweep",
+    "vectors_from_store",
+]

@@ -1,0 +1,111 @@
+"""From conditions to the interventions of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import ALL, LAST, Ablate, Add, Clamp, Gate, Intervention, Site
+from emotion_circuits.steering.conditions import Condition
+from emotion_circuits.steering.vectors import SteeringVectors, random_direction
+
+__all__ = ["interventions_for", "layer_interventions"]
+
+
+def _direction(condition: Condition, name: str, layer: int, vectors: SteeringVectors) -> Float[Tensor, " d_model"]:
+    if condition.kind == "random" and name == "random":
+        return random_direction(vectors.d_model, condition.seed)
+    return vectors.direction(name, layer)
+
+
+def _mixed(condition: Condition, layer: int, vectors: SteeringVectors) -> Float[Tensor, " d_model"]:
+    """Sum of the condition's directions; in raw units each at its fitted length."""
+    total = None
+    for name, weight in condition.parts:
+        part = _direction(condition, name, layer, vectors).float() * weight
+        if condition.units == "raw":
+            part = part * _fitted_length(condition, name, layer, vectors)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _fitted_length(condition: Condition, name: str, layer: int, vectors: SteeringVectors) -> float:
+    # A random direction in raw units is as long as the emotion's direction it is the control for.
+    key = str(condition.emotion) if name == "random" else name
+    if key not in vectors.lengths:
+        raise EmotionCircuitsError(
+            f"condition {condition.name!r}: alpha in raw units needs the fitted length of {key!r}, which is not known"
+        )
+    return float(vectors.lengths[key][layer])
+
+
+def layer_interventions(
+    condition: Condition, vectors: SteeringVectors, rows: tuple[int, ...] | None = None
+) -> list[Intervention]:
+    """What one condition does, on the given rows of a batch (``None``: all).
+
+    Raises:
+        EmotionCircuitsError: a direction or layer that isn't there.
+    """
+    if condition.kind in ("none", "prompting"):
+        return []
+    found: list[Intervention] = []
+    positions = LAST if condition.positions == "last" else ALL
+    for layer in condition.layers:
+        if not layer < len(vectors.norms):
+            raise EmotionCircuitsError(
+                f"condition {condition.name!r}: no layer {layer}; there are layers 0 to {len(vectors.norms) - 1}"
+            )
+        site, norm = Site("resid_post", layer), float(vectors.norms[layer])
+        gate = None
+        if condition.gate:
+            gate = Gate(direction=vectors.direction(condition.gate, layer), threshold=condition.gate_threshold * norm)
+        vector = _mixed(condition, layer, vectors)
+        if condition.operation == "add":
+            scale = condition.alpha if condition.units == "raw" else condition.alpha * norm
+            if scale == 0:
+                continue
+            found.append(
+                Add(
+                    site=site,
+                    rows=rows,
+                    positions=positions,
+                    when=condition.when,
+                    gate=gate,
+                    vector=vector,
+                    alpha=scale,
+                )
+            )
+        elif condition.operation == "ablate":
+            found.append(
+                Ablate(
+                    site=site, rows=rows, positions=positions, when=condition.when, gate=gate,
+                    mode="directional", direction=vector,
+                )
+            )  # fmt: skip
+        else:
+            value = condition.alpha * (float(vector.norm()) if condition.units == "raw" else norm)
+            found.append(
+                Clamp(
+                    site=site, rows=rows, positions=positions, when=condition.when, gate=gate,
+                    direction=vector, value=value,
+                )
+            )  # fmt: skip
+    return found
+
+
+def interventions_for(conditions: Sequence[Condition], vectors: SteeringVectors) -> list[Intervention]:
+    """The interventions of a batch whose rows have the given conditions.
+
+    Args:
+        conditions: one per row of the batch.
+        vectors: the directions.
+    """
+    rows: dict[Condition, list[int]] = {}
+    for row, condition in enumerate(conditions):
+        rows.setdefault(condition, []).append(row)
+    return [i for condition, where in rows.items() for i in layer_interventions(condition, vectors, tuple(where))]

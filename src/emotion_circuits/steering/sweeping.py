@@ -1,0 +1,268 @@
+"""Write continuations for every (prompt, condition, sample), in full batches, so that an interruption loses one chunk.
+
+Every row of a batch has its own condition. Both arms of any comparison share their random draws: a row's seed comes
+from the sweep's seed, the prompt and the sample, never from the condition. Rows are put into chunks by the sweep's
+configuration alone, so a sweep that was interrupted and run again writes the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel, Sampling, generate, weights_sha256
+from emotion_circuits.model.generation import row_seed
+from emotion_circuits.paths import hash_json, replacing, write_json
+from emotion_circuits.progress import progress_bar
+from emotion_circuits.prompts import Prompt, prompts_sha256
+from emotion_circuits.steering.conditions import Condition, check_conditions
+from emotion_circuits.steering.injecting import interventions_for
+from emotion_circuits.steering.prompting import few_shot_examples, prompted
+from emotion_circuits.steering.vectors import SteeringVectors
+
+__all__ = ["MANIFEST", "TABLE", "sweep", "sweep_config"]
+
+MANIFEST, TABLE = "manifest.json", "sweep.parquet"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One row to write."""
+
+    prompt: Prompt
+    condition: Condition
+    sample: int
+    context: str
+    rendered: bool
+    tokens: int
+    place: tuple[int, int, int]  # prompt, condition, sample: the order of the finished table
+
+
+def sweep_config(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    conditions: Sequence[Condition],
+    vectors: SteeringVectors,
+    sampling: Sampling,
+    samples: int,
+    seed: int,
+    batch_rows: int,
+    examples: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """Everything the texts depend on."""
+    return {
+        "format": FORMAT,
+        "model": model.name,
+        "revision": model.revision,
+        "weights_sha256": weights_sha256(model),
+        "dtype": str(model.dtype),
+        "device": model.device.type,
+        "prompts_sha256": prompts_sha256(prompts),
+        "vectors_sha256": vectors.sha256(),
+        "sampling": asdict(sampling),
+        "samples": samples,
+        "seed": seed,
+        "batch_rows": batch_rows,
+        "examples": {k: list(v) for k, v in examples.items()},
+        "conditions": [c.to_json() for c in conditions],
+    }
+
+
+def sweep(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    conditions: Sequence[Condition],
+    vectors: SteeringVectors,
+    *,
+    folder: Path | str,
+    sampling: Sampling | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    batch_rows: int = 64,
+    examples: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
+    """Continue every prompt under every condition.
+
+    Args:
+        model: the model.
+        prompts: openings; their ids must be unique.
+        conditions: arms, with different names. Include :data:`NONE`, which every effect is measured against.
+        vectors: directions and norms.
+        folder: where the table goes; run again with the same arguments, it is completed or read.
+        sampling: length and choice of tokens; 20 tokens at temperature 1 by default. With temperature 0 more than one
+            sample repeats itself and is refused.
+        samples: continuations per prompt and condition.
+        seed: of the sweep.
+        batch_rows: rows generated together, and written together.
+        examples: emotion → sentences for few-shot prompting; training sentences by default.
+
+    Returns:
+        One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers prompt_id group split
+        sample prompt context text n_tokens finished``.
+
+    Raises:
+        EmotionCircuitsError: bad arguments, a folder that holds another sweep, or one in use by another process.
+    """
+    how = sampling or Sampling(max_new_tokens=20, temperature=1.0)
+    arms = check_conditions(conditions)
+    rows = list(prompts)
+    if not rows or samples < 1 or batch_rows < 1:
+        raise EmotionCircuitsError("a sweep needs at least one prompt, one sample and one row per batch")
+    if len({p.id for p in rows}) != len(rows):
+        raise EmotionCircuitsError("a sweep needs prompts with different ids")
+    if how.temperature == 0 and samples > 1:
+        raise EmotionCircuitsError("greedy decoding gives one continuation per prompt: use samples=1 or a temperature")
+    shots = _examples(arms, examples)
+    config = sweep_config(model, rows, arms, vectors, how, samples, seed, batch_rows, shots)
+    where = Path(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(where / ".lock", timeout=0):
+            _claim(where, config)
+            finished = where / TABLE
+            if not finished.is_file():
+                _write(model, _cells(model, rows, arms, samples, shots), vectors, how, seed, batch_rows, where)
+            return pd.read_parquet(finished)
+    except Timeout as error:
+        raise EmotionCircuitsError(f"{where}: another process is writing this sweep") from error
+
+
+def _examples(arms: Sequence[Condition], given: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
+    wanted = sorted({str(c.emotion) for c in arms if c.kind == "prompting" and c.style == "few_shot"})
+    return {e: list((given or {}).get(e) or few_shot_examples(e)) for e in wanted}
+
+
+def _claim(folder: Path, config: dict[str, Any]) -> None:
+    """Write the manifest, or check that the folder belongs to this sweep."""
+    import json
+
+    path = folder / MANIFEST
+    manifest = {"sha256": hash_json(config), **config}
+    if not path.is_file():
+        write_json(path, manifest)
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    if there.get("sha256") != manifest["sha256"]:
+        differing = [k for k in config if there.get(k) != json.loads(json.dumps(config[k]))]
+        raise EmotionCircuitsError(
+            f"{folder}: holds another sweep (it differs in {', '.join(differing) or 'its format'}); choose another folder"
+        )
+
+
+def _cells(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    conditions: Sequence[Condition],
+    samples: int,
+    shots: Mapping[str, Sequence[str]],
+) -> list[_Cell]:
+    """All cells, ordered so that a batch holds prompts of about one length."""
+    contexts: dict[tuple[int, str, bool], tuple[str, bool]] = {}
+    found: list[_Cell] = []
+    for p, prompt in enumerate(prompts):
+        for c, condition in enumerate(conditions):
+            if condition.kind == "prompting":
+                text, rendered = prompted(model, prompt.text, condition, examples=shots.get(str(condition.emotion)))
+            else:
+                text, rendered = prompt.text, False
+            contexts[(p, str(c), rendered)] = (text, rendered)
+            for s in range(samples):
+                found.append(_Cell(prompt, condition, s, text, rendered, 0, (c, p, s)))
+    texts = sorted({(text, rendered) for text, rendered in contexts.values()})
+    lengths = {
+        (text, rendered): len(model.tokenizer(text, add_special_tokens=not rendered)["input_ids"])
+        for text, rendered in texts
+    }
+    sized = [
+        _Cell(x.prompt, x.condition, x.sample, x.context, x.rendered, lengths[x.context, x.rendered], x.place)
+        for x in found
+    ]
+    return sorted(sized, key=lambda x: (x.rendered, x.tokens, x.place[1], x.place[2], x.place[0]))
+
+
+def _chunks(cells: Sequence[_Cell], batch_rows: int) -> list[list[_Cell]]:
+    """Batches; text from a chat template never shares one with plain text (special tokens differ)."""
+    chunks: list[list[_Cell]] = []
+    for cell in cells:
+        if not chunks or len(chunks[-1]) == batch_rows or chunks[-1][0].rendered != cell.rendered:
+            chunks.append([])
+        chunks[-1].append(cell)
+    return chunks
+
+
+def _part(folder: Path, index: int) -> Path:
+    return folder / "parts" / f"part-{index:05d}.parquet"
+
+
+def _write(
+    model: LanguageModel,
+    cells: Sequence[_Cell],
+    vectors: SteeringVectors,
+    how: Sampling,
+    seed: int,
+    batch_rows: int,
+    folder: Path,
+) -> None:
+    chunks = _chunks(cells, batch_rows)
+    done, started = 0, time.monotonic()
+    with progress_bar("Steering", len(cells)) as bar:
+        for index, chunk in enumerate(chunks):
+            path = _part(folder, index)
+            if path.is_file():
+                bar.advance(len(chunk))
+                continue
+            table = _run(model, chunk, vectors, how, seed)
+            with replacing(path) as temporary:
+                table.to_parquet(temporary, index=False)
+            done += int(table["n_tokens"].sum())
+            bar.advance(len(chunk), note=f"{done / max(time.monotonic() - started, 1e-9):.0f} tokens/s")
+    tables = [pd.read_parquet(_part(folder, index)) for index in range(len(chunks))]
+    whole = pd.concat(tables, ignore_index=True).sort_values("place", kind="stable").drop(columns="place")
+    with replacing(folder / TABLE) as temporary:
+        whole.reset_index(drop=True).to_parquet(temporary, index=False)
+    for index in range(len(chunks)):
+        _part(folder, index).unlink(missing_ok=True)
+    (folder / "parts").rmdir()
+
+
+def _run(
+    model: LanguageModel, chunk: Sequence[_Cell], vectors: SteeringVectors, how: Sampling, seed: int
+) -> pd.DataFrame:
+    written = generate(
+        model,
+        [cell.context for cell in chunk],
+        how,
+        interventions=interventions_for([cell.condition for cell in chunk], vectors),
+        seeds=[row_seed(seed, cell.prompt.id, cell.sample) for cell in chunk],
+        add_special_tokens=not chunk[0].rendered,
+    )
+    return pd.DataFrame(
+        [
+            {
+                "condition": cell.condition.name,
+                "kind": cell.condition.kind,
+                "emotion": cell.condition.emotion or "",
+                "alpha": float(cell.condition.alpha),
+                "layers": " ".join(map(str, cell.condition.layers)),
+                "prompt_id": cell.prompt.id,
+                "group": cell.prompt.group,
+                "split": cell.prompt.split,
+                "sample": cell.sample,
+                "prompt": cell.prompt.text,
+                "context": cell.context,
+                "text": out.text,
+                "n_tokens": len(out.token_ids),
+                "finished": out.finished,
+                "place": "{:06d} {:06d} {:06d}".format(*cell.place),
+            }
+            for cell, out in zip(chunk, written, strict=True)
+        ]
+    )

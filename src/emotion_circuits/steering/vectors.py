@@ -1,0 +1,206 @@
+"""Directions a sweep can inject, with the norms that give α its unit, and the control directions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emotion_circuits.activations import ActivationStore, residual_norms
+from emotion_circuits.errors import EmotionCircuitsError
+
+__all__ = ["SteeringVectors", "random_direction", "shuffled_directions", "vectors_from_store"]
+
+
+class _DirectionSet(Protocol):
+    """The part of a fitted set of directions that steering reads."""
+
+    labels: Any
+    vectors: Any
+    norms: Any
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVectors:
+    """Unit directions by name and layer.
+
+    Attributes:
+        unit: name → ``[layer, d_model]``, each layer's row of length 1.
+        norms: ``[layer]`` mean residual norm; α = 1 adds a unit direction times this.
+        lengths: name → ``[layer]`` length of the direction as it was fitted, for α in raw units.
+    """
+
+    unit: Mapping[str, Float[Tensor, "layer d_model"]]
+    norms: Float[Tensor, " layer"]
+    lengths: Mapping[str, Float[Tensor, " layer"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        layers = len(self.norms)
+        if not bool(((self.norms > 0) & torch.isfinite(self.norms)).all()):
+            raise EmotionCircuitsError("steering vectors: every layer's residual norm must be positive and finite")
+        for name, rows in self.unit.items():
+            if rows.dim() != 2 or rows.shape[0] != layers:
+                raise EmotionCircuitsError(
+                    f"steering vectors: {name!r} has shape {list(rows.shape)}, expected [{layers}, d_model]"
+                )
+            off = (rows.float().norm(dim=-1) - 1).abs().max()
+            if not bool(off < 1e-3):
+                raise EmotionCircuitsError(f"steering vectors: {name!r} is not of unit length in every layer")
+
+    @classmethod
+    def from_raw(
+        cls, raw: Mapping[str, Float[Tensor, "layer d_model"]], norms: Float[Tensor, " layer"]
+    ) -> SteeringVectors:
+        """From directions of any length.
+
+        Raises:
+            EmotionCircuitsError: a direction of length 0.
+        """
+        unit, lengths = {}, {}
+        for name, rows in raw.items():
+            wide = rows.detach().double()
+            length = wide.norm(dim=-1)
+            if not bool((length > 0).all()):
+                layer = int((length <= 0).nonzero()[0])
+                raise EmotionCircuitsError(f"steering vectors: {name!r} has length 0 in layer {layer}")
+            unit[name], lengths[name] = (wide / length[:, None]).float(), length.float()
+        return cls(unit, norms.float(), lengths)
+
+    @classmethod
+    def from_directions(cls, directions: _DirectionSet) -> SteeringVectors:
+        """From a fitted direction set (``labels``, ``vectors [label, layer, d_model]``, ``norms [layer]``)."""
+        raw = {label: directions.vectors[i] for i, label in enumerate(directions.labels)}
+        return cls.from_raw(raw, torch.as_tensor(directions.norms))
+
+    def with_directions(self, more: Mapping[str, Float[Tensor, "layer d_model"]]) -> SteeringVectors:
+        """The same norms with further raw directions (label-shuffled ones, other extractors')."""
+        added = SteeringVectors.from_raw(more, self.norms)
+        return SteeringVectors({**self.unit, **added.unit}, self.norms, {**self.lengths, **added.lengths})
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the directions."""
+        return tuple(self.unit)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(next(iter(self.unit.values())).shape[-1]) if self.unit else 0
+
+    def direction(self, name: str, layer: int) -> Float[Tensor, " d_model"]:
+        """Unit direction of a layer.
+
+        Raises:
+            EmotionCircuitsError: no such direction or layer.
+        """
+        if name not in self.unit:
+            raise EmotionCircuitsError(f"no direction named {name!r}; there are: {', '.join(self.unit)}")
+        if not 0 <= layer < len(self.norms):
+            raise EmotionCircuitsError(f"no direction for layer {layer}; there are layers 0 to {len(self.norms) - 1}")
+        return self.unit[name][layer]
+
+    def sha256(self) -> str:
+        """Hash over names and numbers."""
+        digest = hashlib.sha256()
+        for name in sorted(self.unit):
+            digest.update(name.encode())
+            for rows in (self.unit[name], self.lengths.get(name)):
+                if rows is not None:
+                    digest.update(np.ascontiguousarray(rows.detach().cpu().float().numpy()).tobytes())
+        digest.update(np.ascontiguousarray(self.norms.detach().cpu().float().numpy()).tobytes())
+        return digest.hexdigest()
+
+
+def random_direction(d_model: int, seed: int) -> Float[Tensor, " d_model"]:
+    """A unit direction drawn uniformly from the sphere; the same one in every layer, as emotion directions nearly are.
+
+    Args:
+        d_model: width.
+        seed: which one.
+    """
+    drawn = torch.randn(d_model, generator=torch.Generator().manual_seed(7_919 + seed), dtype=torch.float64)
+    return (drawn / drawn.norm()).float()
+
+
+def vectors_from_store(
+    store: ActivationStore, *, kind: str = "resid_post", pooling: str = "last", split: str = "train"
+) -> SteeringVectors:
+    """Difference of means, emotion minus neutral, per label and layer (Turner et al. 2023; Rimsky et al. 2024).
+
+    Args:
+        store: captured activations with labels.
+        kind: where.
+        pooling: which state of the sentence.
+        split: rows the means are taken over.
+
+    Raises:
+        EmotionCircuitsError: no neutral rows, or no emotional ones.
+    """
+    labels, states = _labelled_states(store, kind, pooling, split)
+    return SteeringVectors.from_raw(_mean_differences(labels, states), residual_norms(store))
+
+
+def shuffled_directions(
+    store: ActivationStore,
+    emotion: str,
+    *,
+    count: int = 20,
+    seed: int = 0,
+    kind: str = "resid_post",
+    pooling: str = "last",
+    split: str = "train",
+) -> dict[str, Float[Tensor, "layer d_model"]]:
+    """Differences of means under shuffled labels: ``shuffled <emotion> <i>`` → raw directions.
+
+    The labels of the emotion's and the neutral rows are exchanged at random, so that the direction keeps everything
+    but the contrast: the corpus, the norms, the number of rows.
+
+    Args:
+        store: captured activations with labels.
+        emotion: whose contrast is shuffled.
+        count: number of directions.
+        seed: of the shuffles.
+        kind: as for the real directions.
+        pooling: as for the real directions.
+        split: as for the real directions.
+    """
+    labels, states = _labelled_states(store, kind, pooling, split)
+    chosen = [i for i, label in enumerate(labels) if label in (emotion, "neutral")]
+    if emotion not in labels:
+        raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
+    names = np.array([labels[i] for i in chosen])
+    rng = np.random.default_rng(seed)
+    found = {}
+    for k in range(count):
+        shuffled = rng.permutation(names).tolist()
+        found[f"shuffled {emotion} {k}"] = _mean_differences(shuffled, states[chosen])[emotion]
+    return found
+
+
+def _labelled_states(
+    store: ActivationStore, kind: str, pooling: str, split: str
+) -> tuple[list[str], Float[Tensor, "row layer d_model"]]:
+    keep = store.mask(split=split)
+    states = torch.stack([store.pooled(kind, pooling, layer)[keep].double() for layer in store.layers], dim=1)
+    labels = [str(x) for x in store.rows["label"].to_numpy()[keep.numpy()]]
+    # Rows without a state of this pooling are NaN in the store; they are left out of the means.
+    present = torch.isfinite(states).all(dim=-1).all(dim=-1)
+    return [label for label, ok in zip(labels, present.tolist(), strict=True) if ok], states[present]
+
+
+def _mean_differences(
+    labels: Sequence[str], states: Float[Tensor, "row layer d_model"]
+) -> dict[str, Float[Tensor, "layer d_model"]]:
+    names = [label for label in dict.fromkeys(labels) if label != "neutral"]
+    if "neutral" not in labels or not names:
+        raise EmotionCircuitsError("directions need neutral rows and rows of at least one emotion")
+    means = {
+        name: states[[i for i, label in enumerate(labels) if label == name]].mean(0) for name in (*names, "neutral")
+    }
+    return {name: means[name] - means["neutral"] for name in names}
