@@ -12,8 +12,9 @@ def character_pairs() -> list[Pair]:
     ):
         rows.append(
             Pair(
-                id=str(i), text=f"a {good}{rest}", corrupted=f"a {bad}{rest}", label="gratitude", corrupted_label="anger",
-                spans=((2, 5),), corrupted_spans=((2, 5),), answers=("a", "b"), corrupted_answers=("c",), group=str(i),
+                id=str(i), group=str(i), text=f"a {good}{rest}", corrupted=f"a {bad}{rest}",
+                label="gratitude", corrupted_label="anger",
+                spans=((2, 5),), corrupted_spans=((2, 5),), answers=("a", "b"), corrupted_answers=("c",),
                 split="test", language="en", set="t",
             )
         )  # fmt: skip

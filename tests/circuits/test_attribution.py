@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import tiny_model
 from character_tasks import character_pairs
 
 from emotion_circuits.circuits.attribution import attribute
@@ -12,6 +11,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import EMBED, LOGITS, Node, all_edges, all_nodes, base_run, pair_task
 from emotion_circuits.heads.changes import node_value
 from emotion_circuits.model import LanguageModel, Patch, Site, intervene
+from families import tiny_model
 
 FAMILIES = [
     "gpt2",

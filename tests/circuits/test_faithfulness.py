@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from character_tasks import character_pairs
-from families import tiny_model
 
 from emotion_circuits.circuits.comparing import chance_jaccard, dissociation, jaccard, joint_effect, overlap, stability
 from emotion_circuits.circuits.faithfulness import completeness, edge_curve, faithfulness, minimality, node_curve
@@ -12,6 +11,7 @@ from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec, plant
 from emotion_circuits.circuits.running import arena, run_edge_circuit, run_node_circuits
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import LOGITS, Node, PairTask, all_edges, all_nodes, pair_task
+from families import tiny_model
 
 
 @pytest.fixture(scope="module")

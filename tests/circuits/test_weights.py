@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 from character_tasks import character_pairs
-from families import CONFIGS, tiny_model
 
 from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec, plant
 from emotion_circuits.circuits.weights import alignment, composition, copying_score, head_weights, written_tokens
@@ -11,6 +10,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, pair_task
 from emotion_circuits.model import Site, observe
 from emotion_circuits.model.families import at_path
+from families import CONFIGS, tiny_model
 
 
 @pytest.fixture(scope="module", params=["gpt2", "llama"])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import CONFIGS, tiny_model
 
 from emotion_circuits.circuits.planted import PlantedSpec, plant
 from emotion_circuits.errors import EmotionCircuitsError
@@ -20,6 +19,7 @@ from emotion_circuits.heads.changes import ablation, head_direction, patch, patc
 from emotion_circuits.model import ALL, Ablate, Patch, Positions, Site, intervene, observe
 from emotion_circuits.model.resuming import resume
 from emotion_circuits.prompts import Pair
+from families import CONFIGS, tiny_model
 
 
 def pairs() -> list[Pair]:
@@ -29,8 +29,9 @@ def pairs() -> list[Pair]:
     ):
         rows.append(
             Pair(
-                id=str(i), text=f"a {good}{rest}", corrupted=f"a {bad}{rest}", label="gratitude", corrupted_label="anger",
-                spans=((2, 5),), corrupted_spans=((2, 5),), answers=("a", "b"), corrupted_answers=("c",), group=str(i),
+                id=str(i), group=str(i), text=f"a {good}{rest}", corrupted=f"a {bad}{rest}",
+                label="gratitude", corrupted_label="anger",
+                spans=((2, 5),), corrupted_spans=((2, 5),), answers=("a", "b"), corrupted_answers=("c",),
                 split="test", language="en", set="t",
             )
         )  # fmt: skip

@@ -35,6 +35,12 @@ from emotion_circuits.model import (
 )
 
 
+def _run_and_raise(model, batch, edit):
+    with intervene(model, [edit]):
+        model.logits(batch)
+        raise ZeroDivisionError
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_every_mode_at_every_kind_changes_the_output_and_is_gone_afterwards(name, mode):
@@ -51,9 +57,8 @@ def test_every_mode_at_every_kind_changes_the_output_and_is_gone_afterwards(name
         assert torch.isfinite(changed[batch.real]).all(), kind
         assert moved > 1e-4, kind
         assert torch.equal(model.logits(batch), plain), kind
-        with pytest.raises(ZeroDivisionError), intervene(model, [edit]):
-            model.logits(batch)
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            _run_and_raise(model, batch, edit)
         assert torch.equal(model.logits(batch), plain), kind
 
 

@@ -112,7 +112,7 @@ def test_pairs_cover_every_two_labels_both_ways_in_every_split():
     assert all(counts[a, b] == counts[b, a] for a, b in counts)
     held = {(r.split, frozenset((r.label, r.corrupted_label))) for r in rows}
     assert len(held) == 3 * 6
-    assert all(2 <= len(r.answers) and 2 <= len(r.corrupted_answers) for r in rows)
+    assert all(len(r.answers) >= 2 and len(r.corrupted_answers) >= 2 for r in rows)
 
 
 def test_pairs_are_aligned_under_gpt2(gpt2):
@@ -168,6 +168,7 @@ def test_japanese_registers_do_not_give_the_label_away():
 
 def test_bag_of_words_bars(description):
     assert accuracy(description, "implicit", "bag of words from core").accuracy <= 0.50
+    assert accuracy(description, "languages/ja/implicit", "bag of words from core").accuracy <= 0.50
     assert accuracy(description, "scenarios", "bag of words").accuracy <= 0.75
 
 

@@ -143,7 +143,7 @@ def test_a_gate_with_chosen_positions_needs_both() -> None:
         (Clamp(site=Site("resid_post", 1), direction=torch.zeros(32), value=1.0), "length 0"),
         (Clamp(site=Site("resid_post", 1), direction=torch.ones(5), value=1.0), r"expected \[32\]"),
         (Clamp(site=Site("resid_post", 1), direction=torch.ones(32), value=float("nan")), "finite"),
-        (Clamp(site=Site("pattern", 1), direction=torch.ones(4, 3), value=1.0), "no directions"),
+        (Clamp(site=Site("pattern", 1), direction=torch.ones(4, 3), value=1.0), "vector space"),
         (
             Add(site=Site("resid_post", 1), vector=torch.ones(32), gate=Gate(direction=torch.zeros(32), threshold=0.0)),
             "length 0",
@@ -156,7 +156,7 @@ def test_a_gate_with_chosen_positions_needs_both() -> None:
             ),
             "threshold",
         ),
-        (Ablate(site=Site("pattern", 1), gate=Gate(direction=torch.ones(4), threshold=0.0)), "cannot be gated"),
+        (Ablate(site=Site("pattern", 1), gate=Gate(direction=torch.ones(4), threshold=0.0)), "vector space"),
     ],
 )
 def test_wrong_ones_are_refused(intervention: object, message: str) -> None:

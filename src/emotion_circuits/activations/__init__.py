@@ -11,6 +11,7 @@ from emotion_circuits.activations.capture import (
     pooled_positions,
     residual_norms,
 )
+from emotion_circuits.activations.moments import Moments, capture_moments
 from emotion_circuits.activations.store import ActivationStore
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "POOLINGS",
     "STATE_KINDS",
     "ActivationStore",
+    "Moments",
     "capture",
     "capture_config",
+    "capture_moments",
     "frame_tokens",
     "pooled_positions",
     "residual_norms",

@@ -285,8 +285,8 @@ def _complete(path: Path, expected: str) -> bool:
         return False
 
 
-def _batches(members: Sequence[int], ids: Sequence[Sequence[int]], batch_tokens: int) -> list[list[int]]:
-    """Neighbours in length, at most ``batch_tokens`` tokens with padding."""
+def token_batches(members: Sequence[int], ids: Sequence[Sequence[int]], batch_tokens: int) -> list[list[int]]:
+    """Rows in batches: neighbours in length, at most ``batch_tokens`` tokens with padding."""
     batches: list[list[int]] = []
     current: list[int] = []
     for row in members:
@@ -326,7 +326,7 @@ def _run_shard(
     sites = [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]
     place = {layer: i for i, layer in enumerate(layers)}
     row_at = token_at = 0
-    for rows in _batches(members, ids, batch_tokens):
+    for rows in token_batches(members, ids, batch_tokens):
         batch = model.collate([[*ids[row], *suffix] for row in rows], side="right")
         text = _text_mask(batch, len(suffix))
         weights = {pool: _weights(pool, batch, text, [positions[row] for row in rows]) for pool in pools}
@@ -360,6 +360,32 @@ def _run_shard(
         row_at, token_at = row_slice.stop, token_slice.stop
         bar.advance(len(rows))
     return tensors
+
+
+def run_batch(
+    model: LanguageModel,
+    ids: Sequence[Sequence[int]],
+    kinds: Sequence[str],
+    layers: Sequence[int],
+    pooling: str,
+    frame: str = FRAME,
+) -> dict[str, Float[Tensor, "layer row d"]]:
+    """Pooled states of one batch of token ids (on the CPU, in the model's dtype), by kind."""
+    suffix = frame_tokens(model, frame) if pooling == "frame" else []
+    batch = model.collate([[*row, *suffix] for row in ids], side="right")
+    weight = _weights(pooling, batch, _text_mask(batch, len(suffix)), [PooledPositions(())] * len(ids))
+    out = {kind: torch.empty(len(layers), len(ids), width(model, kind), dtype=model.dtype) for kind in kinds}
+    place = {layer: i for i, layer in enumerate(layers)}
+
+    def keep(site: Site, value: Tensor) -> Tensor:
+        value = value.flatten(2)
+        state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else _mix(weight, value)
+        out[site.kind][place[site.layer]] = state.to("cpu", model.dtype)
+        return value.new_empty(0)
+
+    with observe(model, [Site(kind, layer) for layer in layers for kind in kinds], transform=keep):  # type: ignore[arg-type]
+        model.hidden(batch)
+    return out
 
 
 def _mix(weight: Float[Tensor, "row position"], value: Float[Tensor, "row position d"]) -> Float[Tensor, "row d"]:

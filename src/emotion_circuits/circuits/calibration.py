@@ -74,7 +74,8 @@ class Calibration(BaseModel):
         best_methods: which methods those are.
         roles: share of each true role's heads that were named rightly; ``decoy``: named *none*.
         directions: ``cosine`` of the difference in means with the planted direction (median), beside ``chance``.
-        response: ``spearman`` of added α with the logit difference (median over emotions and models), ``range`` in logits.
+        response: ``spearman`` of added α with the logit difference (median over emotions and models), ``range``
+            in logits.
         claims: share of true and of other heads of the planted models that the single-head test claims (a backup is
             no single cause, so it is not expected).
         no_circuit: models, heads tested, heads claimed, models with any claim, models whose task was claimed, and heads
@@ -209,11 +210,12 @@ def _scores(
 
     timed("Δattention (last token)", "heads", lambda: delta_attention(model, task).delta.flatten())
     timed("Δattention (later tokens)", "heads", lambda: delta_attention(model, task, query="later").delta.flatten())
-    rows = {"batch_rows": batch_rows}
-    timed("ablation zero", "heads", lambda: ablation_scan(model, task, nodes, **rows).share)
-    timed("ablation mean", "heads", lambda: ablation_scan(model, task, nodes, "mean", **rows).share)
-    timed("noising", "heads", lambda: patch_scan(model, task, nodes, direction="noising", **rows).share)
-    timed("denoising", "heads", lambda: patch_scan(model, task, nodes, direction="denoising", **rows).share)
+    timed("ablation zero", "heads", lambda: ablation_scan(model, task, nodes, batch_rows=batch_rows).share)
+    timed("ablation mean", "heads", lambda: ablation_scan(model, task, nodes, "mean", batch_rows=batch_rows).share)
+    timed("noising", "heads", lambda: patch_scan(model, task, nodes, direction="noising", batch_rows=batch_rows).share)
+    timed(
+        "denoising", "heads", lambda: patch_scan(model, task, nodes, direction="denoising", batch_rows=batch_rows).share
+    )
     for name, method in (
         ("attribution patching (clean)", "clean"),
         ("attribution patching (corrupted)", "corrupted"),
@@ -232,7 +234,7 @@ def _scores(
             timed(
                 f"edge patching ({side})",
                 "edges",
-                lambda side=side: edge_scan(model, task, direction=side, **rows).effect.mean(1),  # type: ignore[misc,arg-type]
+                lambda side=side: edge_scan(model, task, direction=side, batch_rows=batch_rows).effect.mean(1),  # type: ignore[misc,arg-type]
             )
         both = [out[(f"edge patching ({side})", "edges")] for side in ("noising", "denoising")]
         out[("edge patching (larger of both)", "edges")] = (np.maximum(both[0][0], both[1][0]), both[0][1] + both[1][1])

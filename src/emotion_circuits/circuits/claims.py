@@ -1,8 +1,9 @@
 """From figures to claims: does the model do the task at all, and which heads cause it.
 
 A head is claimed only where the task itself is supported. The null is *random answers*: the same effect, read from
-randomly drawn words instead of the answers (one draw per combination of emotions, as the answers are). It is wide where a
-change moves logits at large, and it does not shrink with more pairs.
+randomly drawn words instead of the answers (one draw per combination of emotions, as the answers are), scaled so that
+the difference of their unembedding rows is as long as the answers'. It is wide where a change moves logits at large, and
+it does not shrink with more pairs. Pairs of one group count as one unit.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from emotion_circuits.circuits.roles import RELEVANT
 from emotion_circuits.heads import Node, PairTask, base_run, head_nodes
 from emotion_circuits.heads.changes import patch, patch_sites
 from emotion_circuits.heads.scanning import run_variants
+from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel, Record
 from emotion_circuits.statistics import Claim, bootstrap_mean_intervals, fdr, judge, permutation_ps
 
@@ -26,17 +28,26 @@ __all__ = ["head_claims", "task_claim"]
 
 def _random_answers(
     model: LanguageModel, task: PairTask, draws: int, seed: int
-) -> tuple[Int[Tensor, "draw pair answer"], Float[Tensor, "pair answer"]]:
+) -> tuple[Int[Tensor, "draw pair answer"], Float[Tensor, "draw pair answer"]]:
     """Random tokens in the place of the answers: the same within a combination of emotions, other ones outside."""
     rng = np.random.default_rng(seed)
     taken = set(task.answer_ids[task.answer_weights != 0].tolist()) | set(model.tokenizer.all_special_ids)
-    size = int(model.unembedding.weight.shape[0])  # type: ignore[union-attr,arg-type]
+    unembedding: Tensor = model.unembedding.weight  # type: ignore[assignment]
+    size = unembedding.shape[0]
     pool = np.array([i for i in range(min(size, len(model.tokenizer))) if i not in taken])
     width = task.answer_ids.shape[1]
     combinations = sorted({(p.label, p.corrupted_label) for p in task.pairs})
     drawn = {c: rng.choice(pool, size=(draws, width)) for c in combinations}
-    ids = np.stack([drawn[(p.label, p.corrupted_label)] for p in task.pairs], axis=1)
-    return torch.from_numpy(ids).to(model.device), task.answer_weights
+    ids = torch.from_numpy(np.stack([drawn[(p.label, p.corrupted_label)] for p in task.pairs], axis=1)).to(model.device)
+    weights = task.answer_weights
+
+    def length(tokens: Tensor) -> Tensor:
+        rows = unembedding[tokens].float() * weights[..., None]
+        return rows.sum(-2).norm(dim=-1)
+
+    wanted = length(task.answer_ids)
+    scale = torch.stack([wanted / length(draw).clamp(min=1e-9) for draw in ids])
+    return ids, weights * scale[..., None]
 
 
 def _contrast(logits: Tensor, ids: Tensor, weights: Tensor) -> Float[Tensor, "*variant draw"]:
@@ -60,6 +71,7 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
     gap = (task.logit_difference(clean) - task.logit_difference(corrupted)).double().cpu().numpy()
     ids, weights = _random_answers(model, task, draws, seed)
     null = _contrast(clean - corrupted, ids, weights).cpu().numpy()
+    gap = by_group(gap, task.groups)
     interval = bootstrap_mean_intervals(gap, resamples=2000, seed=seed)[0]
     low, high = np.quantile(null, [0.025, 0.975])
     return judge(
@@ -70,7 +82,7 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
         interval=(interval.low, interval.high),
         unit="logits (clean − corrupted logit difference)",
         n=interval.n,
-        unit_of_n="pairs",
+        unit_of_n="groups of pairs",
         chance=0.0,
         null=f"{draws} random answer sets",
         null_interval=(float(low), float(high)),
@@ -90,8 +102,8 @@ def head_claims(
 ) -> list[Claim]:
     """One claim per head about its causal effect (noising of its output), and the task's claim first.
 
-    A head's claim is *supported* where its effect's interval lies beyond 0 and beyond the null, q over all heads holds, it
-    is at least :data:`RELEVANT` of the gap in size, and the task's claim is supported.
+    A head's claim is *supported* where its effect's interval lies beyond 0 and beyond the null, q over all heads holds,
+    it is at least :data:`RELEVANT` of the gap in size, and the task's claim is supported.
 
     Args:
         model: the model.
@@ -114,7 +126,7 @@ def head_claims(
     variants = [[], *(patch([n], source) for n in nodes)]
     measured = run_variants(model, base, variants, measure, batch_rows=batch_rows, title="head claims")
     change = (measured[:1] - measured[1:]).double().cpu().numpy()
-    effect, null = change[:, : len(task)].T, change[:, len(task) :]
+    effect, null = by_group(change[:, : len(task)].T, task.groups), change[:, len(task) :]
     intervals = bootstrap_mean_intervals(effect, resamples=2000, seed=seed)
     p = permutation_ps(effect, resamples=2000, seed=seed + 1)
     corrected = fdr(list(map(float, p)), family=f"noising of {len(nodes)} heads ({name})").q
@@ -132,7 +144,7 @@ def head_claims(
             interval=(e.low, e.high),
             unit="logits (noising)",
             n=e.n,
-            unit_of_n="pairs",
+            unit_of_n="groups of pairs",
             chance=0.0,
             null=f"{draws} random answer sets",
             null_interval=(float(low[index]), float(high[index])),

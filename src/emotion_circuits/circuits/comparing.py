@@ -13,6 +13,7 @@ from torch import Tensor
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, Scan, ablation_scan
 from emotion_circuits.heads.changes import AblationMode
+from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.statistics import bootstrap_mean_intervals
 
@@ -114,7 +115,7 @@ def joint_effect(
         seed: of the bootstrap.
     """
     scan: Scan = ablation_scan(model, task, [tuple(nodes), *((n,) for n in nodes)], mode)
-    effect = scan.effect.double().cpu().numpy()
+    effect = by_group(scan.effect.T.double().cpu().numpy(), task.groups).T
     joint, summed = effect[0], effect[1:].sum(0)
     found = bootstrap_mean_intervals(np.stack([joint, summed, joint - summed], axis=1), resamples=2000, seed=seed)
     (a, b, c) = [(e.estimate, (e.low, e.high)) for e in found]
@@ -158,7 +159,9 @@ def dissociation(
     rows = []
     for task_name, task in tasks.items():
         scan = ablation_scan(model, task, [tuple(c) for c in circuits.values()], mode)
-        intervals = bootstrap_mean_intervals(scan.effect.T.double().cpu().numpy(), resamples=2000, seed=seed)
+        intervals = bootstrap_mean_intervals(
+            scan.effect.T.double().cpu().numpy(), clusters=task.groups, resamples=2000, seed=seed
+        )
         for index, name in enumerate(circuits):
             e = intervals[index]
             share = float(scan.share[index])

@@ -1,4 +1,7 @@
-"""Exact edges: change what one reader sees of one writer, and nothing else (path patching, Goldowsky-Dill et al. 2023)."""
+"""Exact edges: change what one reader sees of one writer, and nothing else.
+
+Path patching of single edges (Goldowsky-Dill et al. 2023).
+"""
 
 from __future__ import annotations
 
@@ -135,4 +138,5 @@ def _read(
         resume(model, layer, pre, stop=layer + 1),
     ):
         model.hidden(tiled)
-    return record[site].unflatten(0, (count, rows))
+    outputs: Tensor = record[site].unflatten(0, (count, rows))
+    return outputs

@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.circuits.running import Arena, run_edge_circuit, run_node_circuits
+from emotion_circuits.circuits.running import Arena, arena, run_edge_circuit, run_node_circuits
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.heads import Edge, Node
+from emotion_circuits.heads import Edge, Node, PairTask, all_nodes
+from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.progress import progress_bar
 
-__all__ = ["Curve", "completeness", "edge_curve", "faithfulness", "minimality", "node_curve"]
+__all__ = ["Curve", "circuit_against_random", "completeness", "edge_curve", "faithfulness", "minimality", "node_curve"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,8 @@ class Curve:
     """Faithfulness over circuit size.
 
     Attributes:
-        table: one row per size: ``size``, ``share`` of all parts, ``faithfulness`` with 95 % bootstrap interval by pair
-            (``low``, ``high``), and ``random``, ``random_low``, ``random_high``: mean and range of the middle 95 % of
+        table: one row per size: ``size``, ``share`` of all parts, ``faithfulness`` with 95 % bootstrap interval by
+            group (``low``, ``high``), and ``random``, ``random_low``, ``random_high``: mean and range of the middle 95 % of
             random circuits of that size.
         cpr: area under the curve over share 0 to 1.
         cmd: area of ``|1 − f|``; 0 is perfect.
@@ -147,11 +148,12 @@ def _curve(
 def _intervals(
     arena: Arena, difference: Tensor, rng: np.random.Generator, resamples: int = 2000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of a ratio of means, pairs drawn with replacement."""
-    pairs = difference.shape[-1]
-    counts = rng.multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples).astype(float)
-    above = counts @ (difference - arena.empty).double().cpu().numpy().T
-    below = counts @ (arena.full - arena.empty).double().cpu().numpy()
+    """95 % interval of a ratio of means, groups of pairs drawn with replacement."""
+    groups = arena.task.groups
+    sizes = np.array([groups.count(g) for g in dict.fromkeys(groups)], dtype=float)
+    drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples) * sizes
+    above = drawn @ by_group((difference - arena.empty).T.double().cpu().numpy(), groups)
+    below = drawn @ by_group((arena.full - arena.empty).double().cpu().numpy(), groups)
     ratios = above / np.where(np.abs(below) < 1e-9, np.nan, below)[:, None]
     low, high = np.nanquantile(ratios, [0.025, 0.975], axis=0)
     return low, high
@@ -208,3 +210,43 @@ def minimality(model: LanguageModel, arena: Arena, circuit: Sequence[Node]) -> p
     without = [[n for n in circuit if n != node] for node in circuit]
     f = faithfulness(arena, run_node_circuits(model, arena, [circuit, *without])).cpu().numpy()
     return pd.DataFrame({"node": [str(n) for n in circuit], "faithfulness_lost": f[0] - f[1:]})
+
+
+def circuit_against_random(
+    model: LanguageModel, task: PairTask, circuit: Sequence[Node], *, samples: int = 20, seed: int = 0
+) -> dict[str, float]:
+    """Faithfulness of one circuit beside random circuits with as many heads and as many MLPs.
+
+    Args:
+        model: the model.
+        task: any pairs.
+        circuit: its heads and MLPs.
+        samples: how many random circuits.
+        seed: of the random circuits and of the bootstrap.
+
+    Returns:
+        ``faithfulness`` with its 95 % interval by group (``low``, ``high``), and mean and middle 95 % of the random
+        circuits (``random``, ``random_low``, ``random_high``).
+    """
+    rng = np.random.default_rng(seed)
+    ring = arena(model, task)
+    others: list[list[Node]] = []
+    for _ in range(samples):
+        drawn: list[Node] = []
+        for kind in ("head", "mlp"):
+            pool = [n for n in all_nodes(model) if n.kind == kind]
+            count = sum(n.kind == kind for n in circuit)
+            drawn += [pool[i] for i in rng.choice(len(pool), count, replace=False)]
+        others.append(drawn)
+    found = run_node_circuits(model, ring, [list(circuit), *others])
+    f = faithfulness(ring, found).double().cpu().numpy()
+    low, high = _intervals(ring, found[:1], rng)
+    below, above = np.quantile(f[1:], [0.025, 0.975])
+    return {
+        "faithfulness": float(f[0]),
+        "low": float(low[0]),
+        "high": float(high[0]),
+        "random": float(f[1:].mean()),
+        "random_low": float(below),
+        "random_high": float(above),
+    }

@@ -16,8 +16,8 @@ decoys                  attend to the emotion word from every token and write wh
 ======================  =============================================================================================
 
 Everything else is Gaussian noise, and every head rests on the first token when it has nothing to do. Features are
-random orthogonal directions, so no part is aligned with coordinates. In the *no-circuit* model the words, the decoys and
-the noise stay, and the circuit is left out: whatever is claimed about it is false.
+random orthogonal directions, so no part is aligned with coordinates. In the *no-circuit* model the words, the decoys
+and the noise stay, and the circuit is left out: whatever is claimed about it is false.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class PlantedModel:
         decoys: heads that attend to emotion words and do nothing.
         mlp: the true MLP, ``None`` in the no-circuit model.
         edges: the true edges.
-        directions: ``[emotion, d_model]`` unit vectors of the emotions by place: ``carried`` (what aggregator and backup
-            write at the last token), ``answer`` (what the expresser writes).
+        directions: ``[emotion, d_model]`` unit vectors of the emotions by place: ``carried`` (what aggregator and
+            backup write at the last token), ``answer`` (what the expresser writes).
     """
 
     spec: PlantedSpec
@@ -149,7 +149,7 @@ def plant(spec: PlantedSpec) -> PlantedModel:
 
 
 def _truth(p: _Placement) -> tuple[dict[Node, Role], frozenset[Edge]]:
-    roles: dict[Node, Role] = {d: "detector" for d in p.detectors}
+    roles: dict[Node, Role] = dict.fromkeys(p.detectors, "detector")
     roles |= {p.aggregator: "aggregator", p.backup: "backup", p.expresser: "expresser", p.canceller: "canceller"}
     edges: set[Edge] = {(p.aggregator, p.backup), (p.aggregator, p.mlp), (p.backup, p.mlp)}
     for detector in p.detectors:
@@ -180,10 +180,7 @@ def _place(spec: PlantedSpec, generator: torch.Generator) -> _Placement:
 
     true = [head(detector) for _ in range(spec.languages)]
     rest = [head(layer) for layer in (aggregator, backup, expresser, canceller)]
-    # At least one decoy from the layers where the last token is already read out.
     layers = [pick(0, 2), pick(1, 4), pick(3, 5), pick(0, 5)]
-    counts = {layer: layers.count(layer) for layer in layers}
-    assert max(counts.values()) <= _LAYERS
     decoys = [head(layer) for layer in layers if sum(1 for t in taken if t[0] == layer) < _KV_HEADS]
     return _Placement(tuple(true), rest[0], rest[1], Node("mlp", mlp), rest[2], rest[3], tuple(decoys))
 
@@ -228,7 +225,8 @@ class _Builder:
         return float(torch.rand(1, generator=self.generator)) * (high - low) + low
 
     def directions(self, name: str) -> Tensor:
-        return self.features[name].clone()
+        found: Tensor = self.features[name].clone()
+        return found
 
     # -- words ---------------------------------------------------------------------------------------------------
 

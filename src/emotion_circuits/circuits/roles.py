@@ -5,8 +5,8 @@ Figures of a head (shares of the mean clean-corrupted gap; positive supports the
 =================  ==================================================================================================
 ``denoising``      its clean output in the corrupted run
 ``noising``        its corrupted output in the clean run
-``at_last``        the larger of both, at the last token alone
-``elsewhere``      the larger of both, at all other tokens
+``at_last``        the larger of both, at the last token alone (measured where one of both is relevant)
+``elsewhere``      the larger of both, at all other tokens (as above)
 ``direct``         noising its edge to the logits alone (exact)
 ``alone``          zero-ablating it in the clean run
 ``after``          zero-ablating it once another causal head is gone (the head where that makes the most difference)
@@ -37,7 +37,7 @@ from torch import Tensor
 
 from emotion_circuits.circuits.edges import edge_scan
 from emotion_circuits.heads import LOGITS, Node, PairTask, ablation_scan, base_run, head_nodes, patch_scan
-from emotion_circuits.model import LanguageModel, Positions, Site
+from emotion_circuits.model import LanguageModel, Positions
 
 __all__ = ["RELEVANT", "head_evidence", "role_of"]
 
@@ -96,30 +96,36 @@ def head_evidence(
         One row per head: the figures above, ``condition`` (the head whose absence gave ``after``) and ``role``.
     """
     nodes = list(head_nodes(model) if heads is None else heads)
-    last, rest = Positions("last"), _elsewhere(task)
 
-    def both(positions: Positions) -> tuple[Tensor, Tensor]:
+    def both(which: Sequence[Node], positions: Positions) -> tuple[Tensor, Tensor]:
         found = [
-            patch_scan(model, task, nodes, direction=d, positions=positions, batch_rows=batch_rows).share
+            patch_scan(model, task, which, direction=d, positions=positions, batch_rows=batch_rows).share
             for d in ("denoising", "noising")
         ]
         return found[0], found[1]
 
-    denoising, noising = both(Positions("all"))
-    at_last, elsewhere = _larger(*both(last)), _larger(*both(rest))
+    denoising, noising = both(nodes, Positions("all"))
+    strength = _larger(denoising, noising)
+    at_last, elsewhere = torch.full_like(strength, torch.nan), torch.full_like(strength, torch.nan)
+    relevant = (strength.abs() >= RELEVANT).nonzero()[:, 0]
+    if len(relevant):
+        some = [nodes[i] for i in relevant.tolist()]
+        at_last[relevant] = _larger(*both(some, Positions("last")))
+        elsewhere[relevant] = _larger(*both(some, _elsewhere(task)))
     edges = edge_scan(model, task, [(n, LOGITS) for n in nodes], batch_rows=batch_rows)
     direct = edges.effect.mean(1) / edges.gap.mean()
     alone = ablation_scan(model, task, nodes, batch_rows=batch_rows).share
-    strength = _larger(denoising, noising)
     causal = [nodes[i] for i in strength.argsort(descending=True)[:conditions].tolist() if strength[i] >= RELEVANT]
     after, condition = alone.clone(), np.full(len(nodes), "", dtype=object)
     for given in causal:
-        then = ablation_scan(model, task, nodes, given=[given], batch_rows=batch_rows).share
         # A head that comes before the missing one cannot stand in for it.
-        able = torch.tensor([n.order > given.order for n in nodes], device=then.device)
-        better = able & (then > after)
-        after = torch.where(better, then, after)
-        condition[better.cpu().numpy()] = str(given)
+        able = [i for i, n in enumerate(nodes) if n.order > given.order]
+        if not able:
+            continue
+        then = ablation_scan(model, task, [nodes[i] for i in able], given=[given], batch_rows=batch_rows).share
+        for i, value in zip(able, then, strict=True):
+            if value > after[i]:
+                after[i], condition[i] = value, str(given)
     attention = span_attention(model, task)
     table = pd.DataFrame(
         {
@@ -154,6 +160,6 @@ def role_of(figures: pd.Series) -> str:
         return "canceller"
     if f.direct >= r and f.direct >= strength / 2:
         return "expresser"
-    if abs(f.elsewhere) >= abs(f.at_last):
+    if not abs(f.at_last) > abs(f.elsewhere):
         return "detector" if f.to_span >= 0.2 else "other"
     return "aggregator"

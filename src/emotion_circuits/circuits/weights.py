@@ -1,16 +1,15 @@
 """What a head's weights say: which tokens it would write, what it reads, how heads compose.
 
-Conventions. A head's maps act on the residual stream *after* the norm that attention reads through, with that norm's gain
-folded in (and the mean taken away for LayerNorm); the norm's division by the stream's length is left out, so gains are up
-to one positive factor per token. Query and key maps are taken without rotary positions: they say what is matched at the
-same position. Biases are left out. Behind a post-norm its gain is folded into the output map.
+Conventions. A head's maps act on the residual stream *after* the norm that attention reads through, with that norm's
+gain folded in (and the mean taken away for LayerNorm); the norm's division by the stream's length is left out, so gains
+are up to one positive factor per token. Query and key maps are taken without rotary positions: they say what is matched
+at the same position. Biases are left out. Behind a post-norm its gain is folded into the output map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 import torch
@@ -108,7 +107,8 @@ def _reading_unembedding(model: LanguageModel) -> Float[Tensor, "d_model vocabul
 
 def _input_directions(model: LanguageModel, tokens: Int[Tensor, " token"]) -> Float[Tensor, "token d_model"]:
     rows: Tensor = model.hf.get_input_embeddings().weight.detach().float()[tokens]
-    return rows / rows.norm(dim=-1, keepdim=True)
+    unit: Tensor = rows / rows.norm(dim=-1, keepdim=True)
+    return unit
 
 
 @torch.no_grad()
@@ -178,8 +178,8 @@ def alignment(
 
     Returns:
         One row per head: ``writes`` ``‖OV·d‖`` (the OV map's output on ``d``), ``writes_along`` ``d·OV·d``, ``output``
-        ``‖O·d‖`` (does it write along ``d``), ``reads_v``, ``reads_k``, ``reads_q``, each divided by the root mean square
-        of the same figure over random directions (1 is chance), with ``…_p``: share of random directions as high.
+        ``‖O·d‖`` (does it write along ``d``), ``reads_v``, ``reads_k``, ``reads_q``, each divided by the root mean
+        square of the same figure over random directions (1 is chance), with ``…_p``: share of random ones as high.
     """
     generator = torch.Generator().manual_seed(seed)
     device = model.device
@@ -243,7 +243,6 @@ def composition(
             raise EmotionCircuitsError(f"{late} does not come after {early}: heads compose from layer to layer")
         a, b = head_weights(model, early), head_weights(model, late)
         qk = b.q @ b.k.T
-        kinds: dict[Literal["q", "k", "v"], Tensor] = {"q": qk, "k": qk.T, "v": b.ov}
-        scores = {kind: score(a.ov, weight) for kind, weight in kinds.items()}
+        scores = {"q": score(a.ov, qk), "k": score(a.ov, qk.T), "v": score(a.ov, b.ov)}
         rows.append({"early": str(early), "late": str(late), **scores, "chance": chance})
     return pd.DataFrame(rows)

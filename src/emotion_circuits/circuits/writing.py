@@ -65,5 +65,5 @@ def head_write(
     if has_post_norm(model):
         inside = torch.einsum("bphe,hed->bpd", (a + b) / 2, weight)
         norm = at_path(model.blocks[node.layer], model.family.attn_out)
-        _, difference = torch.func.jvp(norm, (inside,), (difference,))
+        difference = torch.func.jvp(norm, (inside,), (difference,))[1]
     return difference

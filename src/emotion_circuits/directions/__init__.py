@@ -1,6 +1,7 @@
 """Emotion directions: fitted on train, chosen on validation, reported on test; their geometry; reading with them."""
 
 from emotion_circuits.directions.baseline import bag_of_words_baseline
+from emotion_circuits.directions.choosing import ReaderChoice, fit_reader, reader_report
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.evaluating import (
     auroc,
@@ -20,6 +21,7 @@ __all__ = [
     "DirectionSet",
     "Examples",
     "Reader",
+    "ReaderChoice",
     "auroc",
     "bag_of_words_baseline",
     "chance_cosine",
@@ -29,10 +31,12 @@ __all__ = [
     "evaluate_directions",
     "extract",
     "fit_directions",
+    "fit_reader",
     "held_out_report",
     "norms_by_layer",
     "null_accuracies",
     "pooled_states",
+    "reader_report",
     "save_reader",
     "split_half_stability",
 ]

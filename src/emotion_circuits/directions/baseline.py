@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from emotion_circuits.errors import EmotionCircuitsError
 
@@ -39,7 +40,9 @@ def bag_of_words_baseline(
         LogisticRegression(C=strength, max_iter=2000),
     )
     try:
-        model.fit(list(train_texts), list(train_labels))
+        # The solver's many small steps only lose time in threads.
+        with threadpool_limits(1):
+            model.fit(list(train_texts), list(train_labels))
     except ValueError as error:
         raise EmotionCircuitsError(f"bag of words: cannot be fitted: {error}") from error
     return [str(v) for v in model.predict(list(texts))] if len(texts) else []

@@ -78,7 +78,8 @@ def evaluate_directions(
 
     Returns:
         One row per extractor, pooling, layer, set and split: ``accuracy`` (over all labels, neutral included),
-        ``auroc`` (mean over emotions, each against all other rows), ``auroc_<emotion>``, ``bag_of_words`` (accuracy of
+        ``auroc`` (mean over emotions, each against all other rows), ``auroc_against_neutral`` (against neutral
+        only), ``auroc_<emotion>``, ``bag_of_words`` (accuracy of
         :func:`bag_of_words_baseline` fitted on this capture's train rows of the same sets), ``chance`` (share of the
         commonest label), ``n``, ``excluded`` rows that have no such state.
     """
@@ -116,6 +117,12 @@ def evaluate_directions(
                     }
                     asked = (corpora == corpus) & (rows["split"] == split) & rows["label"].isin([*d.labels, "neutral"])
                     finite = [v for v in aurocs.values() if v == v]
+                    neutral = len(d.labels)
+                    apart = [
+                        auroc(scored.scores[at, k][pair], truth[pair] == k)
+                        for k in range(neutral)
+                        if bool((pair := (truth == k) | (truth == neutral)).any())
+                    ]
                     records.append(
                         {
                             "extractor": d.extractor,
@@ -127,6 +134,7 @@ def evaluate_directions(
                             "split": split,
                             "accuracy": float(part["right"].mean()),
                             "auroc": float(np.mean(finite)) if finite else float("nan"),
+                            "auroc_against_neutral": float(np.nanmean(apart)) if apart else float("nan"),
                             **aurocs,
                             "bag_of_words": float(part["words"].mean()),
                             "chance": float(part["truth"].value_counts(normalize=True).max()),

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -165,7 +166,8 @@ def _logistic(e: Examples, options: dict[str, float]) -> Found:
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     x = ((e.states - centre) / scale).numpy()
     y = e.labels.numpy()
-    fitted = LogisticRegression(C=strength, max_iter=2000, tol=1e-4).fit(x, y)
+    with threadpool_limits(1):
+        fitted = LogisticRegression(C=strength, max_iter=2000, tol=1e-4).fit(x, y)
     weights, bias = torch.tensor(fitted.coef_), torch.tensor(fitted.intercept_)
     if len(weights) == 1:  # two classes: one row of weights, for the larger index (neutral)
         weights, bias = torch.cat([-weights, weights]) / 2, torch.cat([-bias, bias]) / 2

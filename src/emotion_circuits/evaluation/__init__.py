@@ -13,7 +13,13 @@ from emotion_circuits.evaluation.japanese import MlaskSentiment
 from emotion_circuits.evaluation.keywords import KeywordCounts
 from emotion_circuits.evaluation.registry import available_evaluators, describe_evaluators, evaluator, register
 from emotion_circuits.evaluation.sentiment import VaderSentiment
-from emotion_circuits.evaluation.validating import LABELLED_SETS, validate, validate_on_bundled
+from emotion_circuits.evaluation.validating import (
+    LABELLED_SETS,
+    validate,
+    validate_on_bundled,
+    validate_sentiment,
+    validate_together,
+)
 
 __all__ = [
     "HUB_EVALUATORS",
@@ -39,4 +45,6 @@ __all__ = [
     "repetition",
     "validate",
     "validate_on_bundled",
+    "validate_sentiment",
+    "validate_together",
 ]

@@ -12,7 +12,7 @@ from emotion_circuits.evaluation.base import CalibrationBin, Evaluator, Validati
 from emotion_circuits.prompts import Prompt, available_sets, load_prompts
 from emotion_circuits.statistics import bootstrap_mean_interval
 
-__all__ = ["LABELLED_SETS", "calibration", "validate", "validate_on_bundled"]
+__all__ = ["LABELLED_SETS", "calibration", "validate", "validate_on_bundled", "validate_sentiment", "validate_together"]
 
 LABELLED_SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     # axis: (bundled sets, label of the set -> label of the axis); labels left out are not on the axis.
@@ -139,3 +139,24 @@ def validate_on_bundled(evaluator: Evaluator, *, split: str = "test", seed: int 
         validate(evaluator, load_prompts(name, split=split), labels=mapping, data=name, split=split, seed=seed)
         for name in present
     ]
+
+
+def validate_together(evaluator: Evaluator, *, split: str = "test", seed: int = 0) -> Validation:
+    """One :class:`Validation` over all bundled sets of the evaluator's axis.
+
+    Raises:
+        EmotionCircuitsError: no bundled set is labelled along this axis.
+    """
+    sets, mapping = LABELLED_SETS.get(evaluator.axis, ((), {}))
+    present = [name for name in sets if name in available_sets()]
+    if not present:
+        raise EmotionCircuitsError(f"evaluator {evaluator.name}: no bundled set is labelled for {evaluator.axis}")
+    rows = load_prompts(present, split=split)
+    return validate(evaluator, rows, labels=mapping, data=" + ".join(present), split=split, seed=seed)
+
+
+def validate_sentiment(evaluator: Evaluator, *, split: str = "test", seed: int = 0) -> Validation:
+    """:func:`validate_together` for a sentiment evaluator: gratitude positive, anger negative, neutral neutral."""
+    if evaluator.axis != "sentiment":
+        raise EmotionCircuitsError(f"evaluator {evaluator.name} judges {evaluator.axis}, not sentiment")
+    return validate_together(evaluator, split=split, seed=seed)

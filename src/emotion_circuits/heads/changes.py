@@ -158,7 +158,8 @@ def out_projection(model: LanguageModel, layer: int) -> Float[Tensor, "head d_he
     module = at_path(model.blocks[layer], model.family.out_proj)
     weight: Tensor = module.weight  # type: ignore[assignment]
     oriented = weight if model.family.conv1d else weight.T
-    return oriented.unflatten(0, (model.n_heads, model.d_head))
+    by_head: Tensor = oriented.unflatten(0, (model.n_heads, model.d_head))
+    return by_head
 
 
 def head_direction(model: LanguageModel, node: Node, direction: Float[Tensor, " d_model"]) -> Tensor:

@@ -32,7 +32,7 @@ from emotion_circuits.heads.changes import (
 )
 from emotion_circuits.heads.nodes import Node
 from emotion_circuits.heads.scanning import BaseRun, Variant, base_run, run_variants
-from emotion_circuits.heads.tasks import PairTask
+from emotion_circuits.heads.tasks import PairTask, by_group
 from emotion_circuits.model import ALL, LanguageModel, Positions, Record, Site
 from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, permutation_ps
 
@@ -51,6 +51,7 @@ class Scan:
         effect: ``[set, pair]`` in logits, positive where the set supports the clean answers.
         kl: ``[set, pair]`` KL(unchanged ‖ changed) of the next-token distribution, in nats.
         gap: ``[pair]`` logit difference of clean minus corrupted run.
+        groups: each pair's group.
         projection: ``[set, pair]`` change of the projection that was asked for (changed − unchanged), else ``None``.
     """
 
@@ -59,6 +60,7 @@ class Scan:
     effect: Float[Tensor, "set pair"]
     kl: Float[Tensor, "set pair"]
     gap: Float[Tensor, " pair"]
+    groups: tuple[str, ...]
     projection: Float[Tensor, "set pair"] | None = None
 
     @property
@@ -67,8 +69,8 @@ class Scan:
         return self.effect.mean(1) / self.gap.mean()
 
     def table(self, *, seed: int = 0, resamples: int = 2000) -> pd.DataFrame:
-        """One row per set: effect with 95 % bootstrap interval by pair, sign-flip p, q over the whole scan, KL."""
-        values = self.effect.T.double().cpu().numpy()
+        """One row per set: effect with 95 % bootstrap interval by group, sign-flip p, q over the scan, KL."""
+        values = by_group(self.effect.T.double().cpu().numpy(), self.groups)
         intervals = bootstrap_mean_intervals(values, resamples=resamples, seed=seed)
         p = permutation_ps(values, resamples=resamples, seed=seed + 1)
         q = fdr(list(map(float, p)), family=f"{self.method}: {len(self.sets)} sets of nodes").q
@@ -161,9 +163,8 @@ def _finish(
         model, task, base, [[], *variants], projection=projection, batch_rows=batch_rows, title=method
     )
     change = measured[1:] - measured[:1]
-    return Scan(
-        sets, method, sign * change[:, 0], measured[1:, 1], gap, change[:, 2] if projection is not None else None
-    )
+    projected = change[:, 2] if projection is not None else None
+    return Scan(sets, method, sign * change[:, 0], measured[1:, 1], gap, task.groups, projected)
 
 
 def ablation_scan(
@@ -216,7 +217,7 @@ def ablation_scan(
         (tuple(given), *sets), f"ablation {mode}", model, task, base, variants, gap, -1.0, projection, batch_rows
     )
     projected = None if scan.projection is None else scan.projection[1:] - scan.projection[:1]
-    return Scan(sets, scan.method, scan.effect[1:] - scan.effect[:1], scan.kl[1:], gap, projected)
+    return Scan(sets, scan.method, scan.effect[1:] - scan.effect[:1], scan.kl[1:], gap, task.groups, projected)
 
 
 def patch_scan(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads.scanning import base_run
-from emotion_circuits.heads.tasks import PairTask
+from emotion_circuits.heads.tasks import PairTask, by_group
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, permutation_ps
 
@@ -30,11 +30,13 @@ class Screen:
     Attributes:
         clean: ``[layer, head, pair]`` attention mass on it in the clean prompt.
         corrupted: the same positions in the corrupted prompt.
+        groups: each pair's group.
         query: ``last`` token, or mean over all ``later`` tokens.
     """
 
     clean: Float[Tensor, "layer head pair"]
     corrupted: Float[Tensor, "layer head pair"]
+    groups: tuple[str, ...]
     query: str
 
     @property
@@ -49,7 +51,7 @@ class Screen:
         within pairs) and ``q`` over all heads; ``null_low``/``null_high``: the middle 95 % of a random head's delta.
         """
         n_heads = self.clean.shape[1]
-        difference = (self.clean - self.corrupted).flatten(0, 1).T.double().cpu().numpy()
+        difference = by_group((self.clean - self.corrupted).flatten(0, 1).T.double().cpu().numpy(), self.groups)
         intervals = bootstrap_mean_intervals(difference, resamples=resamples, seed=seed)
         p = permutation_ps(difference, resamples=resamples, seed=seed + 1)
         q = fdr(list(map(float, p)), family="Δattention of all heads").q
@@ -101,4 +103,4 @@ def delta_attention(model: LanguageModel, task: PairTask, *, query: Literal["las
     for batch in (task.clean, task.corrupted):
         values = base_run(model, batch, sites).values
         sides.append(torch.stack([torch.einsum("rhqk,rq,rk->hr", values[s].float(), asks, key) for s in sites]))
-    return Screen(sides[0], sides[1], query)
+    return Screen(sides[0], sides[1], task.groups, query)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Batch, LanguageModel
 from emotion_circuits.prompts import Pair, tokens_of_span
 
-__all__ = ["PairTask", "pair_task"]
+__all__ = ["PairTask", "by_group", "pair_task"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,11 @@ class PairTask:
     answer_ids: Int[Tensor, "pair answer"]
     answer_weights: Float[Tensor, "pair answer"]
     excluded: dict[str, str]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Each pair's group: pairs of one group share prompts, so they count as one unit in every statistic."""
+        return tuple(p.group for p in self.pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -117,6 +124,15 @@ def pair_task(model: LanguageModel, pairs: Sequence[Pair]) -> PairTask:
         weights.to(model.device),
         excluded,
     )
+
+
+def by_group(values: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
+    """Means over the pairs of each group: ``[pair, …]`` to ``[group, …]``, groups in order of appearance."""
+    place = {g: i for i, g in enumerate(dict.fromkeys(groups))}
+    index = np.array([place[g] for g in groups])
+    sums = np.zeros((len(place), *values.shape[1:]))
+    np.add.at(sums, index, values)
+    return sums / np.bincount(index).reshape(-1, *([1] * (values.ndim - 1)))
 
 
 def _first_tokens(model: LanguageModel, answers: Sequence[str]) -> list[int]:

@@ -103,7 +103,8 @@ def installed(name: str) -> Path | None:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return folder if record.get("gguf_sha256") == BUNDLED[name].sha256 else None
+    whole = record.get("gguf_sha256") == BUNDLED[name].sha256 and all((folder / f).is_file() for f in record["files"])
+    return folder if whole else None
 
 
 def install(name: str, *, force: bool = False) -> Path:

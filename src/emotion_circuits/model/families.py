@@ -34,12 +34,13 @@ class Family:
         parallel: config attribute that says the block is parallel (``True``/``False`` when it is fixed).
         final_norm: path from ``base`` to the norm before the unembedding.
         attention_norm: path from a block to the norm attention reads through (``None``: post-norm family).
-        mlp_norm: path from a block to the norm the MLP reads through.
+        mlp_norm: path from a block to the norm the MLP reads through (see :meth:`mlp_norm_path`).
         qkv: layout of the projections: ``separate`` (q_proj, k_proj, v_proj), ``fused_thirds`` (GPT-2: [q|k|v]),
             ``fused_per_head`` (NeoX: [q|k|v] inside each head), ``fused_groups`` (Phi-3: all q, then k, then v).
         projections: path(s) from the attention module to those projections.
         conv1d: GPT-2's ``Conv1D`` stores weights as ``[in, out]``.
         seam: ``interface`` (transformers' AttentionInterface) or ``method`` (per-instance ``_attn`` override).
+        parallel_shares_norm: a parallel block has one norm, which attention and MLP both read through.
         pre_norm: config attribute that must be true for the row to hold (OPT-350m is post-norm).
     """
 
@@ -60,11 +61,17 @@ class Family:
     projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
     conv1d: bool = False
     seam: Literal["interface", "method"] = "interface"
+    parallel_shares_norm: bool = False
     pre_norm: str | None = None
 
     def is_parallel(self, config: Any) -> bool:
         """Whether this model's blocks compute attention and MLP in parallel (no ``resid_mid``)."""
         return bool(getattr(config, self.parallel)) if isinstance(self.parallel, str) else self.parallel
+
+    def mlp_norm_path(self, config: Any) -> str | None:
+        """Path from a block to the norm the MLP of this model reads through."""
+        shared = self.parallel_shares_norm and self.is_parallel(config)
+        return self.attention_norm if shared else self.mlp_norm
 
 
 def _llama_like(name: str, **changes: Any) -> Family:
@@ -188,7 +195,7 @@ FAMILIES: dict[str, Family] = {
         attention_norm=None,
         mlp_norm=None,
     ),
-    "stablelm": _llama_like("StableLM", parallel="use_parallel_residual"),
+    "stablelm": _llama_like("StableLM", parallel="use_parallel_residual", parallel_shares_norm=True),
 }
 """Rows by Hugging Face ``config.model_type``."""
 
@@ -215,5 +222,15 @@ def family_of(config: Any) -> Family:
 
 
 def at_path(module: nn.Module, path: str) -> nn.Module:
-    """The submodule at a dotted attribute path."""
-    return module.get_submodule(path)
+    """The submodule at a dotted attribute path.
+
+    Raises:
+        EmotionCircuitsError: the model has no such part, so its family row does not describe it.
+    """
+    try:
+        return module.get_submodule(path)
+    except AttributeError as error:
+        raise EmotionCircuitsError(
+            f"{type(module).__name__} has no part {path!r} ({error}); its row in the family table does not describe "
+            "this model, see docs/families.md"
+        ) from error

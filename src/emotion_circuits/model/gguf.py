@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tempfile
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -28,7 +29,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
         try:
             model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
-        except (ValueError, OSError, KeyError, RuntimeError) as error:
+        except (ValueError, OSError, LookupError, RuntimeError, struct.error) as error:
             raise EmotionCircuitsError(f"{file}: cannot be loaded as a GGUF model: {error}") from error
         _write(model, tokenizer, folder)
 

@@ -201,14 +201,14 @@ def _check(model: LanguageModel, i: Intervention) -> None:
             raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: {what} holds NaN or infinity")
 
     def need_direction(direction: Tensor | None) -> None:
+        if i.site.kind in ("scores", "pattern"):
+            raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: a direction needs a vector space, not keys")
         need("direction", direction)
         assert direction is not None
         if not bool((direction.float().norm(dim=-1) > 0).all()):
             raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: the direction has length 0")
 
     if i.gate is not None:
-        if i.site.kind in ("scores", "pattern"):
-            raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: attention weights cannot be gated")
         need_direction(i.gate.direction)
         if i.gate.side not in ("above", "below") or i.gate.threshold != i.gate.threshold:
             raise EmotionCircuitsError(
@@ -234,8 +234,6 @@ def _check(model: LanguageModel, i: Intervention) -> None:
                 f"Ablate at {i.site}: mode must be zero, mean, resample or directional, got {i.mode!r}"
             )
     elif isinstance(i, Clamp):
-        if i.site.kind in ("scores", "pattern"):
-            raise EmotionCircuitsError(f"Clamp at {i.site}: attention weights have no directions")
         need_direction(i.direction)
         if not torch.isfinite(torch.tensor(float(i.value))):
             raise EmotionCircuitsError(f"Clamp at {i.site}: value must be finite, got {i.value}")

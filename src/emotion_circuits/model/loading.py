@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
@@ -57,6 +60,8 @@ def load_model(
     name = os.fspath(name_or_path)
     folder, shown = _locate(name)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    if str(where) != "auto":
+        where = _device(where)
     use_dtype = _dtype(dtype, where)
     options: dict[str, Any] = {"revision": revision} if revision is not None and folder is None else {}
     source = str(folder) if folder is not None else name
@@ -79,7 +84,7 @@ def load_model(
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     except EmotionCircuitsError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError, UnpicklingError) as error:
         raise EmotionCircuitsError(_explain(name, folder, error)) from error
     finally:
         if bars:
@@ -112,6 +117,19 @@ def _locate(name: str) -> tuple[Path | None, str]:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise EmotionCircuitsError(f"{name}: no such folder or file")
     return None, name
+
+
+def _device(where: str | torch.device) -> torch.device:
+    """A device that exists here."""
+    try:
+        device = torch.device(where)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EmotionCircuitsError(
+            f"device {str(where)!r} cannot be used here ({reason}); use 'cpu', 'cuda', 'cuda:1' … or 'auto'"
+        ) from error
+    return device
 
 
 def _dtype(dtype: str | torch.dtype | None, where: str | torch.device) -> torch.dtype:
@@ -149,12 +167,10 @@ def weights_sha256(model: LanguageModel) -> str:
     files = sorted(model.source.glob("*.safetensors")) if model.source is not None else []
     if files:
         return hash_json({f.name: _remembered_sha256(f) for f in files})
-    import hashlib
-
     digest = hashlib.sha256()
     for key, tensor in sorted(model.hf.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -1,8 +1,8 @@
 """Run only the blocks that matter: start from a stored residual stream, stop early.
 
-A change at layer ``L`` leaves everything before ``L`` as it was. Inside ``resume(model, L, resid_pre)`` the blocks below
-``L`` hand on the stored stream instead of computing it, so that a forward pass costs ``(n_layers - L) / n_layers`` of a
-full one; the final norm, the unembedding and any soft-capping stay the model's own.
+A change at layer ``L`` leaves everything before ``L`` as it was. Inside ``resume(model, L, resid_pre)`` the blocks
+below ``L`` hand on the stored stream instead of computing it, so that a forward pass costs
+``(n_layers - L) / n_layers`` of a full one; the final norm, the unembedding and any soft-capping stay the model's own.
 """
 
 from __future__ import annotations

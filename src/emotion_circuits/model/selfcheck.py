@@ -5,7 +5,7 @@ A failed check of one site kind refuses that kind with the reason; a failed chec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.intervening import Ablate, Add, Intervention, intervene
 from emotion_circuits.model.language_model import Batch, LanguageModel
-from emotion_circuits.model.observing import observe
+from emotion_circuits.model.observing import Record, observe
 from emotion_circuits.model.sites import KINDS, Site, SiteKind
 
 __all__ = ["CheckResult", "self_check"]
@@ -44,9 +44,7 @@ def _probe_batch(model: LanguageModel) -> Batch:
 
 def _edit_of(kind: SiteKind, model: LanguageModel, layer: int) -> Intervention:
     site = Site(kind, layer)
-    if kind in ("pattern", "z", "v", "attn_out", "mlp_out", "scores"):
-        return Ablate(site=site)
-    if kind in ("q", "k"):
+    if kind not in ("resid_pre", "resid_mid", "resid_post"):
         return Ablate(site=site)
     ramp = torch.linspace(-1, 1, model.d_model, device=model.device) * 3
     return Add(site=site, vector=ramp)
@@ -61,7 +59,8 @@ def self_check(model: LanguageModel, *, strict: bool = True) -> list[CheckResult
         strict: raise when a check of the whole fails.
 
     Raises:
-        EmotionCircuitsError: observing or removing an intervention changed the output, or left padding does.
+        EmotionCircuitsError: observing or removing an intervention changed the output, one row's edit another row's,
+            or left padding any.
     """
     model.refused.clear()
     results: list[CheckResult] = []
@@ -76,32 +75,15 @@ def self_check(model: LanguageModel, *, strict: bool = True) -> list[CheckResult
     same = torch.equal(plain, observed)
     results.append(CheckResult("observed = unobserved", same, _difference(plain, observed)))
 
-    real = batch.real
-    pattern = record[Site("pattern", layer)]
-    rows = pattern.float().sum(-1)
-    off = float((rows.transpose(1, 2)[real] - 1).abs().max())
-    tolerance = 1e-3 if plain.dtype == torch.float32 else 3e-2
-    if off > tolerance:
-        model.refused["pattern"] = model.refused["scores"] = f"its rows do not sum to 1 (off by {off:.2g})"
-    results.append(CheckResult("pattern rows sum to 1", off <= tolerance, f"off by {off:.1e}"))
-
-    # What is recorded must be what the model computes: z = pattern · v, and the blocks' stream must connect.
-    z = torch.einsum("bhqk,bkhd->bqhd", pattern.float(), record[Site("v", layer)].float())
-    gap = float((z - record[Site("z", layer)].float())[real].abs().max())
-    scale = float(record[Site("z", layer)].float()[real].abs().max()) or 1.0
-    fine = gap <= tolerance * max(scale, 1e-3) * 10
-    if not fine:
-        for kind in ("pattern", "scores", "v"):
-            model.refused[kind] = f"pattern · v differs from the head outputs by {gap:.2g} (they reach {scale:.2g})"
-    results.append(CheckResult("pattern · v = z", fine, f"off by {gap:.1e} of {scale:.1e}"))
-
     for kind in kinds:
-        with intervene(model, [_edit_of(kind, model, layer)]):
-            changed = model.logits(batch)
-        moved = float((changed - plain)[real].float().abs().max())
-        if not moved > 0:
-            model.refused[kind] = "an edit there does not change the logits"
-        results.append(CheckResult(f"an edit at {kind} changes the logits", moved > 0, f"by up to {moved:.2g}"))
+        unseen = [site for site in model.sites(kind) if site not in record]
+        if unseen:
+            model.refused[kind] = f"the model does not pass through its seam at layer {unseen[0].layer}"
+            results.append(CheckResult(f"{kind} is seen", False, model.refused[kind]))
+    results += _attention_adds_up(model, record, batch)
+    results += _stream_adds_up(model, record, batch)
+
+    results += _edits_act(model, [k for k in kinds if k not in model.refused], layer)
 
     again = model.logits(batch)
     restored = torch.equal(plain, again)
@@ -113,12 +95,13 @@ def self_check(model: LanguageModel, *, strict: bool = True) -> list[CheckResult
     padded = gap <= (1e-4 if plain.dtype == torch.float32 else 5e-2) * max(scale, 1.0)
     results.append(CheckResult("left-padded = one by one", padded, f"off by {gap:.1e} (logits reach {scale:.3g})"))
 
-    finite = bool(torch.isfinite(plain[real]).all())
+    finite = bool(torch.isfinite(plain[batch.real]).all())
     results.append(CheckResult("logits are finite", finite, "yes" if finite else "NaN or infinity in the logits"))
     if strict:
         whole = {
             "observed = unobserved",
             "after an intervention = before",
+            "an edit stays in its row",
             "left-padded = one by one",
             "logits are finite",
         }
@@ -128,6 +111,75 @@ def self_check(model: LanguageModel, *, strict: bool = True) -> list[CheckResult
                 f"{model.name} failed its self-check: " + "; ".join(f"{r.name} ({r.detail})" for r in failed)
             )
     return results
+
+
+def _edits_act(model: LanguageModel, kinds: list[SiteKind], layer: int) -> list[CheckResult]:
+    """An edit at every kind of site, each in a row of its own of one batch; the first row is left alone."""
+    text = _probe_batch(model).input_ids[0, :3].tolist()
+    batch = model.collate([text] * (len(kinds) + 1))
+    # Last position only: the unembedding of a large vocabulary costs more than the blocks.
+    plain = model.logits(batch, last_only=True)
+    edits = [replace(_edit_of(kind, model, layer), rows=(row,)) for row, kind in enumerate(kinds, start=1)]
+    with intervene(model, edits):
+        changed = model.logits(batch, last_only=True)
+    results = []
+    for row, kind in enumerate(kinds, start=1):
+        moved = float((changed[row] - plain[row]).float().abs().max())
+        if not moved > 0:
+            model.refused[kind] = "an edit there does not change the logits"
+        results.append(CheckResult(f"an edit at {kind} changes the logits", moved > 0, f"by up to {moved:.2g}"))
+    alone = torch.equal(changed[0], plain[0])
+    return [*results, CheckResult("an edit stays in its row", alone, _difference(plain[0], changed[0]))]
+
+
+def _tolerance(value: Tensor) -> float:
+    return 1e-3 if value.dtype in (torch.float32, torch.float64) else 3e-2
+
+
+def _attention_adds_up(model: LanguageModel, record: Record, batch: Batch) -> list[CheckResult]:
+    """Pattern rows sum to 1 and, applied to the values, give the head outputs the model computes."""
+    if any(kind in model.refused for kind in ("pattern", "v", "z")):
+        return []
+    sums = gap = scale = 0.0
+    for layer in range(model.n_layers):
+        pattern, v, z = (record[Site(kind, layer)].float() for kind in ("pattern", "v", "z"))  # type: ignore[arg-type]
+        sums = max(sums, float((pattern.sum(-1).transpose(1, 2)[batch.real] - 1).abs().max()))
+        mixed = torch.einsum("bhqk,bkhd->bqhd", pattern, v)
+        gap = max(gap, float((mixed - z)[batch.real].abs().max()))
+        scale = max(scale, float(z[batch.real].abs().max()))
+    tolerance = _tolerance(record[Site("v", 0)])
+    ones, same = sums <= tolerance, gap <= tolerance * max(scale, 1e-3) * 10
+    if not ones:
+        model.refused["pattern"] = model.refused["scores"] = f"its rows do not sum to 1 (off by {sums:.2g})"
+    if not same:
+        for kind in ("pattern", "scores", "v"):
+            model.refused[kind] = f"pattern · v differs from the head outputs by {gap:.2g} (they reach {scale:.2g})"
+    return [
+        CheckResult("pattern rows sum to 1", ones, f"off by {sums:.1e}"),
+        CheckResult("pattern · v = z", same, f"off by {gap:.1e} of {scale:.1e}"),
+    ]
+
+
+def _stream_adds_up(model: LanguageModel, record: Record, batch: Batch) -> list[CheckResult]:
+    """What attention and the MLP are said to add is what the residual stream gains."""
+    kinds: list[SiteKind] = ["resid_pre", "attn_out", "mlp_out", "resid_post"]
+    kinds += ["resid_mid"] if model.has_resid_mid else []
+    if any(kind in model.refused for kind in kinds):
+        return []
+    gap = scale = 0.0
+    tolerance = _tolerance(record[Site("resid_pre", 0)])
+    for layer in range(model.n_layers):
+        value = {kind: record[Site(kind, layer)][batch.real].float() for kind in kinds}
+        gaps = [value["resid_pre"] + value["attn_out"] + value["mlp_out"] - value["resid_post"]]
+        if model.has_resid_mid:
+            gaps.append(value["resid_pre"] + value["attn_out"] - value["resid_mid"])
+        gap = max(gap, *(float(g.abs().max()) for g in gaps))
+        scale = max(scale, *(float(v.abs().max()) for v in value.values()))
+    fine = gap <= tolerance * max(scale, 1e-3)
+    if not fine:
+        for kind in ("attn_out", "mlp_out", "resid_mid"):
+            model.refused[kind] = f"attention and MLP do not add up to the stream (off by {gap:.2g} of {scale:.2g})"
+    return [CheckResult("resid_pre + attn_out + mlp_out = resid_post", fine, f"off by {gap:.1e} of {scale:.1e}")]
 
 
 def _difference(a: Tensor, b: Tensor) -> str:

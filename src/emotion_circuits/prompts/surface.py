@@ -14,6 +14,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from emotion_circuits.prompts.schema import Prompt
 
@@ -131,12 +132,14 @@ def across_groups(
     """
     texts, labels, groups = _columns(rows)
     correct = np.zeros((repeats, len(rows)))
-    for repeat in range(repeats):
-        fold = _folds(groups, folds, repeat)
-        for held_out in range(folds):
-            test = fold == held_out
-            model = make().fit(texts[~test], labels[~test])
-            correct[repeat, test] = model.predict(texts[test]) == labels[test]
+    # The problems are tiny: threads of the linear algebra cost more than they save, minutes on a busy machine.
+    with threadpool_limits(1):
+        for repeat in range(repeats):
+            fold = _folds(groups, folds, repeat)
+            for held_out in range(folds):
+                test = fold == held_out
+                model = make().fit(texts[~test], labels[~test])
+                correct[repeat, test] = model.predict(texts[test]) == labels[test]
     return _accuracy(name, correct.mean(axis=0), labels, groups, bar)
 
 
@@ -146,7 +149,8 @@ def transfer(
     """Accuracy on ``rows`` of a classifier fitted on all of ``train``, another set."""
     texts, labels, groups = _columns(rows)
     fit_texts, fit_labels, _ = _columns(train)
-    correct = model.fit(fit_texts, fit_labels).predict(texts) == labels
+    with threadpool_limits(1):
+        correct = model.fit(fit_texts, fit_labels).predict(texts) == labels
     return _accuracy(name, correct.astype(float), labels, groups, bar)
 
 

@@ -7,6 +7,7 @@ configuration alone, so a sweep that was interrupted and run again writes the sa
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -105,8 +106,8 @@ def sweep(
         examples: emotion → sentences for few-shot prompting; training sentences by default.
 
     Returns:
-        One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers prompt_id group split
-        sample prompt context text n_tokens finished``.
+        One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers prompt_id group
+        split sample prompt context text n_tokens finished``.
 
     Raises:
         EmotionCircuitsError: bad arguments, a folder that holds another sweep, or one in use by another process.
@@ -142,8 +143,6 @@ def _examples(arms: Sequence[Condition], given: Mapping[str, Sequence[str]] | No
 
 def _claim(folder: Path, config: dict[str, Any]) -> None:
     """Write the manifest, or check that the folder belongs to this sweep."""
-    import json
-
     path = folder / MANIFEST
     manifest = {"sha256": hash_json(config), **config}
     if not path.is_file():
@@ -153,7 +152,8 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
     if there.get("sha256") != manifest["sha256"]:
         differing = [k for k in config if there.get(k) != json.loads(json.dumps(config[k]))]
         raise EmotionCircuitsError(
-            f"{folder}: holds another sweep (it differs in {', '.join(differing) or 'its format'}); choose another folder"
+            f"{folder}: holds another sweep (it differs in {', '.join(differing) or 'its format'}); "
+            "choose another folder"
         )
 
 

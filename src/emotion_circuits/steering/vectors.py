@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,9 +21,17 @@ __all__ = ["SteeringVectors", "random_direction", "shuffled_directions", "vector
 class _DirectionSet(Protocol):
     """The part of a fitted set of directions that steering reads."""
 
-    labels: Any
-    vectors: Any
-    norms: Any
+    @property
+    def labels(self) -> Sequence[str]: ...
+
+    @property
+    def layers(self) -> Sequence[int]: ...
+
+    @property
+    def vectors(self) -> Tensor: ...
+
+    @property
+    def norms(self) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +82,16 @@ class SteeringVectors:
 
     @classmethod
     def from_directions(cls, directions: _DirectionSet) -> SteeringVectors:
-        """From a fitted direction set (``labels``, ``vectors [label, layer, d_model]``, ``norms [layer]``)."""
+        """From a fitted direction set (``labels``, ``vectors [label, layer, d_model]``, ``norms [layer]``).
+
+        Raises:
+            EmotionCircuitsError: the set leaves out layers of the model before its last one.
+        """
+        if tuple(directions.layers) != tuple(range(len(directions.layers))):
+            raise EmotionCircuitsError(
+                f"steering needs directions at every layer; the set has layers {tuple(directions.layers)}. Capture all "
+                "layers and fit again"
+            )
         raw = {label: directions.vectors[i] for i, label in enumerate(directions.labels)}
         return cls.from_raw(raw, torch.as_tensor(directions.norms))
 
@@ -103,7 +120,8 @@ class SteeringVectors:
             raise EmotionCircuitsError(f"no direction named {name!r}; there are: {', '.join(self.unit)}")
         if not 0 <= layer < len(self.norms):
             raise EmotionCircuitsError(f"no direction for layer {layer}; there are layers 0 to {len(self.norms) - 1}")
-        return self.unit[name][layer]
+        row: Tensor = self.unit[name][layer]
+        return row
 
     def sha256(self) -> str:
         """Hash over names and numbers."""
@@ -125,7 +143,8 @@ def random_direction(d_model: int, seed: int) -> Float[Tensor, " d_model"]:
         seed: which one.
     """
     drawn = torch.randn(d_model, generator=torch.Generator().manual_seed(7_919 + seed), dtype=torch.float64)
-    return (drawn / drawn.norm()).float()
+    unit: Tensor = (drawn / drawn.norm()).float()
+    return unit
 
 
 def vectors_from_store(

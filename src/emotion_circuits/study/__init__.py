@@ -12,9 +12,9 @@ from emotion_circuits.prompts import load_prompts, prompts_sha256
 from emotion_circuits.study.config import PROFILES, StudyConfig, load_config
 from emotion_circuits.study.manifest import build_manifest
 from emotion_circuits.study.running import Context, Stage, StageReport, run_stages, stage_keys
-from emotion_circuits.study.stations import STAGES, load_reader_set, study_prompts
+from emotion_circuits.study.stations import STAGES, load_chosen_set, study_prompts
 
-__all__ = ["PROFILES", "STAGES", "StudyConfig", "StudyResult", "load_config", "load_reader_set", "run_study"]
+__all__ = ["PROFILES", "STAGES", "StudyConfig", "StudyResult", "load_chosen_set", "load_config", "run_study"]
 
 MANIFEST = "manifest.json"
 
@@ -68,9 +68,7 @@ def run_study(
         }
         command = reproduce(folder)
         write_json(folder / "study.json", config.model_dump(mode="json"))
-        write_json(
-            folder / MANIFEST, build_manifest(config, context.model, stage_keys(context, STAGES), data, command)
-        )
+        write_json(folder / MANIFEST, build_manifest(config, context.model, stage_keys(context, STAGES), data, command))
     return StudyResult(folder, tuple(reports))
 
 

@@ -15,6 +15,9 @@ from emotion_circuits.prompts.schema import EMOTIONS
 __all__ = ["PROFILES", "CaptureConfig", "DirectionsConfig", "SteeringConfig", "StudyConfig", "load_config"]
 
 
+Pooling = Literal["last", "emotion", "mean", "weighted", "frame"]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,7 +27,8 @@ class CaptureConfig(_Section):
 
     Attributes:
         kinds: residual-stream site kinds.
-        poolings: ``last``, ``emotion``, ``mean``.
+        poolings: ``last`` (sentence end), ``emotion`` (emotion words), ``mean``, ``weighted``, ``frame`` (the state after
+            the words " I feel").
         batch_tokens: tokens per forward pass (memory).
     """
 
@@ -32,7 +36,7 @@ class CaptureConfig(_Section):
         "resid_post",
         "mlp_out",
     )
-    poolings: tuple[Literal["last", "emotion", "mean"], ...] = ("last", "emotion", "mean")
+    poolings: tuple[Pooling, ...] = ("last", "emotion", "mean", "frame")
     batch_tokens: int = Field(default=1024, ge=16)
 
 
@@ -47,7 +51,7 @@ class DirectionsConfig(_Section):
     """
 
     extractors: tuple[str, ...] = ("mean_difference", "lda")
-    poolings: tuple[Literal["last", "emotion", "mean"], ...] = ("last", "emotion", "mean")
+    poolings: tuple[Pooling, ...] = ("last", "emotion", "mean", "frame")
     steering: str = "mean_difference.mean"
     null_draws: int = Field(default=20, ge=2)
 

@@ -14,18 +14,21 @@ from emotion_circuits.directions import (
     cosines_by_layer,
     evaluate_directions,
     fit_directions,
+    fit_reader,
     held_out_report,
     norms_by_layer,
+    reader_report,
 )
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import weights_sha256
 from emotion_circuits.paths import replacing, write_json
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.study.claims import cosine_claims, reading_claims
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 from emotion_circuits.study.steering import STEERING
 
-__all__ = ["STAGES", "load_reader_set", "study_prompts", "write_table"]
+__all__ = ["STAGES", "load_chosen_set", "study_prompts", "write_table"]
 
 
 def study_prompts(config: StudyConfig) -> list[Prompt]:
@@ -92,25 +95,44 @@ def _directions(context: Context, folder: Path) -> None:
     ]
     table = evaluate_directions(store, fitted, splits=("validation", "test"))
     write_table(table, folder / "evaluation.parquet")
-    readable = [d for d in fitted if d.pooling != "emotion"] or fitted
-    reader = choose_directions(table, readable)
-    assert reader.chosen_layer is not None
+    single = choose_directions(table, fitted)
+    assert single.chosen_layer is not None
     for directions in fitted:
-        directions = reader if directions.name == reader.name else directions
-        directions.save(folder)
+        (single if directions.name == single.name else directions).save(folder)
     write_table(
-        held_out_report(store, reader, reader.chosen_layer, null_draws=config.null_draws, seed=seed),
-        folder / "report.parquet",
+        held_out_report(store, single, single.chosen_layer, null_draws=config.null_draws, seed=seed),
+        folder / "single.parquet",
     )
+
+    reader = fit_reader(store, extractors=config.extractors, poolings=config.poolings, kind=kind)
+    reader.save(folder)
+    write_table(reader.candidates, folder / "candidates.parquet")
+    report = reader_report(store, reader, seed=seed)
+    write_table(report, folder / "reader.parquet")
+
     extractor, _, pooling = config.steering.partition(".")
     steering = next(d for d in fitted if (d.extractor, d.pooling) == (extractor, pooling))
-    write_table(cosines_by_layer(store, steering, seed=seed), folder / "cosines.parquet")
+    cosines = cosines_by_layer(store, steering, seed=seed)
+    write_table(cosines, folder / "cosines.parquet")
     write_table(norms_by_layer(steering), folder / "norms.parquet")
-    write_json(folder / "choice.json", {"reader": reader.name, "layer": reader.chosen_layer, "steering": steering.name})
+    by_layer = table[table["split"] == "validation"].groupby("layer")["accuracy"].mean()
+    best = int(by_layer.index[int(by_layer.to_numpy().argmax())])
+    groups = int(store.rows[store.rows["split"] == "train"].groupby(["set", "group"]).ngroups)
+    claims = [*reading_claims(report), *cosine_claims(cosines, layer=best, groups=groups)]
+    write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
+    write_json(
+        folder / "choice.json",
+        {
+            "single": single.name,
+            "layer": single.chosen_layer,
+            "steering": steering.name,
+            "reader": [[d.name, layer] for d, layer in reader.members],
+        },
+    )
 
 
-def load_reader_set(run: Path, role: str = "reader") -> DirectionSet:
-    """The directions a run chose for reading (``role="reader"``) or for steering (``"steering"``).
+def load_chosen_set(run: Path, role: str = "steering") -> DirectionSet:
+    """The directions a run steers with (``"steering"``), or the best single set of its reading (``"single"``).
 
     Raises:
         EmotionCircuitsError: not the folder of a run whose directions are finished.

@@ -1,0 +1,107 @@
+"""``emotion-circuits circuit``: find, show, test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from emotion_circuits.cli.heads import MaxPairs, Model, Pairs, SplitName, open_task
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
+
+app = typer.Typer(help="Circuits: find one, show it, test it on other pairs.")
+
+File = Annotated[Path, typer.Argument(help="A circuit's JSON, as written by 'circuit find --out'.")]
+
+
+@app.command()
+def find(
+    model: Model,
+    pairs: Pairs = "pairs",
+    out: Annotated[Path | None, typer.Option(help="Write the circuit as JSON here.")] = None,
+    exact: Annotated[int, typer.Option(help="Measure this many nodes exactly; 0: all.", min=0)] = 20,
+    max_pairs: MaxPairs = 32,
+    seed: Annotated[int, typer.Option(help="Fixes everything random.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score on train pairs, choose the size on validation pairs, report from test pairs."""
+    from emotion_circuits.circuits import find_circuit
+    from emotion_circuits.model import load_model
+    from emotion_circuits.prompts import load_pairs
+
+    with long_running():
+        loaded = load_model(model, device=device, dtype=dtype, revision=revision)
+        name = Path(pairs).stem
+        found = find_circuit(loaded, load_pairs(pairs), name=name, exact=exact or None, max_pairs=max_pairs, seed=seed)
+    if out is not None:
+        found.save(out)
+    _show(found, as_json)
+
+
+@app.command()
+def show(
+    file: File,
+    figure: Annotated[Path | None, typer.Option(help="Write the drawing (HTML) here.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print a circuit, or draw it."""
+    from emotion_circuits.circuits import circuit_figure, load_circuit
+    from emotion_circuits.paths import replacing
+
+    found = load_circuit(file)
+    if figure is not None:
+        with replacing(figure) as temporary:
+            temporary.write_text(circuit_figure(found).to_html(include_plotlyjs=True), encoding="utf-8")
+    _show(found, as_json)
+
+
+@app.command("test")
+def check(
+    file: File,
+    model: Annotated[str | None, typer.Option(help="Another model than the circuit's own.")] = None,
+    pairs: Pairs = "pairs",
+    split: SplitName = "test",
+    max_pairs: MaxPairs = 64,
+    samples: Annotated[int, typer.Option(help="Random circuits of the same make-up.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="Of the random circuits.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Faithfulness of a saved circuit on any pairs, against random circuits with as many heads and MLPs."""
+    from emotion_circuits.circuits import load_circuit
+    from emotion_circuits.circuits.faithfulness import circuit_against_random
+
+    found = load_circuit(file)
+    with long_running():
+        loaded, task = open_task(model or found.model, pairs, split, max_pairs, device, dtype, revision)
+        result = circuit_against_random(loaded, task, found.members(), samples=samples, seed=seed)
+    if as_json:
+        show_json({"circuit": str(file), "pairs": len(task), **result})
+        return
+    for key, value in result.items():
+        typer.echo(f"{key}: {value:.4g}")
+
+
+def _show(found: object, as_json: bool) -> None:
+    from emotion_circuits.circuits import Circuit
+
+    assert isinstance(found, Circuit)
+    if as_json:
+        show_json(found.model_dump(mode="json"))
+        return
+    table = Table("node", "role", "estimated", "noised", "95 %", title=f"{found.model}, {found.task}")
+    for n in found.nodes:
+        measured = ("", "") if n.exact is None else (f"{n.exact:+.3f}", f"{n.low:+.3f} … {n.high:+.3f}")
+        table.add_row(n.node, n.role, f"{n.score:+.3f}", *measured)
+    Console().print(table)
+    for claim in found.claims:
+        if claim.id.startswith(("circuits.task", "circuits.faithfulness")) or claim.verdict == "supported":
+            typer.echo(f"{claim.verdict}: {claim.statement} ({claim.estimate:.3g} {claim.unit})")

@@ -1,0 +1,157 @@
+"""``emotion-circuits steer``: what a model writes with and without a direction, side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Pickle, Revision, long_running, show_json
+
+if TYPE_CHECKING:
+    from emotion_circuits.model import LanguageModel
+    from emotion_circuits.steering import Condition, SteeringVectors
+
+_ALPHA = 0.25
+_DEPTH = 0.45  # of the model: the middle layers, where emotion directions steer best for their cost
+
+
+def steer(
+    prompts: Annotated[list[str], typer.Argument(help="Openings to continue.")],
+    emotion: Annotated[str, typer.Option(help="gratitude, anger, apology, or another direction of the run.")],
+    model: Annotated[str | None, typer.Option(help="Bundled name, hub id, folder or .gguf file.")] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Strength as a fraction of the layer's residual norm; about 0.05 to 0.4 stays fluent."),
+    ] = None,
+    layer: Annotated[list[int] | None, typer.Option(help="Layers to steer; repeatable.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Use the directions and the choice of this run.")] = None,
+    tokens: Annotated[int, typer.Option("--max-new-tokens", help="Length of the continuation.")] = 30,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="Both texts share their random draws.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    allow_pickle: Pickle = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print what the model writes, unsteered and steered, side by side.
+
+    Without --run, directions are fitted on the bundled core set (difference of means, once per model).
+
+    Example: emotion-circuits steer --model smollm2-135m --emotion gratitude "When the bus arrived, she"
+    """
+    from emotion_circuits.evaluation import Fluency
+    from emotion_circuits.model import Sampling, generate, load_model
+    from emotion_circuits.model.generation import row_seed
+    from emotion_circuits.steering import NONE, interventions_for
+
+    with long_running():
+        name = model or _model_of(run)
+        loaded = load_model(name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle)
+        vectors = _vectors(loaded, run)
+        condition = _condition(loaded, vectors, emotion, alpha, layer, run)
+        how = Sampling(max_new_tokens=tokens, temperature=temperature)
+        arms = [NONE, condition]
+        written = generate(
+            loaded,
+            [p for p in prompts for _ in arms],
+            how,
+            interventions=interventions_for(arms * len(prompts), vectors),
+            seeds=[row_seed(seed, p, 0) for p in prompts for _ in arms],
+        )
+        cost = Fluency(loaded).score([g.prompt for g in written], [g.text for g in written])["perplexity"]
+    rows = [
+        {
+            "prompt": prompt,
+            "base": written[2 * i].text,
+            "steered": written[2 * i + 1].text,
+            "base_perplexity": float(cost[2 * i]),
+            "steered_perplexity": float(cost[2 * i + 1]),
+        }
+        for i, prompt in enumerate(prompts)
+    ]
+    if as_json:
+        show_json({"model": loaded.name, "condition": condition.to_json(), "seed": seed, "rows": rows})
+        return
+    typer.echo(f"{loaded.name}: {emotion}, layers {', '.join(map(str, condition.layers))}, alpha {condition.alpha:g}")
+    _table(rows)
+    if abs(condition.alpha) > 0.4:
+        typer.echo("note: above about 0.4 of the residual norm a text usually breaks down; try --alpha 0.25", err=True)
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("prompt", "base", "steered", show_lines=True)
+    for row in rows:
+        cells = [Text(row["prompt"])]
+        cells += [Text(f"{row[k].strip()}\n(perplexity {row[f'{k}_perplexity']:.1f})") for k in ("base", "steered")]
+        table.add_row(*cells)
+    Console().print(table)
+
+
+def _model_of(run: Path | None) -> str:
+    from emotion_circuits.errors import EmotionCircuitsError
+
+    if run is None:
+        raise EmotionCircuitsError("steer: name a model with --model, or a run with --run")
+    try:
+        return str(json.loads((run / "study.json").read_text(encoding="utf-8"))["model"])
+    except (OSError, ValueError, KeyError) as error:
+        raise EmotionCircuitsError(f"{run}: is not the folder of a run (no readable study.json)") from error
+
+
+def _vectors(model: LanguageModel, run: Path | None) -> SteeringVectors:
+    from emotion_circuits.activations import capture
+    from emotion_circuits.model import weights_sha256
+    from emotion_circuits.paths import cache_dir, hash_json
+    from emotion_circuits.prompts import load_prompts, prompts_sha256
+    from emotion_circuits.steering import SteeringVectors, vectors_from_store
+
+    if run is not None:
+        from emotion_circuits.study.stations import load_chosen_set
+
+        return SteeringVectors.from_directions(load_chosen_set(run, "steering"))
+    rows = load_prompts("core", split="train")
+    key = hash_json([weights_sha256(model), str(model.dtype), prompts_sha256(rows)])[:16]
+    folder = cache_dir() / "steer" / f"{Path(model.name).name}-{key}"
+    store = capture(model, rows, kinds=("resid_post",), pooling=("mean",), folder=folder)
+    return vectors_from_store(store, pooling="mean")
+
+
+def _condition(
+    model: LanguageModel,
+    vectors: SteeringVectors,
+    emotion: str,
+    alpha: float | None,
+    layers: list[int] | None,
+    run: Path | None,
+) -> Condition:
+    from emotion_circuits.steering import Condition
+
+    chosen = _chosen(run, emotion)
+    where = tuple(layers or []) or (chosen.layers if chosen else (round(_DEPTH * (model.n_layers - 1)),))
+    strength = alpha if alpha is not None else chosen.alpha if chosen else _ALPHA
+    for one in where:
+        vectors.direction(emotion, one)
+    return Condition(name=emotion, emotion=emotion, layers=where, alpha=strength)
+
+
+def _chosen(run: Path | None, emotion: str) -> Condition | None:
+    """The condition the run chose on validation, where it has reached that stage."""
+    from emotion_circuits.steering import Condition
+
+    if run is None:
+        return None
+    from emotion_circuits.study.running import stage_folder
+
+    path = stage_folder(run, "steering") / "choice.json"
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))["chosen"].get(emotion)
+    return None if found is None else Condition.from_json(found)

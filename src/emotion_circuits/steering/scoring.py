@@ -1,0 +1,151 @@
+"""Scores of the continuations, and one row of figures per condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation import Evaluator, Fluency, distinct
+from emotion_circuits.statistics import bootstrap_mean_interval, bootstrap_mean_intervals
+
+__all__ = ["BUDGET", "REGIMES", "Regime", "condition_table", "per_prompt", "regime", "score_sweep"]
+
+BUDGET = 1.5
+"""Largest perplexity ratio, steered over unsteered, that counts as fluent."""
+
+Regime = Literal["no effect", "clean", "costly", "repetitive", "collapsed"]
+REGIMES: dict[Regime, str] = {
+    "collapsed": "perplexity ratio above 3, or repetition at least 0.5 above the unsteered text's",
+    "repetitive": "repetition at least 0.1 above the unsteered text's",
+    "no effect": "the interval of the target probability's change includes 0",
+    "costly": f"an effect, at a perplexity ratio above {BUDGET}",
+    "clean": f"an effect, at a perplexity ratio of at most {BUDGET}",
+}
+
+
+def score_sweep(table: pd.DataFrame, evaluators: Sequence[Evaluator], fluency: Fluency | None = None) -> pd.DataFrame:
+    """The sweep's table with every evaluator's columns beside it; only the continuation is judged.
+
+    Labels of an evaluator go to ``<evaluator>_label``. Perplexity is that of the continuation after the *plain* opening
+    under the unsteered model, for prompting conditions too, so that all arms are read alike.
+
+    Args:
+        table: of :func:`sweep`.
+        evaluators: blind: they get the texts, in one call each.
+        fluency: adds ``nats perplexity repetition distinct_1 distinct_2``.
+
+    Raises:
+        EmotionCircuitsError: two evaluators that name a column alike.
+    """
+    scored = table.reset_index(drop=True).copy()
+    texts = [t.strip() for t in scored["text"]]
+    for evaluator in evaluators:
+        found = evaluator.score(texts)
+        found = found.drop(columns=[c for c in ("label",) if c in found]).assign(
+            **{f"{evaluator.name}_label": evaluator.decide(found)}
+        )
+        doubled = sorted(set(found.columns) & set(scored.columns))
+        if doubled:
+            raise EmotionCircuitsError(
+                f"evaluator {evaluator.name!r} gives the column {doubled[0]!r}, which is there already"
+            )
+        scored = pd.concat([scored, found], axis=1)
+    if fluency is not None:
+        costs = fluency.score(scored["prompt"].tolist(), scored["text"].tolist()).drop(columns="n_tokens")
+        scored = pd.concat([scored, costs], axis=1)
+    return scored
+
+
+def per_prompt(scored: pd.DataFrame, condition: str, column: str) -> pd.Series:
+    """Mean of a column by prompt, for one condition; prompts without any finite value are left out.
+
+    Raises:
+        EmotionCircuitsError: no such condition or column.
+    """
+    rows = scored[scored["condition"] == condition]
+    if rows.empty:
+        raise EmotionCircuitsError(f"the sweep holds no condition named {condition!r}")
+    if column not in rows:
+        raise EmotionCircuitsError(f"the sweep was not scored for {column!r}; columns: {', '.join(rows.columns)}")
+    return rows.groupby("prompt_id", sort=True)[column].mean().dropna()
+
+
+def _aligned(scored: pd.DataFrame, condition: str, base: str, column: str) -> tuple[np.ndarray, np.ndarray]:
+    a, b = per_prompt(scored, condition, column), per_prompt(scored, base, column)
+    both = a.index.intersection(b.index)
+    return a.loc[both].to_numpy(float), b.loc[both].to_numpy(float)
+
+
+def regime(*, ratio: float, repetition_gain: float, change: tuple[float, float]) -> Regime:
+    """Which regime a condition is in, by the rules in :data:`REGIMES`, the first that holds.
+
+    Args:
+        ratio: perplexity, steered over unsteered.
+        repetition_gain: repetition, steered minus unsteered.
+        change: interval of the target probability's change.
+    """
+    if ratio > 3 or repetition_gain >= 0.5:
+        return "collapsed"
+    if repetition_gain >= 0.1:
+        return "repetitive"
+    if change[0] <= 0 <= change[1]:
+        return "no effect"
+    return "costly" if ratio > BUDGET else "clean"
+
+
+def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """One row per condition: effect on its own emotion, cost, regime.
+
+    Columns: the condition's fields; ``n`` prompts; ``share`` (classed as the emotion) and ``base_share``;
+    ``p`` (mean probability of the emotion), ``change`` with ``change_low change_high`` (paired by prompt against the
+    base); ``vader`` and ``vader_change`` where scored; ``perplexity`` (exponential of the mean nats), ``ratio`` with
+    ``ratio_low ratio_high``; ``repetition``, ``distinct_2`` (over all its texts); ``empty`` (share of continuations
+    without a token); ``regime``.
+
+    Args:
+        scored: by :func:`score_sweep` with the emotion classifier and :class:`Fluency`.
+        base: the unsteered condition.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    rows = []
+    for name, part in scored.groupby("condition", sort=False):
+        first = part.iloc[0]
+        emotion = str(first["emotion"])
+        row: dict[str, object] = {k: first[k] for k in ("condition", "kind", "emotion", "alpha", "layers")}
+        row["n"] = part["prompt_id"].nunique()
+        if f"p_{emotion}" in part and "emotion_label" in part:
+            hit = scored.assign(hit=(scored["emotion_label"] == emotion).astype(float))
+            a, b = _aligned(hit, str(name), base, "hit")
+            row["share"], row["base_share"] = float(a.mean()), float(b.mean())
+            a, b = _aligned(scored, str(name), base, f"p_{emotion}")
+            e = bootstrap_mean_interval(a - b, resamples=resamples, seed=seed)
+            row |= {"p": float(a.mean()), "change": e.estimate, "change_low": e.low, "change_high": e.high}
+        if "vader" in part:
+            a, b = _aligned(scored, str(name), base, "vader")
+            row |= {"vader": float(a.mean()), "vader_change": float((a - b).mean())}
+        if "nats" in part:
+            a, b = _aligned(scored, str(name), base, "nats")
+            (r,) = bootstrap_mean_intervals(a - b, resamples=resamples, seed=seed)
+            row |= {
+                "perplexity": float(np.exp(a.mean())),
+                "ratio": float(np.exp(r.estimate)),
+                "ratio_low": float(np.exp(r.low)),
+                "ratio_high": float(np.exp(r.high)),
+            }
+            a, b = _aligned(scored, str(name), base, "repetition")
+            row |= {"repetition": float(a.mean()), "repetition_gain": float((a - b).mean())}
+            row["distinct_2"] = distinct(part["text"].tolist(), 2)
+        row["empty"] = float((part["n_tokens"] == 0).mean())
+        if "change" in row and "ratio" in row:
+            row["regime"] = regime(
+                ratio=float(row["ratio"]),  # type: ignore[arg-type]
+                repetition_gain=float(row["repetition_gain"]),  # type: ignore[arg-type]
+                change=(float(row["change_low"]), float(row["change_high"])),  # type: ignore[arg-type]
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,94 @@
+import pandas as pd
+import pytest
+import torch
+
+from emotion_circuits.activations import capture
+from emotion_circuits.directions import DirectionSet, Reader, fit_directions, pooled_states, save_reader
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts import Prompt
+from families import tiny_model
+
+LABELS = ("gratitude", "anger", "apology", "neutral")
+
+
+def prompts(n=24):
+    words = dict(zip(LABELS, ("thankful", "furious", "sorry now", "at home"), strict=True))
+    return [
+        Prompt(
+            id=f"{i}-{label}",
+            text=f"I am {words[label]} {'x' * (i % 5)}{i}.",
+            label=label,
+            group=f"g{i}",
+            split=("train", "train", "validation", "test")[i % 4],
+            language="en",
+            set="core",
+        )
+        for i in range(n)
+        for label in LABELS
+    ]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model("llama")
+
+
+@pytest.fixture(scope="module")
+def store(model, tmp_path_factory):
+    return capture(
+        model,
+        prompts(),
+        tmp_path_factory.mktemp("capture"),
+        pooling=("last", "mean", "weighted", "frame"),
+        shard_rows=20,
+    )
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "weighted", "frame"])
+def test_reading_sees_what_was_captured(model, store, pooling):
+    states = pooled_states(model, store.rows.text.tolist(), pooling=pooling, layers=[0, 2], batch_tokens=60)
+    for place, layer in enumerate((0, 2)):
+        torch.testing.assert_close(states[place], store.pooled("resid_post", pooling, layer), rtol=1e-4, atol=1e-5)
+
+
+def test_reader_predicts_as_its_directions(model, store, tmp_path):
+    a = fit_directions(store, extractor="lda", pooling="frame")
+    b = fit_directions(store, extractor="lda", pooling="mean")
+    save_reader(tmp_path, [(a, 1), (a, 2), (b, 1)], scales=[1.0, 2.0, 4.0], validation={"core": 0.9})
+    reader = Reader.load(model, tmp_path)
+    texts = store.rows.text.tolist()
+    total = sum(
+        d.scores(store.pooled("resid_post", d.reading, layer), layer) / s
+        for d, layer, s in ((a, 1, 1.0), (a, 2, 2.0), (b, 1, 4.0))
+    )
+    torch.testing.assert_close(reader.scores(texts), total / 3, rtol=1e-3, atol=1e-3)
+    table = reader.read(texts)
+    assert list(table.columns) == ["text", "label", "score_gratitude", "score_anger", "score_apology"]
+    held = (store.rows.split == "test").to_numpy()
+    assert (table.label[held] == store.rows.label[held]).mean() > 0.8
+
+
+def test_order_and_batching_do_not_matter(model, store):
+    reader = Reader.of(model, fit_directions(store), 1)
+    texts = store.rows.text.tolist()[:10]
+    one = pd.concat([reader.read([t]) for t in texts], ignore_index=True)
+    pd.testing.assert_frame_equal(reader.read(texts), one, rtol=1e-4, atol=1e-5)
+
+
+def test_clear_errors(model, store, tmp_path):
+    d = fit_directions(store)
+    with pytest.raises(EmotionCircuitsError, match="no layer was chosen"):
+        Reader.of(model, d)
+    with pytest.raises(EmotionCircuitsError, match="no reader here"):
+        Reader.load(model, tmp_path / "nowhere")
+    reader = Reader.of(model, d.with_layer(2))
+    with pytest.raises(EmotionCircuitsError, match="text 2 is empty"):
+        reader.read(["fine", "  "])
+    with pytest.raises(EmotionCircuitsError, match="context"):
+        reader.read(["x" * 500])
+    other = tiny_model("gpt2", n_embd=16)
+    with pytest.raises(EmotionCircuitsError, match="width"):
+        Reader.of(other, d, 1)
+    with pytest.raises(EmotionCircuitsError, match="cannot be read by pooling"):
+        pooled_states(model, ["a"], pooling="emotion", layers=[0])
+    assert isinstance(DirectionSet.load(d.save(tmp_path)), DirectionSet)

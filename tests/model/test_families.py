@@ -1,0 +1,94 @@
+"""The family table: what is in it, what is refused, and how it is worded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from model_cases import FAMILY_NAMES, model_of
+from transformers import AutoConfig
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import FAMILIES, Site
+from emotion_circuits.model.families import family_of
+from emotion_circuits.model.sites import KINDS
+from families import CONFIGS, tiny_model
+
+PARALLEL = {"gpt_neox", "gptj", "stablelm_parallel"}
+
+
+def test_the_table_holds_the_families_the_instrument_promises():
+    promised = "gpt2 gpt_neo gpt_neox gptj llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi3 opt olmo2 stablelm"
+    assert set(promised.split()) <= set(FAMILIES)
+    assert {c["model_type"] for c in CONFIGS.values()} == set(FAMILIES)
+
+
+def test_an_unknown_family_is_an_error_that_says_how_to_add_one():
+    config = AutoConfig.for_model("bert")
+    with pytest.raises(EmotionCircuitsError, match=r"no family row for architecture 'bert'.*llama.*docs/families\.md"):
+        family_of(config)
+
+
+def test_post_norm_opt_is_refused():
+    config = AutoConfig.for_model("opt", do_layer_norm_before=False)
+    with pytest.raises(EmotionCircuitsError, match=r"post-norm, e\.g\. opt-350m"):
+        family_of(config)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_dimensions_are_read_from_any_family(name):
+    model = model_of(name)
+    grouped = CONFIGS[name].get("num_key_value_heads", 4)
+    assert (model.n_layers, model.d_model, model.n_heads, model.n_kv_heads, model.d_head) == (3, 32, 4, grouped, 8)
+    assert model.has_resid_mid == (name not in PARALLEL)
+    assert model.dtype == torch.float32
+    assert model.unembedding.weight.shape == (96, 32)
+    assert len(model.blocks) == 3
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_the_rows_paths_lead_to_modules_of_the_right_shape(name):
+    model = model_of(name)
+    block, family = model.blocks[0], model.family
+    projection = block.get_submodule(family.out_proj)
+    assert projection.weight.shape == (32, 32)
+    assert (type(projection).__name__ == "Conv1D") == family.conv1d
+    attention = block.get_submodule(family.attention)
+    widths = {
+        "separate": [32, 8 * model.n_kv_heads, 8 * model.n_kv_heads],
+        "fused_thirds": [96],
+        "fused_per_head": [96],
+        "fused_groups": [32 + 16 * model.n_kv_heads],
+    }[family.qkv]
+    seen = [attention.get_submodule(p).weight.shape[1 if family.conv1d else 0] for p in family.projections]
+    assert seen == widths
+    for path in (family.attention_norm, family.mlp_norm_path(model.config)):
+        assert path is None or block.get_submodule(path).weight.shape == (32,)
+    assert model.base.get_submodule(family.final_norm).weight.shape == (32,)
+
+
+def test_a_head_dimension_of_its_own_is_respected():
+    model = tiny_model("qwen3", head_dim=16)
+    assert model.d_head == 16
+    assert model.site_shape(Site("z", 0), 2, 5) == (2, 5, 4, 16)
+
+
+@pytest.mark.parametrize("site", [Site(kind, 2) for kind in KINDS] + [Site("z", 1, 10), Site("pattern", 0, 0)])
+def test_sites_can_be_written_and_read_back(site):
+    assert Site.parse(str(site)) == site
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Site("residual", 0), "unknown site kind 'residual'; known kinds: resid_pre"),
+        (lambda: Site("z", -1), "layer must be 0 or more"),
+        (lambda: Site("z", 0, -1), "head must be 0 or more"),
+        (lambda: Site("resid_post", 0, 1), "has no heads"),
+        (lambda: Site.parse("z"), "write it as KIND.Llayer"),
+        (lambda: Site.parse("z.Lx"), "write it as KIND.Llayer"),
+        (lambda: Site.parse("nothing.L1"), "unknown site kind"),
+    ],
+)
+def test_impossible_sites_are_refused(make, message):
+    with pytest.raises(EmotionCircuitsError, match=message):
+        make()

@@ -1,0 +1,236 @@
+"""Scoring, choosing and reporting, on made-up sweeps whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from emotion_circuits.activations import capture
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation import Fluency, KeywordCounts, VaderSentiment
+from emotion_circuits.prompts import Prompt
+from emotion_circuits.steering import (
+    Condition,
+    SteeringVectors,
+    choose_condition,
+    condition_table,
+    dose_response,
+    effect_matrix,
+    effects,
+    pareto,
+    plain_loss,
+    random_direction,
+    score_sweep,
+    shuffled_directions,
+    steering_claims,
+    vectors_from_store,
+)
+from emotion_circuits.steering.scoring import regime
+from families import tiny_model
+
+LABELS = ("gratitude", "anger", "apology", "neutral")
+
+
+def made_up(
+    effect: dict[str, tuple[float, float]], split: str = "validation", n: int = 40, seed: int = 0
+) -> pd.DataFrame:
+    """Condition → (rise of the target's logit, rise of the nats); conditions are named "emotion …" or "none"."""
+    rng = np.random.default_rng(seed)
+    fixed = any("random" in name for name in effect)
+    prompt_level = rng.normal(0, 0.5, n)
+    rows = []
+    for name, (rise, nats) in effect.items():
+        emotion = "" if name == "none" else name.split()[0]
+        kind = "none" if name == "none" else "random" if "random" in name else "emotion"
+        for i in range(n):
+            logits = rng.normal(0, 0.5, 4) + np.array([0, 0, 0, 2.0])
+            if emotion:
+                logits[LABELS.index(emotion)] += rise + prompt_level[i]
+            p = np.exp(logits) / np.exp(logits).sum()
+            rows.append(
+                dict(
+                    condition=name, kind=kind, emotion=emotion, alpha=0.2 if fixed else rise, layers="12",
+                    prompt_id=f"p{i:03d}", split=split, sample=0, text="a text", n_tokens=2,
+                    **{f"p_{x}": v for x, v in zip(LABELS, p, strict=True)},
+                    emotion_label=LABELS[int(p.argmax())], vader=float(np.tanh(rise / 4 + rng.normal(0, 0.2))),
+                    nats=2.0 + nats + rng.normal(0, 0.05), repetition=0.05,
+                )
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+GRID = {"none": (0, 0), "gratitude a": (1.5, 0.1), "gratitude b": (3.0, 0.3), "gratitude c": (6.0, 0.9)}
+
+
+def test_the_choice_is_the_strongest_within_the_budget() -> None:
+    scored = made_up(GRID)
+    choice = choose_condition(scored, "gratitude")
+    assert choice.condition == "gratitude b"  # c is stronger, at a ratio of exp(0.9) = 2.5
+    assert choice.table["condition"].tolist() == ["gratitude b", "gratitude a", "gratitude c"]
+    assert "1.5" in choice.objective
+    assert choose_condition(scored, "gratitude", budget=3).condition == "gratitude c"
+    assert choose_condition(scored, "gratitude", budget=1.0).condition is None
+
+
+def test_choosing_on_reported_rows_is_refused_and_the_other_way_round() -> None:
+    with pytest.raises(EmotionCircuitsError, match="validation split"):
+        choose_condition(made_up(GRID, split="test"), "gratitude")
+    with pytest.raises(EmotionCircuitsError, match="test split"):
+        effects(made_up(GRID), {"gratitude": "gratitude b"})
+    with pytest.raises(EmotionCircuitsError, match="towards 'anger'"):
+        choose_condition(made_up(GRID), "anger")
+
+
+def test_a_repetitive_condition_is_not_chosen() -> None:
+    scored = made_up(GRID)
+    scored.loc[scored["condition"] == "gratitude b", "repetition"] = 0.3
+    assert choose_condition(scored, "gratitude").condition == "gratitude a"
+
+
+def test_condition_table_and_regimes() -> None:
+    table = condition_table(made_up(GRID)).set_index("condition")
+    assert table.loc["gratitude b", "ratio"] == pytest.approx(np.exp(0.3), rel=0.03)
+    assert table.loc["gratitude b", "ratio_low"] < np.exp(0.3) < table.loc["gratitude b", "ratio_high"]
+    assert table.loc["gratitude b", "regime"] == "clean"
+    assert table.loc["gratitude c", "regime"] == "costly"
+    assert (
+        table.loc["gratitude c", "share"] > table.loc["gratitude a", "share"] > table.loc["gratitude a", "base_share"]
+    )
+    assert regime(ratio=1.0, repetition_gain=0, change=(-0.1, 0.1)) == "no effect"
+    assert regime(ratio=1.0, repetition_gain=0.2, change=(0.1, 0.2)) == "repetitive"
+    assert regime(ratio=3.5, repetition_gain=0, change=(0.1, 0.2)) == "collapsed"
+    assert regime(ratio=1.0, repetition_gain=0.6, change=(0.1, 0.2)) == "collapsed"
+
+
+def test_pareto_keeps_what_nothing_beats() -> None:
+    table = pd.DataFrame(dict(condition=list("abcd"), share=[0.1, 0.5, 0.4, 0.9], ratio=[1.0, 1.2, 1.3, 2.0]))
+    assert pareto(table)["condition"].tolist() == ["a", "b", "d"]
+
+
+def test_effects_beat_random_directions_where_they_do() -> None:
+    randoms = {f"gratitude random {i}": (0.0, 0.0) for i in range(20)}
+    scored = made_up({"none": (0, 0), "gratitude b": (3.0, 0.3), **randoms}, split="test")
+    found = effects(scored, {"gratitude": "gratitude b"}, resamples=2000)
+    row = found.table.set_index("metric").loc["share"]
+    assert row["n_random"] == 20
+    assert row["beats_low"] > 0
+    assert row["null_low"] <= row["best_random_change"] == row["null_high"]
+    assert row["ratio"] == pytest.approx(np.exp(0.3), rel=0.03)
+    assert {c.verdict for c in steering_claims(found)} == {"supported"}
+    assert all("20 random directions" in str(c.null) for c in steering_claims(found))
+    nothing = effects(scored, {"gratitude": "gratitude random 3"}, resamples=2000)
+    assert all(c.verdict != "supported" for c in steering_claims(nothing))
+
+
+def test_an_effect_no_larger_than_random_ones_is_not_supported() -> None:
+    randoms = {f"gratitude random {i}": (2.0, 0.0) for i in range(20)}
+    scored = made_up({"none": (0, 0), "gratitude b": (2.0, 0.3), **randoms}, split="test")
+    claims = steering_claims(effects(scored, {"gratitude": "gratitude b"}, resamples=2000))
+    assert all(c.verdict != "supported" for c in claims)
+
+
+def test_effect_matrix_and_dose_response() -> None:
+    scored = made_up({"none": (0, 0), "gratitude b": (3.0, 0.3), "anger b": (3.0, 0.3)})
+    matrix = effect_matrix(scored, {"gratitude": "gratitude b", "anger": "anger b"}).set_index(["direction", "label"])
+    assert matrix.loc[("gratitude", "gratitude"), "low"] > 0
+    assert matrix.loc[("gratitude", "neutral"), "high"] < 0
+    assert matrix.loc[("anger", "anger"), "low"] > 0
+    dose = dose_response(made_up(GRID), "gratitude", "p_gratitude")
+    assert dose["alpha"].tolist() == [0, 1.5, 3.0, 6.0]
+    assert dose["mean"].is_monotonic_increasing
+
+
+def test_only_the_continuation_is_scored() -> None:
+    rows = pd.DataFrame(
+        dict(condition=["none", "x"], prompt_id=["a", "a"], prompt=["I love it."] * 2, text=[" a table", " I hate it"])
+    )
+    scored = score_sweep(rows, [VaderSentiment(), KeywordCounts()], Fluency(tiny_model("gpt2")))
+    assert scored["vader"].tolist()[0] == 0
+    assert scored["vader"].tolist()[1] < 0
+    assert scored["vader_label"].tolist() == ["neutral", "negative"]
+    assert scored["keywords_label"].tolist() == ["neutral", "anger"]
+    assert (scored["nats"] > 0).all()
+    with pytest.raises(EmotionCircuitsError, match="there already"):
+        score_sweep(scored, [VaderSentiment()])
+
+
+def test_plain_loss_is_the_models_own_and_rises_under_a_strong_push() -> None:
+    model = tiny_model("llama")
+    raw = {"anger": torch.randn(3, 32, generator=torch.Generator().manual_seed(1))}
+    v = SteeringVectors.from_raw(raw, torch.full((3,), 5.0))
+    texts = ["The cat sat on the mat", "Hi there you"]
+    arms = [
+        Condition(name="off", emotion="anger", layers=(1,), alpha=0.0),
+        Condition(name="on", emotion="anger", layers=(1,), alpha=5.0),
+    ]
+    table = plain_loss(model, texts, arms, v).set_index("condition")
+    expected = [
+        float(model.hf(input_ids=ids, labels=ids).loss) for ids in (model.tokenize([t]).input_ids for t in texts)
+    ]
+    assert table.loc["off", "loss"] == pytest.approx(np.mean(expected), abs=1e-4)
+    assert table.loc["off", "change"] == 0
+    assert abs(table.loc["on", "change"]) > 1e-3
+
+
+def strips() -> list[Prompt]:
+    words = {
+        "gratitude": "Thanks for the {}",
+        "anger": "I hate the {}",
+        "apology": "Sorry for the {}",
+        "neutral": "See the {}",
+    }
+    return [
+        Prompt(
+            id=f"{label}-{thing}",
+            text=text.format(thing),
+            label=label,
+            group=thing,
+            split="train",
+            language="en",
+            set="t",
+        )
+        for thing in ("bus", "hat", "cake", "door")
+        for label, text in words.items()
+    ]
+
+
+def test_directions_from_a_store_are_differences_of_means(tmp_path: Path) -> None:
+    model = tiny_model("gpt2")
+    store = capture(model, strips(), kinds=("resid_post",), pooling=("last",), folder=tmp_path)
+    v = vectors_from_store(store)
+    states = store.pooled("resid_post", "last", 1).double()
+    label = store.rows["label"].to_numpy()
+    raw = states[torch.tensor(label == "anger")].mean(0) - states[torch.tensor(label == "neutral")].mean(0)
+    assert torch.allclose(v.unit["anger"][1].double(), raw / raw.norm(), atol=1e-5)
+    assert float(v.lengths["anger"][1]) == pytest.approx(float(raw.norm()), rel=1e-4)
+    shuffled = shuffled_directions(store, "anger", count=3)
+    assert list(shuffled) == ["shuffled anger 0", "shuffled anger 1", "shuffled anger 2"]
+    more = v.with_directions(shuffled)
+    assert more.direction("shuffled anger 1", 2).norm() == pytest.approx(1, abs=1e-5)
+    assert not torch.allclose(more.unit["shuffled anger 0"], more.unit["anger"])
+    assert more.sha256() != v.sha256()
+    with pytest.raises(EmotionCircuitsError, match="no rows labelled"):
+        shuffled_directions(store, "joy")
+
+
+def test_random_directions_are_unit_reproducible_and_nearly_orthogonal() -> None:
+    a = torch.stack([random_direction(576, s) for s in range(20)])
+    assert torch.allclose(a.norm(dim=1), torch.ones(20), atol=1e-5)
+    assert torch.equal(a[3], random_direction(576, 3))
+    off = (a @ a.T - torch.eye(20)).abs().max()
+    assert off < 0.2
+
+
+def test_steering_vectors_refuse_what_cannot_be_a_direction() -> None:
+    with pytest.raises(EmotionCircuitsError, match="length 0 in layer 1"):
+        SteeringVectors.from_raw({"a": torch.tensor([[1.0, 0], [0, 0]])}, torch.ones(2))
+    with pytest.raises(EmotionCircuitsError, match="norm must be positive"):
+        SteeringVectors({}, torch.zeros(2))
+    with pytest.raises(EmotionCircuitsError, match="unit length"):
+        SteeringVectors({"a": torch.ones(2, 3)}, torch.ones(2))
+    with pytest.raises(EmotionCircuitsError, match="expected \\[3"):
+        SteeringVectors({"a": torch.ones(2, 3)}, torch.ones(3))

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import Add, Sampling, Site, generate
+from emotion_circuits.model.generation import row_seed
+from emotion_circuits.prompts import Prompt
+from emotion_circuits.steering import NONE, Condition, SteeringVectors, controls, grid, prompted, sweep
+from emotion_circuits.steering import sweeping as sweeping_module
+from families import tiny_model
+
+HOW = Sampling(max_new_tokens=6, temperature=1.0, min_new_tokens=6)
+
+
+def vectors(layers: int = 3, d: int = 32, *names: str) -> SteeringVectors:
+    g = torch.Generator().manual_seed(0)
+    raw = {n: torch.randn(layers, d, generator=g) * 2 for n in (names or ("gratitude", "anger", "apology"))}
+    return SteeringVectors.from_raw(raw, torch.arange(1, layers + 1).float())
+
+
+def prompts(count: int = 5, split: str = "validation") -> list[Prompt]:
+    texts = ["One two three", "Hi", "The cat sat on", "A", "Where is it, and who"][:count]
+    return [
+        Prompt(id=f"p{i}", text=t, label="neutral", group=f"g{i}", split=split, language="en", set="t")  # type: ignore[arg-type]
+        for i, t in enumerate(texts)
+    ]
+
+
+CONDITIONS = [
+    *grid(["gratitude", "anger"], [0, 2], [1.0, 3.0]),
+    Condition(name="random", kind="random", emotion="gratitude", layers=(1,), alpha=2.0, seed=4),
+    Condition(name="clamp", emotion="anger", layers=(1,), alpha=2.0, operation="clamp"),
+    Condition(name="ablate", emotion="anger", layers=(0, 1, 2), operation="ablate"),
+    Condition(name="gated", emotion="anger", layers=(1,), alpha=2.0, gate="gratitude", when="generated"),
+    Condition(
+        name="mixed", layers=(1, 2), alpha=2.0, mixture=(("gratitude", 0.5), ("apology", -0.5)), positions="last"
+    ),
+    Condition(name="raw", emotion="anger", layers=(1,), alpha=0.5, units="raw"),
+]
+
+
+def test_every_row_of_a_mixed_sweep_is_what_its_condition_writes_alone(tmp_path: Path) -> None:
+    model, v = tiny_model("llama"), vectors()
+    table = sweep(model, prompts(), CONDITIONS, v, folder=tmp_path, sampling=HOW, samples=2, batch_rows=16, seed=3)
+    assert len(table) == len(CONDITIONS) * 5 * 2
+    assert table["condition"].drop_duplicates().tolist() == [c.name for c in CONDITIONS]
+    for name, site_vector in {
+        "gratitude L2 α=3": Add(site=Site("resid_post", 2), vector=v.unit["gratitude"][2], alpha=9.0),
+        "none": None,
+        "raw": Add(site=Site("resid_post", 1), vector=v.unit["anger"][1], alpha=0.5 * float(v.lengths["anger"][1])),
+    }.items():
+        edits = [] if site_vector is None else [site_vector]
+        for row in table[table["condition"] == name].itertuples():
+            alone = generate(
+                model, [row.prompt], HOW, interventions=edits, seeds=[row_seed(3, row.prompt_id, row.sample)]
+            )
+            assert alone[0].text == row.text, name
+    different = table.groupby("condition")["text"].apply(lambda t: tuple(t))
+    assert different.nunique() == len(CONDITIONS)
+
+
+def test_alpha_zero_shares_draws_with_no_steering(tmp_path: Path) -> None:
+    arms = [NONE, Condition(name="zero", emotion="anger", layers=(1,), alpha=0.0)]
+    table = sweep(tiny_model("gpt2"), prompts(), arms, vectors(), folder=tmp_path, sampling=HOW, samples=3)
+    texts = table.groupby("condition")["text"].apply(list)
+    assert texts["none"] == texts["zero"]
+    assert len(set(texts["none"])) == 15
+
+
+def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, v = tiny_model("gpt2"), vectors()
+    first = sweep(model, prompts(), CONDITIONS[:3], v, folder=tmp_path, sampling=HOW)
+    before = (tmp_path / "sweep.parquet").read_bytes()
+    monkeypatch.setattr(sweeping_module, "generate", lambda *a, **k: pytest.fail("generated again"))
+    pd.testing.assert_frame_equal(sweep(model, prompts(), CONDITIONS[:3], v, folder=tmp_path, sampling=HOW), first)
+    assert (tmp_path / "sweep.parquet").read_bytes() == before
+    with pytest.raises(EmotionCircuitsError, match="differs in seed"):
+        sweep(model, prompts(), CONDITIONS[:3], v, folder=tmp_path, sampling=HOW, seed=1)
+    with pytest.raises(EmotionCircuitsError, match="differs in vectors_sha256"):
+        sweep(model, prompts(), CONDITIONS[:3], vectors(3, 32, "gratitude"), folder=tmp_path, sampling=HOW)
+
+
+def test_an_interrupted_sweep_repeats_no_finished_chunk_and_ends_in_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, v = tiny_model("llama"), vectors()
+    arguments = dict(sampling=HOW, samples=2, batch_rows=8, seed=5)
+    sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "whole", **arguments)  # type: ignore[arg-type]
+    calls: list[int] = []
+    real = sweeping_module.generate
+
+    def dying(*args: object, **kwargs: object) -> object:
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sweeping_module, "generate", dying)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "cut", **arguments)  # type: ignore[arg-type]
+    assert len(list((tmp_path / "cut" / "parts").glob("*.parquet"))) == 4
+    after: list[int] = []
+
+    def counting(*args: object, **kwargs: object) -> object:
+        after.append(len(args[1]))  # type: ignore[arg-type]
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sweeping_module, "generate", counting)
+    sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "cut", **arguments)  # type: ignore[arg-type]
+    assert sum(after) == len(CONDITIONS) * 10 - 4 * 8
+    assert (tmp_path / "cut" / "sweep.parquet").read_bytes() == (tmp_path / "whole" / "sweep.parquet").read_bytes()
+
+
+def test_kill_9_loses_at_most_one_chunk(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import sys, time, torch
+        torch.set_num_threads(1)
+        sys.path.insert(0, {str(Path(__file__).parent)!r}); sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from pathlib import Path
+        from families import tiny_model
+        from test_sweeping import CONDITIONS, HOW, prompts, vectors
+        from emotion_circuits.steering import sweep, sweeping
+        real = sweeping._run
+        def slow(*a):
+            time.sleep(float(sys.argv[2]))
+            return real(*a)
+        sweeping._run = slow
+        folder = Path(sys.argv[1])
+        sweep(tiny_model("llama"), prompts(), CONDITIONS, vectors(), folder=folder, sampling=HOW, batch_rows=4)
+        """
+    )
+    parts = tmp_path / "killed" / "parts"
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "killed"), "0.3"])
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(parts.glob("part-*.parquet"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    kept = {p.name: p.stat().st_mtime_ns for p in parts.glob("part-*.parquet")}
+    assert len(kept) >= 3
+    assert not (tmp_path / "killed" / "sweep.parquet").exists()
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed"), "0"], check=True)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "whole"), "0"], check=True)
+    same = [(tmp_path / folder / "sweep.parquet").read_bytes() for folder in ("killed", "whole")]
+    assert same[0] == same[1]
+
+
+def test_prompting_arms_continue_the_same_opening(tmp_path: Path) -> None:
+    model = tiny_model("gpt2", n_positions=512)
+    arms = [
+        NONE,
+        Condition(name="say", kind="prompting", emotion="anger"),
+        Condition(name="show", kind="prompting", emotion="anger", style="few_shot"),
+    ]
+    table = sweep(
+        model, prompts(2), arms, vectors(), folder=tmp_path, sampling=HOW, examples={"anger": ["I am mad.", "Grr!"]}
+    )
+    shown = table[table["condition"] == "show"]
+    assert all(c.endswith(p) for c, p in zip(table["context"], table["prompt"], strict=True))
+    assert all("- Grr!" in c for c in shown["context"])
+    model.tokenizer.chat_template = "{% for m in messages %}<{{ m.content }}>{% endfor %}Answer: "
+    text, rendered = prompted(model, "The bus", arms[1])
+    assert rendered
+    assert text.startswith("<Continue the text. Express anger.")
+    assert text.endswith("Answer: The bus")
+    with pytest.raises(EmotionCircuitsError, match="needs an emotion"):
+        prompted(model, "x", Condition(name="n", kind="prompting", style="few_shot"))
+
+
+def test_controls_match_the_condition_in_everything_but_direction() -> None:
+    chosen = Condition(name="c", emotion="anger", layers=(3, 4), alpha=0.2, when="generated")
+    made = controls(chosen, random=20, shuffled=["shuffled anger 0"], others=["gratitude", "anger", "apology"])
+    kinds = [c.kind for c in made]
+    assert kinds.count("random") == 20
+    assert kinds.count("other") == 2
+    assert kinds.count("shuffled") == 1
+    assert kinds.count("prompting") == 2
+    for c in made:
+        if c.kind != "prompting":
+            assert (c.layers, c.alpha, c.when, c.emotion) == ((3, 4), 0.2, "generated", "anger")
+    assert len({c.name for c in made}) == len(made)
+    with pytest.raises(EmotionCircuitsError, match="matched controls"):
+        controls(NONE)
+
+
+def test_conditions_survive_json_and_wrong_ones_are_refused() -> None:
+    for c in CONDITIONS:
+        assert Condition.from_json(c.to_json()) == c
+    for bad, message in [
+        (dict(name="x"), "layers"),
+        (dict(name="x", layers=(1,)), "name an emotion"),
+        (dict(name="x", emotion="a", layers=(1, 1)), "distinct"),
+        (dict(name="x", emotion="a", layers=(1,), alpha=float("nan")), "finite"),
+        (dict(name="x", kind="other", emotion="a", layers=(1,)), "name the direction"),
+        (dict(name="x", kind="what"), "kind must be"),
+        (dict(name=" "), "needs a name"),
+    ]:
+        with pytest.raises(EmotionCircuitsError, match=message):
+            Condition(**bad)  # type: ignore[arg-type]
+    with pytest.raises(EmotionCircuitsError, match="unexpected keyword"):
+        Condition.from_json({"name": "x", "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(conditions=[NONE, NONE]), "different names"),
+        (dict(conditions=[]), "at least one condition"),
+        (dict(prompts=[]), "at least one prompt"),
+        (dict(samples=2, sampling=Sampling(temperature=0)), "greedy"),
+        (dict(conditions=[Condition(name="x", emotion="joy", layers=(1,), alpha=1)]), "no direction named 'joy'"),
+        (dict(conditions=[Condition(name="x", emotion="anger", layers=(9,), alpha=1)]), "no layer 9"),
+    ],
+)
+def test_bad_sweeps_are_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    arguments: dict[str, object] = dict(prompts=prompts(), conditions=[NONE], samples=1, sampling=HOW) | change
+    with pytest.raises(EmotionCircuitsError, match=message):
+        sweep(tiny_model("gpt2"), vectors=vectors(), folder=tmp_path, **arguments)  # type: ignore[arg-type]
