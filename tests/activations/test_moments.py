@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,7 @@ def test_any_cut_gives_the_moments_of_the_whole(cuts, shift):
     y = torch.arange(50) % 2
     m = Moments(("anger", "neutral"), 2, 4)
     edges = [0, *sorted(set(cuts)), 50]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         m.update(x[:, a:b], y[a:b])
     assert m.count.tolist() == [25, 25]
     for k, label in enumerate(m.labels):

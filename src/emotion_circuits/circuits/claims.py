@@ -2,8 +2,8 @@
 
 A head is claimed only where the task itself is supported. The null is *random answers*: the same effect, read from
 randomly drawn words instead of the answers (one draw per combination of emotions, as the answers are), scaled so that
-the difference of their unembedding rows is as long as the answers'. It is wide where a change moves logits at large, and
-it does not shrink with more pairs. Pairs of one group count as one unit.
+the difference of their unembedding rows is as long as the answers'. It is wide where a change moves logits at large,
+and it does not shrink with more pairs. Pairs of one group count as one unit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def _random_answers(
 
     def length(tokens: Tensor) -> Tensor:
         rows = unembedding[tokens].float() * weights[..., None]
-        return rows.sum(-2).norm(dim=-1)
+        lengths: Tensor = rows.sum(-2).norm(dim=-1)
+        return lengths
 
     wanted = length(task.answer_ids)
     scale = torch.stack([wanted / length(draw).clamp(min=1e-9) for draw in ids])

@@ -32,8 +32,8 @@ class Curve:
 
     Attributes:
         table: one row per size: ``size``, ``share`` of all parts, ``faithfulness`` with 95 % bootstrap interval by
-            group (``low``, ``high``), and ``random``, ``random_low``, ``random_high``: mean and range of the middle 95 % of
-            random circuits of that size.
+            group (``low``, ``high``), and ``random``, ``random_low``, ``random_high``: mean and range of the middle
+            95 % of random circuits of that size.
         cpr: area under the curve over share 0 to 1.
         cmd: area of ``|1 − f|``; 0 is perfect.
         random_cpr: mean CPR of the random orderings.

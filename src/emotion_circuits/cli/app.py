@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from emotion_circuits import __version__
-from emotion_circuits.cli import models
+from emotion_circuits.cli import bench, capture, circuit, data, evaluate, heads, models, plan, read, run, steer
 from emotion_circuits.cli.shared import State
 
 __all__ = ["app"]
@@ -20,6 +20,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+app.command()(run.run)
+app.command()(read.read)
+app.command()(steer.steer)
+app.command("capture")(capture.capture_command)
+app.command()(plan.plan)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(heads.app, name="heads")
+app.add_typer(circuit.app, name="circuit")
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback(invoke_without_command=True)
