@@ -110,7 +110,7 @@ def transformer_lens_loop(model: LanguageModel, task: PairTask, heads: list[Node
     found = []
     for head in heads:
 
-        def zero(z: torch.Tensor, hook: Any, index: int = head.head) -> torch.Tensor:
+        def zero(z: torch.Tensor, hook: Any, index: int = head.head) -> torch.Tensor:  # noqa: ARG001
             z[:, :, index] = 0
             return z
 

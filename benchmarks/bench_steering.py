@@ -41,7 +41,7 @@ def some_vectors(model: LanguageModel) -> SteeringVectors:
 
 def the_grid(model: LanguageModel) -> list[Condition]:
     """The plan's 5 layers × 7 strengths for one emotion (strength 0 is the unsteered arm)."""
-    layers = [round(f * (model.n_layers - 1)) for f in (0.3, 0.4, 0.5, 0.6, 0.7)]
+    layers = list(dict.fromkeys(round(f * (model.n_layers - 1)) for f in (0.3, 0.4, 0.5, 0.6, 0.7)))
     return grid(["gratitude"], layers, [-2, -1, -0.5, 0.5, 1, 2], when="all")
 
 

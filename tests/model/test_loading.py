@@ -167,7 +167,9 @@ def test_an_unknown_hub_id_without_a_connection_names_the_alternatives():
         "except EmotionCircuitsError as error:\n    print(error)\n"
     )
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True
+    )
     for part in ("someone/no-such-model", "local folder", ".gguf", "smollm2-135m", "gemma3-270m"):
         assert part in done.stdout
 

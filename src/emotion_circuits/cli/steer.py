@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emotion_circuits.model import LanguageModel
     from emotion_circuits.steering import Condition, SteeringVectors
 
-_ALPHA = 0.25
+_ALPHA = 0.2
 _DEPTH = 0.45  # of the model: the middle layers, where emotion directions steer best for their cost
 
 
@@ -79,7 +79,7 @@ def steer(
     typer.echo(f"{loaded.name}: {emotion}, layers {', '.join(map(str, condition.layers))}, alpha {condition.alpha:g}")
     _table(rows)
     if abs(condition.alpha) > 0.4:
-        typer.echo("note: above about 0.4 of the residual norm a text usually breaks down; try --alpha 0.25", err=True)
+        typer.echo("note: above about 0.4 of the residual norm a text usually breaks down; try --alpha 0.2", err=True)
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

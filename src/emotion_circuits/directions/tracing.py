@@ -1,0 +1,229 @@
+"""The trace: where along a text and through the layers an emotion is written, moved and read.
+
+The residual stream is a sum: embedding + every block's attention + every block's MLP. So is its projection on a
+direction, and each head's part is the projection of its output through the output projection (direct attribution,
+Elhage et al. 2021; nothing is linearised). The parts are asserted to sum to the projection of the residual stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emotion_circuits.directions.direction_set import DirectionSet
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel, Site, observe
+from emotion_circuits.model.families import at_path
+
+__all__ = ["Trace", "heads_split_exactly", "trace"]
+
+TOLERANCE = 1e-3
+"""Largest accepted gap between the parts and the whole, as a fraction of the largest part (float32 rounding)."""
+
+
+def heads_split_exactly(model: LanguageModel) -> bool:
+    """Whether attention's output is the sum of its heads' outputs (no norm between projection and residual)."""
+    return model.family.attn_out != "post_attention_layernorm"
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One text seen along the directions of one layer's directions.
+
+    All figures are projections on unit directions in residual norms of the layer the directions were fitted at
+    (``unit``), so 0.1 is a tenth of a typical state.
+
+    Attributes:
+        text: the text.
+        tokens: its tokens as text.
+        labels: emotions.
+        layer: the layer whose directions were used for attribution.
+        projection: ``[label, depth, token]``: the residual stream entering layer 0, then leaving each layer, each on the
+            directions of its own layer (entry 0 uses layer 0's), in that layer's residual norms.
+        embedding: ``[label, token]`` part of the embedding along the attribution directions.
+        attention: ``[label, layer, token]`` part of each block's attention.
+        mlp: ``[label, layer, token]`` part of each block's MLP.
+        heads: ``[label, layer, head, token]`` parts of attention by head; ``None`` where a norm follows attention.
+        bias: ``[label, layer]`` part of attention's output bias, which belongs to no head.
+        whole: ``[label, token]`` projection of the residual stream leaving ``layer``.
+        gap: largest difference between the sum of parts and ``whole``, as a fraction of the largest part.
+        attention_from_last: ``[layer, head, token]`` attention of the last token to every token.
+        logit_lens: per depth, the three likeliest next tokens and their probabilities at the last token.
+        note: what could not be split, in words.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    labels: tuple[str, ...]
+    layer: int
+    projection: Float[Tensor, "label depth token"]
+    embedding: Float[Tensor, "label token"]
+    attention: Float[Tensor, "label layer token"]
+    mlp: Float[Tensor, "label layer token"]
+    heads: Float[Tensor, "label layer head token"] | None
+    bias: Float[Tensor, "label layer"]
+    whole: Float[Tensor, "label token"]
+    gap: float
+    attention_from_last: Float[Tensor, "layer head token"] | None
+    logit_lens: tuple[tuple[tuple[str, float], ...], ...]
+    note: str = ""
+
+    def components(self, label: str, token: int = -1) -> pd.DataFrame:
+        """What every component wrote at a token: ``component, layer, part``; they sum to ``whole``, largest first."""
+        k = self.labels.index(label)
+        rows: list[dict[str, object]] = [
+            {"component": "embedding", "layer": -1, "part": float(self.embedding[k, token])}
+        ]
+        for layer in range(self.attention.shape[1]):
+            if self.heads is None:
+                rows.append({"component": f"L{layer} attention", "layer": layer,
+                             "part": float(self.attention[k, layer, token])})  # fmt: skip
+            else:
+                for head in range(self.heads.shape[2]):
+                    rows.append({"component": f"L{layer}H{head}", "layer": layer,
+                                 "part": float(self.heads[k, layer, head, token])})  # fmt: skip
+                if bool(self.bias[k, layer] != 0):
+                    rows.append({"component": f"L{layer} attention bias", "layer": layer,
+                                 "part": float(self.bias[k, layer])})  # fmt: skip
+            rows.append({"component": f"L{layer} MLP", "layer": layer, "part": float(self.mlp[k, layer, token])})
+        table = pd.DataFrame(rows)
+        return table.reindex(table["part"].abs().sort_values(ascending=False, kind="stable").index).reset_index(
+            drop=True
+        )
+
+
+@torch.inference_mode()
+def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int | None = None) -> Trace:
+    """Trace a text along the directions.
+
+    Args:
+        model: the model the directions belong to.
+        text: what to trace.
+        directions: a fitted set at ``resid_post`` with every layer of the model.
+        layer: whose directions parts are attributed along; by default the chosen layer, else the middle one.
+
+    Raises:
+        EmotionCircuitsError: directions of another width or site, no text, or parts that do not sum to the whole.
+    """
+    if directions.kind != "resid_post" or directions.d_model != model.d_model:
+        raise EmotionCircuitsError(
+            f"trace needs resid_post directions of width {model.d_model}, got {directions.kind} of {directions.d_model}"
+        )
+    if not text.strip():
+        raise EmotionCircuitsError("trace: the text is empty")
+    at = layer if layer is not None else directions.chosen_layer
+    at = directions.layers[len(directions.layers) // 2] if at is None else at
+    directions.place(at)
+    missing = set(range(model.n_layers)) - set(directions.layers)
+    if missing:
+        raise EmotionCircuitsError(f"trace needs directions at every layer; missing: {sorted(missing)}")
+    batch = model.tokenize([text])
+    last = model.n_layers
+    sites = [Site("resid_pre", 0), *model.sites("resid_post", "attn_out", "mlp_out")]
+    split = heads_split_exactly(model) and "z" not in model.refused
+    if split:
+        sites += model.sites("z")
+    watched = "pattern" not in model.refused
+    if watched:
+        sites += model.sites("pattern")
+    with observe(model, sites) as record:
+        model.hidden(batch)
+    units = torch.stack([directions.unit(label, at) for label in directions.labels]).double()
+    units = units / directions.norm(at)
+
+    def along(kind: str, index: int) -> Float[Tensor, "label token"]:
+        value = record[Site(kind, index)][0].double().cpu()  # type: ignore[arg-type]
+        if not bool(torch.isfinite(value).all()):
+            raise EmotionCircuitsError(f"{model.name} gives NaN or infinity at {kind} of layer {index}; use float32")
+        return units @ value.T
+
+    embedding = along("resid_pre", 0)
+    attention = torch.stack([along("attn_out", i) for i in range(last)], 1)
+    mlp = torch.stack([along("mlp_out", i) for i in range(last)], 1)
+    whole = along("resid_post", at)
+    parts = torch.cat([embedding[:, None], attention[:, : at + 1], mlp[:, : at + 1]], 1)
+    largest = max(float(parts.abs().max()), float(whole.abs().max()))
+    gap = float((parts.sum(1) - whole).abs().max()) / largest if largest else 0.0
+    tolerance = TOLERANCE if model.dtype in (torch.float32, torch.float64) else 0.05
+    if gap > tolerance:
+        raise EmotionCircuitsError(
+            f"trace: the parts differ from the residual stream by {gap:.2g} of the largest part in {model.name}; "
+            "its blocks add something that is neither attention nor MLP, so a trace would be wrong"
+        )
+    heads = None
+    bias = torch.zeros(len(directions.labels), last, dtype=torch.float64)
+    note = "" if split else f"{model.family.name} normalises attention's output, so heads cannot be told apart exactly"
+    if split:
+        heads, bias = _by_head(model, record, units, attention, tolerance)
+    projection = [_own_layer(directions, record[Site("resid_pre", 0)][0], 0)]
+    projection += [_own_layer(directions, record[Site("resid_post", i)][0], i) for i in range(last)]
+    return Trace(
+        text=text,
+        tokens=tuple(model.tokenizer.decode([i]) for i in batch.input_ids[0].tolist()),
+        labels=directions.labels,
+        layer=at,
+        projection=torch.stack(projection, 1),
+        embedding=embedding,
+        attention=attention[:, : at + 1],
+        mlp=mlp[:, : at + 1],
+        heads=None if heads is None else heads[:, : at + 1],
+        bias=bias[:, : at + 1],
+        whole=whole,
+        gap=gap,
+        attention_from_last=torch.stack([record[Site("pattern", i)][0, :, -1].float().cpu() for i in range(last)])
+        if watched
+        else None,
+        logit_lens=_logit_lens(model, [record[Site("resid_post", i)][0, -1] for i in range(last)]),
+        note=note,
+    )
+
+
+def _own_layer(directions: DirectionSet, states: Tensor, layer: int) -> Float[Tensor, "label token"]:
+    units = torch.stack([directions.unit(label, layer) for label in directions.labels]).double()
+    result: Tensor = units @ states.double().cpu().T / directions.norm(layer)
+    return result
+
+
+def _by_head(
+    model: LanguageModel, record: object, units: Tensor, attention: Tensor, tolerance: float
+) -> tuple[Float[Tensor, "label layer head token"], Float[Tensor, "label layer"]]:
+    """Each head's output through its rows of the output projection; asserted to sum to attention's part."""
+    heads, biases = [], []
+    for i, block in enumerate(model.blocks):
+        module = at_path(block, model.family.out_proj)
+        weight = module.weight.double().cpu()
+        weight = weight if model.family.conv1d else weight.T  # [head * d_head, d_model]
+        read = (weight @ units.T).unflatten(0, (model.n_heads, -1))  # [head, d_head, label]
+        z = record[Site("z", i)][0].double().cpu()  # type: ignore[index]
+        part = torch.einsum("phd,hdl->lhp", z, read)
+        offset = getattr(module, "bias", None)
+        bias = torch.zeros(len(units), dtype=torch.float64) if offset is None else units @ offset.double().cpu()
+        total = part.sum(1) + bias[:, None]
+        scale = max(float(part.abs().max()), float(attention[:, i].abs().max()), 1e-12)
+        if float((total - attention[:, i]).abs().max()) > tolerance * scale:
+            raise EmotionCircuitsError(
+                f"trace: the heads of layer {i} do not sum to attention's output in {model.name}; "
+                "something stands between its output projection and the residual stream"
+            )
+        heads.append(part)
+        biases.append(bias)
+    return torch.stack(heads, 1), torch.stack(biases, 1)
+
+
+def _logit_lens(model: LanguageModel, states: Sequence[Tensor]) -> tuple[tuple[tuple[str, float], ...], ...]:
+    """The likeliest next tokens if the model stopped at each layer (nostalgebraist 2020)."""
+    norm = at_path(model.base, model.family.final_norm)
+    logits = model.unembedding(norm(torch.stack([s.to(model.device) for s in states])[None]))[0].float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    if cap:
+        logits = torch.tanh(logits / cap) * cap
+    top = torch.softmax(logits, -1).topk(3, -1)
+    return tuple(
+        tuple((model.tokenizer.decode([int(i)]), float(p)) for i, p in zip(ids, ps, strict=True))
+        for ids, ps in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    )

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from emotion_circuits.circuits import find_circuit, plant
+from emotion_circuits.circuits.planted import PlantedSpec
+from emotion_circuits.cli import bench, circuit, heads
+
+
+def test_bench_planted_prints_one_object() -> None:
+    result = CliRunner().invoke(bench.app, ["planted", "--seeds", "1", "--n-pairs", "12", "--no-edges", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert set(found["best"]) == {"head_auroc", "role_accuracy", "false_claim_rate"}
+    assert {"name", "scores", "median", "low", "high"} <= set(found["methods"][0])
+
+
+def test_a_planted_folder_goes_through_the_commands(tmp_path: Path) -> None:
+    planted = plant(PlantedSpec(seed=3, n_pairs=36))
+    folder, pairs, out = tmp_path / "model", tmp_path / "pairs.jsonl", tmp_path / "circuit.json"
+    planted.model.hf.save_pretrained(folder)
+    planted.model.tokenizer.save_pretrained(folder)
+    pairs.write_text("\n".join(p.model_dump_json() for p in planted.pairs) + "\n")
+    runner, common = CliRunner(), ["--pairs", str(pairs), "--json"]
+    screen = runner.invoke(heads.app, ["screen", str(folder), *common])
+    assert screen.exit_code == 0, screen.output
+    assert json.loads(screen.stdout)["rows"][0]["node"] in {str(n) for n in planted.decoys}
+    for command in (["ablate", "--mode", "mean"], ["patch", "--mode", "v_only", "--direction", "noising"]):
+        result = runner.invoke(heads.app, [command[0], str(folder), *command[1:], "--nodes", "L0H0 M1", *common])
+        assert result.exit_code == 0, result.output
+        assert {r["nodes"] for r in json.loads(result.stdout)["rows"]} == {"L0H0", "M1"}
+    found = runner.invoke(circuit.app, ["find", str(folder), "--out", str(out), "--exact", "6", *common])
+    assert found.exit_code == 0, found.output
+    shown = runner.invoke(circuit.app, ["show", str(out), "--figure", str(tmp_path / "c.html"), "--json"])
+    assert json.loads(shown.stdout) == json.loads(out.read_text())
+    assert "plotly" in (tmp_path / "c.html").read_text(encoding="utf-8")
+    tested = runner.invoke(circuit.app, ["test", str(out), "--samples", "4", *common])
+    assert tested.exit_code == 0, tested.output
+    assert json.loads(tested.stdout)["faithfulness"] > 0.5
+
+
+def test_tables_are_readable_without_json() -> None:
+    planted = plant(PlantedSpec(seed=3, n_pairs=36))
+    found = find_circuit(planted.model, planted.pairs, exact=5, steps=2, n_random=2, roles=2)
+    circuit._show(found, as_json=False)

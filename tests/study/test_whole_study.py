@@ -1,0 +1,151 @@
+"""A whole study on a tiny random model: nothing is there to be found, and everything has to work all the same."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from families import tiny_model
+from typer.testing import CliRunner
+
+from emotion_circuits.cli.app import app
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import load_model
+from emotion_circuits.report.study_page import read_claims, summary_table, write_report
+from emotion_circuits.study import load_config, run_study
+
+SMALL = {
+    "prompts": ["core"],
+    "capture.kinds": ["resid_post"],
+    "capture.poolings": ["last", "emotion", "mean"],
+    "directions.extractors": ["mean_difference"],
+    "directions.poolings": ["last", "emotion", "mean"],
+    "directions.null_draws": 2,
+    "steering.layers": [1],
+    "steering.alphas": [0.2],
+    "steering.validation_prompts": 8,
+    "steering.test_prompts": 8,
+    "steering.random_directions": 2,
+    "steering.max_new_tokens": 6,
+    # A random model has no fluency to lose; the bound is not what is tested here.
+    "steering.max_perplexity_ratio": 50.0,
+}
+
+
+def save_tiny(folder):
+    model = tiny_model("llama", max_position_embeddings=1024)
+    model.hf.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def small(folder, **changes):
+    return load_config("quick", overrides={"model": str(folder), **SMALL, **changes})
+
+
+def artefacts(run):
+    """Every file a stage is responsible for, by content."""
+    found = {}
+    for stage in ("capture", "directions", "steering"):
+        found |= {f"{stage}/{k}": v for k, v in json.loads((run / stage / "stage.json").read_text())["files"].items()}
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    tiny = save_tiny(root / "tiny")
+    run_study(small(tiny), root / "run")
+    write_report(root / "run")
+    return root
+
+
+def test_every_stage_is_reused(finished):
+    result = run_study(small(finished / "tiny"), finished / "run")
+    assert [r.status for r in result.stages] == ["reused"] * 3
+
+
+def test_the_manifest_says_what_was_run(finished):
+    manifest = json.loads((finished / "run" / "manifest.json").read_text())
+    assert manifest["model"]["family"] == "Llama"
+    assert len(manifest["model"]["weights_sha256"]) == 64
+    assert manifest["data"]["prompts"]["rows"] == 680
+    assert manifest["environment"]["packages"]["torch"]
+    assert manifest["seed"] == 0
+    assert "emotion-circuits run --config" in manifest["command"]
+
+
+def test_a_random_model_supports_no_steering_claim(finished):
+    claims = [c for c in read_claims(finished / "run") if c["id"].startswith("steering.")]
+    assert claims
+    assert not [c["id"] for c in claims if c["verdict"] == "supported"]
+    assert all(c["null_interval"] for c in claims)
+    assert len(summary_table(finished / "run")) >= len(claims)
+
+
+def test_the_report_holds_every_claim(finished):
+    html = (finished / "run" / "report.html").read_text(encoding="utf-8")
+    assert html.count('class="claim ') == len(read_claims(finished / "run"))
+    assert len(html) < 15_000_000
+
+
+def test_the_command_of_the_manifest_makes_the_same_bytes(finished):
+    config = load_config("quick", file=finished / "run" / "study.json")
+    assert config == small(finished / "tiny")
+    run_study(config, finished / "again")
+    assert artefacts(finished / "again") == artefacts(finished / "run")
+
+
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(finished, tmp_path):
+    """kill -9 at growing delays until a run gets through; what is left equals an uninterrupted run's."""
+    command = [sys.executable, "-m", "emotion_circuits.cli", "--quiet", "run", "--out", str(tmp_path / "run")]
+    command += ["--config", str(finished / "run" / "study.json")]
+    kills = 0
+    for delay in (6, 9, 12, 15, 20, 600):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
+        deadline = time.monotonic() + delay
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        _, err = process.communicate()
+        if process.returncode == 0:
+            break
+        assert process.returncode == -9, err.decode()
+    assert process.returncode == 0
+    assert kills >= 1
+    assert artefacts(tmp_path / "run") == artefacts(finished / "run")
+
+
+def test_read_reports_accuracy_beside_bag_of_words(finished, tmp_path):
+    file = tmp_path / "texts.jsonl"
+    rows = [{"text": "I am so grateful for this.", "label": "gratitude"}, {"text": "The bus left.", "label": "neutral"}]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    done = CliRunner().invoke(app, ["--quiet", "read", "--run", str(finished / "run"), str(file), "--json"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["n"] == 2
+    assert 0 <= result["accuracy"] <= 1
+    assert 0 <= result["bag_of_words_accuracy"] <= 1
+    assert [row["text"] for row in result["rows"]] == [r["text"] for r in rows]
+
+
+def test_steer_prints_both_texts(finished):
+    arguments = ["--quiet", "steer", "--run", str(finished / "run"), "--emotion", "anger", "--json", "Once upon a time"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert {"prompt", "base", "steered"} <= set(json.loads(done.stdout)["rows"][0])
+
+
+def test_an_impossible_layer_is_named(finished, tmp_path):
+    with pytest.raises(EmotionCircuitsError, match=r"steering\.layers: 7 is not a layer of this model"):
+        run_study(small(finished / "tiny", **{"steering.layers": [7]}), tmp_path / "run")
+
+
+def test_a_loaded_model_can_be_passed(finished, tmp_path):
+    model = load_model(finished / "tiny")
+    result = run_study(small(finished / "tiny"), tmp_path / "run", model=model, dry=True)
+    assert [r.status for r in result.stages] == ["would run"] * 3
