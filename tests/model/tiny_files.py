@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+
 from families import tiny_hf, tiny_tokenizer
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 
 import pytest
-from families import tiny_model
 from typer.testing import CliRunner
 
 from emotion_circuits.cli.app import app
@@ -15,6 +14,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import load_model
 from emotion_circuits.report.study_page import read_claims, summary_table, write_report
 from emotion_circuits.study import load_config, run_study
+from families import tiny_model
 
 SMALL = {
     "prompts": ["core"],

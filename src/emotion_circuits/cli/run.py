@@ -51,7 +51,10 @@ def run(
         )
         if dry_run:
             rows = [{"stage": r.name, "status": r.status} for r in done.stages]
-            show_json({"stages": rows}) if as_json else [typer.echo(f"{r['stage']:12} {r['status']}") for r in rows]
+            if as_json:
+                show_json({"stages": rows})
+            for row in [] if as_json else rows:
+                typer.echo(f"{row['stage']:12} {row['status']}")
             return
         path = write_report(out)
     summary = summary_table(out)

@@ -39,7 +39,7 @@ def _dress(figure: go.Figure, height: int = 380) -> go.Figure:
     figure.update_layout(
         template="plotly_white",
         height=height,
-        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        margin={"l": 60, "r": 20, "t": 64, "b": 50},
         font={"size": 13},
         legend={"orientation": "h", "y": -0.22},
     )
@@ -76,7 +76,7 @@ def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
 
     Args:
         table: columns ``pair``, ``layer``, ``cosine``, ``low``, ``high``, ``chance`` (95 % of random pairs lie within
-            plus or minus it).
+            plus or minus it), and ``shared`` (the cosine that shuffled labels give), drawn where it is there.
     """
     figure = go.Figure()
     some = table[table["pair"] == table["pair"].iloc[0]].sort_values("layer")
@@ -102,6 +102,11 @@ def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
             hoverinfo="skip",
         )
         figure.add_scatter(x=part["layer"], y=part["cosine"], name=str(name), mode="lines", line={"color": colour})
+    if "shared" in table:
+        null = table.groupby("layer")["shared"].mean()
+        figure.add_scatter(
+            x=null.index, y=null, name="shuffled labels", mode="lines", line={"color": "#444", "dash": "dot"}
+        )
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="cosine", range=[-1, 1])
     return _dress(figure)
@@ -256,7 +261,7 @@ def pareto(table: pd.DataFrame, *, bound: float) -> go.Figure:
             hovertemplate="%{text}<br>perplexity × %{x:.2f}<br>effect %{y:.2f}<extra></extra>",
         )
     figure.add_vline(x=bound, line={"color": "#888", "dash": "dot"}, annotation_text="bound")
-    figure.update_xaxes(title="perplexity ratio to unsteered text (log scale)", type="log")
+    figure.update_xaxes(title="perplexity ratio to unsteered text")
     figure.update_yaxes(title="gain in target probability")
     return _dress(figure)
 

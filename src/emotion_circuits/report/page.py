@@ -130,7 +130,11 @@ def _kind(part: object) -> str:
 
 def _figure_html(figure: Any) -> Markup:
     """The figure's div and its drawing call; plotly itself stands once in the page's head."""
-    return Markup(plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True}))
+    return Markup(
+        plotly.io.to_html(
+            figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False}
+        )
+    )
 
 
 def write_page(page: Page, path: Path) -> None:

@@ -171,7 +171,8 @@ def _geometry_section(run: Path, claims: list[dict[str, Any]]) -> Section:
             Figure(
                 "cosines",
                 "Cosine between emotions, by layer",
-                "Bands: 95 % bootstrap over groups. Grey: where 95 % of unrelated random directions lie.",
+                "Bands: 95 % bootstrap over groups. Dotted: labels shuffled within groups. Grey: where 95 % of unrelated "
+                "random directions lie.",
                 draw.cosines_by_layer(cosines),
             ),
             Figure(

@@ -45,7 +45,7 @@ def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Cla
 
     Args:
         cosines: :func:`emotion_circuits.directions.cosines_by_layer`.
-        layer: the layer with the best mean validation accuracy.
+        layer: the layer that reads best on validation.
         groups: number of groups the directions were fitted on.
     """
     part = cosines[cosines["layer"] == layer]

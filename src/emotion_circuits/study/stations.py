@@ -115,10 +115,8 @@ def _directions(context: Context, folder: Path) -> None:
     cosines = cosines_by_layer(store, steering, seed=seed)
     write_table(cosines, folder / "cosines.parquet")
     write_table(norms_by_layer(steering), folder / "norms.parquet")
-    by_layer = table[table["split"] == "validation"].groupby("layer")["accuracy"].mean()
-    best = int(by_layer.index[int(by_layer.to_numpy().argmax())])
     groups = int(store.rows[store.rows["split"] == "train"].groupby(["set", "group"]).ngroups)
-    claims = [*reading_claims(report), *cosine_claims(cosines, layer=best, groups=groups)]
+    claims = [*reading_claims(report), *cosine_claims(cosines, layer=single.chosen_layer, groups=groups)]
     write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
     write_json(
         folder / "choice.json",
