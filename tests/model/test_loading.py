@@ -114,7 +114,7 @@ def test_a_missing_folder_is_named(name):
 def test_a_file_that_is_no_model_is_named(tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("hello")
-    with pytest.raises(EmotionCircuitsError, match="neither a model folder nor a .gguf file"):
+    with pytest.raises(EmotionCircuitsError, match=r"neither a model folder nor a \.gguf file"):
         load_model(file)
 
 
