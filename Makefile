@@ -35,7 +35,9 @@ format: env
 	$(BIN)/ruff format .
 
 bench: env
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench_capture.py cost
+	$(BIN)/python benchmarks/bench_generation.py
+	$(BIN)/python benchmarks/bench_steering.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

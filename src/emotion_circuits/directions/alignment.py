@@ -169,7 +169,8 @@ def random_map(like: LinearMap, *, seed: int = 0) -> LinearMap:
 def explained_variance(fitted: LinearMap, a: Float[Tensor, "row d_a"], b: Float[Tensor, "row d_b"]) -> float:
     """Share of variance explained on rows the map was not fitted on.
 
-    Coordinates are brought to unit variance, so that a few huge ones do not decide. Measured about the held-out rows' own mean. 0 is what the mean predicts; below 0 is worse than that.
+    Coordinates are brought to unit variance, so that a few huge ones do not decide. Measured about the held-out rows'
+    own mean: 0 is what the mean predicts, below 0 is worse than that.
 
     Raises:
         EmotionCircuitsError: unpaired rows, NaN, states that do not vary.

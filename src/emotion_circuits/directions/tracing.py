@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -195,14 +196,16 @@ def _by_head(
     """Each head's output through its rows of the output projection; asserted to sum to attention's part."""
     heads, biases = [], []
     for i, block in enumerate(model.blocks):
-        module = at_path(block, model.family.out_proj)
-        weight = module.weight.double().cpu()
+        module: Any = at_path(block, model.family.out_proj)
+        weight: Tensor = module.weight.double().cpu()  # type: ignore[operator,union-attr]
         weight = weight if model.family.conv1d else weight.T  # [head * d_head, d_model]
         read = (weight @ units.T).unflatten(0, (model.n_heads, -1))  # [head, d_head, label]
         z = record[Site("z", i)][0].double().cpu()  # type: ignore[index]
         part = torch.einsum("phd,hdl->lhp", z, read)
         offset = getattr(module, "bias", None)
-        bias = torch.zeros(len(units), dtype=torch.float64) if offset is None else units @ offset.double().cpu()
+        bias = torch.zeros(len(units), dtype=torch.float64)
+        if isinstance(offset, Tensor):
+            bias = units @ offset.double().cpu()
         total = part.sum(1) + bias[:, None]
         scale = max(float(part.abs().max()), float(attention[:, i].abs().max()), 1e-12)
         if float((total - attention[:, i]).abs().max()) > tolerance * scale:
