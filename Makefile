@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Two workers of one thread each: tiny models gain nothing from threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .PHONY: env demo test test-all lint format bench clean
 
@@ -20,10 +22,10 @@ demo: env
 	$(BIN)/emotion-circuits run --profile quick --out runs/demo
 
 test: env
-	$(BIN)/python -m pytest -m "not slow and not oracle"
+	$(PYTEST) -m "not slow and not oracle"
 
 test-all: env
-	$(BIN)/python -m pytest -m "not oracle"
+	$(PYTEST) -m "not oracle"
 
 lint: env
 	$(BIN)/ruff check .

@@ -61,9 +61,13 @@ def run(
     if as_json:
         show_json({"report": str(path), "stages": [r.__dict__ for r in done.stages], "summary": summary})
         return
-    table = Table("finding", "figure", "95 % interval", "chance or null", "verdict", title=f"Summary of {out}")
+    table = Table(title=f"Summary of {out}")
+    table.add_column("finding", overflow="fold")
+    for heading in ("figure", "95 % interval", "chance or null"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("verdict", overflow="fold")
     for row in summary:
-        table.add_row(*(str(row[key]) for key in ("finding", "figure", "interval", "reference", "verdict")))
+        table.add_row(*(row[key] for key in ("finding", "figure", "interval", "reference", "verdict")))
     Console().print(table)
     typer.echo(f"Report: {path.resolve()}")
 

@@ -39,18 +39,19 @@ def read_claims(run: Path | str) -> list[dict[str, Any]]:
 
 
 def summary_table(run: Path | str) -> list[dict[str, str]]:
-    """One line per claim: finding, figure, interval, reference, verdict."""
+    """One line per claim: finding, figure, unit, interval, reference (chance level or null interval), verdict."""
     rows = []
     for claim in read_claims(run):
         reference = "" if claim["chance"] is None else f"{claim['chance']:.3g}"
         if claim["null_interval"]:
             low, high = claim["null_interval"]
-            reference = f"random {low:+.3f} … {high:+.3f}"
+            reference = f"{low:+.3f} … {high:+.3f}"
         interval = claim["interval"]
         rows.append(
             {
                 "finding": claim["id"],
-                "figure": f"{claim['estimate']:+.3f} {claim['unit']}",
+                "figure": f"{claim['estimate']:+.3f}",
+                "unit": claim["unit"],
                 "interval": f"[{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else "–",
                 "reference": reference,
                 "verdict": claim["verdict"],
