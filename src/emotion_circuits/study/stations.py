@@ -150,6 +150,6 @@ def load_chosen_set(run: Path, role: str = "steering") -> DirectionSet:
 
 STAGES: tuple[Stage, ...] = (
     Stage("capture", "Capturing activations", 1, (), _capture_inputs, _capture),
-    Stage("directions", "Fitting and testing directions", 1, ("capture",), _directions_inputs, _directions),
+    Stage("directions", "Fitting and testing directions", 2, ("capture",), _directions_inputs, _directions),
     STEERING,
 )
