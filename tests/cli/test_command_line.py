@@ -1,0 +1,58 @@
+"""What a person meets on the command line: help, exit codes, errors without tracebacks, JSON."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from emotion_circuits.cli.app import app
+
+COMMANDS = ["run", "read", "steer", "capture", "plan", "models", "data", "evaluate", "heads", "circuit", "bench"]
+
+
+def call(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "emotion_circuits.cli", *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    done = CliRunner().invoke(app, [command, "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+
+
+def test_models_list_as_json():
+    done = CliRunner().invoke(app, ["models", "list", "--json"])
+    found = json.loads(done.stdout)
+    assert [m["name"] for m in found["bundled"]] == ["smollm2-135m", "gemma3-270m"]
+    assert {"gpt2", "gpt_neo", "gpt_neox", "gptj", "llama", "gemma3_text", "opt"} <= set(found["families"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("models", "install", "gpt5"), "no bundled model 'gpt5'"),
+        (("models", "check", "./nowhere"), "no such folder or file"),
+        (("run", "--profile", "huge"), "no profile 'huge'"),
+        (("run", "--set", "steering.alpha=1"), "steering.alpha: unknown key"),
+        (("read", "--run", "nowhere", "nothing.txt"), "nothing.txt: cannot be read"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_1(arguments, message):
+    done = call(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback():
+    done = call("--debug", "models", "install", "gpt5")
+    assert "Traceback" in done.stderr
+
+
+def test_wrong_usage_exits_2():
+    assert call("models", "list", "--nonsense").returncode == 2
