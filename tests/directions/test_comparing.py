@@ -33,7 +33,8 @@ def test_a_rotated_copy_transfers_and_an_unrelated_model_does_not(tmp_path):
     near, far = (compare_models(a, x, depths=(0.0,), draws=40) for x in (same, other))
     good = near.alignment.query("control == 'paired'")
     full = good[good["rank"] >= d]
-    assert len(full) and (full.r2_emotion > 0.95).all()
+    assert len(full)
+    assert (full.r2_emotion > 0.95).all()
     # States of full rank d: a map of lower rank can carry its share of them, and no more.
     low = good[good["rank"] < d]
     assert np.allclose(low.r2_emotion, low["rank"] / d, atol=0.1)
