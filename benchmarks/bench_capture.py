@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from emotion_circuits.activations import ActivationStore, capture, capture_moments
-from emotion_circuits.activations.capture import token_batches
+from emotion_circuits.activations.pooling import token_batches
 from emotion_circuits.model import load_model
 from emotion_circuits.prompts import Prompt, load_prompts
 

@@ -69,6 +69,18 @@ def test_streamed_equals_captured(tmp_path, pooling):
             torch.testing.assert_close(found[kind].covariance("anger")[layer], x.T.cov(), rtol=1e-3, atol=1e-4)
 
 
+def test_more_rows_than_the_buffer_holds(tmp_path, monkeypatch):
+    from emotion_circuits.activations import moments
+
+    model, rows = tiny_model("llama"), prompts()
+    whole = capture_moments(model, rows, ("anger", "neutral"))["resid_post"]
+    monkeypatch.setattr(moments._Buffer, "ROWS", 4)
+    cut = capture_moments(model, rows, ("anger", "neutral"), batch_tokens=100)["resid_post"]
+    assert torch.equal(cut.count, whole.count)
+    torch.testing.assert_close(cut.mean, whole.mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cut.scatter, whole.scatter, rtol=1e-4, atol=1e-5)
+
+
 def test_discriminant_from_moments_equals_the_one_from_rows():
     g = torch.Generator().manual_seed(2)
     x, y = torch.randn(60, 6, generator=g, dtype=torch.float64), torch.arange(60) % 3

@@ -71,7 +71,7 @@ def planted_store(
     tensors = {tensor_name("resid_post", p): x.clone() for p in poolings}
     tensors[tensor_name("resid_post", NORM)] = x.square().sum(-1)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / shard_name(0))
+    save_file(tensors, folder / shard_name("planted", 0))
     manifest = {
         "model": {"name": "planted", "d_model": d, "n_layers": layers},
         "kinds": ["resid_post"],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from model_cases import FAMILY_NAMES, TEXTS, batch_of, kinds_of, model_of
+from transformers import DynamicCache
 
 from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
-from emotion_circuits.model import Add, Site, generate, intervene, observe
+from emotion_circuits.model import Add, Batch, Site, generate, intervene, observe
 from emotion_circuits.model.generation import Sampling
 from emotion_circuits.model.wiring import wiring_of
 from families import tiny_model
@@ -122,6 +123,21 @@ def test_records_do_not_change_when_the_model_goes_on():
         model.logits(model.tokenize(["Something else entirely"]))
     for site in sites:
         assert torch.equal(first[site], copies[site])
+
+
+def test_writing_into_a_record_does_not_reach_the_model():
+    model = model_of("gpt2")
+    prompt, mask = model.tokenize(["Hello"]), torch.ones(1, 6, dtype=torch.long)
+    step, results = Batch(torch.tensor([[40]]), mask), []
+    for spoil in (False, True):
+        cache = DynamicCache(config=model.config)
+        with observe(model, model.sites("k", "v")) as record:
+            model.forward(prompt, past_key_values=cache, use_cache=True)
+        if spoil:
+            for value in record.values():
+                value.zero_()
+        results.append(model.forward(step, past_key_values=cache, use_cache=True).logits)
+    assert torch.equal(*results)
 
 
 def test_transform_is_applied_before_keeping():

@@ -1,17 +1,14 @@
 """The record: states of every sentence at every layer, captured to disk and read back."""
 
-from emotion_circuits.activations.capture import (
+from emotion_circuits.activations.capture import STATE_KINDS, capture, capture_config, residual_norms
+from emotion_circuits.activations.moments import Moments, capture_moments
+from emotion_circuits.activations.pooling import (
     ALL_POOLINGS,
     FRAME,
     POOLINGS,
-    STATE_KINDS,
-    capture,
-    capture_config,
     frame_tokens,
     pooled_positions,
-    residual_norms,
 )
-from emotion_circuits.activations.moments import Moments, capture_moments
 from emotion_circuits.activations.store import ActivationStore
 
 __all__ = [

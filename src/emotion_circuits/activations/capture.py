@@ -7,9 +7,7 @@ the number of sentences.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,88 +19,40 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotion_circuits.activations.store import MANIFEST, NORM, ROWS, ActivationStore, shard_name, tensor_name
+from emotion_circuits.activations.pooling import (
+    ALL_POOLINGS,
+    FRAME,
+    POOLINGS,
+    PooledPositions,
+    frame_tokens,
+    mix,
+    pool_weights,
+    pooled_positions,
+    text_mask,
+    token_batches,
+    width,
+)
+from emotion_circuits.activations.store import (
+    MANIFEST,
+    NORM,
+    PAIR_KINDS,
+    ROWS,
+    ActivationStore,
+    shard_name,
+    tensor_name,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe, weights_sha256
-from emotion_circuits.model.language_model import Batch
 from emotion_circuits.model.sites import RESIDUAL_KINDS
 from emotion_circuits.paths import hash_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
-from emotion_circuits.prompts import Prompt, prompts_sha256, tokens_of_span
+from emotion_circuits.prompts import Prompt, prompts_sha256
 
-__all__ = [
-    "ALL_POOLINGS",
-    "FRAME",
-    "POOLINGS",
-    "STATE_KINDS",
-    "PooledPositions",
-    "capture",
-    "capture_config",
-    "frame_tokens",
-    "pooled_positions",
-    "residual_norms",
-]
+__all__ = ["STATE_KINDS", "capture", "capture_config", "residual_norms"]
 
-POOLINGS = ("last", "emotion", "mean")
-ALL_POOLINGS = (*POOLINGS, "weighted", "frame", "tokens")
 STATE_KINDS = (*RESIDUAL_KINDS, "z", "q", "k", "v")
 """Kinds with one state per token. Those of heads are stored flat, ``[head * d_head]``."""
-FRAME = " I feel"
-"""Continuation whose last token's state is pooling ``frame``."""
-FORMAT = 2
-
-
-@dataclass(frozen=True)
-class PooledPositions:
-    """Which tokens of a sentence are pooled as its emotion state.
-
-    Attributes:
-        tokens: indices of real tokens; empty where the sentence has none.
-        matched: the id of the emotional sentence whose position a neutral sentence borrows, if it does.
-    """
-
-    tokens: tuple[int, ...]
-    matched: str | None = None
-
-
-def pooled_positions(prompts: Sequence[Prompt], offsets: Sequence[Sequence[tuple[int, int]]]) -> list[PooledPositions]:
-    """Emotion-word tokens of each sentence, located by character offsets.
-
-    A sentence without marked words (a neutral one) gets the position of an emotional sentence of its own group, the
-    choice among several made by a checksum of its id; where that position lies beyond its end, or its group has no
-    marked sentence, it has none and is excluded from this pooling.
-
-    Args:
-        prompts: the sentences.
-        offsets: per sentence, the character span of each token.
-
-    Raises:
-        EmotionCircuitsError: a marked word that no token overlaps.
-    """
-    marked: dict[int, tuple[int, ...]] = {}
-    by_group: dict[tuple[str, str], list[int]] = {}
-    for index, (prompt, spans) in enumerate(zip(prompts, offsets, strict=True)):
-        if prompt.spans:
-            found = sorted({t for a, b in prompt.spans for t in tokens_of_span(spans, a, b)})
-            if not found:
-                raise EmotionCircuitsError(
-                    f"sentence {prompt.id}: no token overlaps its marked word {prompt.span_texts()!r}"
-                )
-            marked[index] = tuple(found)
-            by_group.setdefault((prompt.set, prompt.group), []).append(index)
-    result: list[PooledPositions] = []
-    for index, prompt in enumerate(prompts):
-        if index in marked:
-            result.append(PooledPositions(marked[index]))
-            continue
-        donors = by_group.get((prompt.set, prompt.group), [])
-        if not donors:
-            result.append(PooledPositions(()))
-            continue
-        donor = donors[zlib.crc32(prompt.id.encode()) % len(donors)]
-        inside = tuple(t for t in marked[donor] if t < len(offsets[index]))
-        result.append(PooledPositions(inside, prompts[donor].id))
-    return result
+FORMAT = 3
 
 
 def capture_config(
@@ -156,8 +106,9 @@ def capture(
         model: the model.
         prompts: sentences; ids must be unique.
         folder: where shards, table and manifest go. A folder holding a capture of something else is an error.
-        kinds: residual-stream site kinds (shape ``[d_model]`` per token), or ``z q k v`` (all heads, flat
-            ``[head * d_head]``; k and v repeated per query head).
+        kinds: residual-stream site kinds (shape ``[d_model]`` per token); ``z q k v`` (all heads, flat
+            ``[head * d_head]``; k and v repeated per query head); or ``scores pattern`` (a number per head, query and
+            key: kept whole, with pooling ``tokens``).
         pooling: any of ``last``; ``emotion``; ``mean`` (over tokens without the first, which is an attention sink);
             ``weighted`` (as ``mean``, later tokens weighing more, in proportion to their position: Muennighoff 2022,
             SGPT); ``frame`` (the last token of ``frame`` appended to the sentence: what the model makes of the
@@ -201,8 +152,13 @@ def _check_arguments(
     if repeated.duplicated().any():
         raise EmotionCircuitsError(f"prompt id {repeated[repeated.duplicated()].iloc[0]!r} occurs twice")
     for kind in kinds:
-        if kind not in STATE_KINDS:
-            raise EmotionCircuitsError(f"kind {kind!r} has no state per token; choose from {', '.join(STATE_KINDS)}")
+        if kind not in (*STATE_KINDS, *PAIR_KINDS):
+            known = ", ".join((*STATE_KINDS, *PAIR_KINDS))
+            raise EmotionCircuitsError(f"kind {kind!r} is unknown; choose from {known}")
+        if kind in PAIR_KINDS and "tokens" not in poolings:
+            raise EmotionCircuitsError(
+                f"kind {kind!r} holds a number per pair of tokens, which no pooling averages: add pooling 'tokens'"
+            )
     for pool in poolings:
         if pool not in ALL_POOLINGS:
             raise EmotionCircuitsError(f"pooling {pool!r} is unknown; choose from {', '.join(ALL_POOLINGS)}")
@@ -247,7 +203,7 @@ def _capture(
     suffix = frame_tokens(model, manifest["frame"]) if "frame" in poolings else []
     with progress_bar(f"capturing {model.name}", len(prompts)) as bar:
         for index, members in enumerate(shards):
-            path = folder / shard_name(index)
+            path = folder / shard_name(manifest["hash"], index)
             if not _complete(path, manifest["hash"]):
                 tensors = _run_shard(model, ids, positions, members, kinds, poolings, layers, suffix, batch_tokens, bar)
                 _check_finite(model, tensors, prompts, members)
@@ -262,18 +218,6 @@ def _capture(
     return ActivationStore(folder, manifest, table)
 
 
-def frame_tokens(model: LanguageModel, frame: str) -> list[int]:
-    """Token ids appended for pooling ``frame``.
-
-    Raises:
-        EmotionCircuitsError: the frame has no tokens.
-    """
-    ids: list[int] = model.tokenizer(frame, add_special_tokens=False)["input_ids"]
-    if not ids:
-        raise EmotionCircuitsError(f"the frame {frame!r} has no tokens for {model.name}")
-    return ids
-
-
 def _complete(path: Path, expected: str) -> bool:
     """Whether a shard is there, readable and of this capture (a torn or foreign file is captured anew)."""
     if not path.exists():
@@ -283,18 +227,6 @@ def _complete(path: Path, expected: str) -> bool:
             return bool((file.metadata() or {}).get("hash") == expected)
     except (SafetensorError, OSError):
         return False
-
-
-def token_batches(members: Sequence[int], ids: Sequence[Sequence[int]], batch_tokens: int) -> list[list[int]]:
-    """Rows in batches: neighbours in length, at most ``batch_tokens`` tokens with padding."""
-    batches: list[list[int]] = []
-    current: list[int] = []
-    for row in members:
-        if current and (len(current) + 1) * len(ids[row]) > batch_tokens:
-            batches.append(current)
-            current = []
-        current.append(row)
-    return [*batches, current]
 
 
 def _run_shard(
@@ -309,31 +241,32 @@ def _run_shard(
     batch_tokens: int,
     bar: Any,
 ) -> dict[str, Tensor]:
+    states, pairs = [k for k in kinds if k not in PAIR_KINDS], [k for k in kinds if k in PAIR_KINDS]
     full = "tokens" in poolings
     pools = [p for p in poolings if p != "tokens"]
-    total = sum(len(ids[row]) for row in members)
+    lengths = [len(ids[row]) for row in members]
     tensors: dict[str, Tensor] = {}
-    for kind in kinds:
-        for pool in pools:
-            tensors[tensor_name(kind, pool)] = torch.empty(
-                len(layers), len(members), width(model, kind), dtype=model.dtype
-            )
+    for kind in states:
+        shapes = {pool: len(members) for pool in pools} | ({"tokens": sum(lengths)} if full else {})
+        for pool, size in shapes.items():
+            tensors[tensor_name(kind, pool)] = torch.empty(len(layers), size, width(model, kind), dtype=model.dtype)
         tensors[tensor_name(kind, NORM)] = torch.empty(len(layers), len(members))
-        if full:
-            tensors[tensor_name(kind, "tokens")] = torch.empty(
-                len(layers), total, width(model, kind), dtype=model.dtype
-            )
+    for kind in pairs:
+        size = sum(n * n for n in lengths)
+        tensors[tensor_name(kind, "tokens")] = torch.empty(len(layers), size, model.n_heads, dtype=model.dtype)
     sites = [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]
     place = {layer: i for i, layer in enumerate(layers)}
-    row_at = token_at = 0
+    row_at = token_at = pair_at = 0
     for rows in token_batches(members, ids, batch_tokens):
         batch = model.collate([[*ids[row], *suffix] for row in rows], side="right")
-        text = _text_mask(batch, len(suffix))
-        weights = {pool: _weights(pool, batch, text, [positions[row] for row in rows]) for pool in pools}
+        text = text_mask(batch, len(suffix))
+        weights = {pool: pool_weights(pool, batch, text, [positions[row] for row in rows]) for pool in pools}
         inner = text.float()
         inner[:, 0] = 0
+        sizes = [len(ids[row]) for row in rows]
         row_slice = slice(row_at, row_at + len(rows))
-        token_slice = slice(token_at, token_at + sum(len(ids[row]) for row in rows))
+        token_slice = slice(token_at, token_at + sum(sizes))
+        pair_slice = slice(pair_at, pair_at + sum(n * n for n in sizes))
 
         def keep(
             site: Site,
@@ -341,15 +274,21 @@ def _run_shard(
             text: Tensor = text,
             inner: Tensor = inner,
             weights: dict[str, Tensor] = weights,
+            sizes: list[int] = sizes,
             row_slice: slice = row_slice,
             token_slice: slice = token_slice,
+            pair_slice: slice = pair_slice,
         ) -> Tensor:
             layer = place[site.layer]
+            if site.kind in PAIR_KINDS:  # [row, head, query, key]; padding is on the right
+                parts = [value[i, :, :n, :n].flatten(1).T for i, n in enumerate(sizes)]
+                tensors[tensor_name(site.kind, "tokens")][layer, pair_slice] = torch.cat(parts).to("cpu", model.dtype)
+                return value.new_empty(0)
             value = value.flatten(2)  # heads side by side
             square = value.float().square().sum(-1) * inner  # inner: real tokens without the first
             tensors[tensor_name(site.kind, NORM)][layer, row_slice] = (square.sum(-1) / inner.sum(-1)).cpu()
             for pool, weight in weights.items():
-                state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else _mix(weight, value)
+                state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else mix(weight, value)
                 tensors[tensor_name(site.kind, pool)][layer, row_slice] = state.to("cpu", model.dtype)
             if full:
                 tensors[tensor_name(site.kind, "tokens")][layer, token_slice] = value[text.bool()].cpu()
@@ -357,73 +296,9 @@ def _run_shard(
 
         with observe(model, sites, transform=keep):
             model.hidden(batch)
-        row_at, token_at = row_slice.stop, token_slice.stop
+        row_at, token_at, pair_at = row_slice.stop, token_slice.stop, pair_slice.stop
         bar.advance(len(rows))
     return tensors
-
-
-def run_batch(
-    model: LanguageModel,
-    ids: Sequence[Sequence[int]],
-    kinds: Sequence[str],
-    layers: Sequence[int],
-    pooling: str,
-    frame: str = FRAME,
-) -> dict[str, Float[Tensor, "layer row d"]]:
-    """Pooled states of one batch of token ids (on the CPU, in the model's dtype), by kind."""
-    suffix = frame_tokens(model, frame) if pooling == "frame" else []
-    batch = model.collate([[*row, *suffix] for row in ids], side="right")
-    weight = _weights(pooling, batch, _text_mask(batch, len(suffix)), [PooledPositions(())] * len(ids))
-    out = {kind: torch.empty(len(layers), len(ids), width(model, kind), dtype=model.dtype) for kind in kinds}
-    place = {layer: i for i, layer in enumerate(layers)}
-
-    def keep(site: Site, value: Tensor) -> Tensor:
-        value = value.flatten(2)
-        state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else _mix(weight, value)
-        out[site.kind][place[site.layer]] = state.to("cpu", model.dtype)
-        return value.new_empty(0)
-
-    with observe(model, [Site(kind, layer) for layer in layers for kind in kinds], transform=keep):  # type: ignore[arg-type]
-        model.hidden(batch)
-    return out
-
-
-def _mix(weight: Float[Tensor, "row position"], value: Float[Tensor, "row position d"]) -> Float[Tensor, "row d"]:
-    return torch.bmm(weight[:, None], value.float())[:, 0]
-
-
-def width(model: LanguageModel, kind: str) -> int:
-    """Numbers in one token's state."""
-    return model.d_model if kind in RESIDUAL_KINDS else model.n_heads * model.d_head
-
-
-def _text_mask(batch: Batch, suffix: int) -> Tensor:
-    """``[row, position]`` 1 on the sentence's own tokens: right-padded, without the appended ones."""
-    lengths = batch.attention_mask.sum(-1, keepdim=True) - suffix
-    return (torch.arange(batch.input_ids.shape[1], device=lengths.device)[None] < lengths).long()
-
-
-def _weights(pool: str, batch: Batch, text: Tensor, positions: Sequence[PooledPositions]) -> Tensor:
-    """The index of the pooled token ``[row]``, or averaging weights ``[row, position]`` (NaN: no such state)."""
-    lengths = text.sum(-1)
-    if pool == "last":
-        return lengths - 1
-    if pool == "frame":
-        return batch.attention_mask.sum(-1) - 1
-    weights = torch.zeros(text.shape, device=text.device)
-    if pool in ("mean", "weighted"):
-        weights[:, 1:] = text[:, 1:].float()
-        if pool == "weighted":
-            weights *= torch.arange(text.shape[1], device=text.device)
-        # A sentence of one token has nothing but the sink.
-        weights[lengths == 1, 0] = float("nan")
-    else:
-        for row, where in enumerate(positions):
-            if where.tokens:
-                weights[row, list(where.tokens)] = 1.0
-            else:
-                weights[row, 0] = float("nan")
-    return weights / weights.sum(-1, keepdim=True)
 
 
 def _check_finite(
@@ -436,7 +311,8 @@ def _check_finite(
         pool = name.rsplit(".", 1)[1]
         if pool == NORM:  # infinite or NaN only where the states are, except for one-token sentences
             continue
-        finite = torch.isfinite(tensor).all(-1)
+        # A masked score is minus infinity by definition.
+        finite = (torch.isfinite(tensor) | (torch.isneginf(tensor) & name.startswith("scores."))).all(-1)
         if pool in ("emotion", "mean", "weighted"):  # all-NaN rows are the marked absence, the same in every layer
             finite = finite | torch.isnan(tensor).all(-1).all(0, keepdim=True)
         if not bool(finite.all()):
@@ -454,12 +330,13 @@ def _table(
     positions: Sequence[PooledPositions],
     shards: Sequence[Sequence[int]],
 ) -> pd.DataFrame:
-    where: dict[int, tuple[int, int, int]] = {}
+    where: dict[int, tuple[int, int, int, int]] = {}
     for shard, members in enumerate(shards):
-        offset = 0
+        offset = pairs = 0
         for place, row in enumerate(members):
-            where[row] = (shard, place, offset)
+            where[row] = (shard, place, offset, pairs)
             offset += len(ids[row])
+            pairs += len(ids[row]) ** 2
     return pd.DataFrame(
         {
             "id": [p.id for p in prompts],
@@ -476,6 +353,7 @@ def _table(
             "shard": [where[i][0] for i in range(len(prompts))],
             "place": [where[i][1] for i in range(len(prompts))],
             "offset": [where[i][2] for i in range(len(prompts))],
+            "pair_offset": [where[i][3] for i in range(len(prompts))],
         }
     )
 

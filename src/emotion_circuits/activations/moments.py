@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotion_circuits.activations.capture import FRAME, run_batch, token_batches
+from emotion_circuits.activations.pooling import FRAME, run_batch, token_batches
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing, write_json
@@ -149,6 +149,39 @@ class Moments:
         return result
 
 
+class _Buffer:
+    """States held back until there are many of a label.
+
+    Adding to ``[layer, d, d]`` sums costs the same for one row as for hundreds, and is what a pass would otherwise spend
+    its time on.
+    """
+
+    ROWS = 512
+
+    def __init__(self, moments: Moments, dtype: torch.dtype) -> None:
+        layers, d = moments.mean.shape[1:]
+        self.moments = moments
+        self.held = torch.empty(len(moments.labels), layers, self.ROWS, d, dtype=dtype)
+        self.count = [0] * len(moments.labels)
+
+    def put(self, states: Float[Tensor, "layer row d"], labels: Int[Tensor, " row"]) -> None:
+        for k in labels.unique().tolist():
+            rows = states[:, labels == k]
+            while rows.shape[1]:
+                room = self.ROWS - self.count[k]
+                part, rows = rows[:, :room], rows[:, room:]
+                self.held[k, :, self.count[k] : self.count[k] + part.shape[1]] = part
+                self.count[k] += part.shape[1]
+                if self.count[k] == self.ROWS:
+                    self.flush(k)
+
+    def flush(self, k: int) -> None:
+        if self.count[k]:
+            labels = torch.full((self.count[k],), k)
+            self.moments.update(self.held[k, :, : self.count[k]], labels)
+            self.count[k] = 0
+
+
 def _chunks(items: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
@@ -190,7 +223,7 @@ def capture_moments(
     if pooling not in ("last", "mean", "weighted", "frame"):
         raise EmotionCircuitsError(f"moments need a pooling among last, mean, weighted, frame; got {pooling!r}")
     chosen = tuple(range(model.n_layers)) if layers is None else tuple(layers)
-    found: dict[str, Moments] = {}
+    found: dict[str, _Buffer] = {}
     place = {label: i for i, label in enumerate(labels)}
     with progress_bar(f"moments of {model.name}", None) as bar:
         for part in _chunks(prompts, chunk):
@@ -207,9 +240,12 @@ def capture_moments(
                 targets = torch.tensor([place[part[i].label] for i in rows])
                 for kind, values in states.items():
                     if kind not in found:
-                        found[kind] = Moments(labels, len(chosen), values.shape[-1])
-                    found[kind].update(values, targets)
+                        found[kind] = _Buffer(Moments(labels, len(chosen), values.shape[-1]), values.dtype)
+                    found[kind].put(values, targets)
                 bar.advance(len(rows))
     if not found:
         raise EmotionCircuitsError("nothing to measure: there are no sentences")
-    return found
+    for buffer in found.values():
+        for k in range(len(labels)):
+            buffer.flush(k)
+    return {kind: buffer.moments for kind, buffer in found.items()}

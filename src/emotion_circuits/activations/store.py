@@ -4,9 +4,11 @@ Folder layout::
 
     manifest.json          what was captured, from what, and which shards are complete
     rows.parquet           one line per sentence: id, label, group, split, language, set, tokens, shard, place in it
-    shard-00000.safetensors  per kind and pooling ``[layer, row, d_model]``; with pooling ``tokens``
-                             ``[layer, token, d_model]``, sentences one after another (ragged, no padding);
-                             per kind ``mean_square_norm [layer, row]``
+    shard-<hash>-00000.safetensors
+                           per kind and pooling ``[layer, row, d_model]``; with pooling ``tokens``
+                           ``[layer, token, d_model]``, sentences one after another (ragged, no padding), and for
+                           ``scores pattern`` ``[layer, query × key, head]`` likewise;
+                           per kind ``mean_square_norm [layer, row]``. The hash is that of the capture's config.
 
 Tensors are memory-mapped and layer is the first axis, so that one layer is one contiguous read.
 """
@@ -27,16 +29,18 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["MANIFEST", "NORM", "ROWS", "ActivationStore", "shard_name", "tensor_name"]
+__all__ = ["MANIFEST", "NORM", "PAIR_KINDS", "ROWS", "ActivationStore", "shard_name", "tensor_name"]
 
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
 NORM = "mean_square_norm"
+PAIR_KINDS = ("scores", "pattern")
+"""Kinds with a number per head, query and key."""
 
 
-def shard_name(index: int) -> str:
-    """File name of a shard."""
-    return f"shard-{index:05d}.safetensors"
+def shard_name(capture_hash: str, index: int) -> str:
+    """File name of a shard: which capture it belongs to, and its number there."""
+    return f"shard-{capture_hash[:12]}-{index:05d}.safetensors"
 
 
 def tensor_name(kind: str, pooling: str) -> str:
@@ -126,8 +130,13 @@ class ActivationStore:
             )
         return tensor_name(kind, pooling)
 
+    def _states(self, kind: str, pooling: str) -> str:
+        if kind in PAIR_KINDS:
+            raise EmotionCircuitsError(f"{kind} has no state per token: read it with .attention(kind, layer, row)")
+        return self._need(kind, pooling)
+
     def _slice(self, shard: int, name: str, layer: int, columns: slice) -> Tensor:
-        path = self.folder / shard_name(shard)
+        path = self.folder / shard_name(self.manifest["hash"], shard)
         try:
             with safe_open(path, framework="pt") as file:
                 part: Tensor = file.get_slice(name)[layer : layer + 1, columns][0]
@@ -145,7 +154,7 @@ class ActivationStore:
         Raises:
             EmotionCircuitsError: not captured, or a damaged shard.
         """
-        name = self._need(kind, pooling)
+        name = self._states(kind, pooling)
         if pooling == "tokens":
             raise EmotionCircuitsError("pooling 'tokens' keeps every token: read it with .tokens(kind, layer, row)")
         return self._by_row(name, layer)
@@ -164,8 +173,8 @@ class ActivationStore:
 
     def mean_square_norms(self, kind: str, layer: int) -> Float[Tensor, " row"]:
         """Mean squared L2 norm of each sentence's token states, without the first token (NaN: it has no other)."""
-        if kind not in self.kinds:
-            raise EmotionCircuitsError(f"{self.folder}: {kind} was not captured; captured: {', '.join(self.kinds)}")
+        if kind not in self.kinds or kind in PAIR_KINDS:
+            raise EmotionCircuitsError(f"{self.folder}: no norms of {kind}; captured: {', '.join(self.kinds)}")
         return self._by_row(tensor_name(kind, NORM), layer)
 
     def _by_row(self, name: str, layer: int) -> Tensor:
@@ -181,14 +190,29 @@ class ActivationStore:
 
     def tokens(self, kind: str, layer: int, row: int) -> Float[Tensor, "token d_model"]:
         """All token states of one sentence (real tokens only), read without loading the rest."""
-        name = self._need(kind, "tokens")
+        name = self._states(kind, "tokens")
         entry = self.rows.iloc[row]
         start = int(entry["offset"])
         return self._slice(int(entry["shard"]), name, self._place(layer), slice(start, start + int(entry["n_tokens"])))
 
+    def attention(self, kind: str, layer: int, row: int) -> Float[Tensor, "head query key"]:
+        """Attention ``scores`` or ``pattern`` of one sentence, read without loading the rest.
+
+        Raises:
+            EmotionCircuitsError: not captured, or not a kind of attention.
+        """
+        if kind not in PAIR_KINDS:
+            raise EmotionCircuitsError(f"{kind} is not attention; attention is kept as {' or '.join(PAIR_KINDS)}")
+        name = self._need(kind, "tokens")
+        entry = self.rows.iloc[row]
+        start, n = int(entry["pair_offset"]), int(entry["n_tokens"])
+        flat = self._slice(int(entry["shard"]), name, self._place(layer), slice(start, start + n * n))
+        apart: Tensor = flat.T.unflatten(1, (n, n))
+        return apart
+
     def layer_tokens(self, kind: str, layer: int) -> tuple[Float[Tensor, "token d_model"], list[int]]:
         """All token states of one layer, sentences one after another in shard order, and the row of each sentence."""
-        name = self._need(kind, "tokens")
+        name = self._states(kind, "tokens")
         parts = [self._slice(s, name, self._place(layer), slice(None)) for s in range(len(self._order))]
         return torch.cat(parts), [int(i) for order in self._order for i in order]
 

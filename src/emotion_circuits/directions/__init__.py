@@ -15,6 +15,8 @@ from emotion_circuits.directions.extractors import EXTRACTORS, Examples, extract
 from emotion_circuits.directions.fitting import fit_directions
 from emotion_circuits.directions.geometry import chance_cosine, cosines_by_layer, norms_by_layer, split_half_stability
 from emotion_circuits.directions.reading import Reader, pooled_states, save_reader
+from emotion_circuits.directions.trace_sets import average_attention, average_components
+from emotion_circuits.directions.tracing import Trace, trace
 
 __all__ = [
     "EXTRACTORS",
@@ -22,7 +24,10 @@ __all__ = [
     "Examples",
     "Reader",
     "ReaderChoice",
+    "Trace",
     "auroc",
+    "average_attention",
+    "average_components",
     "bag_of_words_baseline",
     "chance_cosine",
     "choose_directions",
@@ -39,4 +44,5 @@ __all__ = [
     "reader_report",
     "save_reader",
     "split_half_stability",
+    "trace",
 ]

@@ -1,0 +1,133 @@
+"""Pictures of a trace: where an emotion is written, which parts write it, how it travels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from emotion_circuits.directions.tracing import Trace
+
+__all__ = ["component_bars", "path_picture", "projection_heatmap"]
+
+_WRITES, _AGAINST = "#009E73", "#D55E00"
+
+
+def _shown(token: str) -> str:
+    return token.replace(" ", "·").replace("\n", "⏎") or "∅"
+
+
+def _ticks(found: Trace) -> dict[str, Any]:
+    # Tokens repeat in a text, so axes are numbered and only labelled with them.
+    return {"tickvals": list(range(len(found.tokens))), "ticktext": [_shown(t) for t in found.tokens]}
+
+
+def _dress(figure: go.Figure, height: int) -> go.Figure:
+    figure.update_layout(
+        template="plotly_white", height=height, margin={"l": 90, "r": 20, "t": 50, "b": 60}, font={"size": 13}
+    )
+    return figure
+
+
+def projection_heatmap(found: Trace, label: str) -> go.Figure:
+    """Layer × token: the projection of the residual stream on each layer's own direction, in its residual norms.
+
+    The first token, an attention sink, is shown but does not set the colours.
+    """
+    values = found.projection[found.labels.index(label)].numpy()
+    rest = values[:, 1:] if values.shape[1] > 1 else values
+    limit = float(np.abs(rest).max()) or 1.0
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=list(range(values.shape[1])),
+            y=["embedding", *(f"L{i}" for i in range(values.shape[0] - 1))],
+            zmin=-limit,
+            zmax=limit,
+            colorscale="RdBu_r",
+            colorbar={"title": "residual<br>norms"},
+        )
+    )
+    figure.update_layout(title=f"Projection on {label}, layer by token")
+    figure.update_xaxes(title="token", **_ticks(found))
+    return _dress(figure, 120 + 18 * values.shape[0])
+
+
+def component_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Figure:
+    """The largest parts at a token, with intervals where the table is an average over sentences.
+
+    Args:
+        table: from :meth:`Trace.components` or :func:`average_components`.
+        label: the emotion, for the title.
+        count: how many parts are drawn; the sum of the others is the last bar.
+    """
+    top = table.head(count)
+    names, parts = top["component"].tolist(), top["part"].tolist()
+    low = (top["part"] - top["low"]).tolist() if "low" in table else []
+    high = (top["high"] - top["part"]).tolist() if "low" in table else []
+    if len(table) > count:
+        names.append(f"{len(table) - count} others")
+        parts.append(float(table["part"].iloc[count:].sum()))
+        low, high = ([*low, 0.0], [*high, 0.0]) if low else ([], [])
+    error = {"type": "data", "symmetric": False, "array": high, "arrayminus": low} if low else None
+    figure = go.Figure(
+        go.Bar(x=parts, y=names, orientation="h", error_x=error,
+               marker={"color": [_WRITES if p > 0 else _AGAINST for p in parts]})
+    )  # fmt: skip
+    figure.update_layout(title=f"Who writes {label}: parts of the projection at the last token")
+    figure.update_xaxes(title="residual norms")
+    figure.update_yaxes(autorange="reversed")
+    return _dress(figure, 140 + 20 * len(names))
+
+
+def path_picture(found: Trace, label: str, *, count: int = 8) -> go.Figure:
+    """The strongest steps from where an emotion is written to where it is read.
+
+    Dots are parts written at tokens (embedding, MLPs, and heads at the last token); a line leads from the token that a
+    head attends to most (the first left out) to the token where it writes.
+
+    A line shows where a head looks while it writes along the direction, not that what it reads there causes it: that
+    takes an intervention.
+    """
+    k = found.labels.index(label)
+    entries: list[tuple[float, str, int, int, int | None]] = []
+    for token in range(1 if len(found.tokens) > 1 else 0, len(found.tokens)):
+        entries.append((float(found.embedding[k, token]), "embedding", -1, token, None))
+        for layer in range(found.mlp.shape[1]):
+            entries.append((float(found.mlp[k, layer, token]), f"L{layer} MLP", layer, token, None))
+    if found.heads is not None:
+        last = len(found.tokens) - 1
+        for layer in range(found.heads.shape[1]):
+            for head in range(found.heads.shape[2]):
+                source = None
+                if found.attention_from_last is not None and last > 0:
+                    source = 1 + int(found.attention_from_last[layer, head, 1:].argmax())
+                entries.append((float(found.heads[k, layer, head, last]), f"L{layer}H{head}", layer, last, source))
+    entries.sort(key=lambda e: -abs(e[0]))
+    heads = [e for e in entries if "H" in e[1]][:count]
+    others = [e for e in entries if "H" not in e[1]][:count]
+    largest = max((abs(e[0]) for e in heads + others), default=1.0) or 1.0
+    figure = go.Figure()
+    for part, _name, layer, token, source in heads:
+        if source is not None and source != token:
+            figure.add_scatter(
+                x=[source, token], y=[layer, layer], mode="lines", hoverinfo="skip", showlegend=False,
+                line={"color": _WRITES if part > 0 else _AGAINST, "width": 1 + 5 * abs(part) / largest},
+            )  # fmt: skip
+    for chosen, symbol, legend in ((heads, "diamond", "heads"), (others, "circle", "embedding and MLPs")):
+        figure.add_scatter(
+            x=[e[3] for e in chosen], y=[e[2] for e in chosen], mode="markers", name=legend,
+            text=[f"{e[1]}: {e[0]:+.3f}" for e in chosen], hoverinfo="text",
+            marker={
+                "symbol": symbol,
+                "size": [8 + 22 * abs(e[0]) / largest for e in chosen],
+                "color": [_WRITES if e[0] > 0 else _AGAINST for e in chosen],
+                "opacity": 0.8,
+            },
+        )  # fmt: skip
+    figure.update_layout(title=f"The path of {label}: written at tokens, moved by heads, read at the end")
+    figure.update_xaxes(title="token", **_ticks(found))
+    figure.update_yaxes(title="layer (−1: embedding)")
+    return _dress(figure, 460)
