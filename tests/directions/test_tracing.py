@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from emotion_circuits.directions import DirectionSet
-from emotion_circuits.directions.trace_sets import average_attention, average_components
+from emotion_circuits.directions.last_token import last_token_attention, last_token_parts
+from emotion_circuits.directions.trace_sets import average_attention, average_components, reading_components
 from emotion_circuits.directions.tracing import trace
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Ablate, Site, intervene, observe
@@ -76,23 +77,84 @@ def prompts():
     return rows
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2"])
+def test_batched_parts_are_those_of_single_traces(family):
+    model = tiny_model(family)
+    d = random_directions(model)
+    texts = ["I thank you a lot", "no", "We go out"]
+    units = torch.stack([d.unit(label, 1) for label in d.labels]) / d.norm(1)
+    names, parts = last_token_parts(model, texts, units, 1)
+    for i, text in enumerate(texts):
+        for k, label in enumerate(d.labels):
+            single = trace(model, text, d, 1).components(label).set_index("component")["part"]
+            assert set(single.index) == {n.name for n in names}
+            for column, name in enumerate(names):
+                assert float(parts[i, k, column]) == pytest.approx(single[name.name], abs=1e-5)
+    attention = last_token_attention(model, texts)
+    for i, text in enumerate(texts):
+        one = trace(model, text, d).attention_from_last
+        torch.testing.assert_close(attention[i, :, :, : one.shape[-1]], one, rtol=1e-4, atol=1e-5)
+        assert float(attention[i, :, :, one.shape[-1] :].abs().sum()) == 0
+
+
+def test_the_middle_of_a_block_lies_between():
+    model = tiny_model("llama")
+    d = random_directions(model)
+    found = trace(model, "I thank you.", d, 2)
+    moved = (found.middle[1, 2] - found.attention[1, 2]) * d.norm(2)
+    with torch.inference_mode(), observe(model, [Site("resid_pre", 2)]) as record:
+        model.hidden(model.tokenize(["I thank you."]))
+    expected = record[Site("resid_pre", 2)][0].double() @ d.unit("anger", 2).double()
+    torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-4)
+    assert trace(tiny_model("gpt_neox"), "I", random_directions(tiny_model("gpt_neox"))).middle is None
+
+
 def test_averages_over_a_set():
     model = tiny_model("llama")
     d = random_directions(model)
-    table = average_components(model, prompts(), d, "gratitude", 1)
-    singles = [
-        trace(model, p.text, d, 1).components("gratitude").set_index("component")["part"] for p in prompts()[::2]
-    ]
-    first = table.iloc[0]
-    assert first.part == pytest.approx(sum(s[first.component] for s in singles) / 4)
-    assert first.low <= first.part <= first.high
-    attention = average_attention(model, prompts(), d, "gratitude")
+    nulls = torch.randn(9, model.d_model, generator=torch.Generator().manual_seed(4))
+    table = average_components(model, prompts(), d, "gratitude", 1, nulls=nulls).set_index("component")
+    for column, label in (("part", "gratitude"), ("neutral", "neutral")):
+        singles = [
+            trace(model, p.text, d, 1).components("gratitude").set_index("component")["part"]
+            for p in prompts()
+            if p.label == label
+        ]
+        for name in table.index[:5]:
+            assert table.loc[name, column] == pytest.approx(sum(s[name] for s in singles) / 4, abs=1e-6)
+    assert (table.difference - (table.part - table.neutral)).abs().max() < 1e-9
+    assert (table.low <= table.difference).all()
+    assert (table.null_low <= table.null_high).all()
+    attention = average_attention(model, prompts(), "gratitude")
     assert len(attention) == model.n_layers * model.n_heads
-    one = trace(model, prompts()[0].text, d).attention_from_last
-    assert one.sum(-1).allclose(torch.ones(3, 4), atol=1e-5)
     assert (attention.emotion.between(0, 1)).all()
+    first = [trace(model, p.text, d).attention_from_last[0, 0, 2:7].sum() for p in prompts() if p.label != "neutral"]
+    assert attention.emotion.iloc[0] == pytest.approx(float(sum(first)) / 4, abs=1e-5)
     with pytest.raises(EmotionCircuitsError, match="two groups"):
-        average_components(model, prompts()[:2], d, "gratitude")
+        average_components(model, prompts()[:2], d, "gratitude", 1)
+
+
+def test_who_reads_a_direction_is_found_where_it_is_planted():
+    """A head whose value weights see only one direction changes when that direction is taken out, and others do not."""
+    model = tiny_model("gpt2", n_embd=32)
+    d = random_directions(model)
+    block, unit = model.blocks[2], d.unit("gratitude", 1)
+    width = model.d_head
+    with torch.no_grad():
+        c = block.attn.c_attn
+        values = c.weight[:, 64:]
+        kept = values.clone()
+        # The head's values come from the direction alone, all other values are blind to it.
+        kept -= unit[:, None] @ (unit[None] @ values)
+        kept[:, :width] = unit[:, None] * 3
+        c.weight[:, 64:] = kept
+    table = reading_components(model, prompts(), d, "gratitude", 1, draws=12, seed=3).set_index("component")
+    heads = table[table.index.str.contains("H")]
+    assert heads.ratio.idxmax() == "L2H0"
+    assert heads.loc["L2H0", "change"] > heads.loc["L2H0", "best_null"]
+    assert (heads.drop("L2H0").ratio < heads.ratio.max() / 2).all()
+    with pytest.raises(EmotionCircuitsError, match="last one"):
+        reading_components(model, prompts(), d, "gratitude", 2)
 
 
 def test_errors():

@@ -86,12 +86,8 @@ class _Ridge:
         return fit
 
 
-def _low_rank(matrix: Tensor, predicted: Tensor, rank: int) -> Tensor:
-    """Reduced-rank regression (Izenman 1975): the fit projected on its leading predicted axes."""
-    return _cut(matrix, torch.linalg.svd(predicted, full_matrices=False).Vh, rank)
-
-
 def _cut(matrix: Tensor, axes: Tensor, rank: int) -> Tensor:
+    """Reduced-rank regression (Izenman 1975): the fit projected on its leading predicted axes."""
     result: Tensor = matrix @ axes[:rank].T @ axes[:rank]
     return result
 
@@ -135,7 +131,9 @@ def fit_map(
     scale_a, scale_b = _scale(a), _scale(b)
     x, y = (a - mean_a) / scale_a, (b - mean_b) / scale_b
     fold = torch.randperm(len(a), generator=torch.Generator().manual_seed(seed)) % folds
-    ranks = [r for r in _RANKS if r < min(*x.shape, y.shape[1])] if method == "reduced_rank" else []
+    full = min(*x.shape, y.shape[1])
+    # The full rank competes too: where the map needs every dimension, a cut would only lose.
+    ranks = [*(r for r in _RANKS if r < full), full] if method == "reduced_rank" else []
     errors: dict[tuple[float, int], float] = {}
     for k in range(folds):
         inside, held = fold != k, fold == k
@@ -152,7 +150,7 @@ def fit_map(
     (strength, rank), _ = min(errors.items(), key=lambda item: item[1])
     matrix = _Ridge(x, y).matrix(strength)
     if rank:
-        matrix = _low_rank(matrix, x @ matrix, rank)
+        matrix = _cut(matrix, torch.linalg.svd(x @ matrix, full_matrices=False).Vh, rank)
     finite_b = torch.where(torch.isfinite(scale_b), scale_b, torch.zeros_like(scale_b))
     matrix = matrix / scale_a[:, None] * finite_b
     return LinearMap(matrix, mean_a, mean_b, method, strength, rank or min(*x.shape, y.shape[1]))

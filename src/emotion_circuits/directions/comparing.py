@@ -1,18 +1,19 @@
 """Two models on the same sentences: do their emotion directions correspond, beyond what unrelated models would show?
 
-Maps are fitted on **neutral train** sentences only, and judged on held-out neutral sentences, on emotional sentences,
-and on whether a mapped direction of one model does its work in the other.
+Maps are fitted on **neutral train** sentences only. Which layers and method to report is chosen by how well the map
+predicts neutral **validation** sentences, so emotion plays no part in it. Figures are from held-out neutral sentences,
+from emotional sentences, and from whether a mapped direction of one model does its work in the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore
@@ -24,15 +25,17 @@ from emotion_circuits.directions.alignment import (
     mapped_overlap,
     random_map,
 )
+from emotion_circuits.directions.correspondence import DirectionPair, Sides, mean_auroc, mean_auroc_interval
 from emotion_circuits.directions.direction_set import DirectionSet
-from emotion_circuits.directions.evaluating import auroc
+from emotion_circuits.directions.extractors import Examples
 from emotion_circuits.directions.fitting import fit_directions
+from emotion_circuits.directions.matching import match_layers, shared_sentences
+from emotion_circuits.directions.subspace_tables import subspaces_between
 from emotion_circuits.directions.subspaces import linear_cka, overlap_chance, rsa
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import Add, LanguageModel, Sampling, Site, generate
 from emotion_circuits.progress import progress_bar
 
-__all__ = ["Comparison", "compare_models", "match_layers", "steering_transfer"]
+__all__ = ["Comparison", "compare_models"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,53 +43,62 @@ class Comparison:
     """What two models share.
 
     Attributes:
-        similarity: per matched layer pair: ``matching, layer_a, layer_b, cka, rsa, rsa_low, rsa_high`` (the range of RSA
-            under permuted sentences).
+        similarity: per matched layer pair: ``matching, layer_a, layer_b, cka, cka_low, cka_high, rsa, rsa_low,
+            rsa_high`` (the ranges: 95 % under permuted sentences).
         alignment: per matched layer pair, method and control (``paired``, ``shuffled``, ``random map``):
-            ``r2_neutral, r2_emotion`` (held out), ``cos2`` of the mapped direction set after orthonormalisation,
-            ``cos2_chance`` (k/d), ``cos2_low, cos2_high`` (mapped *random* directions, 95 %), ``auroc`` (mean over
-            emotions of the mapped direction telling the other model's test sentences of that emotion from all others),
-            ``auroc_low, auroc_high`` (mapped random directions), ``auroc_own`` (its own directions).
+            ``r2_validation, r2_neutral, r2_emotion`` (explained variance, held out);
+            ``cos2`` of the mapped direction set after orthonormalisation, beside ``cos2_chance`` (k/d),
+            ``cos2_random_*`` (mapped random directions) and ``cos2_shuffled_*`` (directions of labels shuffled alike in
+            both models);
+            ``cos2_apart`` the same with directions fitted on disjoint halves of the groups, mean over halvings, with
+            their range ``cos2_apart_*`` and that of shuffled labels ``apart_shuffled_*``;
+            ``auroc`` (mean over emotions of the mapped direction telling the other model's test sentences of that emotion
+            from all others) with its bootstrap interval ``auroc_*``, ``auroc_random_*``, ``auroc_shuffled_*``, the
+            one-sided ``p`` against shuffled labels, and ``auroc_own`` (its own directions). Ranges hold 95 %.
+        subspaces: for models of one width (else empty): :func:`~.subspace_tables.subspaces_between`.
         maps: the fitted maps by (layer_a, layer_b, method).
+        directions: each model's own directions.
+        groups: number of groups of test sentences.
     """
 
     similarity: pd.DataFrame
     alignment: pd.DataFrame
+    subspaces: pd.DataFrame
     maps: dict[tuple[int, int, str], LinearMap]
+    directions: tuple[DirectionSet, DirectionSet]
+    groups: int
+
+    def chosen(self) -> pd.Series:
+        """The row of :attr:`alignment` whose map predicts neutral validation sentences best."""
+        paired = self.alignment[self.alignment["control"] == "paired"]
+        return paired.loc[paired["r2_validation"].idxmax()]
+
+    def mapped(self) -> DirectionSet:
+        """The first model's directions in the second's space at the chosen layer pair, at that layer only."""
+        row = self.chosen()
+        fitted = self.maps[int(row["layer_a"]), int(row["layer_b"]), str(row["method"])]
+        a, b = self.directions
+        layer = int(row["layer_b"])
+        vectors = fitted.directions(a.vectors[:, a.place(int(row["layer_a"]))])[:, None].float()
+        return replace(
+            b, extractor="mapped", layers=(layer,), vectors=vectors, thresholds=torch.zeros(len(b.labels), 1),
+            norms=b.norms[b.place(layer)][None], chosen_layer=layer,
+            fit={"from": a.fit.get("model"), "to": b.fit.get("model"), "method": str(row["method"])},
+        )  # fmt: skip
 
 
-def _same_sentences(a: ActivationStore, b: ActivationStore) -> tuple[pd.DataFrame, Tensor, Tensor]:
-    """Rows both captures have with the same text, and where they are."""
-    left = a.rows.reset_index(drop=True).assign(at_a=range(len(a.rows)))
-    right = b.rows.reset_index(drop=True).assign(at_b=range(len(b.rows)))[["id", "text", "at_b"]]
-    rows = left.merge(right, on=["id", "text"], how="inner")
-    if len(rows) < 40:
-        raise EmotionCircuitsError(
-            f"{a.folder} and {b.folder} share only {len(rows)} sentences; capture both models on the same corpora"
-        )
-    return rows, torch.tensor(rows["at_a"].to_numpy().copy()), torch.tensor(rows["at_b"].to_numpy().copy())
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """Held-out states of both models with what they express."""
 
-
-def match_layers(
-    a: ActivationStore, b: ActivationStore, *, kind: str = "resid_post", pooling: str = "last", depths: Sequence[float]
-) -> list[tuple[str, int, int]]:
-    """Pairs of layers: at the same relative depth, and for each of ``a``'s layers ``b``'s most similar one.
-
-    Similarity is linear CKA on neutral **train** sentences, so that the best match is not chosen on what it is judged by.
-
-    Returns:
-        ``(matching, layer_a, layer_b)`` with matching ``depth`` or ``best``.
-    """
-    rows, at_a, at_b = _same_sentences(a, b)
-    neutral = torch.tensor(((rows["label"] == "neutral") & (rows["split"] == "train")).to_numpy().copy())
-    pairs: list[tuple[str, int, int]] = []
-    for depth in depths:
-        la = a.layers[round(depth * (len(a.layers) - 1))]
-        pairs.append(("depth", la, b.layers[round(depth * (len(b.layers) - 1))]))
-        x = a.pooled(kind, pooling, la)[at_a][neutral]
-        found = [linear_cka(x, b.pooled(kind, pooling, lb)[at_b][neutral]) for lb in b.layers]
-        pairs.append(("best", la, b.layers[int(np.argmax(found))]))
-    return pairs
+    x: Float[Tensor, "row d_a"]
+    y: Float[Tensor, "row d_b"]
+    validation: Tensor
+    neutral: Tensor
+    emotional: Tensor
+    test: Tensor
+    truth: Int[Tensor, " test"]
+    groups: Int[Tensor, " test"]
 
 
 def compare_models(
@@ -111,24 +123,26 @@ def compare_models(
         extractor: of both direction sets, fitted on train.
         methods: alignment methods.
         depths: relative depths of the layers compared.
-        draws: random directions for the nulls.
-        seed: of shuffles and random directions.
+        draws: random directions, label shuffles and halvings for the nulls.
+        seed: of everything drawn.
 
     Raises:
-        EmotionCircuitsError: fewer than 40 shared sentences, no neutral train rows, NaN or infinity.
+        EmotionCircuitsError: fewer than 40 shared sentences, no neutral rows in a split, NaN or infinity.
     """
-    rows, at_a, at_b = _same_sentences(a, b)
+    rows, at_a, at_b = shared_sentences(a, b)
     own_a, own_b = (fit_directions(s, extractor=extractor, kind=kind, pooling=pooling) for s in (a, b))
     if own_a.labels != own_b.labels:
         raise EmotionCircuitsError(f"the captures have different emotions: {own_a.labels} and {own_b.labels}")
-
-    def where(condition: pd.Series) -> Tensor:
-        return torch.tensor(condition.to_numpy().copy())
-
-    neutral, split = rows["label"] == "neutral", rows["split"]
-    train, held = where(neutral & (split == "train")), where(neutral & (split == "test"))
-    emotional, test = where(~neutral & (split == "test")), where(split == "test")
-    names = rows["label"].to_numpy()[test.numpy()]
+    names = (*own_a.labels, "neutral")
+    labels = torch.tensor([names.index(v) for v in rows["label"]])
+    groups = torch.tensor(pd.factorize(rows["set"].str.split("/").str[0] + "\x1f" + rows["group"])[0].copy())
+    splits = {s: torch.tensor((rows["split"] == s).to_numpy().copy()) for s in ("train", "validation", "test")}
+    neutral = labels == len(own_a.labels)
+    for split, inside in splits.items():
+        if not bool((inside & neutral).any()):
+            raise EmotionCircuitsError(f"aligning models needs neutral sentences in split {split!r}; there are none")
+    train, test = splits["train"], splits["test"]
+    fit_on = train & neutral
     similarity, alignment = [], []
     maps: dict[tuple[int, int, str], LinearMap] = {}
     pairs = match_layers(a, b, kind=kind, pooling=pooling, depths=depths)
@@ -137,107 +151,106 @@ def compare_models(
             x = a.pooled(kind, pooling, la)[at_a].double()
             y = b.pooled(kind, pooling, lb)[at_b].double()
             place = {"matching": matching, "layer_a": la, "layer_b": lb}
-            value, low, high = rsa(x[test], y[test], draws=draws, seed=seed)
-            cka = linear_cka(x[test], y[test])
-            similarity.append({**place, "cka": cka, "rsa": value, "rsa_low": low, "rsa_high": high})
-            va, vb = own_a.vectors[:, own_a.place(la)].double(), own_b.vectors[:, own_b.place(lb)].double()
+            similarity.append({**place, **_similarity(x[test], y[test], draws, seed)})
+            held = _Held(
+                x, y, splits["validation"] & neutral, test & neutral, test & ~neutral, test, labels[test], groups[test]
+            )
+            sides = Sides(*(Examples(v[train], labels[train], groups[train], names) for v in (x, y)), extractor)
+            nulls = _Nulls.draw(sides, draws, seed)
             for method in methods:
                 key = (la, lb, method)
-                fitted = maps.get(key) or fit_map(x[train], y[train], method=method, seed=seed)
+                fitted = maps.get(key) or fit_map(x[fit_on], y[fit_on], method=method, seed=seed)
                 maps[key] = fitted
-                order = torch.randperm(int(train.sum()), generator=torch.Generator().manual_seed(seed))
-                shuffled = fit_map(x[train], y[train][order], method=method, seed=seed)
+                order = torch.randperm(int(fit_on.sum()), generator=torch.Generator().manual_seed(seed))
+                unpaired = fit_map(x[fit_on], y[fit_on][order], method=method, seed=seed)
                 for control, m in (
                     ("paired", fitted),
-                    ("shuffled", shuffled),
+                    ("shuffled", unpaired),
                     ("random map", random_map(fitted, seed=seed)),
                 ):
-                    judged = _judge(m, x, y, va, vb, held, emotional, test, names, own_b, draws, seed)
+                    judged = _judge(m, held, sides.directions(), nulls, draws, seed)
                     alignment.append({**place, "method": method, "control": control, **judged})
                 bar.advance()
-    return Comparison(pd.DataFrame(similarity), pd.DataFrame(alignment), maps)
+    subspaces = pd.DataFrame()
+    if a.d_model == b.d_model:
+        subspaces = subspaces_between(a, b, kind=kind, pooling=pooling, extractor=extractor, depths=depths, seed=seed)
+    return Comparison(
+        pd.DataFrame(similarity), pd.DataFrame(alignment), subspaces, maps, (own_a, own_b),
+        int(groups[test].unique().numel()),
+    )  # fmt: skip
 
 
-def _judge(
-    m: LinearMap,
-    x: Tensor,
-    y: Tensor,
-    va: Float[Tensor, "label d_a"],
-    vb: Float[Tensor, "label d_b"],
-    held: Tensor,
-    emotional: Tensor,
-    test: Tensor,
-    names: np.ndarray,
-    own_b: DirectionSet,
-    draws: int,
-    seed: int,
-) -> dict[str, float]:
-    def works(vectors: Tensor) -> float:
-        found = [auroc(y[test] @ vectors[k], torch.tensor(names == label)) for k, label in enumerate(own_b.labels)]
-        return float(np.nanmean(found))
+def _similarity(x: Tensor, y: Tensor, draws: int, seed: int) -> dict[str, float]:
+    value, low, high = rsa(x, y, draws=draws, seed=seed)
+    g = torch.Generator().manual_seed(seed)
+    permuted = [linear_cka(x, y[torch.randperm(len(y), generator=g)]) for _ in range(min(draws, 20))]
+    return {
+        "cka": linear_cka(x, y), **_range("cka", permuted),
+        "rsa": value, "rsa_low": low, "rsa_high": high,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Nulls:
+    """Direction pairs that mean nothing, or that share no sentence."""
+
+    shuffled: list[DirectionPair]
+    apart: list[DirectionPair]
+    apart_shuffled: list[DirectionPair]
+
+    @classmethod
+    def draw(cls, sides: Sides, draws: int, seed: int) -> _Nulls:
+        rng = np.random.default_rng(seed)
+        shuffled, apart, both = [], [], []
+        for _ in range(draws):
+            labels = sides.shuffled_labels(rng)
+            shuffled.append(sides.directions(labels))
+            halves = sides.halves(rng)
+            apart.append(sides.directions(None, halves))
+            both.append(sides.directions(labels, halves))
+        return cls(shuffled, apart, both)
+
+
+def _range(name: str, values: Sequence[float]) -> dict[str, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return {f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def _judge(m: LinearMap, held: _Held, own: DirectionPair, nulls: _Nulls, draws: int, seed: int) -> dict[str, float]:
+    y = held.y[held.test]
+    usable = bool(m.matrix.abs().max() > 0)
+
+    def cos2(pair: DirectionPair) -> float:
+        return mapped_overlap(m, pair.a, pair.b) if usable else 0.0
+
+    def works(vectors: Float[Tensor, "label d_b"]) -> float:
+        return mean_auroc(y @ vectors.T, held.truth)
 
     g = torch.Generator().manual_seed(seed + 1)
-    random = [torch.randn(va.shape, generator=g, dtype=torch.float64) for _ in range(draws)]
-    usable = bool(m.matrix.abs().max() > 0)
-    cos = [mapped_overlap(m, r, vb) for r in random] if usable else [0.0]
-    area = [works(m.directions(r)) for r in random]
+    random = [DirectionPair(torch.randn(own.a.shape, generator=g, dtype=torch.float64), own.b) for _ in range(draws)]
+    mapped = m.directions(own.a)
+    found = works(mapped)
+    low, high = mean_auroc_interval(y @ mapped.T, held.truth, held.groups, seed=seed)
+    shuffled = [works(m.directions(pair.a)) for pair in nulls.shuffled]
+    apart = [cos2(pair) for pair in nulls.apart]
     return {
-        "r2_neutral": explained_variance(m, x[held], y[held]),
-        "r2_emotion": explained_variance(m, x[emotional], y[emotional]),
-        "cos2": mapped_overlap(m, va, vb) if usable else 0.0,
-        "cos2_chance": overlap_chance(y.shape[1], len(va), len(vb)),
-        "cos2_low": float(np.quantile(cos, 0.025)),
-        "cos2_high": float(np.quantile(cos, 0.975)),
-        "auroc": works(m.directions(va)),
-        "auroc_low": float(np.quantile(area, 0.025)),
-        "auroc_high": float(np.quantile(area, 0.975)),
-        "auroc_own": works(vb),
+        "r2_validation": explained_variance(m, held.x[held.validation], held.y[held.validation]),
+        "r2_neutral": explained_variance(m, held.x[held.neutral], held.y[held.neutral]),
+        "r2_emotion": explained_variance(m, held.x[held.emotional], held.y[held.emotional]),
+        "cos2": cos2(own),
+        "cos2_chance": overlap_chance(y.shape[1], len(own.a), len(own.b)),
+        **_range("cos2_random", [cos2(pair) for pair in random]),
+        **_range("cos2_shuffled", [cos2(pair) for pair in nulls.shuffled]),
+        "cos2_apart": float(np.mean(apart)),
+        **_range("cos2_apart", apart),
+        **_range("apart_shuffled", [cos2(pair) for pair in nulls.apart_shuffled]),
+        "auroc": found,
+        "auroc_low": low,
+        "auroc_high": high,
+        **_range("auroc_random", [works(m.directions(pair.a)) for pair in random]),
+        **_range("auroc_shuffled", shuffled),
+        "p": float((1 + sum(v >= found for v in shuffled)) / (1 + len(shuffled))),
+        "auroc_own": works(own.b),
         "strength": m.strength,
         "rank": float(m.rank),
     }
-
-
-def steering_transfer(
-    model: LanguageModel,
-    prompts: Sequence[str],
-    vectors: dict[str, Float[Tensor, " d_model"]],
-    layer: int,
-    norm: float,
-    score: Callable[[list[str]], Sequence[float]],
-    *,
-    alpha: float = 0.2,
-    sampling: Sampling | None = None,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Steer a model with mapped directions, its own ones and controls, all at the same length, prompts and draws.
-
-    Args:
-        model: the model that is steered.
-        prompts: neutral openings.
-        vectors: directions by name (``mapped``, ``own``, ``random 1`` …); only their direction counts.
-        layer: where they are added, to the residual stream leaving the block, at every position.
-        norm: the layer's residual norm.
-        score: turns continuations into one number each (an evaluator that does not know the condition).
-        alpha: strength as a fraction of ``norm``.
-        sampling: how continuations are drawn.
-        seed: shared by all conditions.
-
-    Returns:
-        One row per condition and prompt: ``condition, prompt, text, score``; ``none`` is the unsteered model.
-
-    Raises:
-        EmotionCircuitsError: a vector of length 0 or another width.
-    """
-    records = []
-    for name, vector in {"none": None, **vectors}.items():
-        changes = []
-        if vector is not None:
-            length = float(vector.double().norm())
-            if not length > 0:
-                raise EmotionCircuitsError(f"steering transfer: the direction {name!r} has length 0")
-            unit = (vector.double() / length).float()
-            changes = [Add(site=Site("resid_post", layer), vector=unit, alpha=alpha * norm)]
-        texts = [g.text for g in generate(model, prompts, sampling, interventions=changes, seeds=seed)]
-        for prompt, text, value in zip(prompts, texts, score(texts), strict=True):
-            records.append({"condition": name, "prompt": prompt, "text": text, "score": float(value)})
-    return pd.DataFrame.from_records(records)

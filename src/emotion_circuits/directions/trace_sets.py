@@ -1,4 +1,9 @@
-"""Traces averaged over a set of sentences, with intervals; the unit is the sentence's group."""
+"""Traces averaged over a set of sentences, with intervals and nulls; the unit is the sentence's group.
+
+* *who writes* (:func:`average_components`): parts of the projection, beside the group's neutral sentence
+* *who looks* (:func:`average_attention`): attention to emotion words, beside the same position of a neutral sentence
+* *who reads* (:func:`reading_components`): which later components change when the emotion is taken out
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,32 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from emotion_circuits.activations import pooled_positions
 from emotion_circuits.directions.direction_set import DirectionSet
-from emotion_circuits.directions.tracing import trace
+from emotion_circuits.directions.last_token import at_last_token, last_token_attention, last_token_parts
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import LanguageModel
-from emotion_circuits.progress import progress_bar
+from emotion_circuits.model import Add, LanguageModel, Site, intervene
 from emotion_circuits.prompts import Prompt
-from emotion_circuits.statistics import bootstrap_mean_intervals
+from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_differences
 
-__all__ = ["average_attention", "average_components"]
+__all__ = ["average_attention", "average_components", "reading_components"]
+
+
+def _pairs(prompts: Sequence[Prompt], label: str) -> tuple[list[Prompt], list[Prompt], list[str]]:
+    """Sentences of a label and the neutral one of the same group, and the groups."""
+    by_group: dict[str, dict[str, Prompt]] = {}
+    for prompt in prompts:
+        by_group.setdefault(f"{prompt.set}\x1f{prompt.group}", {})[prompt.label] = prompt
+    both = {g: rows for g, rows in by_group.items() if label in rows and "neutral" in rows}
+    if len(both) < 2:
+        raise EmotionCircuitsError(
+            f"averaging needs at least two groups with a sentence of {label!r} and a neutral one, there are {len(both)}"
+        )
+    return [rows[label] for rows in both.values()], [rows["neutral"] for rows in both.values()], list(both)
 
 
 def average_components(
@@ -24,92 +44,196 @@ def average_components(
     prompts: Sequence[Prompt],
     directions: DirectionSet,
     label: str,
-    layer: int | None = None,
+    layer: int,
     *,
+    nulls: Float[Tensor, "null d_model"] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Mean part of every component at the last token over the sentences of one label, with 95 % intervals.
+    """Mean part of every component at the last token, emotion against the neutral sentence of the same group.
+
+    Args:
+        model: the model the directions belong to.
+        prompts: sentences the directions were not fitted on, with groups that hold ``label`` and neutral.
+        directions: a fitted set at ``resid_post``.
+        label: the emotion.
+        layer: whose direction parts are attributed along.
+        nulls: directions that mean nothing (fitted on shuffled labels), of any length.
+        seed: of the bootstrap.
 
     Returns:
-        ``component, layer, part, low, high, neutral`` (mean part on the neutral sentences given), largest first.
+        ``component, layer, part, part_low, part_high`` (on sentences of the label), ``neutral``, ``difference`` (paired,
+        by group) with ``low, high, p, q`` (one family: all components), ``null_low, null_high`` (95 % of the component's
+        differences along ``nulls``), ``n``; largest difference first. In residual norms of the layer.
 
     Raises:
-        EmotionCircuitsError: fewer than two sentences of the label.
+        EmotionCircuitsError: fewer than two groups, or parts that do not sum to the whole.
     """
-    rows: dict[str, list[pd.Series]] = {label: [], "neutral": []}
-    clusters: list[str] = []
-    layers: pd.Series | None = None
-    chosen = [p for p in prompts if p.label in rows]
-    with progress_bar("tracing", len(chosen)) as bar:
-        for prompt in chosen:
-            table = trace(model, prompt.text, directions, layer).components(label).set_index("component").sort_index()
-            rows[prompt.label].append(table["part"])
-            layers = table["layer"]
-            if prompt.label == label:
-                clusters.append(prompt.group)
-            bar.advance()
-    if len(set(clusters)) < 2 or layers is None:
-        raise EmotionCircuitsError(f"averaging traces needs sentences of {label!r} from at least two groups")
-    values = np.stack([r.to_numpy() for r in rows[label]])
-    estimates = bootstrap_mean_intervals(values, clusters=clusters, seed=seed)
-    neutral = np.stack([r.to_numpy() for r in rows["neutral"]]).mean(0) if rows["neutral"] else np.nan
-    result = pd.DataFrame(
+    felt, neutral, groups = _pairs(prompts, label)
+    units = directions.unit(label, layer).double()[None]
+    if nulls is not None:
+        units = torch.cat([units, torch.nn.functional.normalize(nulls.double(), dim=-1)])
+    texts = [p.text for p in (*felt, *neutral)]
+    components, parts = last_token_parts(model, texts, units / directions.norm(layer), layer)
+    values = parts.numpy()
+    own, other = values[: len(felt)], values[len(felt) :]
+    inside = bootstrap_mean_intervals(own[:, 0], seed=seed)
+    found = paired_differences(own[:, 0], other[:, 0], clusters=groups, seed=seed)
+    q = fdr([f.p for f in found], family=f"parts of {label}: {len(found)} components").q
+    table = pd.DataFrame(
         {
-            "component": layers.index,
-            "layer": layers.to_numpy(),
-            "part": [e.estimate for e in estimates],
-            "low": [e.low for e in estimates],
-            "high": [e.high for e in estimates],
-            "neutral": neutral,
+            "component": [c.name for c in components],
+            "layer": [c.layer for c in components],
+            "part": [e.estimate for e in inside],
+            "part_low": [e.low for e in inside],
+            "part_high": [e.high for e in inside],
+            "neutral": other[:, 0].mean(0),
+            "difference": [f.estimate for f in found],
+            "low": [f.low for f in found],
+            "high": [f.high for f in found],
+            "p": [f.p for f in found],
+            "q": list(q.values()),
+            "n": len(groups),
         }
     )
-    return result.reindex(result["part"].abs().sort_values(ascending=False, kind="stable").index).reset_index(drop=True)
+    if nulls is not None:
+        drawn = (own[:, 1:] - other[:, 1:]).mean(0)  # [null, component]
+        table["null_low"], table["null_high"] = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return table.sort_values("difference", key=np.abs, ascending=False, kind="stable", ignore_index=True)
 
 
-def average_attention(
-    model: LanguageModel, prompts: Sequence[Prompt], directions: DirectionSet, label: str, *, seed: int = 0
-) -> pd.DataFrame:
+def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: str, *, seed: int = 0) -> pd.DataFrame:
     """Attention from the last token to emotion words, against the matched position of the group's neutral sentence.
 
     Attention is a screen for heads, not evidence of what they do.
 
     Returns:
-        ``layer, head, emotion, neutral, difference, low, high`` over groups that have both.
+        ``layer, head, emotion, neutral, difference, low, high, p, q`` (one family: all heads) over the groups that have
+        both, ``n``; in the order of layers and heads.
 
     Raises:
         EmotionCircuitsError: fewer than two groups with both, or a model whose attention cannot be observed.
     """
     chosen = [p for p in prompts if p.label in (label, "neutral")]
     offsets = model.tokenizer([p.text for p in chosen], return_offsets_mapping=True)["offset_mapping"]
-    seen: dict[str, dict[str, np.ndarray]] = {}
-    with progress_bar("attention to emotion words", len(chosen)) as bar:
-        for prompt, where in zip(chosen, pooled_positions(chosen, offsets), strict=True):
-            bar.advance()
-            if not where.tokens:
-                continue
-            found = trace(model, prompt.text, directions).attention_from_last
-            if found is None:
-                raise EmotionCircuitsError(f"{model.name}: attention patterns cannot be observed")
-            seen.setdefault(f"{prompt.set}\x1f{prompt.group}", {})[prompt.label] = (
-                found[:, :, list(where.tokens)].sum(-1).numpy()
-            )
-    pairs = [v for v in seen.values() if len(v) == 2]
-    if len(pairs) < 2:
-        raise EmotionCircuitsError(
-            f"attention needs at least two groups with a marked {label!r} and a neutral sentence"
-        )
-    emotion, neutral = (np.stack([v[k] for v in pairs]) for k in (label, "neutral"))
-    n, layers, heads = emotion.shape
-    estimates = bootstrap_mean_intervals((emotion - neutral).reshape(n, -1), seed=seed)
-    grid = [(layer, head) for layer in range(layers) for head in range(heads)]
+    where = {p.id: at.tokens for p, at in zip(chosen, pooled_positions(chosen, offsets), strict=True) if at.tokens}
+    felt, neutral, groups = _pairs([p for p in chosen if p.id in where], label)
+    both = [*felt, *neutral]
+    pattern = last_token_attention(model, [p.text for p in both])
+    mass = torch.stack([pattern[i, :, :, list(where[p.id])].sum(-1) for i, p in enumerate(both)]).flatten(1).numpy()
+    emotion, other = mass[: len(felt)], mass[len(felt) :]
+    found = paired_differences(emotion, other, clusters=groups, seed=seed)
+    q = fdr([f.p for f in found], family=f"attention to {label} words: {len(found)} heads").q
     return pd.DataFrame(
         {
-            "layer": [g[0] for g in grid],
-            "head": [g[1] for g in grid],
-            "emotion": emotion.mean(0).reshape(-1),
-            "neutral": neutral.mean(0).reshape(-1),
-            "difference": [e.estimate for e in estimates],
-            "low": [e.low for e in estimates],
-            "high": [e.high for e in estimates],
+            "layer": [i // model.n_heads for i in range(len(found))],
+            "head": [i % model.n_heads for i in range(len(found))],
+            "emotion": emotion.mean(0),
+            "neutral": other.mean(0),
+            "difference": [f.estimate for f in found],
+            "low": [f.low for f in found],
+            "high": [f.high for f in found],
+            "p": [f.p for f in found],
+            "q": list(q.values()),
+            "n": len(groups),
         }
     )
+
+
+def reading_components(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    directions: DirectionSet,
+    label: str,
+    layer: int,
+    *,
+    nulls: Float[Tensor, "null d_model"] | None = None,
+    draws: int = 20,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much later heads and MLPs change at the last token when the emotion is taken out of the residual stream.
+
+    The mean difference between emotional and neutral sentences along the direction is subtracted at ``resid_post`` of the
+    layer, at every token. The same length is subtracted along other directions: a component *reads* the emotion where its
+    output changes more than it does for them. This is causal for the component's own output, and says nothing of the
+    model's answer.
+
+    Args:
+        model: the model.
+        prompts: sentences the directions were not fitted on.
+        directions: a fitted set at ``resid_post``.
+        label: the emotion.
+        layer: where the direction is taken out.
+        nulls: directions that mean nothing (fitted on shuffled labels); ``draws`` random ones without.
+        draws: number of random directions.
+        seed: of random directions and the bootstrap.
+
+    Returns:
+        ``component, layer, change`` (norm of the change over norm of the output, mean over sentences), ``null`` (mean
+        over the null directions), ``ratio``, ``difference`` (change − null, paired by sentence) with ``low, high, p, q``
+        (one family: all later components), ``best_null`` (largest mean over null directions), ``n``; largest ratio first.
+
+    Raises:
+        EmotionCircuitsError: no later layer, or fewer than two groups.
+    """
+    later = range(layer + 1, model.n_layers)
+    if not later:
+        raise EmotionCircuitsError(f"layer {layer} is the last one: nothing reads what leaves it but the unembedding")
+    felt, neutral, groups = _pairs(prompts, label)
+    unit, texts = directions.unit(label, layer), [p.text for p in felt]
+    size = _mean_gap(model, texts, [p.text for p in neutral], unit, layer)
+    if nulls is None:
+        nulls = torch.randn(draws, model.d_model, generator=torch.Generator().manual_seed(seed))
+    split = "z" not in model.refused
+    sites = [Site(kind, i) for i in later for kind in (("z", "mlp_out") if split else ("attn_out", "mlp_out"))]  # type: ignore[arg-type]
+    names = [(f"L{s.layer}H{h}", s.layer) for s in sites if s.kind == "z" for h in range(model.n_heads)]
+    names += [(f"L{s.layer} {'MLP' if s.kind == 'mlp_out' else 'attention'}", s.layer) for s in sites if s.kind != "z"]
+
+    def outputs(seen: dict[Site, Tensor]) -> Tensor:
+        heads = [seen[s] for s in sites if s.kind == "z"]
+        whole = [seen[s][:, None] for s in sites if s.kind != "z"]
+        wide = [v.float().cpu() for v in (*heads, *whole)]
+        d = max(v.shape[-1] for v in wide)
+        return torch.cat([torch.nn.functional.pad(v, (0, d - v.shape[-1])) for v in wide], dim=1)
+
+    def run(vector: Tensor | None) -> Tensor:
+        changes = [] if vector is None else [Add(site=Site("resid_post", layer), vector=vector, alpha=-size)]
+        with intervene(model, changes):
+            return at_last_token(model, texts, sites, outputs, title="reading")
+
+    base = run(None)
+    length = base.norm(dim=-1).clamp(min=1e-12)
+
+    def change(vector: Tensor) -> np.ndarray:
+        unit = torch.nn.functional.normalize(vector.float(), dim=-1)
+        return np.asarray(((run(unit) - base).norm(dim=-1) / length).double().numpy())
+
+    own = change(unit)
+    drawn = np.stack([change(v) for v in nulls])
+    found = paired_differences(own, drawn.mean(0), clusters=groups, seed=seed)
+    q = fdr([f.p for f in found], family=f"reading {label} after layer {layer}: {len(found)} components").q
+    table = pd.DataFrame(
+        {
+            "component": [n for n, _ in names],
+            "layer": [at for _, at in names],
+            "change": own.mean(0),
+            "null": drawn.mean((0, 1)),
+            "ratio": own.mean(0) / np.maximum(drawn.mean((0, 1)), 1e-12),
+            "difference": [f.estimate for f in found],
+            "low": [f.low for f in found],
+            "high": [f.high for f in found],
+            "p": [f.p for f in found],
+            "q": list(q.values()),
+            "best_null": drawn.mean(1).max(0),
+            "n": len(groups),
+        }
+    )
+    return table.sort_values("ratio", ascending=False, kind="stable", ignore_index=True)
+
+
+def _mean_gap(model: LanguageModel, texts: Sequence[str], neutral: Sequence[str], unit: Tensor, layer: int) -> float:
+    site = Site("resid_post", layer)
+    both = [*texts, *neutral]
+    projection = at_last_token(
+        model, both, [site], lambda seen: (seen[site].double().cpu() @ unit.double())[:, None], title="projecting"
+    )[:, 0]
+    return float(projection[: len(texts)].mean() - projection[len(texts) :].mean())

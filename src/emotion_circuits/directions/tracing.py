@@ -7,7 +7,7 @@ Elhage et al. 2021; nothing is linearised). The parts are asserted to sum to the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.families import at_path
 
-__all__ = ["Trace", "heads_split_exactly", "trace"]
+__all__ = ["Trace", "check_parts", "head_readers", "heads_split_exactly", "trace"]
 
 TOLERANCE = 1e-3
 """Largest accepted gap between the parts and the whole, as a fraction of the largest part (float32 rounding)."""
@@ -46,6 +46,7 @@ class Trace:
         layer: the layer whose directions were used for attribution.
         projection: ``[label, depth, token]``: the residual stream entering layer 0, then leaving each layer, each on the
             directions of its own layer (entry 0 uses layer 0's), in that layer's residual norms.
+        middle: ``[label, layer, token]``: between attention and MLP, likewise; ``None`` where a block has no such place.
         embedding: ``[label, token]`` part of the embedding along the attribution directions.
         attention: ``[label, layer, token]`` part of each block's attention.
         mlp: ``[label, layer, token]`` part of each block's MLP.
@@ -63,6 +64,7 @@ class Trace:
     labels: tuple[str, ...]
     layer: int
     projection: Float[Tensor, "label depth token"]
+    middle: Float[Tensor, "label layer token"] | None
     embedding: Float[Tensor, "label token"]
     attention: Float[Tensor, "label layer token"]
     mlp: Float[Tensor, "label layer token"]
@@ -126,6 +128,7 @@ def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int 
     batch = model.tokenize([text])
     last = model.n_layers
     sites = [Site("resid_pre", 0), *model.sites("resid_post", "attn_out", "mlp_out")]
+    sites += model.sites("resid_mid") if model.has_resid_mid else []
     split = heads_split_exactly(model) and "z" not in model.refused
     if split:
         sites += model.sites("z")
@@ -148,19 +151,12 @@ def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int 
     mlp = torch.stack([along("mlp_out", i) for i in range(last)], 1)
     whole = along("resid_post", at)
     parts = torch.cat([embedding[:, None], attention[:, : at + 1], mlp[:, : at + 1]], 1)
-    largest = max(float(parts.abs().max()), float(whole.abs().max()))
-    gap = float((parts.sum(1) - whole).abs().max()) / largest if largest else 0.0
-    tolerance = TOLERANCE if model.dtype in (torch.float32, torch.float64) else 0.05
-    if gap > tolerance:
-        raise EmotionCircuitsError(
-            f"trace: the parts differ from the residual stream by {gap:.2g} of the largest part in {model.name}; "
-            "its blocks add something that is neither attention nor MLP, so a trace would be wrong"
-        )
+    gap = check_parts(model, parts.sum(1), whole, parts)
     heads = None
     bias = torch.zeros(len(directions.labels), last, dtype=torch.float64)
     note = "" if split else f"{model.family.name} normalises attention's output, so heads cannot be told apart exactly"
     if split:
-        heads, bias = _by_head(model, record, units, attention, tolerance)
+        heads, bias = _by_head(model, record, units, attention)
     projection = [_own_layer(directions, record[Site("resid_pre", 0)][0], 0)]
     projection += [_own_layer(directions, record[Site("resid_post", i)][0], i) for i in range(last)]
     return Trace(
@@ -169,6 +165,9 @@ def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int 
         labels=directions.labels,
         layer=at,
         projection=torch.stack(projection, 1),
+        middle=torch.stack([_own_layer(directions, record[Site("resid_mid", i)][0], i) for i in range(last)], 1)
+        if model.has_resid_mid
+        else None,
         embedding=embedding,
         attention=attention[:, : at + 1],
         mlp=mlp[:, : at + 1],
@@ -190,29 +189,45 @@ def _own_layer(directions: DirectionSet, states: Tensor, layer: int) -> Float[Te
     return result
 
 
+def check_parts(model: LanguageModel, total: Tensor, whole: Tensor, parts: Tensor) -> float:
+    """The largest difference between sums of parts and the whole, as a fraction of the largest part.
+
+    Raises:
+        EmotionCircuitsError: NaN or infinity, or a difference beyond rounding.
+    """
+    if not bool(torch.isfinite(total).all() & torch.isfinite(whole).all()):
+        raise EmotionCircuitsError(f"{model.name} gives NaN or infinity; load it with dtype='float32'")
+    largest = max(float(parts.abs().max()), float(whole.abs().max()))
+    gap = float((total - whole).abs().max()) / largest if largest else 0.0
+    if gap > (TOLERANCE if model.dtype in (torch.float32, torch.float64) else 0.05):
+        raise EmotionCircuitsError(
+            f"trace: the parts differ from the residual stream by {gap:.2g} of the largest part in {model.name}; "
+            "its blocks add something that is neither attention nor MLP, so a trace would be wrong"
+        )
+    return gap
+
+
+def head_readers(
+    model: LanguageModel, layer: int, units: Float[Tensor, "direction d_model"]
+) -> tuple[Float[Tensor, "head d_head direction"], Float[Tensor, " direction"]]:
+    """What turns a layer's ``z`` into parts along directions: the output projection seen from them, and its bias."""
+    module: Any = at_path(model.blocks[layer], model.family.out_proj)
+    weight: Tensor = module.weight.double().cpu()
+    weight = weight if model.family.conv1d else weight.T  # [head * d_head, d_model]
+    offset = getattr(module, "bias", None)
+    bias = units @ offset.double().cpu() if isinstance(offset, Tensor) else torch.zeros(len(units)).double()
+    return (weight @ units.T).unflatten(0, (model.n_heads, -1)), bias
+
+
 def _by_head(
-    model: LanguageModel, record: object, units: Tensor, attention: Tensor, tolerance: float
+    model: LanguageModel, record: Mapping[Site, Tensor], units: Tensor, attention: Tensor
 ) -> tuple[Float[Tensor, "label layer head token"], Float[Tensor, "label layer"]]:
     """Each head's output through its rows of the output projection; asserted to sum to attention's part."""
     heads, biases = [], []
-    for i, block in enumerate(model.blocks):
-        module: Any = at_path(block, model.family.out_proj)
-        weight: Tensor = module.weight.double().cpu()  # type: ignore[operator,union-attr]
-        weight = weight if model.family.conv1d else weight.T  # [head * d_head, d_model]
-        read = (weight @ units.T).unflatten(0, (model.n_heads, -1))  # [head, d_head, label]
-        z = record[Site("z", i)][0].double().cpu()  # type: ignore[index]
-        part = torch.einsum("phd,hdl->lhp", z, read)
-        offset = getattr(module, "bias", None)
-        bias = torch.zeros(len(units), dtype=torch.float64)
-        if isinstance(offset, Tensor):
-            bias = units @ offset.double().cpu()
-        total = part.sum(1) + bias[:, None]
-        scale = max(float(part.abs().max()), float(attention[:, i].abs().max()), 1e-12)
-        if float((total - attention[:, i]).abs().max()) > tolerance * scale:
-            raise EmotionCircuitsError(
-                f"trace: the heads of layer {i} do not sum to attention's output in {model.name}; "
-                "something stands between its output projection and the residual stream"
-            )
+    for i in range(model.n_layers):
+        read, bias = head_readers(model, i, units)
+        part = torch.einsum("phd,hdl->lhp", record[Site("z", i)][0].double().cpu(), read)
+        check_parts(model, part.sum(1) + bias[:, None], attention[:, i], part)
         heads.append(part)
         biases.append(bias)
     return torch.stack(heads, 1), torch.stack(biases, 1)

@@ -1,0 +1,102 @@
+"""Two models' states of the same training sentences, and the directions they give: with their labels, and with none.
+
+Directions of two models that were fitted on the same sentences share those sentences' sampling noise, so a map that
+carries sentences over carries the noise too, and cos² is above k/d even where labels mean nothing. Two controls catch
+it: directions from labels shuffled alike in both models, and directions fitted on disjoint halves of the groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emotion_circuits.directions.evaluating import auroc
+from emotion_circuits.directions.extractors import Examples, extract, permute_within
+
+__all__ = ["DirectionPair", "Sides", "mean_auroc", "mean_auroc_interval"]
+
+
+class DirectionPair(NamedTuple):
+    """Directions of the first and of the second model.
+
+    Attributes:
+        a: ``[label, d_a]``.
+        b: ``[label, d_b]``.
+    """
+
+    a: Float[Tensor, "label d_a"]
+    b: Float[Tensor, "label d_b"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Train states of both models, row by row the same sentences.
+
+    Attributes:
+        a: the first model's examples.
+        b: the second's, with the same labels and groups.
+        extractor: how directions are found.
+    """
+
+    a: Examples
+    b: Examples
+    extractor: str = "mean_difference"
+
+    def directions(
+        self, labels: Int[Tensor, " row"] | None = None, rows: tuple[Tensor, Tensor] | None = None
+    ) -> DirectionPair:
+        """Directions of both models.
+
+        Args:
+            labels: instead of the true ones.
+            rows: which rows of the first and of the second model (boolean); all by default.
+        """
+        labels = self.a.labels if labels is None else labels
+        whole = torch.ones(len(labels), dtype=torch.bool)
+        found = []
+        for side, chosen in zip((self.a, self.b), rows or (whole, whole), strict=True):
+            part = Examples(side.states[chosen], labels[chosen], side.groups[chosen], side.names)
+            found.append(extract(self.extractor, part).vectors)
+        return DirectionPair(*found)
+
+    def shuffled_labels(self, rng: np.random.Generator) -> Int[Tensor, " row"]:
+        """Labels permuted within groups; use the same for both models."""
+        return permute_within(self.a, rng).labels
+
+    def halves(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Two disjoint halves of the groups, as boolean rows."""
+        groups = self.a.groups.unique().numpy()
+        half = torch.isin(self.a.groups, torch.tensor(rng.permutation(groups)[: len(groups) // 2]))
+        return half, ~half
+
+
+def mean_auroc(scores: Float[Tensor, "row label"], truth: Int[Tensor, " row"]) -> float:
+    """Mean over emotions of the AUROC of each score against its own label; 0.5 is chance."""
+    return float(np.nanmean([auroc(scores[:, k], truth == k) for k in range(scores.shape[1])]))
+
+
+def mean_auroc_interval(
+    scores: Float[Tensor, "row label"],
+    truth: Int[Tensor, " row"],
+    groups: Int[Tensor, " row"],
+    *,
+    draws: int = 200,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of :func:`mean_auroc`: bootstrap over groups, percentiles."""
+    rng = np.random.default_rng(seed)
+    order = torch.argsort(groups, stable=True)
+    members = [
+        m.numpy() for m in torch.split(order, torch.bincount(torch.unique(groups, return_inverse=True)[1]).tolist())
+    ]
+    found = []
+    for _ in range(draws):
+        at = torch.tensor(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
+        found.append(mean_auroc(scores[at], truth[at]))
+    low, high = np.nanquantile(found, [0.025, 0.975])
+    return float(low), float(high)
