@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -27,16 +29,6 @@ from emotion_circuits.model import load_model
 from emotion_circuits.prompts import Prompt, load_prompts
 
 LABELS = ("gratitude", "anger", "apology", "neutral")
-
-
-def median_seconds(work, repeats):
-    """Median process time: other programs on the machine do not count."""
-    found = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return statistics.median(found)
 
 
 def cost(args):
@@ -56,44 +48,75 @@ def cost(args):
         capture(model, prompts, folder, kinds=("resid_post",), pooling=("last", "mean"))
         shutil.rmtree(folder)
 
+    def pooled_last():
+        folder = Path(tempfile.mkdtemp())
+        capture(model, prompts, folder, kinds=("resid_post",), pooling="last")
+        shutil.rmtree(folder)
+
     def moments():
-        capture_moments(model, prompts, LABELS, pooling="last", layers=range(0, model.n_layers, 6))
+        capture_moments(model, prompts, LABELS, pooling="last")
 
     plain()
-    arms = {"plain": plain, "capture": pooled, "moments": moments}
-    seconds = {name: median_seconds(work, args.repeats) for name, work in arms.items()}
-    return {**seconds, **{f"{n} / plain": seconds[n] / seconds["plain"] for n in ("capture", "moments")}}
+    arms = {"plain": plain, "capture": pooled, "capture of what moments see": pooled_last, "moments": moments}
+    # The arms take turns, so that a machine that slows down slows all of them down.
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(args.repeats):
+        for name, work in arms.items():
+            start = time.process_time()
+            work()
+            seconds[name].append(time.process_time() - start)
+    median = {name: statistics.median(found) for name, found in seconds.items()}
+    return {
+        **median,
+        "capture / plain": median["capture"] / median["plain"],
+        "moments / capture": median["moments"] / median["capture of what moments see"],
+    }
 
 
 def read(args):
-    """One layer of pooled states against reading as many bytes of the same files from the page cache."""
+    """One layer of pooled states against reading as many bytes of the same files, from the page cache and without it.
+
+    Both arms end with the bytes in memory of their own: a buffer that is filled again and again would measure the
+    processor's cache.
+    """
     from families import tiny_model
 
-    model = tiny_model("llama", hidden_size=256, num_attention_heads=4, num_hidden_layers=8)
-    with tempfile.TemporaryDirectory() as folder:
-        store = capture(model, list(sentences(args.rows)), folder, pooling=("last",), shard_rows=2048)
+    model = tiny_model("llama", hidden_size=args.width, num_attention_heads=4, num_hidden_layers=8)
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        capture(model, list(sentences(args.rows)), folder, kinds=("resid_post",), pooling=("last",), shard_rows=2048)
         store = ActivationStore.open(folder)
         size = args.rows * store.d_model * 4
         shards = sorted(Path(folder).glob("shard-*"))
 
         def layer():
-            store.pooled("resid_post", "last", 5)
+            return store.pooled("resid_post", "last", 5)
 
         def raw():
-            left = size
+            kept = np.empty(size, dtype=np.uint8)
+            at = 0
+            for shard in shards:
+                with shard.open("rb", buffering=0) as stream:
+                    at += stream.readinto(memoryview(kept)[at : at + shard.stat().st_size])
+            return kept
+
+        def forget():
             for shard in shards:
                 with shard.open("rb") as stream:
-                    left -= len(stream.read(min(left, shard.stat().st_size)))
+                    os.fsync(stream.fileno())
+                    os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
-        layer()
-        raw()
-        found = {name: size / wall(work) / 1e6 for name, work in (("layer MB/s", layer), ("raw MB/s", raw))}
-        return {**found, "share": found["layer MB/s"] / found["raw MB/s"]}
+        found = {}
+        for name, before in (("page cache", lambda: None), ("disk", forget)):
+            rates = {arm: size / wall(work, before) / 1e6 for arm, work in (("layer", layer), ("raw", raw))}
+            found |= {f"{name}, {arm}, MB/s": rate for arm, rate in rates.items()}
+            found[f"{name}, share"] = rates["layer"] / rates["raw"]
+        return {"megabytes": size / 1e6, **found}
 
 
-def wall(work, repeats=15):
+def wall(work, before, repeats=9):
     found = []
     for _ in range(repeats):
+        before()
         start = time.perf_counter()
         work()
         found.append(time.perf_counter() - start)
@@ -140,6 +163,8 @@ def main():
     parser.add_argument("--sentences", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--folder", help="where 'read' writes its files; the default is the system's temporary folder")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.rows = args.rows or {"cost": 272, "read": 10_000}.get(args.what, 0)

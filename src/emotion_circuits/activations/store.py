@@ -10,7 +10,7 @@ Folder layout::
                            ``scores pattern`` ``[layer, query × key, head]`` likewise;
                            per kind ``mean_square_norm [layer, row]``. The hash is that of the capture's config.
 
-Tensors are memory-mapped and layer is the first axis, so that one layer is one contiguous read.
+Layer is the first axis, so that one layer of a shard, and one sentence of a layer, is one contiguous read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from emotion_circuits.activations.shards import Shard
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["MANIFEST", "NORM", "PAIR_KINDS", "ROWS", "ActivationStore", "shard_name", "tensor_name"]
@@ -135,16 +136,12 @@ class ActivationStore:
             raise EmotionCircuitsError(f"{kind} has no state per token: read it with .attention(kind, layer, row)")
         return self._need(kind, pooling)
 
+    @cached_property
+    def _shards(self) -> tuple[Shard, ...]:
+        return tuple(Shard(self.folder / shard_name(self.manifest["hash"], index)) for index in range(len(self._order)))
+
     def _slice(self, shard: int, name: str, layer: int, columns: slice) -> Tensor:
-        path = self.folder / shard_name(self.manifest["hash"], shard)
-        try:
-            with safe_open(path, framework="pt") as file:
-                part: Tensor = file.get_slice(name)[layer : layer + 1, columns][0]
-        except (SafetensorError, OSError) as error:
-            raise EmotionCircuitsError(
-                f"{path}: cannot be read ({error}); delete this one file and run the capture again, it resumes"
-            ) from error
-        return part
+        return self._shards[shard].rows(name, layer, columns.start or 0, columns.stop, bytearray())
 
     def pooled(self, kind: str, pooling: str, layer: int) -> Float[Tensor, "row d_model"]:
         """One state per sentence, in the order of :attr:`rows`, read without loading other layers.
@@ -180,11 +177,13 @@ class ActivationStore:
     def _by_row(self, name: str, layer: int) -> Tensor:
         place = self._place(layer)
         result: Tensor | None = None
-        for shard, order in enumerate(self._order):
-            part = self._slice(shard, name, place, slice(None))
+        # One shard at a time through the same bytes: they stay in the processor's cache.
+        scratch = bytearray()
+        for shard, order in zip(self._shards, self._order, strict=True):
+            part = shard.rows(name, place, 0, None, scratch)
             if result is None:
-                result = part.new_empty(len(self.rows), *part.shape[1:])
-            result[order] = part
+                result = _roomy(len(self.rows), part)
+            result.index_copy_(0, order, part)
         assert result is not None
         return result
 
@@ -223,3 +222,13 @@ class ActivationStore:
             values = [wanted] if isinstance(wanted, str) else list(wanted)
             chosen &= torch.tensor(self.rows[column].isin(values).to_numpy().copy())
         return chosen
+
+
+def _roomy(rows: int, like: Tensor) -> Tensor:
+    """An empty tensor in NumPy's memory.
+
+    NumPy asks for huge pages; the first touch of each small page costs more than the copy into it.
+    """
+    size = rows * like[:1].numel() * like.itemsize
+    memory = torch.from_numpy(np.empty(size, dtype=np.uint8))
+    return memory.view(like.dtype).view(rows, *like.shape[1:])

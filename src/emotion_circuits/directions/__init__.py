@@ -2,6 +2,7 @@
 
 from emotion_circuits.directions.baseline import bag_of_words_baseline
 from emotion_circuits.directions.choosing import ReaderChoice, fit_reader, reader_report
+from emotion_circuits.directions.comparing import Comparison, compare_models
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.evaluating import (
     auroc,
@@ -11,15 +12,25 @@ from emotion_circuits.directions.evaluating import (
     held_out_report,
     null_accuracies,
 )
+from emotion_circuits.directions.extractor_table import compare_extractors
 from emotion_circuits.directions.extractors import EXTRACTORS, Examples, extract
 from emotion_circuits.directions.fitting import fit_directions
-from emotion_circuits.directions.geometry import chance_cosine, cosines_by_layer, norms_by_layer, split_half_stability
+from emotion_circuits.directions.geometry import (
+    chance_cosine,
+    cosines_by_layer,
+    norms_by_layer,
+    shuffled_vectors,
+    split_half_stability,
+)
 from emotion_circuits.directions.reading import Reader, pooled_states, save_reader
+from emotion_circuits.directions.subspace_tables import subspace_reliability, subspaces_between
+from emotion_circuits.directions.trace_reading import reading_components
 from emotion_circuits.directions.trace_sets import average_attention, average_components
 from emotion_circuits.directions.tracing import Trace, trace
 
 __all__ = [
     "EXTRACTORS",
+    "Comparison",
     "DirectionSet",
     "Examples",
     "Reader",
@@ -32,6 +43,8 @@ __all__ = [
     "chance_cosine",
     "choose_directions",
     "choose_layer",
+    "compare_extractors",
+    "compare_models",
     "cosines_by_layer",
     "evaluate_directions",
     "extract",
@@ -42,7 +55,11 @@ __all__ = [
     "null_accuracies",
     "pooled_states",
     "reader_report",
+    "reading_components",
     "save_reader",
+    "shuffled_vectors",
     "split_half_stability",
+    "subspace_reliability",
+    "subspaces_between",
     "trace",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore
@@ -17,7 +18,7 @@ from emotion_circuits.directions.fitting import examples_at, rows_of
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
 
-__all__ = ["chance_cosine", "cosines_by_layer", "norms_by_layer", "split_half_stability"]
+__all__ = ["chance_cosine", "cosines_by_layer", "norms_by_layer", "shuffled_vectors", "split_half_stability"]
 
 
 def chance_cosine(d: int) -> float:
@@ -45,6 +46,39 @@ def _resampled_groups(examples: Examples, rng: np.random.Generator) -> Examples:
     new_groups = np.concatenate([np.full(len(members.iloc[i]), n) for n, i in enumerate(drawn)])
     at = torch.tensor(index)
     return Examples(examples.states[at], examples.labels[at], torch.tensor(new_groups), examples.names)
+
+
+def _bootstrap(
+    examples: Examples, extractor: str, options: dict[str, float], count: int, rng: np.random.Generator
+) -> Iterator[Float[Tensor, "label d_model"]]:
+    """Directions of resampled groups."""
+    if extractor not in ("mean_difference", "token"):
+        for _ in range(count):
+            yield extract(extractor, _resampled_groups(examples, rng), options).vectors
+        return
+    # A mean of resampled groups is a weighted sum of the groups' sums: no state is touched twice.
+    ids, position = examples.groups.unique(return_inverse=True)
+    cell = position * len(examples.names) + examples.labels
+    size = len(ids) * len(examples.names)
+    sums = examples.states.new_zeros(size, examples.states.shape[1]).index_add_(0, cell, examples.states)
+    sums = sums.view(len(ids), -1)
+    counts = torch.bincount(cell, minlength=size).view(len(ids), -1).double()
+    for _ in range(count):
+        drawn = rng.integers(0, len(ids), len(ids))
+        weight = torch.bincount(torch.tensor(drawn), minlength=len(ids)).double()
+        means = (weight @ sums).view(len(examples.names), -1) / (weight @ counts)[:, None]
+        yield means[:-1] - means[-1]
+
+
+def shuffled_vectors(
+    store: ActivationStore, directions: DirectionSet, layer: int, *, draws: int = 20, seed: int = 0
+) -> Float[Tensor, "draw label d_model"]:
+    """Directions the same procedure finds at a layer when labels are permuted within groups: directions of nothing."""
+    examples, rng = _examples(store, directions, layer), np.random.default_rng(seed)
+    options = directions.fit.get("options") or {}
+    return torch.stack(
+        [extract(directions.extractor, permute_within(examples, rng), options).vectors for _ in range(draws)]
+    )
 
 
 def cosines_by_layer(
@@ -81,9 +115,7 @@ def cosines_by_layer(
         for layer in chosen:
             examples = _examples(store, directions, layer)
             rng = np.random.default_rng(seed)
-            draws = [
-                extract(directions.extractor, _resampled_groups(examples, rng), options).vectors for _ in range(count)
-            ]
+            draws = list(_bootstrap(examples, directions.extractor, options, count, rng))
             shuffles = [
                 extract(directions.extractor, permute_within(examples, rng), options).vectors
                 for _ in range(max(10, count // 10) if count else 0)

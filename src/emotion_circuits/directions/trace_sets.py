@@ -2,7 +2,7 @@
 
 * *who writes* (:func:`average_components`): parts of the projection, beside the group's neutral sentence
 * *who looks* (:func:`average_attention`): attention to emotion words, beside the same position of a neutral sentence
-* *who reads* (:func:`reading_components`): which later components change when the emotion is taken out
+* *who reads*: :mod:`emotion_circuits.directions.trace_reading`
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from torch import Tensor
 
 from emotion_circuits.activations import pooled_positions
 from emotion_circuits.directions.direction_set import DirectionSet
-from emotion_circuits.directions.last_token import at_last_token, last_token_attention, last_token_parts
+from emotion_circuits.directions.last_token import last_token_attention, last_token_parts
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import Add, LanguageModel, Site, intervene
+from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_differences
 
-__all__ = ["average_attention", "average_components", "reading_components"]
+__all__ = ["average_attention", "average_components", "emotional_and_neutral"]
 
 
-def _pairs(prompts: Sequence[Prompt], label: str) -> tuple[list[Prompt], list[Prompt], list[str]]:
-    """Sentences of a label and the neutral one of the same group, and the groups."""
+def emotional_and_neutral(prompts: Sequence[Prompt], label: str) -> tuple[list[Prompt], list[Prompt], list[str]]:
+    """Sentences of a label, the neutral one of the same group, and the group, in the same order.
+
+    Raises:
+        EmotionCircuitsError: fewer than two groups have both.
+    """
     by_group: dict[str, dict[str, Prompt]] = {}
     for prompt in prompts:
         by_group.setdefault(f"{prompt.set}\x1f{prompt.group}", {})[prompt.label] = prompt
@@ -68,7 +72,7 @@ def average_components(
     Raises:
         EmotionCircuitsError: fewer than two groups, or parts that do not sum to the whole.
     """
-    felt, neutral, groups = _pairs(prompts, label)
+    felt, neutral, groups = emotional_and_neutral(prompts, label)
     units = directions.unit(label, layer).double()[None]
     if nulls is not None:
         units = torch.cat([units, torch.nn.functional.normalize(nulls.double(), dim=-1)])
@@ -116,7 +120,7 @@ def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: st
     chosen = [p for p in prompts if p.label in (label, "neutral")]
     offsets = model.tokenizer([p.text for p in chosen], return_offsets_mapping=True)["offset_mapping"]
     where = {p.id: at.tokens for p, at in zip(chosen, pooled_positions(chosen, offsets), strict=True) if at.tokens}
-    felt, neutral, groups = _pairs([p for p in chosen if p.id in where], label)
+    felt, neutral, groups = emotional_and_neutral([p for p in chosen if p.id in where], label)
     both = [*felt, *neutral]
     pattern = last_token_attention(model, [p.text for p in both])
     mass = torch.stack([pattern[i, :, :, list(where[p.id])].sum(-1) for i, p in enumerate(both)]).flatten(1).numpy()
@@ -137,103 +141,3 @@ def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: st
             "n": len(groups),
         }
     )
-
-
-def reading_components(
-    model: LanguageModel,
-    prompts: Sequence[Prompt],
-    directions: DirectionSet,
-    label: str,
-    layer: int,
-    *,
-    nulls: Float[Tensor, "null d_model"] | None = None,
-    draws: int = 20,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """How much later heads and MLPs change at the last token when the emotion is taken out of the residual stream.
-
-    The mean difference between emotional and neutral sentences along the direction is subtracted at ``resid_post`` of the
-    layer, at every token. The same length is subtracted along other directions: a component *reads* the emotion where its
-    output changes more than it does for them. This is causal for the component's own output, and says nothing of the
-    model's answer.
-
-    Args:
-        model: the model.
-        prompts: sentences the directions were not fitted on.
-        directions: a fitted set at ``resid_post``.
-        label: the emotion.
-        layer: where the direction is taken out.
-        nulls: directions that mean nothing (fitted on shuffled labels); ``draws`` random ones without.
-        draws: number of random directions.
-        seed: of random directions and the bootstrap.
-
-    Returns:
-        ``component, layer, change`` (norm of the change over norm of the output, mean over sentences), ``null`` (mean
-        over the null directions), ``ratio``, ``difference`` (change − null, paired by sentence) with ``low, high, p, q``
-        (one family: all later components), ``best_null`` (largest mean over null directions), ``n``; largest ratio first.
-
-    Raises:
-        EmotionCircuitsError: no later layer, or fewer than two groups.
-    """
-    later = range(layer + 1, model.n_layers)
-    if not later:
-        raise EmotionCircuitsError(f"layer {layer} is the last one: nothing reads what leaves it but the unembedding")
-    felt, neutral, groups = _pairs(prompts, label)
-    unit, texts = directions.unit(label, layer), [p.text for p in felt]
-    size = _mean_gap(model, texts, [p.text for p in neutral], unit, layer)
-    if nulls is None:
-        nulls = torch.randn(draws, model.d_model, generator=torch.Generator().manual_seed(seed))
-    split = "z" not in model.refused
-    sites = [Site(kind, i) for i in later for kind in (("z", "mlp_out") if split else ("attn_out", "mlp_out"))]  # type: ignore[arg-type]
-    names = [(f"L{s.layer}H{h}", s.layer) for s in sites if s.kind == "z" for h in range(model.n_heads)]
-    names += [(f"L{s.layer} {'MLP' if s.kind == 'mlp_out' else 'attention'}", s.layer) for s in sites if s.kind != "z"]
-
-    def outputs(seen: dict[Site, Tensor]) -> Tensor:
-        heads = [seen[s] for s in sites if s.kind == "z"]
-        whole = [seen[s][:, None] for s in sites if s.kind != "z"]
-        wide = [v.float().cpu() for v in (*heads, *whole)]
-        d = max(v.shape[-1] for v in wide)
-        return torch.cat([torch.nn.functional.pad(v, (0, d - v.shape[-1])) for v in wide], dim=1)
-
-    def run(vector: Tensor | None) -> Tensor:
-        changes = [] if vector is None else [Add(site=Site("resid_post", layer), vector=vector, alpha=-size)]
-        with intervene(model, changes):
-            return at_last_token(model, texts, sites, outputs, title="reading")
-
-    base = run(None)
-    length = base.norm(dim=-1).clamp(min=1e-12)
-
-    def change(vector: Tensor) -> np.ndarray:
-        unit = torch.nn.functional.normalize(vector.float(), dim=-1)
-        return np.asarray(((run(unit) - base).norm(dim=-1) / length).double().numpy())
-
-    own = change(unit)
-    drawn = np.stack([change(v) for v in nulls])
-    found = paired_differences(own, drawn.mean(0), clusters=groups, seed=seed)
-    q = fdr([f.p for f in found], family=f"reading {label} after layer {layer}: {len(found)} components").q
-    table = pd.DataFrame(
-        {
-            "component": [n for n, _ in names],
-            "layer": [at for _, at in names],
-            "change": own.mean(0),
-            "null": drawn.mean((0, 1)),
-            "ratio": own.mean(0) / np.maximum(drawn.mean((0, 1)), 1e-12),
-            "difference": [f.estimate for f in found],
-            "low": [f.low for f in found],
-            "high": [f.high for f in found],
-            "p": [f.p for f in found],
-            "q": list(q.values()),
-            "best_null": drawn.mean(1).max(0),
-            "n": len(groups),
-        }
-    )
-    return table.sort_values("ratio", ascending=False, kind="stable", ignore_index=True)
-
-
-def _mean_gap(model: LanguageModel, texts: Sequence[str], neutral: Sequence[str], unit: Tensor, layer: int) -> float:
-    site = Site("resid_post", layer)
-    both = [*texts, *neutral]
-    projection = at_last_token(
-        model, both, [site], lambda seen: (seen[site].double().cpu() @ unit.double())[:, None], title="projecting"
-    )[:, 0]
-    return float(projection[: len(texts)].mean() - projection[len(texts) :].mean())
