@@ -9,11 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-__all__ = ["cache_dir", "file_sha256", "hash_json", "replacing", "write_json"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["cache_dir", "file_sha256", "hash_json", "replacing", "write_json", "write_table"]
 
 
 def cache_dir() -> Path:
@@ -60,3 +63,9 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON (UTF-8, indented, keys in the order given) atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, atomically."""
+    with replacing(path) as temporary:
+        frame.to_parquet(temporary, index=False)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from emotion_circuits.directions import DirectionSet
+from emotion_circuits.directions import DirectionSet, load_trace, save_trace
 from emotion_circuits.directions.last_token import last_token_attention, last_token_parts
 from emotion_circuits.directions.trace_reading import reading_components
 from emotion_circuits.directions.trace_sets import average_attention, average_components
@@ -128,9 +128,9 @@ def test_averages_over_a_set():
     assert (table.null_low <= table.null_high).all()
     attention = average_attention(model, prompts(), "gratitude")
     assert len(attention) == model.n_layers * model.n_heads
-    assert (attention.emotion.between(0, 1)).all()
+    assert (attention.attention.between(0, 1)).all()
     first = [trace(model, p.text, d).attention_from_last[0, 0, 2:7].sum() for p in prompts() if p.label != "neutral"]
-    assert attention.emotion.iloc[0] == pytest.approx(float(sum(first)) / 4, abs=1e-5)
+    assert attention.attention.iloc[0] == pytest.approx(float(sum(first)) / 4, abs=1e-5)
     with pytest.raises(EmotionCircuitsError, match="two groups"):
         average_components(model, prompts()[:2], d, "gratitude", 1)
 
@@ -152,10 +152,25 @@ def test_who_reads_a_direction_is_found_where_it_is_planted():
     table = reading_components(model, prompts(), d, "gratitude", 1, draws=12, seed=3).set_index("component")
     heads = table[table.index.str.contains("H")]
     assert heads.ratio.idxmax() == "L2H0"
-    assert heads.loc["L2H0", "change"] > heads.loc["L2H0", "best_null"]
+    assert heads.loc["L2H0", "difference"] > heads.loc["L2H0", "null_high"]
     assert (heads.drop("L2H0").ratio < heads.ratio.max() / 2).all()
     with pytest.raises(EmotionCircuitsError, match="last one"):
         reading_components(model, prompts(), d, "gratitude", 2)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_a_saved_trace_is_the_same(tmp_path, family):
+    model = tiny_model(family)
+    found = trace(model, "I thank you.", random_directions(model), 1)
+    save_trace(found, tmp_path / "a" / "one")
+    back = load_trace(tmp_path / "a" / "one")
+    assert torch.equal(back.projection, found.projection)
+    assert back.tokens == found.tokens
+    assert back.logit_lens == found.logit_lens
+    assert back.components("anger").equals(found.components("anger"))
+    (tmp_path / "a" / "one.safetensors").write_bytes(b"torn")
+    with pytest.raises(EmotionCircuitsError, match="no readable trace"):
+        load_trace(tmp_path / "a" / "one")
 
 
 def test_errors():

@@ -23,6 +23,7 @@ COUNTS = {
     # set: rows per label
     "core": 170,
     "implicit": 100,
+    "implicit-fresh": 30,
     "languages/ja/core": 100,
     "languages/ja/implicit": 50,
     "languages/es/core": 60,
@@ -94,7 +95,7 @@ def test_core_lengths_in_gpt2_tokens(gpt2):
     assert sum(lengths) / len(lengths) == pytest.approx(7, abs=0.5)
 
 
-@pytest.mark.parametrize("name", ["implicit", "languages/ja/implicit"])
+@pytest.mark.parametrize("name", ["implicit", "implicit-fresh", "languages/ja/implicit"])
 def test_implicit_sets_hold_no_lexicon_word(name):
     hits = {r.id: find_words(r.text, r.language) for r in load_prompts(name)}
     assert not [row for row, found in hits.items() if found]

@@ -14,7 +14,7 @@ from emotion_circuits.directions.evaluating import (
 )
 from emotion_circuits.directions.extractor_table import compare_extractors
 from emotion_circuits.directions.extractors import EXTRACTORS, Examples, extract
-from emotion_circuits.directions.fitting import fit_directions
+from emotion_circuits.directions.fitting import fit_directions, fit_extractors
 from emotion_circuits.directions.geometry import (
     chance_cosine,
     cosines_by_layer,
@@ -24,6 +24,7 @@ from emotion_circuits.directions.geometry import (
 )
 from emotion_circuits.directions.reading import Reader, pooled_states, save_reader
 from emotion_circuits.directions.subspace_tables import subspace_reliability, subspaces_between
+from emotion_circuits.directions.trace_files import load_trace, save_trace
 from emotion_circuits.directions.trace_reading import reading_components
 from emotion_circuits.directions.trace_sets import average_attention, average_components
 from emotion_circuits.directions.tracing import Trace, trace
@@ -49,14 +50,17 @@ __all__ = [
     "evaluate_directions",
     "extract",
     "fit_directions",
+    "fit_extractors",
     "fit_reader",
     "held_out_report",
+    "load_trace",
     "norms_by_layer",
     "null_accuracies",
     "pooled_states",
     "reader_report",
     "reading_components",
     "save_reader",
+    "save_trace",
     "shuffled_vectors",
     "split_half_stability",
     "subspace_reliability",

@@ -71,7 +71,7 @@ class Comparison:
     def chosen(self) -> pd.Series:
         """The row of :attr:`alignment` whose map predicts neutral validation sentences best."""
         paired = self.alignment[self.alignment["control"] == "paired"]
-        return paired.loc[paired["r2_validation"].idxmax()]
+        return paired.iloc[int(paired["r2_validation"].to_numpy().argmax())]
 
     def mapped(self) -> DirectionSet:
         """The first model's directions in the second's space at the chosen layer pair, at that layer only."""
@@ -155,7 +155,8 @@ def compare_models(
             held = _Held(
                 x, y, splits["validation"] & neutral, test & neutral, test & ~neutral, test, labels[test], groups[test]
             )
-            sides = Sides(*(Examples(v[train], labels[train], groups[train], names) for v in (x, y)), extractor)
+            left, right = (Examples(v[train], labels[train], groups[train], names) for v in (x, y))
+            sides = Sides(left, right, extractor)
             nulls = _Nulls.draw(sides, draws, seed)
             for method in methods:
                 key = (la, lb, method)

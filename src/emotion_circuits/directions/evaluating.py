@@ -51,10 +51,16 @@ class _Scored:
         return np.asarray(decide(self.scores).numpy())
 
 
-def _score(store: ActivationStore, directions: DirectionSet, layer: int, chosen: pd.Series) -> _Scored:
+def _score(
+    store: ActivationStore,
+    directions: DirectionSet,
+    layer: int,
+    chosen: pd.Series,
+    states: Float[Tensor, "row d_model"] | None = None,
+) -> _Scored:
     names = (*directions.labels, "neutral")
     known = chosen & store.rows["label"].isin(names)
-    states = store.pooled(directions.kind, directions.reading, layer).double()
+    states = store.pooled(directions.kind, directions.reading, layer).double() if states is None else states
     usable = known.to_numpy() & ~torch.isnan(states).all(-1).numpy()
     rows = store.rows[usable]
     truth = np.array([names.index(v) for v in rows["label"]], dtype=np.int64)
@@ -83,67 +89,89 @@ def evaluate_directions(
         :func:`bag_of_words_baseline` fitted on this capture's train rows of the same sets), ``chance`` (share of the
         commonest label), ``n``, ``excluded`` rows that have no such state.
     """
-    records: list[dict[str, object]] = []
     rows = store.rows
-    words: dict[tuple[str, ...], np.ndarray] = {}
     corpora = rows["set"].str.split("/").str[0]
-    with progress_bar("evaluating directions", len(directions)) as bar:
-        for d in directions:
-            key = (*d.fit.get("sets", ()), *d.labels)
-            if key not in words:
-                train = rows_of(store, "train", d.fit.get("sets"), d.labels).to_numpy()
-                if not train.any():
-                    raise EmotionCircuitsError(f"{store.folder}: no train rows to fit the bag-of-words baseline on")
-                words[key] = bag_of_words_by_set(rows, train)
-            right_words = words[key] == rows["label"].to_numpy()
-            for layer in d.layers if layers is None else layers:
-                scored = _score(store, d, layer, rows["split"].isin(list(splits)))
-                index = scored.rows.index
-                table = pd.DataFrame(
-                    {
-                        "right": scored.predicted == scored.truth,
-                        "words": right_words[rows.index.get_indexer(index)],
-                        "corpus": corpora.loc[index],
-                        "split": scored.rows["split"],
-                        "truth": scored.truth,
-                        "at": np.arange(len(index)),
-                    }
-                )
-                for (corpus, split), part in table.groupby(["corpus", "split"], sort=False):
-                    at = torch.tensor(part["at"].to_numpy().copy())
-                    truth = torch.tensor(part["truth"].to_numpy().copy())
-                    aurocs = {
-                        f"auroc_{label}": auroc(scored.scores[at, k], truth == k) for k, label in enumerate(d.labels)
-                    }
-                    asked = (corpora == corpus) & (rows["split"] == split) & rows["label"].isin([*d.labels, "neutral"])
-                    finite = [v for v in aurocs.values() if v == v]
-                    neutral = len(d.labels)
-                    apart = [
-                        auroc(scored.scores[at, k][pair], truth[pair] == k)
-                        for k in range(neutral)
-                        if bool((pair := (truth == k) | (truth == neutral)).any())
-                    ]
-                    records.append(
-                        {
-                            "extractor": d.extractor,
-                            "kind": d.kind,
-                            "pooling": d.pooling,
-                            "reading": d.reading,
-                            "layer": layer,
-                            "set": corpus,
-                            "split": split,
-                            "accuracy": float(part["right"].mean()),
-                            "auroc": float(np.mean(finite)) if finite else float("nan"),
-                            "auroc_against_neutral": float(np.nanmean(apart)) if apart else float("nan"),
-                            **aurocs,
-                            "bag_of_words": float(part["words"].mean()),
-                            "chance": float(part["truth"].value_counts(normalize=True).max()),
-                            "n": len(part),
-                            "excluded": int(asked.sum()) - len(part),
-                        }
-                    )
-            bar.advance()
-    return pd.DataFrame.from_records(records)
+    chosen = rows["split"].isin(list(splits))
+    words: dict[tuple[str, ...], np.ndarray] = {}
+    by_states: dict[tuple[str, str], list[int]] = {}
+    for index, d in enumerate(directions):
+        by_states.setdefault((d.kind, d.reading), []).append(index)
+        key = (*d.fit.get("sets", ()), *d.labels)
+        if key not in words:
+            train = rows_of(store, "train", d.fit.get("sets"), d.labels).to_numpy()
+            if not train.any():
+                raise EmotionCircuitsError(f"{store.folder}: no train rows to fit the bag-of-words baseline on")
+            words[key] = bag_of_words_by_set(rows, train) == rows["label"].to_numpy()
+    found: dict[tuple[int, int], list[dict[str, object]]] = {}
+    asked = {i: d.layers if layers is None else tuple(layers) for i, d in enumerate(directions)}
+    with progress_bar("evaluating directions", sum(map(len, asked.values()))) as bar:
+        for (kind, reading), members in by_states.items():
+            for layer in dict.fromkeys(at for i in members for at in asked[i]):
+                states = store.pooled(kind, reading, layer).double()
+                for i in members:
+                    if layer in asked[i]:
+                        d = directions[i]
+                        right = words[*d.fit.get("sets", ()), *d.labels]
+                        found[i, layer] = _evaluated(store, d, layer, states, chosen, corpora, right)
+                        bar.advance()
+    return pd.DataFrame.from_records([row for i in asked for layer in asked[i] for row in found[i, layer]])
+
+
+def _evaluated(
+    store: ActivationStore,
+    d: DirectionSet,
+    layer: int,
+    states: Float[Tensor, "row d_model"],
+    chosen: pd.Series,
+    corpora: pd.Series,
+    right_words: np.ndarray,
+) -> list[dict[str, object]]:
+    """One row per corpus and split of one set at one layer."""
+    rows, records = store.rows, []
+    scored = _score(store, d, layer, chosen, states)
+    index = scored.rows.index
+    table = pd.DataFrame(
+        {
+            "right": scored.predicted == scored.truth,
+            "words": right_words[rows.index.get_indexer(index)],
+            "corpus": corpora.loc[index],
+            "split": scored.rows["split"],
+            "truth": scored.truth,
+            "at": np.arange(len(index)),
+        }
+    )
+    for (corpus, split), part in table.groupby(["corpus", "split"], sort=False):
+        at = torch.tensor(part["at"].to_numpy().copy())
+        truth = torch.tensor(part["truth"].to_numpy().copy())
+        aurocs = {f"auroc_{label}": auroc(scored.scores[at, k], truth == k) for k, label in enumerate(d.labels)}
+        asked = (corpora == corpus) & (rows["split"] == split) & rows["label"].isin([*d.labels, "neutral"])
+        finite = [v for v in aurocs.values() if v == v]
+        neutral = len(d.labels)
+        apart = [
+            auroc(scored.scores[at, k][pair], truth[pair] == k)
+            for k in range(neutral)
+            if bool((pair := (truth == k) | (truth == neutral)).any())
+        ]
+        records.append(
+            {
+                "extractor": d.extractor,
+                "kind": d.kind,
+                "pooling": d.pooling,
+                "reading": d.reading,
+                "layer": layer,
+                "set": corpus,
+                "split": split,
+                "accuracy": float(part["right"].mean()),
+                "auroc": float(np.mean(finite)) if finite else float("nan"),
+                "auroc_against_neutral": float(np.nanmean(apart)) if apart else float("nan"),
+                **aurocs,
+                "bag_of_words": float(part["words"].mean()),
+                "chance": float(part["truth"].value_counts(normalize=True).max()),
+                "n": len(part),
+                "excluded": int(asked.sum()) - len(part),
+            }
+        )
+    return records
 
 
 def _validation_curve(table: pd.DataFrame, sets: Sequence[str] | None, by: str) -> pd.Series:
@@ -283,10 +311,20 @@ def held_out_report(
     split: str = "test",
     null_draws: int = 20,
     seed: int = 0,
+    words: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The figures to report: accuracy on held-out sentences with interval, beside words and nulls.
 
     Intervals are cluster bootstraps over groups (scenes), because rows of a group share their content.
+
+    Args:
+        store: the capture.
+        directions: a fitted set.
+        layer: chosen on validation.
+        split: reported on.
+        null_draws: of either kind.
+        seed: of nulls and intervals.
+        words: ``[row]`` labels by bag of words fitted on the same train rows, where they are known already.
 
     Returns:
         One row per corpus: ``accuracy, low, high, auroc, bag_of_words, difference, difference_low, difference_high, p``
@@ -295,8 +333,11 @@ def held_out_report(
     """
     rows = store.rows
     held = _score(store, directions, layer, rows["split"] == split)
-    train = rows_of(store, "train", directions.fit.get("sets"), directions.labels).to_numpy()
-    words = bag_of_words_by_set(rows, train)[rows.index.get_indexer(held.rows.index)]
+    if words is None:
+        words = bag_of_words_by_set(
+            rows, rows_of(store, "train", directions.fit.get("sets"), directions.labels).to_numpy()
+        )
+    words = words[rows.index.get_indexer(held.rows.index)]
     nulls = null_accuracies(store, directions, layer, split=split, draws=null_draws, seed=seed)
     right = (held.predicted == held.truth).astype(float)
     right_words = (words == held.rows["label"].to_numpy()).astype(float)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from emotion_circuits.activations import ActivationStore
+from emotion_circuits.directions.baseline import bag_of_words_by_set
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.evaluating import choose_layer, held_out_report
+from emotion_circuits.directions.fitting import rows_of
 from emotion_circuits.directions.geometry import norms_by_layer, split_half_stability
 from emotion_circuits.progress import progress_bar
 
@@ -40,10 +43,15 @@ def compare_extractors(
         directions of two disjoint halves, mean over emotions and halvings) with its ``stability_chance`` (1/√d).
     """
     parts = []
+    words: dict[tuple[str, ...], np.ndarray] = {}
     with progress_bar("comparing extractors", len(directions)) as bar:
         for d in directions:
             layer = choose_layer(table, extractor=d.extractor, pooling=d.pooling, kind=d.kind)
-            report = held_out_report(store, d, layer, split=split, null_draws=null_draws, seed=seed)
+            key = (*d.fit.get("sets", ()), *d.labels)
+            if key not in words:
+                train = rows_of(store, "train", d.fit.get("sets"), d.labels).to_numpy()
+                words[key] = bag_of_words_by_set(store.rows, train)
+            report = held_out_report(store, d, layer, split=split, null_draws=null_draws, seed=seed, words=words[key])
             stable = split_half_stability(store, d, layers=[layer], splits=5, seed=seed)
             lengths = norms_by_layer(d).query("layer == @layer")
             own = table.query(

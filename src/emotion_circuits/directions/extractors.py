@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.linalg import eigh
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
@@ -110,6 +111,20 @@ def midpoint_thresholds(vectors: Vectors, examples: Examples) -> Float[Tensor, "
     return (vectors * (means[:-1] + means[-1])).sum(-1) / 2
 
 
+def leading_axes(x: Float[Tensor, "row d"], count: int) -> Float[Tensor, "axis d"]:
+    """The leading right singular vectors, at most as many as ``x`` has dimensions of any size.
+
+    Only those asked for are computed, from the smaller of the two Gram matrices.
+    """
+    wide = x.shape[0] < x.shape[1]
+    gram = x @ x.T if wide else x.T @ x
+    size = len(gram)
+    values, vectors = eigh(gram.numpy(), subset_by_index=(max(size - count, 0), size - 1))
+    order = [i for i in range(len(values) - 1, -1, -1) if values[i] > max(values[-1], 0) * 1e-12]
+    found = torch.tensor(vectors[:, order].T.copy())
+    return torch.nn.functional.normalize(found @ x, dim=-1) if wide else found
+
+
 def _mean_difference(e: Examples, _options: dict[str, float]) -> Found:
     means = e.means
     return Found(means[:-1] - means[-1])
@@ -123,7 +138,7 @@ def _pca(e: Examples, _options: dict[str, float]) -> Found:
     vectors = []
     for k in range(e.neutral):
         differences = e.paired(k)
-        axis = torch.linalg.svd(differences, full_matrices=False).Vh[0]
+        axis = leading_axes(differences, 1)[0]
         # The mean pair fixes the sign and gives it the length of a difference.
         vectors.append(axis * (differences.mean(0) @ axis))
     return Found(torch.stack(vectors))
@@ -133,9 +148,9 @@ def _denoised(e: Examples, options: dict[str, float]) -> Found:
     neutral = e.states[e.labels == e.neutral]
     count = int(options.get("components", 10))
     centred = neutral - neutral.mean(0)
-    basis = torch.linalg.svd(centred, full_matrices=False)
-    rank = int((basis.S[:1] * 1e-10 < basis.S).sum())
-    axes = basis.Vh[: min(count, max(rank - 1, 0))]
+    axes = leading_axes(centred, count)
+    # Few neutral rows: at least one dimension of what they span is left.
+    axes = axes[: len(axes) - (len(axes) >= len(centred) - 1)]
     raw = _mean_difference(e, {}).vectors
     return Found(raw - raw @ axes.T @ axes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,7 +15,7 @@ from emotion_circuits.directions.extractors import Examples, extract, midpoint_t
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
 
-__all__ = ["examples_at", "fit_directions", "reading_of", "rows_of"]
+__all__ = ["examples_at", "fit_directions", "fit_extractors", "reading_of", "rows_of"]
 
 
 def reading_of(pooling: str, store: ActivationStore) -> str:
@@ -83,41 +83,63 @@ def fit_directions(
         EmotionCircuitsError: no rows, a label without rows, states that are not finite, an extractor that does not fit
             the pooling.
     """
-    if extractor == "token" and pooling != "emotion":
+    return fit_extractors(
+        store, (extractor,), kind=kind, pooling=pooling, reading=reading, split=split, sets=sets, labels=labels,
+        options={extractor: options} if options else None,
+    )[0]  # fmt: skip
+
+
+def fit_extractors(
+    store: ActivationStore,
+    extractors: Sequence[str],
+    *,
+    kind: str = "resid_post",
+    pooling: str = "last",
+    reading: str | None = None,
+    split: str = "train",
+    sets: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    options: Mapping[str, dict[str, float]] | None = None,
+) -> list[DirectionSet]:
+    """As :func:`fit_directions` for several extractors, each layer's states read once; ``options`` by extractor."""
+    if "token" in extractors and pooling != "emotion":
         raise EmotionCircuitsError("extractor 'token' is the difference on emotion words: use pooling='emotion'")
     reading = reading or reading_of(pooling, store)
     chosen = rows_of(store, split, sets, labels)
     if not bool(chosen.any()):
         raise EmotionCircuitsError(f"{store.folder}: no row in split {split!r} of {sets or 'any set'} to fit on")
     names = names_with_neutral(list(store.rows[chosen]["label"]))
-    vectors: list[Tensor] = []
-    thresholds: list[Tensor] = []
+    vectors: dict[str, list[Tensor]] = {e: [] for e in extractors}
+    thresholds: dict[str, list[Tensor]] = {e: [] for e in extractors}
     counts: dict[str, int] = {}
     excluded = 0
-    with progress_bar(f"fitting {extractor} on {pooling}", len(store.layers)) as bar:
+    with progress_bar(f"fitting directions on {pooling}", len(store.layers) * len(extractors)) as bar:
         for layer in store.layers:
             examples, excluded = examples_at(store, kind, pooling, layer, chosen, names)
-            found = extract(extractor, examples, options)
-            vectors.append(found.vectors)
-            if found.thresholds is not None and reading == pooling:
-                thresholds.append(found.thresholds)
-            else:
-                read = examples if reading == pooling else examples_at(store, kind, reading, layer, chosen, names)[0]
-                thresholds.append(midpoint_thresholds(found.vectors, read))
+            read = examples if reading == pooling else examples_at(store, kind, reading, layer, chosen, names)[0]
+            for extractor in extractors:
+                found = extract(extractor, examples, (options or {}).get(extractor))
+                vectors[extractor].append(found.vectors)
+                own = found.thresholds if reading == pooling else None
+                thresholds[extractor].append(midpoint_thresholds(found.vectors, read) if own is None else own)
+                bar.advance()
             counts = {name: int((examples.labels == k).sum()) for k, name in enumerate(names)}
-            bar.advance()
-    return DirectionSet(
-        extractor=extractor,
-        kind=kind,
-        pooling=pooling,
-        labels=names[:-1],
-        layers=store.layers,
-        vectors=torch.stack(vectors, dim=1).float(),
-        thresholds=torch.stack(thresholds, dim=1),
-        norms=residual_norms(store, kind=kind, split=split).double(),
-        reading=reading,
-        fit=_provenance(store, split, sets, counts, excluded, options),
-    )
+    norms = residual_norms(store, kind=kind, split=split).double()
+    return [
+        DirectionSet(
+            extractor=extractor,
+            kind=kind,
+            pooling=pooling,
+            labels=names[:-1],
+            layers=store.layers,
+            vectors=torch.stack(vectors[extractor], dim=1).float(),
+            thresholds=torch.stack(thresholds[extractor], dim=1),
+            norms=norms,
+            reading=reading,
+            fit=_provenance(store, split, sets, counts, excluded, (options or {}).get(extractor)),
+        )
+        for extractor in extractors
+    ]
 
 
 def _provenance(

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from emotion_circuits.directions.tracing import Trace
 
-__all__ = ["component_bars", "path_picture", "projection_heatmap"]
+__all__ = ["component_bars", "path_picture", "projection_heatmap", "readers_bars"]
 
 _WRITES, _AGAINST = "#009E73", "#D55E00"
 
@@ -56,33 +56,72 @@ def projection_heatmap(found: Trace, label: str) -> go.Figure:
 
 
 def component_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Figure:
-    """The largest parts at a token, with intervals where the table is an average over sentences.
+    """The largest parts at a token; for averages over sentences their differences to neutral, intervals and null.
 
     Args:
         table: from :meth:`Trace.components` or :func:`average_components`.
         label: the emotion, for the title.
         count: how many parts are drawn; the sum of the others is the last bar.
     """
+    value = "difference" if "difference" in table else "part"
     top = table.head(count)
-    names, parts = top["component"].tolist(), top["part"].tolist()
-    low = (top["part"] - top["low"]).tolist() if "low" in table else []
-    high = (top["high"] - top["part"]).tolist() if "low" in table else []
+    names, parts = top["component"].tolist(), top[value].tolist()
     if len(table) > count:
         names.append(f"{len(table) - count} others")
-        parts.append(float(table["part"].iloc[count:].sum()))
-        low, high = ([*low, 0.0], [*high, 0.0]) if low else ([], [])
-    error = {"type": "data", "symmetric": False, "array": high, "arrayminus": low} if low else None
-    figure = go.Figure(
-        go.Bar(x=parts, y=names, orientation="h", error_x=error,
-               marker={"color": [_WRITES if p > 0 else _AGAINST for p in parts]})
+        parts.append(float(table[value].iloc[count:].sum()))
+    figure = go.Figure()
+    _null_bars(figure, top)
+    figure.add_bar(
+        x=parts, y=names, orientation="h", name=value, width=0.5,
+        marker={"color": [_WRITES if p > 0 else _AGAINST for p in parts]}, error_x=_error(top, value, len(names)),
     )  # fmt: skip
-    figure.update_layout(title=f"Who writes {label}: parts of the projection at the last token")
+    what = "emotion − neutral" if value == "difference" else "parts of the projection"
+    figure.update_layout(title=f"{label}: {what} at the last token", barmode="overlay")
     figure.update_xaxes(title="residual norms")
     figure.update_yaxes(autorange="reversed")
     return _dress(figure, 140 + 20 * len(names))
 
 
-def path_picture(found: Trace, label: str, *, count: int = 8) -> go.Figure:
+def readers_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Figure:
+    """The components whose output changes most when the emotion is taken out, beside the null.
+
+    Args:
+        table: from :func:`reading_components`.
+        label: the emotion, for the title.
+        count: how many are drawn.
+    """
+    top = table.sort_values("difference", ascending=False, kind="stable").head(count)
+    figure = go.Figure()
+    _null_bars(figure, top)
+    figure.add_bar(
+        x=top["difference"], y=top["component"], orientation="h", name="difference", width=0.5,
+        marker={"color": "#0072B2"}, error_x=_error(top, "difference", len(top)),
+    )  # fmt: skip
+    figure.update_layout(title=f"{label}: change of output when it is taken out, beyond the null", barmode="overlay")
+    figure.update_xaxes(title="change relative to the output's norm")
+    figure.update_yaxes(autorange="reversed")
+    return _dress(figure, 140 + 20 * len(top))
+
+
+def _null_bars(figure: go.Figure, top: pd.DataFrame) -> None:
+    if "null_low" in top:
+        figure.add_bar(
+            x=top["null_high"] - top["null_low"], base=top["null_low"], y=top["component"], orientation="h", width=0.9,
+            marker={"color": "rgba(120,120,120,0.35)"}, name="shuffled labels (95 %)", hoverinfo="skip",
+        )  # fmt: skip
+
+
+def _error(top: pd.DataFrame, value: str, count: int) -> dict[str, Any] | None:
+    if "low" not in top:
+        return None
+    rest = [0.0] * (count - len(top))
+    return {
+        "type": "data", "symmetric": False, "thickness": 1.2, "color": "#333",
+        "array": [*(top["high"] - top[value]), *rest], "arrayminus": [*(top[value] - top["low"]), *rest],
+    }  # fmt: skip
+
+
+def path_picture(found: Trace, label: str, *, readers: pd.DataFrame | None = None, count: int = 8) -> go.Figure:
     """The strongest steps from where an emotion is written to where it is read.
 
     Dots are parts written at tokens (embedding, MLPs, and heads at the last token); a line leads from the token that a
@@ -90,6 +129,12 @@ def path_picture(found: Trace, label: str, *, count: int = 8) -> go.Figure:
 
     A line shows where a head looks while it writes along the direction, not that what it reads there causes it: that
     takes an intervention.
+
+    Args:
+        found: a trace.
+        label: the emotion.
+        readers: from :func:`reading_components`: the five that read most are drawn at the last token.
+        count: heads, and embedding and MLP parts, that are drawn.
     """
     k = found.labels.index(label)
     entries: list[tuple[float, str, int, int, int | None]] = []
@@ -127,6 +172,14 @@ def path_picture(found: Trace, label: str, *, count: int = 8) -> go.Figure:
                 "opacity": 0.8,
             },
         )  # fmt: skip
+    if readers is not None and len(readers):
+        top = readers.sort_values("difference", ascending=False, kind="stable").head(5)
+        figure.add_scatter(
+            x=[len(found.tokens) - 0.4] * len(top), y=top["layer"], mode="markers+text", name="readers",
+            text=top["component"], textposition="middle right", hoverinfo="text",
+            marker={"symbol": "square", "size": 11, "color": "#0072B2"},
+        )  # fmt: skip
+        figure.update_xaxes(range=[-0.7, len(found.tokens) + 0.6])
     figure.update_layout(title=f"The path of {label}: written at tokens, moved by heads, read at the end")
     figure.update_xaxes(title="token", **_ticks(found))
     figure.update_yaxes(title="layer (−1: embedding)")

@@ -55,7 +55,8 @@ def reading_components(
     Returns:
         ``component, layer, change`` (norm of the change over norm of the output, mean over sentences), ``null`` (mean
         over the null directions), ``ratio``, ``difference`` (change − null, paired by sentence) with ``low, high, p, q``
-        (one family: all later components), ``best_null`` (largest mean over null directions), ``n``; largest ratio first.
+        (one family: all later components), ``null_low, null_high`` (the same difference for 95 % of the null directions),
+        ``n``; largest ratio first.
 
     Raises:
         EmotionCircuitsError: no later layer, or fewer than two groups.
@@ -72,6 +73,7 @@ def reading_components(
     own, drawn = change[0], change[1:]
     found = paired_differences(own, drawn.mean(0), clusters=groups, seed=seed)
     q = fdr([f.p for f in found], family=f"reading {label} after layer {layer}: {len(found)} components").q
+    apart = np.quantile(drawn.mean(1) - drawn.mean((0, 1)), [0.025, 0.975], axis=0)
     table = pd.DataFrame(
         {
             "component": [name for name, _ in names],
@@ -84,7 +86,8 @@ def reading_components(
             "high": [f.high for f in found],
             "p": [f.p for f in found],
             "q": list(q.values()),
-            "best_null": drawn.mean(1).max(0),
+            "null_low": apart[0],
+            "null_high": apart[1],
             "n": len(groups),
         }
     )

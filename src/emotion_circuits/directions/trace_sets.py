@@ -111,7 +111,7 @@ def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: st
     Attention is a screen for heads, not evidence of what they do.
 
     Returns:
-        ``layer, head, emotion, neutral, difference, low, high, p, q`` (one family: all heads) over the groups that have
+        ``layer, head, attention, neutral, difference, low, high, p, q`` (one family: all heads) over the groups that have
         both, ``n``; in the order of layers and heads.
 
     Raises:
@@ -131,7 +131,7 @@ def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: st
         {
             "layer": [i // model.n_heads for i in range(len(found))],
             "head": [i % model.n_heads for i in range(len(found))],
-            "emotion": emotion.mean(0),
+            "attention": emotion.mean(0),
             "neutral": other.mean(0),
             "difference": [f.estimate for f in found],
             "low": [f.low for f in found],

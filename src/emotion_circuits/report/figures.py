@@ -11,10 +11,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 __all__ = [
+    "CYCLE",
     "accuracy_by_layer",
+    "colour_of",
     "cosines_by_layer",
+    "dress",
     "effect_against_random",
     "effect_matrix",
+    "faint",
     "layer_head_grid",
     "norms_by_layer",
     "pareto",
@@ -28,14 +32,16 @@ COLOURS = {
     "apology": "#0072B2",
     "neutral": "#666666",
 }
-_CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
 
 
-def _colour(name: str, index: int = 0) -> str:
-    return COLOURS.get(name, _CYCLE[index % len(_CYCLE)])
+def colour_of(name: str, index: int = 0) -> str:
+    """An emotion's colour, or the palette's for other names."""
+    return COLOURS.get(name, CYCLE[index % len(CYCLE)])
 
 
-def _dress(figure: go.Figure, height: int = 380) -> go.Figure:
+def dress(figure: go.Figure, height: int = 380) -> go.Figure:
+    """The look that all figures share."""
     figure.update_layout(
         template="plotly_white",
         height=height,
@@ -54,7 +60,7 @@ def accuracy_by_layer(table: pd.DataFrame) -> go.Figure:
     """
     figure = go.Figure()
     for index, (name, part) in enumerate(table.groupby("series", sort=False)):
-        colour = _CYCLE[index % len(_CYCLE)]
+        colour = CYCLE[index % len(CYCLE)]
         part = part.sort_values("layer")
         figure.add_scatter(x=part["layer"], y=part["accuracy"], name=str(name), mode="lines", line={"color": colour})
         figure.add_scatter(
@@ -68,7 +74,7 @@ def accuracy_by_layer(table: pd.DataFrame) -> go.Figure:
     figure.add_hline(y=chance, line={"color": "#888", "dash": "dot"}, annotation_text="chance")
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="accuracy", range=[0, 1.02])
-    return _dress(figure, 420)
+    return dress(figure, 420)
 
 
 def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
@@ -91,12 +97,12 @@ def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
     )
     for index, (name, part) in enumerate(table.groupby("pair", sort=False)):
         part = part.sort_values("layer")
-        colour = _CYCLE[index % len(_CYCLE)]
+        colour = CYCLE[index % len(CYCLE)]
         figure.add_scatter(
             x=[*part["layer"], *part["layer"][::-1]],
             y=[*part["high"], *part["low"][::-1]],
             fill="toself",
-            fillcolor=_faint(colour),
+            fillcolor=faint(colour),
             line={"width": 0},
             showlegend=False,
             hoverinfo="skip",
@@ -109,10 +115,11 @@ def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
         )
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="cosine", range=[-1, 1])
-    return _dress(figure)
+    return dress(figure)
 
 
-def _faint(colour: str) -> str:
+def faint(colour: str) -> str:
+    """The colour of a band around a line of ``colour``."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"
 
@@ -131,11 +138,11 @@ def norms_by_layer(table: pd.DataFrame) -> go.Figure:
             y=part["relative_norm"],
             name=str(name),
             mode="lines",
-            line={"color": _colour(str(name), index)},
+            line={"color": colour_of(str(name), index)},
         )
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="length / residual norm", rangemode="tozero")
-    return _dress(figure)
+    return dress(figure)
 
 
 def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging: bool = True) -> go.Figure:
@@ -167,7 +174,7 @@ def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging:
     figure.update_layout(
         coloraxis={**(centred if diverging else {"colorscale": "Cividis"}), "colorbar": {"title": title}}
     )
-    return _dress(figure, 120 + 60 * max(3, table["layer"].nunique()))
+    return dress(figure, 120 + 60 * max(3, table["layer"].nunique()))
 
 
 def effect_against_random(table: pd.DataFrame) -> go.Figure:
@@ -203,7 +210,7 @@ def effect_against_random(table: pd.DataFrame) -> go.Figure:
                 "arrayminus": steered["effect"] - steered["low"],
             },
             mode="markers",
-            marker={"size": 11, "color": [_colour(e, i) for i, e in enumerate(steered["emotion"])]},
+            marker={"size": 11, "color": [colour_of(e, i) for i, e in enumerate(steered["emotion"])]},
             name="chosen condition, 95 % interval",
             legendgroup="steered",
             showlegend=column == 1,
@@ -212,7 +219,7 @@ def effect_against_random(table: pd.DataFrame) -> go.Figure:
         )
         figure.add_hline(y=0, line={"color": "#888", "dash": "dot"}, row=1, col=column)
     figure.update_yaxes(title="difference from unsteered", row=1, col=1)
-    return _dress(figure, 420)
+    return dress(figure, 420)
 
 
 def effect_matrix(table: pd.DataFrame) -> go.Figure:
@@ -239,7 +246,7 @@ def effect_matrix(table: pd.DataFrame) -> go.Figure:
     )
     figure.update_xaxes(title="measured: probability of")
     figure.update_yaxes(title="steered towards", autorange="reversed")
-    return _dress(figure, 360)
+    return dress(figure, 360)
 
 
 def pareto(table: pd.DataFrame, *, bound: float) -> go.Figure:
@@ -256,14 +263,14 @@ def pareto(table: pd.DataFrame, *, bound: float) -> go.Figure:
             y=part["effect"],
             mode="markers",
             name=str(name),
-            marker={"color": _colour(str(name), index), "size": 9},
+            marker={"color": colour_of(str(name), index), "size": 9},
             text=[f"layer {layer}, alpha {a:g}" for layer, a in zip(part["layer"], part["alpha"], strict=True)],
             hovertemplate="%{text}<br>perplexity × %{x:.2f}<br>effect %{y:.2f}<extra></extra>",
         )
     figure.add_vline(x=bound, line={"color": "#888", "dash": "dot"}, annotation_text="bound")
     figure.update_xaxes(title="perplexity ratio to unsteered text")
     figure.update_yaxes(title="gain in target probability")
-    return _dress(figure)
+    return dress(figure)
 
 
 def layer_head_grid(
@@ -294,4 +301,4 @@ def layer_head_grid(
     )
     figure.update_xaxes(title="head")
     figure.update_yaxes(title="layer", autorange="reversed")
-    return _dress(figure, 140 + 16 * values.shape[0])
+    return dress(figure, 140 + 16 * values.shape[0])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.report import figures as draw
+from emotion_circuits.report.direction_sections import geometry_section, reading_section
 from emotion_circuits.report.page import Figure, Page, Section, Table, Texts, write_page
+from emotion_circuits.report.parts import claims_of, read_json
+from emotion_circuits.report.trace_section import trace_section
 
 __all__ = ["read_claims", "summary_table", "write_report"]
 
@@ -24,7 +25,7 @@ def write_report(run: Path | str) -> Path:
         EmotionCircuitsError: not the folder of a finished run.
     """
     run = Path(run)
-    manifest = _json(run / "manifest.json")
+    manifest = read_json(run / "manifest.json")
     path = run / REPORT
     write_page(_page(run, manifest), path)
     return path
@@ -33,8 +34,8 @@ def write_report(run: Path | str) -> Path:
 def read_claims(run: Path | str) -> list[dict[str, Any]]:
     """All claims of a run, in the order of its stations."""
     found: list[dict[str, Any]] = []
-    for stage in ("directions", "steering"):
-        found += _json(Path(run) / stage / "claims.json")
+    for stage in ("directions", "trace", "steering"):
+        found += read_json(Path(run) / stage / "claims.json")
     return found
 
 
@@ -60,17 +61,6 @@ def summary_table(run: Path | str) -> list[dict[str, str]]:
     return rows
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise EmotionCircuitsError(
-            f"{path}: is missing; finish the run first (emotion-circuits run --out {path.parent})"
-        ) from error
-    except ValueError as error:
-        raise EmotionCircuitsError(f"{path}: is damaged: {error}") from error
-
-
 def _page(run: Path, manifest: dict[str, Any]) -> Page:
     model, config = manifest["model"], manifest["config"]
     claims = read_claims(run)
@@ -90,99 +80,14 @@ def _page(run: Path, manifest: dict[str, Any]) -> Page:
             ("seed", str(manifest["seed"])),
         ),
         sections=(
-            _reading_section(run, claims),
-            _geometry_section(run, claims),
+            reading_section(run, claims),
+            geometry_section(run, claims),
+            trace_section(run, claims),
             *_steering_sections(run, claims, config),
             _method_section(run),
         ),
         command=manifest["command"],
         manifest=manifest,
-    )
-
-
-def _of(claims: list[dict[str, Any]], prefix: str) -> tuple[dict[str, Any], ...]:
-    return tuple(c for c in claims if c["id"].startswith(prefix))
-
-
-def _reading_section(run: Path, claims: list[dict[str, Any]]) -> Section:
-    folder = run / "directions"
-    table = pd.read_parquet(folder / "evaluation.parquet")
-    single = pd.read_parquet(folder / "single.parquet")
-    reader = pd.read_parquet(folder / "reader.parquet")
-    candidates = pd.read_parquet(folder / "candidates.parquet")
-    choice = _json(folder / "choice.json")
-    extractor, pooling = str(single["extractor"].iloc[0]), str(single["pooling"].iloc[0])
-    part = table[(table["extractor"] == extractor) & (table["pooling"] == pooling) & (table["split"] == "test")]
-    curves = part.rename(columns={"set": "series"})
-    implicit = reader[reader["set"] == "implicit"]
-    words = ""
-    if len(implicit):
-        row = implicit.iloc[0]
-        words = (
-            f" On sentences without any emotion word the reader is right on {row['accuracy']:.0%}, "
-            f"bag of words on {row['bag_of_words']:.0%}."
-        )
-    return Section(
-        "taken-in",
-        "Where does emotion show in the activations?",
-        (
-            "A direction is a vector per emotion and layer, fitted on training sentences. Beside each figure stands what "
-            "a bag of words reaches after training on the same sentences, and chance. The corpus 'core' names the "
-            f"emotion outright; 'implicit' never does; 'scenarios' tells one event in four ways.{words}",
-        ),
-        _of(claims, "directions.reading"),
-        (
-            Figure(
-                "accuracy-by-layer",
-                f"Test accuracy by layer ({extractor}, {pooling})",
-                "Share of held-out sentences labelled right among all labels. Dashed: bag of words. Dotted: chance.",
-                draw.accuracy_by_layer(curves),
-                f"The layer chosen on validation is {choice['layer']}.",
-            ),
-            Table(
-                "The reader on held-out test sentences",
-                "Chosen on validation. Intervals: 95 % cluster bootstrap over groups. 'difference' is paired, states "
-                "minus bag of words.",
-                reader,
-            ),
-            Table(
-                "The best single direction set, beside its nulls",
-                "'shuffled': the same procedure on labels permuted within groups. 'random': random directions of the same "
-                "length. Ranges hold 95 % of the draws.",
-                single,
-            ),
-            Table("Candidates for the reader, on validation sentences", "Accuracy by corpus and mean.", candidates),
-        ),
-    )
-
-
-def _geometry_section(run: Path, claims: list[dict[str, Any]]) -> Section:
-    folder = run / "directions"
-    cosines = pd.read_parquet(folder / "cosines.parquet")
-    norms = pd.read_parquet(folder / "norms.parquet").rename(columns={"label": "emotion", "relative": "relative_norm"})
-    return Section(
-        "geometry",
-        "How do the directions lie to one another?",
-        (
-            "Directions of several emotions share the neutral mean they are measured from; that alone makes their "
-            "cosines positive. The null is therefore the cosine under shuffled labels, not 0.",
-        ),
-        _of(claims, "directions.cosine"),
-        (
-            Figure(
-                "cosines",
-                "Cosine between emotions, by layer",
-                "Bands: 95 % bootstrap over groups. Dotted: labels shuffled within groups. Grey: where 95 % of unrelated "
-                "random directions lie.",
-                draw.cosines_by_layer(cosines),
-            ),
-            Figure(
-                "norms",
-                "Length of the directions, by layer",
-                "L2 norm as a fraction of the residual norm (root mean square over neutral token states without the first).",
-                draw.norms_by_layer(norms),
-            ),
-        ),
     )
 
 
@@ -193,7 +98,7 @@ def _layer_of(table: pd.DataFrame) -> pd.DataFrame:
 def _steering_sections(run: Path, claims: list[dict[str, Any]], config: dict[str, Any]) -> tuple[Section, ...]:
     folder = run / "steering"
     grid = pd.read_parquet(folder / "grid.parquet")
-    choice = _json(folder / "choice.json")
+    choice = read_json(folder / "choice.json")
     bound = float(config["steering"]["max_perplexity_ratio"])
     steered = _layer_of(grid[grid["kind"] == "emotion"])
     points = steered.rename(columns={"change": "effect", "ratio": "perplexity_ratio"})
@@ -227,7 +132,7 @@ def _steering_sections(run: Path, claims: list[dict[str, Any]], config: dict[str
         scored = pd.read_parquet(folder / "test.parquet")
         arms = pd.read_parquet(folder / "arms.parquet")
         matrix = pd.read_parquet(folder / "matrix.parquet")
-        evaluators = pd.DataFrame(_json(folder / "evaluators.json"))
+        evaluators = pd.DataFrame(read_json(folder / "evaluators.json"))
         parts += [
             Figure(
                 "against-random",
@@ -270,7 +175,7 @@ def _steering_sections(run: Path, claims: list[dict[str, Any]], config: dict[str
             )
             + "."
         )
-    return (Section("steered", "Can it be steered?", tuple(prose), _of(claims, "steering."), tuple(parts)),)
+    return (Section("steered", "Can it be steered?", tuple(prose), claims_of(claims, "steering."), tuple(parts)),)
 
 
 _ARM_COLUMNS = (

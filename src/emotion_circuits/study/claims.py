@@ -9,21 +9,23 @@ from emotion_circuits.statistics import Claim, fdr, judge
 __all__ = ["cosine_claims", "reading_claims"]
 
 
-def reading_claims(report: pd.DataFrame) -> list[Claim]:
+def reading_claims(report: pd.DataFrame, *, id: str, what: str) -> list[Claim]:
     """One claim per corpus: the states tell more about the emotion than the words do.
 
     Args:
-        report: :func:`emotion_circuits.directions.reader_report` on test sentences.
+        report: :func:`emotion_circuits.directions.reader_report` or ``held_out_report`` on test sentences.
+        id: first part of the claims' ids.
+        what: what reads, in words.
     """
     tests = {str(row["set"]): float(row["p"]) for row in report.to_dict("records")}
-    family = f"reading on test: {len(tests)} corpora, against bag of words"
+    family = f"{what} on test: {len(tests)} corpora, against bag of words"
     corrected = fdr(tests, family=family).q
     return [
         judge(
-            id=f"directions.reading.{row['set']}",
+            id=f"{id}.{row['set']}",
             station="directions",
             statement=f"On held-out '{row['set']}' sentences the model's states tell the emotion better than a bag of "
-            "words fitted on the same training sentences.",
+            f"words fitted on the same training sentences ({what}).",
             estimate=float(row["difference"]),
             interval=(float(row["difference_low"]), float(row["difference_high"])),
             unit="difference of accuracy",

@@ -8,14 +8,24 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from emotion_circuits.directions import EXTRACTORS
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts.loading import validation_messages
 from emotion_circuits.prompts.schema import EMOTIONS
 
-__all__ = ["PROFILES", "CaptureConfig", "DirectionsConfig", "SteeringConfig", "StudyConfig", "load_config"]
+__all__ = [
+    "PROFILES",
+    "CaptureConfig",
+    "DirectionsConfig",
+    "SteeringConfig",
+    "StudyConfig",
+    "TraceConfig",
+    "load_config",
+]
 
 
 Pooling = Literal["last", "emotion", "mean", "weighted", "frame"]
+ResidualKind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
 
 
 class _Section(BaseModel):
@@ -32,10 +42,7 @@ class CaptureConfig(_Section):
         batch_tokens: tokens per forward pass (memory).
     """
 
-    kinds: tuple[Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"], ...] = (
-        "resid_post",
-        "mlp_out",
-    )
+    kinds: tuple[ResidualKind, ...] = ("resid_post", "mlp_out")
     poolings: tuple[Pooling, ...] = ("last", "emotion", "mean", "frame")
     batch_tokens: int = Field(default=1024, ge=16)
 
@@ -44,16 +51,55 @@ class DirectionsConfig(_Section):
     """How directions are fitted.
 
     Attributes:
-        extractors: fitted on every pooling; the best on validation reads texts.
+        extractors: fitted on every pooling (``token`` on pooling ``emotion`` only); the best on validation is reported.
         poolings: states they are fitted on. Pooling ``emotion`` gives the token-based directions.
+        kinds: captured site kinds at which they are fitted; the residual stream leaving each block by default.
+        reading: extractors that compete for the reader of new texts.
         steering: ``extractor.pooling`` of the directions that steer.
+        geometry: cosines with intervals at the chosen layer of each extractor, or at ``all`` layers (slow for probes);
+            the steering directions get all layers always.
         null_draws: label shuffles and random directions beside each figure.
     """
 
-    extractors: tuple[str, ...] = ("mean_difference", "lda")
+    extractors: tuple[str, ...] = ("mean_difference", "token", "paired", "pca", "denoised", "lda", "logistic")
     poolings: tuple[Pooling, ...] = ("last", "emotion", "mean", "frame")
+    kinds: tuple[ResidualKind, ...] = ("resid_post",)
+    reading: tuple[str, ...] = ("mean_difference", "lda")
     steering: str = "mean_difference.mean"
+    geometry: Literal["chosen", "all"] = "chosen"
     null_draws: int = Field(default=20, ge=2)
+
+    @field_validator("extractors", "reading")
+    @classmethod
+    def _known(cls, extractors: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [e for e in extractors if e not in EXTRACTORS]
+        if unknown or not extractors:
+            raise ValueError(f"unknown: {', '.join(unknown) or 'none given'}; choose from {', '.join(EXTRACTORS)}")
+        return extractors
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every extractor with every pooling it can be fitted on."""
+        return [(e, p) for e in self.extractors for p in self.poolings if e != "token" or p == "emotion"]
+
+
+class TraceConfig(_Section):
+    """What is traced: who writes an emotion at the last token, who looks at its words, who reads it.
+
+    Attributes:
+        directions: ``extractor.pooling`` of the directions traced, at their best layer on validation.
+        set: corpus whose sentences are averaged (needs marked emotion words for attention).
+        groups: groups of sentences per split; components are chosen on validation and reported on test.
+        null_draws: directions of shuffled labels beside the real one.
+        top: components claimed per emotion and question.
+        text: a sentence that is traced alone and drawn; by default the first test sentence of the first emotion.
+    """
+
+    directions: str = "mean_difference.last"
+    set: str = "core"
+    groups: int = Field(default=24, ge=8)
+    null_draws: int = Field(default=10, ge=2)
+    top: int = Field(default=3, ge=1)
+    text: str | None = None
 
 
 class SteeringConfig(_Section):
@@ -114,19 +160,21 @@ class StudyConfig(_Section):
         capture: see :class:`CaptureConfig`.
         directions: see :class:`DirectionsConfig`.
         steering: see :class:`SteeringConfig`.
+        trace: see :class:`TraceConfig`.
     """
 
     model: str = "smollm2-135m"
     revision: str | None = None
     device: str | None = None
     dtype: Literal["float32", "bfloat16", "float16", "float64"] | None = None
-    prompts: tuple[str, ...] = ("core", "implicit", "scenarios")
+    prompts: tuple[str, ...] = ("core", "implicit", "scenarios", "implicit-fresh")
     continuations: str = "continuations"
     emotions: tuple[str, ...] = EMOTIONS
     seed: int = Field(default=0, ge=0)
     capture: CaptureConfig = CaptureConfig()
     directions: DirectionsConfig = DirectionsConfig()
     steering: SteeringConfig = SteeringConfig()
+    trace: TraceConfig = TraceConfig()
 
     @field_validator("emotions")
     @classmethod
@@ -138,16 +186,25 @@ class StudyConfig(_Section):
     @model_validator(mode="after")
     def _poolings_captured(self) -> StudyConfig:
         missing = set(self.directions.poolings) - set(self.capture.poolings)
-        extractor, _, pooling = self.directions.steering.partition(".")
-        if extractor not in self.directions.extractors or pooling not in self.directions.poolings:
-            raise ValueError(
-                f"directions.steering: {self.directions.steering!r} is not EXTRACTOR.POOLING of what is fitted "
-                f"({', '.join(self.directions.extractors)} on {', '.join(self.directions.poolings)})"
-            )
+        fitted = self.directions.pairs()
+        for key, name in (
+            ("directions.steering", self.directions.steering),
+            ("trace.directions", self.trace.directions),
+        ):
+            extractor, _, pooling = name.partition(".")
+            if (extractor, pooling) not in fitted:
+                known = ", ".join(f"{e}.{p}" for e, p in fitted)
+                raise ValueError(f"{key}: {name!r} is not EXTRACTOR.POOLING of what is fitted ({known})")
         if missing:
             raise ValueError(
                 f"directions.poolings: {', '.join(sorted(missing))} not among capture.poolings "
                 f"({', '.join(self.capture.poolings)})"
+            )
+        absent = set(self.directions.kinds) - set(self.capture.kinds)
+        if absent or "resid_post" not in self.directions.kinds:
+            raise ValueError(
+                f"directions.kinds: {', '.join(self.directions.kinds)} must hold resid_post and be among capture.kinds "
+                f"({', '.join(self.capture.kinds)})"
             )
         return self
 
@@ -155,7 +212,8 @@ class StudyConfig(_Section):
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {},
     "baseline": {
-        "directions": {"null_draws": 100, "extractors": ("mean_difference", "paired", "denoised", "lda", "logistic")},
+        "directions": {"null_draws": 100, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
+        "trace": {"null_draws": 20, "groups": 34},
         "steering": {
             "layers": (0.3, 0.4, 0.5, 0.6, 0.7),
             "alphas": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
@@ -164,10 +222,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         },
     },
     "extended": {
-        "directions": {
-            "null_draws": 500,
-            "extractors": ("mean_difference", "paired", "pca", "denoised", "lda", "logistic"),
-        },
+        "directions": {"null_draws": 500, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
+        "trace": {"null_draws": 50, "groups": 34},
         "steering": {
             "layers": tuple(i / 10 for i in range(1, 10)),
             "alphas": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),

@@ -11,24 +11,28 @@ from emotion_circuits.activations import ActivationStore, capture
 from emotion_circuits.directions import (
     DirectionSet,
     choose_directions,
+    choose_layer,
+    compare_extractors,
     cosines_by_layer,
     evaluate_directions,
-    fit_directions,
+    fit_extractors,
     fit_reader,
-    held_out_report,
     norms_by_layer,
     reader_report,
+    split_half_stability,
+    subspace_reliability,
 )
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import weights_sha256
-from emotion_circuits.paths import replacing, write_json
+from emotion_circuits.paths import write_json, write_table
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.study.claims import cosine_claims, reading_claims
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 from emotion_circuits.study.steering import STEERING
+from emotion_circuits.study.tracing import TRACE
 
-__all__ = ["STAGES", "load_chosen_set", "study_prompts", "write_table"]
+__all__ = ["STAGES", "load_chosen_set", "study_prompts"]
 
 
 def study_prompts(config: StudyConfig) -> list[Prompt]:
@@ -41,12 +45,6 @@ def study_prompts(config: StudyConfig) -> list[Prompt]:
             f"prompts {', '.join(config.prompts)}: no training sentence is labelled {', '.join(missing)}"
         )
     return rows
-
-
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write Parquet atomically."""
-    with replacing(path) as temporary:
-        frame.to_parquet(temporary, index=False)
 
 
 # -- capture -------------------------------------------------------------------------------------------------------
@@ -87,36 +85,59 @@ def _directions_inputs(context: Context) -> dict[str, Any]:
 def _directions(context: Context, folder: Path) -> None:
     store = ActivationStore.open(context.path("capture"))
     config, seed = context.config.directions, context.config.seed
-    kind = "resid_post" if "resid_post" in store.kinds else store.kinds[0]
-    fitted = [
-        fit_directions(store, extractor=extractor, pooling=pooling, kind=kind)
-        for extractor in config.extractors
-        for pooling in config.poolings
-    ]
-    table = evaluate_directions(store, fitted, splits=("validation", "test"))
-    write_table(table, folder / "evaluation.parquet")
-    single = choose_directions(table, fitted)
+    fitted: list[DirectionSet] = []
+    for kind in config.kinds:
+        for pooling in config.poolings:
+            extractors = [e for e, p in config.pairs() if p == pooling]
+            fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind)
+    validated = evaluate_directions(store, fitted, splits=("validation",))
+    single = choose_directions(validated, fitted)
     assert single.chosen_layer is not None
+    layers = {d.name: choose_layer(validated, extractor=d.extractor, pooling=d.pooling, kind=d.kind) for d in fitted}
+    fitted = [d.with_layer(layers[d.name]) for d in fitted]
     for directions in fitted:
-        (single if directions.name == single.name else directions).save(folder)
-    write_table(
-        held_out_report(store, single, single.chosen_layer, null_draws=config.null_draws, seed=seed),
-        folder / "single.parquet",
-    )
+        directions.save(folder)
+    tested = evaluate_directions(store, [single], splits=("test",))
+    write_table(pd.concat([validated, tested], ignore_index=True), folder / "evaluation.parquet")
+    compared = compare_extractors(store, fitted, validated, null_draws=config.null_draws, seed=seed)
+    write_table(compared, folder / "extractors.parquet")
+    own = (compared["extractor"] == single.extractor) & (compared["pooling"] == single.pooling)
+    best = compared[own & (compared["kind"] == single.kind)].reset_index(drop=True)
+    write_table(best, folder / "single.parquet")
 
-    reader = fit_reader(store, extractors=config.extractors, poolings=config.poolings, kind=kind)
+    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings)
     reader.save(folder)
     write_table(reader.candidates, folder / "candidates.parquet")
     report = reader_report(store, reader, seed=seed)
     write_table(report, folder / "reader.parquet")
 
-    extractor, _, pooling = config.steering.partition(".")
-    steering = next(d for d in fitted if (d.extractor, d.pooling) == (extractor, pooling))
+    steering = next(d for d in fitted if (f"{d.extractor}.{d.pooling}", d.kind) == (config.steering, "resid_post"))
+    assert steering.chosen_layer is not None
     cosines = cosines_by_layer(store, steering, seed=seed)
     write_table(cosines, folder / "cosines.parquet")
-    write_table(norms_by_layer(steering), folder / "norms.parquet")
+    beside = [
+        cosines_by_layer(
+            store, d, layers=None if config.geometry == "all" else [layers[d.name]], resamples=100, seed=seed
+        ).assign(extractor=d.extractor, pooling=d.pooling, kind=d.kind)
+        for d in fitted
+        if d.pooling == steering.pooling or d.extractor == "token"
+    ]
+    write_table(pd.concat(beside, ignore_index=True), folder / "cosines_by_extractor.parquet")
+    norms = [norms_by_layer(d).assign(extractor=d.extractor, pooling=d.pooling, kind=d.kind) for d in fitted]
+    write_table(pd.concat(norms, ignore_index=True), folder / "norms.parquet")
+    stability = split_half_stability(store, steering, splits=5, seed=seed)
+    write_table(stability, folder / "stability.parquet")
+    subspaces = subspace_reliability(
+        store, steering.chosen_layer, pooling=steering.pooling, extractor=steering.extractor, seed=seed
+    )
+    write_table(subspaces.assign(layer=steering.chosen_layer), folder / "subspaces.parquet")
+
     groups = int(store.rows[store.rows["split"] == "train"].groupby(["set", "group"]).ngroups)
-    claims = [*reading_claims(report), *cosine_claims(cosines, layer=single.chosen_layer, groups=groups)]
+    claims = [
+        *reading_claims(report, id="directions.reading", what="reader of several layers and poolings"),
+        *reading_claims(best, id="directions.single", what=f"single direction set {single.name}"),
+        *cosine_claims(cosines, layer=steering.chosen_layer, groups=groups),
+    ]
     write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
     write_json(
         folder / "choice.json",
@@ -124,6 +145,7 @@ def _directions(context: Context, folder: Path) -> None:
             "single": single.name,
             "layer": single.chosen_layer,
             "steering": steering.name,
+            "steering_layer": steering.chosen_layer,
             "reader": [[d.name, layer] for d, layer in reader.members],
         },
     )
@@ -149,7 +171,8 @@ def load_chosen_set(run: Path, role: str = "steering") -> DirectionSet:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("capture", "Capturing activations", 1, (), _capture_inputs, _capture),
-    Stage("directions", "Fitting and testing directions", 2, ("capture",), _directions_inputs, _directions),
+    Stage("capture", "Capturing activations", 2, (), _capture_inputs, _capture),
+    Stage("directions", "Fitting and testing directions", 3, ("capture",), _directions_inputs, _directions),
+    TRACE,
     STEERING,
 )

@@ -1,0 +1,56 @@
+"""A trace on disk: ``<name>.safetensors`` and ``<name>.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from emotion_circuits.directions.tracing import Trace
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.paths import replacing, write_json
+
+__all__ = ["load_trace", "save_trace"]
+
+_TENSORS = ("projection", "embedding", "attention", "mlp", "bias", "whole")
+_OPTIONAL = ("middle", "heads", "attention_from_last")
+
+
+def save_trace(found: Trace, base: Path | str) -> None:
+    """Write both files; ``base`` has no suffix."""
+    base = Path(base)
+    tensors = {
+        name: getattr(found, name).contiguous() for name in (*_TENSORS, *_OPTIONAL) if getattr(found, name) is not None
+    }
+    base.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(base.with_name(f"{base.name}.safetensors")) as temporary:
+        save_file(tensors, temporary)
+    note = {key: getattr(found, key) for key in ("text", "tokens", "labels", "layer", "gap", "logit_lens", "note")}
+    write_json(base.with_name(f"{base.name}.json"), note)
+
+
+def load_trace(base: Path | str) -> Trace:
+    """Read a saved trace.
+
+    Raises:
+        EmotionCircuitsError: missing or damaged.
+    """
+    base = Path(base)
+    try:
+        note = json.loads(base.with_name(f"{base.name}.json").read_text(encoding="utf-8"))
+        tensors = load_file(base.with_name(f"{base.name}.safetensors"))
+        return Trace(
+            **{name: tensors[name] for name in _TENSORS},
+            **{name: tensors.get(name) for name in _OPTIONAL},
+            text=str(note["text"]),
+            tokens=tuple(note["tokens"]),
+            labels=tuple(note["labels"]),
+            layer=int(note["layer"]),
+            gap=float(note["gap"]),
+            logit_lens=tuple(tuple((str(t), float(p)) for t, p in depth) for depth in note["logit_lens"]),
+            note=str(note["note"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise EmotionCircuitsError(f"{base}: holds no readable trace ({error})") from error
