@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 
 from emotion_circuits.cli.app import app
 
-COMMANDS = ["run", "read", "steer", "capture", "plan", "models", "data", "evaluate", "heads", "circuit", "bench"]
+COMMANDS = [
+    "run", "read", "steer", "capture", "trace", "align", "plan", "models", "data", "evaluate", "heads", "circuit", "bench",
+    "runs",
+]  # fmt: skip
 
 
 def call(*arguments):

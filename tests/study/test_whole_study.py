@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -20,7 +21,10 @@ SMALL = {
     "prompts": ["core"],
     "capture.kinds": ["resid_post"],
     "capture.poolings": ["last", "emotion", "mean"],
-    "directions.extractors": ["mean_difference"],
+    "directions.extractors": ["mean_difference", "token", "logistic"],
+    "directions.reading": ["mean_difference"],
+    "trace.groups": 8,
+    "trace.null_draws": 4,
     "directions.poolings": ["last", "emotion", "mean"],
     "directions.null_draws": 2,
     "steering.layers": [1],
@@ -48,7 +52,7 @@ def small(folder, **changes):
 def artefacts(run):
     """Every file a stage is responsible for, by content."""
     found = {}
-    for stage in ("capture", "directions", "steering"):
+    for stage in ("capture", "directions", "trace", "steering"):
         found |= {f"{stage}/{k}": v for k, v in json.loads((run / stage / "stage.json").read_text())["files"].items()}
     return found
 
@@ -64,7 +68,7 @@ def finished(tmp_path_factory):
 
 def test_every_stage_is_reused(finished):
     result = run_study(small(finished / "tiny"), finished / "run")
-    assert [r.status for r in result.stages] == ["reused"] * 3
+    assert [r.status for r in result.stages] == ["reused"] * 4
 
 
 def test_the_manifest_says_what_was_run(finished):
@@ -83,6 +87,21 @@ def test_a_random_model_supports_no_steering_claim(finished):
     assert not [c["id"] for c in claims if c["verdict"] == "supported"]
     assert all(c["null_interval"] for c in claims)
     assert len(summary_table(finished / "run")) >= len(claims)
+
+
+def test_a_random_model_supports_no_claim_of_who_reads(finished):
+    claims = [c for c in read_claims(finished / "run") if c["id"].startswith("trace.readers")]
+    assert len(claims) == 9
+    assert not [c["id"] for c in claims if c["verdict"] == "supported"]
+
+
+def test_every_extractor_is_recorded_with_its_nulls(finished):
+    table = pd.read_parquet(finished / "run" / "directions" / "extractors.parquet")
+    assert set(table.extractor) == {"mean_difference", "token", "logistic"}
+    assert set(table[table.extractor == "token"].pooling) == {"emotion"}
+    assert table[["shuffled_high", "random_high", "stability", "relative_norm", "bag_of_words"]].notna().all().all()
+    cosines = pd.read_parquet(finished / "run" / "directions" / "cosines_by_extractor.parquet")
+    assert {"mean_difference", "token", "logistic"} <= set(cosines.extractor)
 
 
 def test_the_report_holds_every_claim(finished):
@@ -148,4 +167,4 @@ def test_an_impossible_layer_is_named(finished, tmp_path):
 def test_a_loaded_model_can_be_passed(finished, tmp_path):
     model = load_model(finished / "tiny")
     result = run_study(small(finished / "tiny"), tmp_path / "run", model=model, dry=True)
-    assert [r.status for r in result.stages] == ["would run"] * 3
+    assert [r.status for r in result.stages] == ["would run"] * 4

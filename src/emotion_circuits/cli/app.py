@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from emotion_circuits import __version__
-from emotion_circuits.cli import bench, capture, circuit, data, evaluate, heads, models, plan, read, run, steer
+from emotion_circuits.cli import (
+    align,
+    bench,
+    capture,
+    circuit,
+    data,
+    evaluate,
+    heads,
+    models,
+    plan,
+    read,
+    run,
+    runs,
+    steer,
+    trace,
+)
 from emotion_circuits.cli.shared import State
 
 __all__ = ["app"]
@@ -25,11 +40,14 @@ app.command()(run.run)
 app.command()(read.read)
 app.command()(steer.steer)
 app.command("capture")(capture.capture_command)
+app.command("trace")(trace.trace_command)
+app.command("align")(align.align_command)
 app.command()(plan.plan)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(heads.app, name="heads")
 app.add_typer(circuit.app, name="circuit")
 app.add_typer(bench.app, name="bench")
+app.add_typer(runs.app, name="runs")
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["capture_command"]
@@ -26,7 +26,9 @@ def capture_command(
     out: Annotated[Path, typer.Option(help="Folder for shards, table and manifest.")],
     model: Annotated[str, typer.Option(help="Bundled name, hub id, folder or .gguf file.")] = "smollm2-135m",
     prompts: Annotated[list[str] | None, typer.Option(help="Corpus: bundled name or JSONL; may be repeated.")] = None,
-    kinds: Annotated[str, typer.Option(help="Site kinds, separated by commas; heads: z,q,k,v.")] = "resid_post,mlp_out",
+    kinds: Annotated[
+        str, typer.Option(help="Site kinds, separated by commas; also z,q,k,v,pattern,scores.")
+    ] = "resid_post,mlp_out",
     pooling: Annotated[
         str, typer.Option(help="Any of last,emotion,mean,weighted,frame, or tokens to keep every token.")
     ] = "last,emotion,mean",
@@ -39,12 +41,14 @@ def capture_command(
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
+    track: Track = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Record the states of sentences at every layer; an interrupted capture goes on where it was."""
     from emotion_circuits.activations import capture, capture_moments
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
+    from emotion_circuits.study.tracking import Tracker, default_uri, track_capture, tracking_installed
 
     rows = load_prompts(prompts or ["core"])
     wanted, pools = [k.strip() for k in kinds.split(",")], [p.strip() for p in pooling.split(",")]
@@ -77,6 +81,8 @@ def capture_command(
                 "pooling": list(store.poolings),
                 "megabytes": round(size / 1e6, 1),
             }
+            if track or (track is None and tracking_installed()):
+                facts["run_id"] = track_capture(out, store.manifest, Tracker(default_uri(out)))
     if as_json:
         show_json(facts)
     else:

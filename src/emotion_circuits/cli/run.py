@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, show_json
 
 
 def run(
@@ -25,6 +25,7 @@ def run(
     dtype: Dtype = None,
     revision: Revision = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which stages would run, and stop.")] = False,
+    track: Track = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run a study and write its report.
@@ -33,9 +34,10 @@ def run(
 
     Example: emotion-circuits run --profile quick --out runs/demo
     """
-    from emotion_circuits.report.study_page import summary_table, write_report
+    from emotion_circuits.report.study_page import read_claims, summary_table, write_report
     from emotion_circuits.study import run_study
     from emotion_circuits.study.config import load_config
+    from emotion_circuits.study.tracking import Tracker, default_uri, track_study, tracking_installed
 
     given = {"model": model, "device": device, "dtype": dtype, "revision": revision}
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -57,9 +59,14 @@ def run(
                 typer.echo(f"{row['stage']:12} {row['status']}")
             return
         path = write_report(out)
+        run_id = None
+        if track or (track is None and tracking_installed()):
+            run_id = track_study(out, Tracker(default_uri(out)), read_claims(out))
     summary = summary_table(out)
     if as_json:
-        show_json({"report": str(path), "stages": [r.__dict__ for r in done.stages], "summary": summary})
+        show_json(
+            {"report": str(path), "stages": [r.__dict__ for r in done.stages], "summary": summary, "run_id": run_id}
+        )
         return
     table = Table(title=f"Summary of {out}")
     table.add_column("finding", overflow="fold")
@@ -69,6 +76,8 @@ def run(
     for row in summary:
         table.add_row(*(row[key] for key in ("finding", "figure", "interval", "reference", "verdict")))
     Console().print(table)
+    if run_id is not None:
+        typer.echo(f"Recorded as MLflow run {run_id} (emotion-circuits runs show {out})")
     typer.echo(f"Report: {path.resolve()}")
 
 

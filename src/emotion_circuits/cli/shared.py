@@ -12,13 +12,18 @@ import typer
 
 from emotion_circuits.progress import progress_style
 
-__all__ = ["Device", "Dtype", "JsonFlag", "Pickle", "Revision", "State", "long_running", "show_json"]
+__all__ = ["Device", "Dtype", "JsonFlag", "Pickle", "Revision", "State", "Track", "long_running", "show_json"]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, or auto (spread over what there is).")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64.")]
 Revision = Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")]
 Pickle = Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled weights; only from sources you trust.")]
+
+Track = Annotated[
+    bool | None,
+    typer.Option("--track/--no-track", help="Record in MLflow; by default where the extra 'tracking' is installed."),
+]
 
 
 class State:

@@ -26,9 +26,15 @@ def trace_command(
     revision: Revision = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Follow an emotion through a text: layer by token, part by part, summing exactly to the residual stream."""
+    """Follow an emotion through a text: layer by token, part by part, summing exactly to the residual stream.
+
+    Without --run, directions are fitted on the bundled 'core' sentences and kept in the cache.
+
+    Example: emotion-circuits trace "Thank you so much for your help." --out trace.html
+    """
     from emotion_circuits.directions import trace
     from emotion_circuits.model import load_model
+    from emotion_circuits.report.trace_section import write_trace
 
     with long_running():
         loaded = load_model(model, device=device, dtype=dtype, revision=revision)
@@ -53,7 +59,7 @@ def trace_command(
         "note": found.note,
     }
     if out is not None:
-        _write(out, found, chosen)
+        write_trace(out, found, chosen)
         facts["figures"] = str(out)
     if as_json:
         show_json(facts)
@@ -79,13 +85,15 @@ def _say(facts: dict[str, Any]) -> None:
 
 
 def _from_run(run: Path) -> Any:
-    from emotion_circuits.directions import DirectionSet
+    """The directions the run itself traces."""
+    from emotion_circuits.study import StudyConfig
+    from emotion_circuits.study.tracing import traced_directions
 
-    saved = sorted((run / "directions").rglob("*.resid_post.*.json"))
-    names = [p for p in saved if p.name.startswith("mean_difference.resid_post.last")] or saved
-    if not names:
-        raise EmotionCircuitsError(f"{run}: holds no resid_post directions; finish the run first")
-    return DirectionSet.load(names[0])
+    try:
+        config = StudyConfig.model_validate_json((run / "study.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EmotionCircuitsError(f"{run}: not the folder of a finished run ({error})") from error
+    return traced_directions(run, config.trace.directions)
 
 
 def _fitted(model: Any) -> Any:
@@ -100,22 +108,3 @@ def _fitted(model: Any) -> Any:
     store = capture(model, rows, cache_dir() / "captures" / hash_json(config)[:16], kinds=("resid_post",))
     directions = fit_directions(store)
     return choose_directions(evaluate_directions(store, [directions], splits=("validation",)), [directions])
-
-
-def _write(out: Path, found: Any, label: str) -> None:
-    from emotion_circuits.directions.trace_figures import component_bars, path_picture, projection_heatmap
-    from emotion_circuits.paths import replacing
-
-    figures = [
-        projection_heatmap(found, label),
-        component_bars(found.components(label), label),
-        path_picture(found, label),
-    ]
-    parts = [f.to_html(full_html=False, include_plotlyjs=i == 0) for i, f in enumerate(figures)]
-    with replacing(out) as temporary:
-        temporary.write_text(
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Trace</title></head><body>'
-            + "".join(parts)
-            + "</body></html>\n",
-            encoding="utf-8",
-        )

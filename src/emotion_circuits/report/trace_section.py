@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from emotion_circuits.directions import load_trace
+from emotion_circuits.directions import Trace, load_trace
 from emotion_circuits.directions.trace_figures import component_bars, path_picture, projection_heatmap, readers_bars
 from emotion_circuits.report.direction_figures import attention_panels
-from emotion_circuits.report.page import Figure, Section, Table
+from emotion_circuits.report.page import Figure, Page, Section, Table, write_page
 from emotion_circuits.report.parts import claims_of, read_json
 
-__all__ = ["trace_section"]
+__all__ = ["trace_section", "write_trace"]
 
 
 def trace_section(run: Path, claims: list[dict[str, Any]]) -> Section:
@@ -104,6 +105,56 @@ _READERS = [
     "emotion", "component", "change", "null", "ratio", "difference", "low", "high", "null_low", "null_high", "p", "q",
     "n",
 ]  # fmt: skip
+
+
+def write_trace(path: Path, found: Trace, label: str) -> None:
+    """A page of one trace: projection by layer and token, parts at the last token, the path.
+
+    Args:
+        path: of the HTML file; folders are made.
+        found: the trace.
+        label: the emotion drawn.
+    """
+    table = found.components(label)
+    section = Section(
+        "trace",
+        f"{label} in “{found.text}”",
+        (
+            f"Parts and projections are in residual norms, along the direction of layer {found.layer}; they sum to the "
+            f"residual stream's projection (largest gap {found.gap:.1e} of the largest part).",
+            *((found.note,) if found.note else ()),
+        ),
+        (),
+        (
+            Figure(
+                "heatmap",
+                "Layer by token",
+                "Each layer's states on its own direction. The first token, an attention sink, does not set the colours.",
+                projection_heatmap(found, label),
+            ),
+            Figure(
+                "parts",
+                "Parts at the last token",
+                "Largest first; one text, so no interval.",
+                component_bars(table, label),
+            ),
+            Figure(
+                "path",
+                "The path",
+                "Dots: the largest parts written at tokens. Lines lead from the token a head attends to most to where it "
+                "writes; they are not evidence of a cause.",
+                path_picture(found, label),
+            ),
+            Table("All parts at the last token", "In residual norms.", table),
+        ),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lens = ", ".join(f"{t!r} ({p:.2f})" for t, p in found.logit_lens[-1])
+    facts = (("text", found.text), ("emotion", label), ("layer", str(found.layer)), ("the model goes on with", lens))
+    command = f"emotion-circuits trace {json.dumps(found.text, ensure_ascii=False)} --out {path}"
+    write_page(
+        Page("Trace", "Where a text writes an emotion, and which parts write it.", facts, (section,), command, {}), path
+    )
 
 
 def _test(path: Path) -> pd.DataFrame:

@@ -1,0 +1,247 @@
+"""Runs and captures in MLflow, linked in both directions: the run carries the capture's hash, the folder the run's id.
+
+MLflow is an optional extra (``pip install 'emotion-circuits[tracking]'``). Where it is installed, runs are recorded in
+``mlflow.db`` (SQLite) beside the run's folder unless ``MLFLOW_TRACKING_URI`` names another store. One process records,
+after the work is done; nothing that is computed depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.paths import write_json
+
+__all__ = ["LINK", "Recorded", "Tracker", "default_uri", "track_capture", "track_study", "tracking_installed"]
+
+LINK = "tracking.json"
+EXPERIMENT = "emotion-circuits"
+CAPTURE_TAG = "capture.hash"
+FOLDER_TAG = "folder"
+
+
+class Recorded(NamedTuple):
+    """A run as MLflow has it.
+
+    Attributes:
+        run_id: MLflow's id.
+        name: of the run.
+        status: ``FINISHED`` …
+        started: milliseconds since 1970.
+        folder: where the artefacts were written.
+        capture: hash of the capture it used or made.
+        params: parameters.
+        metrics: figures.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    started: int
+    folder: str
+    capture: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+
+def tracking_installed() -> bool:
+    """Whether MLflow can be used."""
+    return find_spec("mlflow") is not None and find_spec("sqlalchemy") is not None
+
+
+def default_uri(folder: Path) -> str:
+    """``MLFLOW_TRACKING_URI``, else a SQLite file beside the run's folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder.resolve().parent / 'mlflow.db').as_posix()}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow tells of every table it makes; only its warnings matter here."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A tracking store.
+
+    Attributes:
+        uri: e.g. ``sqlite:///runs/mlflow.db``.
+        experiment: name of the experiment.
+    """
+
+    uri: str
+    experiment: str = EXPERIMENT
+
+    def _client(self) -> Any:
+        # Nothing is reported to anyone about the use of the library; it reads this when it is imported.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        if not tracking_installed():
+            raise EmotionCircuitsError(
+                "tracking needs MLflow: pip install 'emotion-circuits[tracking]', or go without it (--no-track)"
+            )
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with _quiet():
+                return MlflowClient(tracking_uri=self.uri)
+        except (MlflowException, OSError) as error:
+            raise EmotionCircuitsError(f"tracking store {self.uri}: {error}") from error
+
+    def _experiment(self, client: Any) -> str:
+        found = client.get_experiment_by_name(self.experiment)
+        if found is not None:
+            return str(found.experiment_id)
+        place = None
+        if self.uri.startswith("sqlite:///"):
+            place = (Path(self.uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+        return str(client.create_experiment(self.experiment, artifact_location=place))
+
+    def record(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path] = (),
+    ) -> str:
+        """Record a finished run; returns its id.
+
+        Raises:
+            EmotionCircuitsError: MLflow is not installed, or the store cannot be written.
+        """
+        client = self._client()
+        from mlflow.entities import Metric, Param
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with _quiet():
+                run = client.create_run(self._experiment(client), run_name=name, tags=dict(tags))
+                run_id = str(run.info.run_id)
+                started = int(run.info.start_time)
+                client.log_batch(
+                    run_id,
+                    params=[Param(k, str(v)[:6000]) for k, v in params.items()],
+                    metrics=[Metric(_key(k), float(v), started, 0) for k, v in metrics.items()],
+                )
+                for path in artifacts:
+                    client.log_artifact(run_id, str(path))
+                client.set_terminated(run_id)
+        except (MlflowException, OSError) as error:
+            raise EmotionCircuitsError(f"tracking store {self.uri}: {error}") from error
+        return run_id
+
+    def find(self, *, capture: str | None = None, run_id: str | None = None) -> list[Recorded]:
+        """Recorded runs, newest first: all, those of a capture (its hash or the beginning of it), or one by its id.
+
+        Raises:
+            EmotionCircuitsError: MLflow is not installed, or the store cannot be read.
+        """
+        client = self._client()
+        with _quiet():
+            experiment = client.get_experiment_by_name(self.experiment)
+            if experiment is None:
+                return []
+            runs = client.search_runs(
+                [experiment.experiment_id],
+                filter_string="" if capture is None else f"tags.`{CAPTURE_TAG}` LIKE '{capture}%'",
+                order_by=["start_time DESC"],
+            )
+        found = [
+            Recorded(
+                r.info.run_id, r.info.run_name, r.info.status, int(r.info.start_time), r.data.tags.get(FOLDER_TAG, ""),
+                r.data.tags.get(CAPTURE_TAG, ""), dict(r.data.params), dict(r.data.metrics),
+            )
+            for r in runs
+        ]  # fmt: skip
+        return [r for r in found if run_id is None or r.run_id.startswith(run_id)]
+
+
+def _key(name: str) -> str:
+    """A metric's name in the characters MLflow allows."""
+    return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def track_capture(folder: Path, manifest: Mapping[str, Any], tracker: Tracker) -> str:
+    """Record a capture and write its run's id beside its manifest.
+
+    Args:
+        folder: of the capture.
+        manifest: its manifest.
+        tracker: where to.
+    """
+    capture = str(manifest["hash"])
+    run_id = tracker.record(
+        f"capture {manifest['model']['name']}",
+        params=_flat({k: v for k, v in manifest.items() if k != "hash"}),
+        metrics={"rows": float(manifest["n_rows"])},
+        tags={CAPTURE_TAG: capture, FOLDER_TAG: str(folder.resolve())},
+        artifacts=[folder / "manifest.json"],
+    )
+    write_json(
+        folder / LINK, {"uri": tracker.uri, "experiment": tracker.experiment, "run_id": run_id, "capture": capture}
+    )
+    return run_id
+
+
+def track_study(folder: Path, tracker: Tracker, claims: Sequence[Mapping[str, Any]]) -> str:
+    """Record a finished study with its configuration, claims and report, and write its run's id into the folder.
+
+    A study that is already recorded with the same manifest is not recorded again.
+
+    Args:
+        folder: of the study.
+        tracker: where to.
+        claims: its claims; their estimates become metrics.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    capture = json.loads((folder / "capture" / "manifest.json").read_text(encoding="utf-8"))["hash"]
+    link = folder / LINK
+    if link.exists():
+        known = json.loads(link.read_text(encoding="utf-8"))
+        if known.get("stages") == manifest["stages"] and known.get("uri") == tracker.uri:
+            return str(known["run_id"])
+    run_id = tracker.record(
+        folder.resolve().name,
+        params=_flat(manifest["config"]),
+        metrics={str(c["id"]): float(c["estimate"]) for c in claims},
+        tags={
+            CAPTURE_TAG: str(capture),
+            FOLDER_TAG: str(folder.resolve()),
+            **{f"stage.{name}": str(key) for name, key in manifest["stages"].items()},
+        },
+        artifacts=[p for p in (folder / "manifest.json", folder / "report.html") if p.exists()],
+    )
+    write_json(
+        link,
+        {
+            "uri": tracker.uri, "experiment": tracker.experiment, "run_id": run_id, "capture": capture,
+            "stages": manifest["stages"],
+        },
+    )  # fmt: skip
+    return run_id

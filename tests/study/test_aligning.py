@@ -1,0 +1,77 @@
+"""Two unrelated tiny models compared from the command line: everything works, and nothing is claimed."""
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from emotion_circuits.activations import ActivationStore, capture
+from emotion_circuits.cli.app import app
+from emotion_circuits.directions import compare_models
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts import load_prompts
+from emotion_circuits.study.aligning import alignment_claims, steer_with_mapped
+from families import tiny_model
+
+
+@pytest.fixture(scope="module")
+def captures(tmp_path_factory):
+    root = tmp_path_factory.mktemp("align")
+    rows = load_prompts("implicit")
+    for name, family in (("a", "llama"), ("b", "gpt_neox")):
+        capture(
+            tiny_model(family, max_position_embeddings=512), rows, root / name, kinds=("resid_post",), pooling="mean"
+        )
+    return root
+
+
+def test_the_command_writes_tables_claims_and_a_page(captures, tmp_path):
+    done = CliRunner().invoke(
+        app, ["align", str(captures / "a"), str(captures / "b"), "--depths", "0.5", "--draws", "20", "--out", str(tmp_path),
+              "--json"], catch_exceptions=False,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert {r["control"] for r in found["alignment"]} == {"paired", "shuffled", "random map"}
+    assert len(found["subspaces"]) > 0  # both are 32 wide
+    assert [c["id"] for c in found["claims"]] == ["alignment.reading", "alignment.geometry"]
+    table = pd.read_parquet(tmp_path / "alignment.parquet")
+    assert len(table) == len(found["alignment"])
+    html = (tmp_path / "align.html").read_text(encoding="utf-8")
+    assert html.count('class="claim ') == 2
+    assert (tmp_path / "mapped.resid_post.mean.json").exists()
+
+
+def test_steering_with_mapped_directions_of_an_unrelated_model(captures, tmp_path):
+    a, b = (ActivationStore.open(captures / name) for name in "ab")
+    found = compare_models(a, b, pooling="mean", depths=(0.5,), draws=20, methods=("ridge",))
+    model = tiny_model("gpt_neox", max_position_embeddings=512)
+    steered = steer_with_mapped(b, found, tmp_path, model=model, count=8, random=4, max_new_tokens=5)
+    arms = set(steered.scored["condition"])
+    assert {"none", "anger mapped", "anger own"} <= arms
+    assert not [c.id for c in steered.claims if c.verdict == "supported"]
+    assert all(c.id.startswith(("alignment.mapped.", "alignment.own.")) for c in steered.claims)
+    texts = steered.scored.pivot(index="prompt", columns="condition", values="text")
+    assert (texts["anger mapped"] != texts["none"]).any()
+
+
+def test_claims_name_the_layers_chosen_on_validation(captures):
+    a, b = (ActivationStore.open(captures / name) for name in "ab")
+    found = compare_models(a, b, pooling="mean", depths=(0.0, 1.0), draws=20, methods=("ridge",))
+    row = found.chosen()
+    for claim in alignment_claims(found):
+        assert f"layer {row.layer_a} → {row.layer_b}" in claim.statement
+        assert claim.null_interval is not None
+
+
+def test_bad_input(captures, tmp_path):
+    with pytest.raises(EmotionCircuitsError, match="neither a run"):
+        CliRunner().invoke(app, ["align", str(tmp_path), str(captures / "b")], catch_exceptions=False)
+    with pytest.raises(EmotionCircuitsError, match="between 0 and 1"):
+        CliRunner().invoke(
+            app, ["align", str(captures / "a"), str(captures / "b"), "--depths", "3"], catch_exceptions=False
+        )
+    with pytest.raises(EmotionCircuitsError, match="no alignment method 'cca'"):
+        CliRunner().invoke(
+            app, ["align", str(captures / "a"), str(captures / "b"), "--methods", "cca"], catch_exceptions=False
+        )
