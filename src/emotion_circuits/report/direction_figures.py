@@ -82,7 +82,7 @@ def overlap_by_k(table: pd.DataFrame) -> go.Figure:
     null = table.drop_duplicates("k").sort_values("k")
     figure.add_scatter(
         x=[*null["k"], *null["k"][::-1]], y=[*null["null_high"], *null["null_low"][::-1]], fill="toself",
-        fillcolor=_GREY, line={"width": 0}, name="random subspaces (95 %)", hoverinfo="skip",
+        fillcolor=_GREY, line={"width": 0}, mode="lines", name="random subspaces (95 %)", hoverinfo="skip",
     )  # fmt: skip
     figure.add_scatter(x=null["k"], y=null["chance"], mode="lines", name="k/d", line={"color": "#666", "dash": "dash"})
     names = table["comparison"].where(table["comparison"] != "halves", "halves: " + table["subspace"])

@@ -82,6 +82,12 @@ def _directions_inputs(context: Context) -> dict[str, Any]:
     }
 
 
+def _named(pair: str) -> str:
+    """Name of a direction set of the residual stream from ``extractor.pooling``."""
+    extractor, _, pooling = pair.partition(".")
+    return f"{extractor}.resid_post.{pooling}"
+
+
 def _directions(context: Context, folder: Path) -> None:
     store = ActivationStore.open(context.path("capture"))
     config, seed = context.config.directions, context.config.seed
@@ -91,7 +97,9 @@ def _directions(context: Context, folder: Path) -> None:
             extractors = [e for e, p in config.pairs() if p == pooling]
             fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind)
     validated = evaluate_directions(store, fitted, splits=("validation",))
-    single = choose_directions(validated, fitted)
+    # Other kinds are compared; what later stages use lives in the residual stream.
+    residual = [d for d in fitted if d.kind == "resid_post"]
+    single = choose_directions(validated, residual)
     assert single.chosen_layer is not None
     layers = {d.name: choose_layer(validated, extractor=d.extractor, pooling=d.pooling, kind=d.kind) for d in fitted}
     fitted = [d.with_layer(layers[d.name]) for d in fitted]
@@ -111,7 +119,7 @@ def _directions(context: Context, folder: Path) -> None:
     report = reader_report(store, reader, seed=seed)
     write_table(report, folder / "reader.parquet")
 
-    steering = next(d for d in fitted if (f"{d.extractor}.{d.pooling}", d.kind) == (config.steering, "resid_post"))
+    steering = next(d for d in fitted if d.name == _named(config.steering))
     assert steering.chosen_layer is not None
     cosines = cosines_by_layer(store, steering, seed=seed)
     write_table(cosines, folder / "cosines.parquet")

@@ -128,7 +128,7 @@ def trace_claims(tables: dict[str, pd.DataFrame], top: int, layer: int) -> list[
         table = table.assign(component=_names(table))
         for emotion, part in table.groupby("emotion", sort=False):
             order = part[part["split"] == "validation"].set_index("component")
-            # The place of a writer is how far it lies beyond its null, of the others the difference itself.
+            # A writer may write against the emotion; who reads or looks less is not asked.
             size = order["difference"].abs() if name == "writers" else order["difference"]
             test = part[part["split"] == "test"].set_index("component")
             for component in size.sort_values(ascending=False, kind="stable").index[:top]:
