@@ -126,13 +126,48 @@ def test_averages_over_a_set():
     assert (table.difference - (table.part - table.neutral)).abs().max() < 1e-9
     assert (table.low <= table.difference).all()
     assert (table.null_low <= table.null_high).all()
-    attention = average_attention(model, prompts(), "gratitude")
-    assert len(attention) == model.n_layers * model.n_heads
-    assert (attention.attention.between(0, 1)).all()
-    first = [trace(model, p.text, d).attention_from_last[0, 0, 2:7].sum() for p in prompts() if p.label != "neutral"]
-    assert attention.attention.iloc[0] == pytest.approx(float(sum(first)) / 4, abs=1e-5)
     with pytest.raises(EmotionCircuitsError, match="two groups"):
         average_components(model, prompts()[:2], d, "gratitude", 1)
+
+
+def test_attention_is_compared_at_equal_positions_only():
+    model = tiny_model("llama")
+    d = random_directions(model)
+    rows = []
+    for i, (felt, span, calm) in enumerate(
+        (
+            ("I thank you 0", (2, 7), "I saw 12 cars"),
+            ("I thank you 1", (2, 7), "I saw 34 cats"),
+            ("I thank you so", (2, 7), "no"),  # no neutral sentence of its length
+            ("oh I thank", (5, 10), "1234567890"),  # the last token would attend to itself
+        )
+    ):
+        for label, text, spans in (("gratitude", felt, (span,)), ("neutral", calm, ())):
+            rows.append(
+                Prompt(id=f"{i}{label}", text=text, label=label, group=str(i), split="test", language="en", set="core",
+                       spans=spans)
+            )  # fmt: skip
+    table = average_attention(model, rows, "gratitude")
+    assert len(table) == model.n_layers * model.n_heads
+    assert set(table.excluded) == {2}
+    assert set(table.n) == {2}
+    for column, label in (("attention", "gratitude"), ("neutral", "neutral")):
+        texts = [r.text for r in rows[:4] if r.label == label]
+        mass = [trace(model, t, d).attention_from_last[1, 2, 2:7].sum() for t in texts]
+        row = table[(table.layer == 1) & (table["head"] == 2)].iloc[0]
+        assert row[column] == pytest.approx(float(sum(mass)) / 2, abs=1e-5)
+    with pytest.raises(EmotionCircuitsError, match="same token length"):
+        average_attention(model, rows[4:], "gratitude")
+
+
+def test_massive_activations_are_sinks():
+    model = tiny_model("llama")
+    d = random_directions(model)
+    assert trace(model, "I go", d).sinks == (0,)
+    token = int(model.tokenize(["g"]).input_ids[0, -1])
+    with torch.no_grad():
+        model.hf.model.embed_tokens.weight[token] *= 1000
+    assert trace(model, "I go", d).sinks == (0, 2)
 
 
 def test_who_reads_a_direction_is_found_where_it_is_planted():

@@ -34,10 +34,11 @@ def _dress(figure: go.Figure, height: int) -> go.Figure:
 def projection_heatmap(found: Trace, label: str) -> go.Figure:
     """Layer × token: the projection of the residual stream on each layer's own direction, in its residual norms.
 
-    The first token, an attention sink, is shown but does not set the colours.
+    Sinks (the first token and others with massive activations) are shown but do not set the colours.
     """
     values = found.projection[found.labels.index(label)].numpy()
-    rest = values[:, 1:] if values.shape[1] > 1 else values
+    kept = [i for i in range(values.shape[1]) if i not in found.sinks]
+    rest = values[:, kept] if kept else values
     limit = float(np.abs(rest).max()) or 1.0
     figure = go.Figure(
         go.Heatmap(
@@ -124,8 +125,8 @@ def _error(top: pd.DataFrame, value: str, count: int) -> dict[str, Any] | None:
 def path_picture(found: Trace, label: str, *, readers: pd.DataFrame | None = None, count: int = 8) -> go.Figure:
     """The strongest steps from where an emotion is written to where it is read.
 
-    Dots are parts written at tokens (embedding, MLPs, and heads at the last token); a line leads from the token that a
-    head attends to most (the first left out) to the token where it writes.
+    Dots are parts written at tokens (embedding, MLPs, and heads at the last token); sinks are left out. A line leads from
+    the token that a head attends to most (the first left out) to the token where it writes.
 
     A line shows where a head looks while it writes along the direction, not that what it reads there causes it: that
     takes an intervention.
@@ -138,12 +139,12 @@ def path_picture(found: Trace, label: str, *, readers: pd.DataFrame | None = Non
     """
     k = found.labels.index(label)
     entries: list[tuple[float, str, int, int, int | None]] = []
-    for token in range(1 if len(found.tokens) > 1 else 0, len(found.tokens)):
+    last = len(found.tokens) - 1
+    for token in sorted({*range(len(found.tokens)), last} - (set(found.sinks) - {last})):
         entries.append((float(found.embedding[k, token]), "embedding", -1, token, None))
         for layer in range(found.mlp.shape[1]):
             entries.append((float(found.mlp[k, layer, token]), f"L{layer} MLP", layer, token, None))
     if found.heads is not None:
-        last = len(found.tokens) - 1
         for layer in range(found.heads.shape[1]):
             for head in range(found.heads.shape[2]):
                 source = None
@@ -179,7 +180,7 @@ def path_picture(found: Trace, label: str, *, readers: pd.DataFrame | None = Non
             text=top["component"], textposition="middle right", hoverinfo="text",
             marker={"symbol": "square", "size": 11, "color": "#0072B2"},
         )  # fmt: skip
-        figure.update_xaxes(range=[-0.7, len(found.tokens) + 0.6])
+    figure.update_xaxes(range=[-0.7, len(found.tokens) + 0.6])
     figure.update_layout(title=f"The path of {label}: written at tokens, moved by heads, read at the end")
     figure.update_xaxes(title="token", **_ticks(found))
     figure.update_yaxes(title="layer (−1: embedding)")

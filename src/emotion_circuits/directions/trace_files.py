@@ -27,7 +27,9 @@ def save_trace(found: Trace, base: Path | str) -> None:
     base.parent.mkdir(parents=True, exist_ok=True)
     with replacing(base.with_name(f"{base.name}.safetensors")) as temporary:
         save_file(tensors, temporary)
-    note = {key: getattr(found, key) for key in ("text", "tokens", "labels", "layer", "gap", "logit_lens", "note")}
+    note = {
+        key: getattr(found, key) for key in ("text", "tokens", "labels", "layer", "gap", "logit_lens", "note", "sinks")
+    }
     write_json(base.with_name(f"{base.name}.json"), note)
 
 
@@ -51,6 +53,7 @@ def load_trace(base: Path | str) -> Trace:
             gap=float(note["gap"]),
             logit_lens=tuple(tuple((str(t), float(p)) for t, p in depth) for depth in note["logit_lens"]),
             note=str(note["note"]),
+            sinks=tuple(int(i) for i in note["sinks"]),
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise EmotionCircuitsError(f"{base}: holds no readable trace ({error})") from error

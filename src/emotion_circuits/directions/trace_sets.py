@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -106,24 +107,53 @@ def average_components(
 
 
 def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: str, *, seed: int = 0) -> pd.DataFrame:
-    """Attention from the last token to emotion words, against the matched position of the group's neutral sentence.
+    """Attention from the last token to emotion words, against the same place of a neutral sentence of the same length.
+
+    Sentences of equal token length have the same query and key positions, so that neither the distance nor the number of
+    keys differs. The neutral sentence is that of the same group where it fits, else another one. Left out are sentences
+    without a neutral one of their length, and those whose marked word is the last token, which would attend to itself.
 
     Attention is a screen for heads, not evidence of what they do.
 
+    Args:
+        model: the model.
+        prompts: sentences with marked emotion words, and neutral ones.
+        label: the emotion.
+        seed: of the bootstrap.
+
     Returns:
-        ``layer, head, attention, neutral, difference, low, high, p, q`` (one family: all heads) over the groups that have
-        both, ``n``; in the order of layers and heads.
+        ``layer, head, attention, neutral, difference, low, high, p, q`` (one family: all heads), ``n`` groups,
+        ``excluded`` sentences; in the order of layers and heads.
 
     Raises:
-        EmotionCircuitsError: fewer than two groups with both, or a model whose attention cannot be observed.
+        EmotionCircuitsError: fewer than two groups left, or a model whose attention cannot be observed.
     """
-    chosen = [p for p in prompts if p.label in (label, "neutral")]
-    offsets = model.tokenizer([p.text for p in chosen], return_offsets_mapping=True)["offset_mapping"]
-    where = {p.id: at.tokens for p, at in zip(chosen, pooled_positions(chosen, offsets), strict=True) if at.tokens}
-    felt, neutral, groups = emotional_and_neutral([p for p in chosen if p.id in where], label)
-    both = [*felt, *neutral]
-    pattern = last_token_attention(model, [p.text for p in both])
-    mass = torch.stack([pattern[i, :, :, list(where[p.id])].sum(-1) for i, p in enumerate(both)]).flatten(1).numpy()
+    chosen = [p for p in prompts if p.label == label and p.spans]
+    calm = [p for p in prompts if p.label == "neutral"]
+    encoded = model.tokenizer([p.text for p in (*chosen, *calm)], return_offsets_mapping=True)
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    by_length: dict[int, list[Prompt]] = {}
+    for prompt, length in zip(calm, lengths[len(chosen) :], strict=True):
+        by_length.setdefault(length, []).append(prompt)
+    felt: list[Prompt] = []
+    neutral: list[Prompt] = []
+    keys: list[list[int]] = []
+    places = pooled_positions(chosen, encoded["offset_mapping"][: len(chosen)])
+    for prompt, length, place in zip(chosen, lengths[: len(chosen)], places, strict=True):
+        like = by_length.get(length, [])
+        if not like or length - 1 in place.tokens:
+            continue
+        own = [p for p in like if (p.set, p.group) == (prompt.set, prompt.group)]
+        felt.append(prompt)
+        neutral.append(own[0] if own else like[zlib.crc32(prompt.id.encode()) % len(like)])
+        keys.append(list(place.tokens))
+    groups = [f"{p.set}\x1f{p.group}" for p in felt]
+    if len(set(groups)) < 2:
+        raise EmotionCircuitsError(
+            f"attention needs sentences of {label!r} from at least two groups with a neutral one of the same token length"
+        )
+    pattern = last_token_attention(model, [p.text for p in (*felt, *neutral)])
+    mass = torch.stack([pattern[i, :, :, at].sum(-1) for i, at in enumerate([*keys, *keys])]).flatten(1).numpy()
     emotion, other = mass[: len(felt)], mass[len(felt) :]
     found = paired_differences(emotion, other, clusters=groups, seed=seed)
     q = fdr([f.p for f in found], family=f"attention to {label} words: {len(found)} heads").q
@@ -138,6 +168,7 @@ def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: st
             "high": [f.high for f in found],
             "p": [f.p for f in found],
             "q": list(q.values()),
-            "n": len(groups),
+            "n": found[0].n,
+            "excluded": len(chosen) - len(felt),
         }
     )

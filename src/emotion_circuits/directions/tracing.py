@@ -23,6 +23,9 @@ from emotion_circuits.model.families import at_path
 
 __all__ = ["Trace", "check_parts", "head_readers", "heads_split_exactly", "trace"]
 
+SINK = 4.0
+"""A token whose state is longer than so many residual norms in some layer is a sink: its size says nothing of the text."""
+
 TOLERANCE = 1e-3
 """Largest accepted gap between the parts and the whole, as a fraction of the largest part (float32 rounding)."""
 
@@ -57,6 +60,7 @@ class Trace:
         attention_from_last: ``[layer, head, token]`` attention of the last token to every token.
         logit_lens: per depth, the three likeliest next tokens and their probabilities at the last token.
         note: what could not be split, in words.
+        sinks: tokens with massive activations, the first one always (attention sinks; Sun et al. 2024).
     """
 
     text: str
@@ -75,6 +79,7 @@ class Trace:
     attention_from_last: Float[Tensor, "layer head token"] | None
     logit_lens: tuple[tuple[tuple[str, float], ...], ...]
     note: str = ""
+    sinks: tuple[int, ...] = (0,)
 
     def components(self, label: str, token: int = -1) -> pd.DataFrame:
         """What every component wrote at a token: ``component, layer, part``; they sum to ``whole``, largest first."""
@@ -180,7 +185,13 @@ def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int 
         else None,
         logit_lens=_logit_lens(model, [record[Site("resid_post", i)][0, -1] for i in range(last)]),
         note=note,
+        sinks=_sinks(directions, [record[Site("resid_post", i)][0] for i in range(last)]),
     )
+
+
+def _sinks(directions: DirectionSet, states: Sequence[Tensor]) -> tuple[int, ...]:
+    relative = torch.stack([s.double().norm(dim=-1).cpu() / directions.norm(i) for i, s in enumerate(states)])
+    return tuple(sorted({0, *(relative.amax(0) > SINK).nonzero()[:, 0].tolist()}))
 
 
 def _own_layer(directions: DirectionSet, states: Tensor, layer: int) -> Float[Tensor, "label token"]:

@@ -37,12 +37,14 @@ def trace_section(run: Path, claims: list[dict[str, Any]]) -> Section:
         )
     if (folder / "attention.parquet").exists():
         attention = _test(folder / "attention.parquet")
+        left_out = int(attention.drop_duplicates("emotion")["excluded"].sum())
         parts.append(
             Figure(
                 "attention",
                 "Who looks at emotion words",
-                "Attention from the last token to emotion words, minus that to the same place of the neutral sentence of the "
-                "group. Heads with q ≥ 0.05 are pale. A screen: what attends need not matter.",
+                "Attention from the last token to emotion words, minus that to the same place of a neutral sentence with as "
+                f"many tokens ({left_out} sentences have none and are left out). Heads with q ≥ 0.05 are pale. A screen: what "
+                "attends need not matter.",
                 attention_panels(attention),
             )
         )
@@ -60,8 +62,8 @@ def trace_section(run: Path, claims: list[dict[str, Any]]) -> Section:
         Figure(
             "trace-heatmap",
             f"One sentence, layer by token: {emotion}",
-            f"“{found.text}” Each layer's states on its own direction, in residual norms. The first token, an attention "
-            "sink, does not set the colours.",
+            f"“{found.text}” Each layer's states on its own direction, in residual norms. Sinks (the first token and "
+            "others with massive activations) do not set the colours.",
             projection_heatmap(found, emotion),
             f"The model would go on with {', '.join(repr(t) for t, _ in found.logit_lens[-1])}.",
         ),
@@ -129,7 +131,7 @@ def write_trace(path: Path, found: Trace, label: str) -> None:
             Figure(
                 "heatmap",
                 "Layer by token",
-                "Each layer's states on its own direction. The first token, an attention sink, does not set the colours.",
+                "Each layer's states on its own direction. Sinks (massive activations) do not set the colours.",
                 projection_heatmap(found, label),
             ),
             Figure(
@@ -150,7 +152,14 @@ def write_trace(path: Path, found: Trace, label: str) -> None:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     lens = ", ".join(f"{t!r} ({p:.2f})" for t, p in found.logit_lens[-1])
-    facts = (("text", found.text), ("emotion", label), ("layer", str(found.layer)), ("the model goes on with", lens))
+    sinks = ", ".join(repr(found.tokens[i]) for i in found.sinks)
+    facts = (
+        ("text", found.text),
+        ("emotion", label),
+        ("layer", str(found.layer)),
+        ("sinks", sinks),
+        ("the model goes on with", lens),
+    )
     command = f"emotion-circuits trace {json.dumps(found.text, ensure_ascii=False)} --out {path}"
     write_page(
         Page("Trace", "Where a text writes an emotion, and which parts write it.", facts, (section,), command, {}), path

@@ -110,7 +110,8 @@ _QUESTIONS = {
     ),
     "attention": (
         "difference", "attention",
-        "{name} attends from the last token to {emotion} words more than to the same place of the neutral sentence.",
+        "{name} attends from the last token to {emotion} words more than to the same place of a neutral sentence of "
+        "the same length.",
     ),
 }  # fmt: skip
 
