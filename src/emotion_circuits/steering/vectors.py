@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from emotion_circuits.activations import ActivationStore, residual_norms
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["SteeringVectors", "random_direction", "shuffled_directions", "vectors_from_store"]
+__all__ = ["SteeringVectors", "neutral_mean", "random_direction", "shuffled_directions", "vectors_from_store"]
 
 
 class _DirectionSet(Protocol):
@@ -42,11 +42,13 @@ class SteeringVectors:
         unit: name → ``[layer, d_model]``, each layer's row of length 1.
         norms: ``[layer]`` mean residual norm; α = 1 adds a unit direction times this.
         lengths: name → ``[layer]`` length of the direction as it was fitted, for α in raw units.
+        neutral: ``[layer, d_model]`` mean state of neutral sentences, from which a clamp can count.
     """
 
     unit: Mapping[str, Float[Tensor, "layer d_model"]]
     norms: Float[Tensor, " layer"]
     lengths: Mapping[str, Float[Tensor, " layer"]] = field(default_factory=dict)
+    neutral: Float[Tensor, "layer d_model"] | None = None
 
     def __post_init__(self) -> None:
         layers = len(self.norms)
@@ -98,7 +100,11 @@ class SteeringVectors:
     def with_directions(self, more: Mapping[str, Float[Tensor, "layer d_model"]]) -> SteeringVectors:
         """The same norms with further raw directions (label-shuffled ones, other extractors')."""
         added = SteeringVectors.from_raw(more, self.norms)
-        return SteeringVectors({**self.unit, **added.unit}, self.norms, {**self.lengths, **added.lengths})
+        return replace(self, unit={**self.unit, **added.unit}, lengths={**self.lengths, **added.lengths})
+
+    def with_neutral(self, mean: Float[Tensor, "layer d_model"]) -> SteeringVectors:
+        """The same directions with the mean state of neutral sentences (:func:`neutral_mean`)."""
+        return replace(self, neutral=mean.detach().float())
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -128,10 +134,12 @@ class SteeringVectors:
         digest = hashlib.sha256()
         for name in sorted(self.unit):
             digest.update(name.encode())
-            for rows in (self.unit[name], self.lengths.get(name)):
-                if rows is not None:
-                    digest.update(np.ascontiguousarray(rows.detach().cpu().float().numpy()).tobytes())
-        digest.update(np.ascontiguousarray(self.norms.detach().cpu().float().numpy()).tobytes())
+            for part in (self.unit[name], self.lengths.get(name)):
+                if part is not None:
+                    digest.update(np.ascontiguousarray(part.detach().cpu().float().numpy()).tobytes())
+        for rows in (self.norms, self.neutral):
+            if rows is not None:
+                digest.update(np.ascontiguousarray(rows.detach().cpu().float().numpy()).tobytes())
         return digest.hexdigest()
 
 
@@ -162,12 +170,30 @@ def vectors_from_store(
         EmotionCircuitsError: no neutral rows, or no emotional ones.
     """
     labels, states = _labelled_states(store, kind, pooling, split)
-    return SteeringVectors.from_raw(_mean_differences(labels, states), residual_norms(store))
+    found = SteeringVectors.from_raw(_mean_differences(labels, states), residual_norms(store))
+    return found.with_neutral(states[[i for i, label in enumerate(labels) if label == "neutral"]].mean(0))
+
+
+def neutral_mean(
+    store: ActivationStore, *, kind: str = "resid_post", pooling: str = "last", split: str = "train"
+) -> Float[Tensor, "layer d_model"]:
+    """Mean state of neutral sentences at every layer.
+
+    Args:
+        store: captured activations with labels.
+        kind: where.
+        pooling: which state of the sentence.
+        split: rows the mean is taken over.
+    """
+    labels, states = _labelled_states(store, kind, pooling, split)
+    if "neutral" not in labels:
+        raise EmotionCircuitsError(f"no neutral rows in the {split} split")
+    return states[[i for i, label in enumerate(labels) if label == "neutral"]].mean(0)
 
 
 def shuffled_directions(
     store: ActivationStore,
-    emotion: str,
+    emotion: str | None = None,
     *,
     count: int = 20,
     seed: int = 0,
@@ -175,14 +201,16 @@ def shuffled_directions(
     pooling: str = "last",
     split: str = "train",
 ) -> dict[str, Float[Tensor, "layer d_model"]]:
-    """Differences of means under shuffled labels: ``shuffled <emotion> <i>`` → raw directions.
+    """Differences of means under shuffled labels: raw directions by name.
 
-    The labels of the emotion's and the neutral rows are exchanged at random, so that the direction keeps everything
-    but the contrast: the corpus, the norms, the number of rows.
+    Labels are exchanged at random between the rows, so that a direction keeps everything but the contrast: the corpus,
+    the norms, the number of rows.
 
     Args:
         store: captured activations with labels.
-        emotion: whose contrast is shuffled.
+        emotion: whose contrast to neutral is shuffled, named ``shuffled <emotion> <i>``. ``None``: all labels are
+            shuffled among all rows and the first emotion's contrast is taken, named ``shuffled <i>``; emotions with
+            equally many rows can share these.
         count: number of directions.
         seed: of the shuffles.
         kind: as for the real directions.
@@ -190,15 +218,18 @@ def shuffled_directions(
         split: as for the real directions.
     """
     labels, states = _labelled_states(store, kind, pooling, split)
-    chosen = [i for i, label in enumerate(labels) if label in (emotion, "neutral")]
-    if emotion not in labels:
-        raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
-    names = np.array([labels[i] for i in chosen])
+    if emotion is not None:
+        if emotion not in labels:
+            raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
+        chosen = [i for i, label in enumerate(labels) if label in (emotion, "neutral")]
+        labels, states = [labels[i] for i in chosen], states[chosen]
+    taken = emotion if emotion is not None else next(label for label in labels if label != "neutral")
+    name = "shuffled" if emotion is None else f"shuffled {emotion}"
     rng = np.random.default_rng(seed)
     found = {}
     for k in range(count):
-        shuffled = rng.permutation(names).tolist()
-        found[f"shuffled {emotion} {k}"] = _mean_differences(shuffled, states[chosen])[emotion]
+        shuffled = rng.permutation(np.array(labels)).tolist()
+        found[f"{name} {k}"] = _mean_differences(shuffled, states)[taken]
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -56,39 +56,62 @@ class DirectionsConfig(_Section):
     null_draws: int = Field(default=20, ge=2)
 
 
+Depth = Annotated[float, Field(ge=0)]
+
+
 class SteeringConfig(_Section):
     """Which conditions are written and how many texts each.
 
     Attributes:
-        layers: relative depths in (0, 1) or layer numbers (whole numbers of 1 or more) to steer at, one at a time.
+        layers: relative depths in [0, 1) or layer numbers (whole numbers of 1 or more) to steer at. A list inside the
+            list is a group of layers that are steered together, each with the whole alpha.
         alphas: strengths as a fraction of the layer's residual norm.
-        validation_prompts: openings on which layer and alpha are chosen.
+        operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from
+            the mean of neutral sentences. Neither touches the first token, which is an attention sink.
+        raw_layers: layers of a second grid in raw units, ``residual += alpha * emotion_vector``; none by default.
+        raw_alphas: its strengths.
+        one_place: one place and strength for all emotions, so that they share their random directions; otherwise each
+            emotion has its own, and its own random directions.
+        validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
+            from the train split, since nothing is fitted on openings.
         test_prompts: openings on which the choice is reported.
         samples: texts per opening and condition.
         random_directions: random directions of the same norm beside each chosen condition.
+        shuffled_directions: directions fitted on shuffled labels beside each chosen condition.
+        compare_prompts: openings (chosen like ``validation_prompts``) on which all fitted direction sets and raw-unit
+            strengths are compared at the chosen place; 0 leaves the comparison out.
         max_new_tokens: length of a continuation.
         temperature: sampling temperature; 0 is greedy.
         max_perplexity_ratio: fluency bound of the choice.
         batch_rows: rows written at once (memory).
     """
 
-    layers: tuple[float, ...] = (0.4, 0.5)
+    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.4, 0.5)
     alphas: tuple[float, ...] = (0.1, 0.2, 0.3)
-    validation_prompts: int = Field(default=12, ge=2)
+    operation: Literal["add", "clamp"] = "add"
+    raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
+    raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
+    one_place: bool = True
+    validation_prompts: int = Field(default=31, ge=2)
     test_prompts: int = Field(default=31, ge=2)
     samples: int = Field(default=1, ge=1)
     random_directions: int = Field(default=20, ge=1)
+    shuffled_directions: int = Field(default=5, ge=0)
+    compare_prompts: int = Field(default=0, ge=0)
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)
     max_perplexity_ratio: float = Field(default=1.5, gt=1)
     batch_rows: int = Field(default=96, ge=1)
 
-    @field_validator("layers")
+    @field_validator("layers", "raw_layers")
     @classmethod
-    def _depths(cls, layers: tuple[float, ...]) -> tuple[float, ...]:
-        for layer in layers:
-            if layer < 0 or (layer >= 1 and layer != int(layer)):
-                raise ValueError(f"{layer}: give a relative depth in [0, 1) or a whole layer number")
+    def _depths(cls, layers: tuple[Any, ...]) -> tuple[Any, ...]:
+        for group in layers:
+            for layer in group if isinstance(group, tuple) else (group,):
+                if layer >= 1 and layer != int(layer):
+                    raise ValueError(f"{layer}: give a relative depth in [0, 1) or a whole layer number")
+            if isinstance(group, tuple) and not group:
+                raise ValueError("an empty group of layers")
         return layers
 
     @field_validator("alphas")
