@@ -33,6 +33,8 @@ class Condition:
         when: ``prompt`` tokens, ``generated`` tokens, or ``all``.
         positions: ``all`` tokens; the ``rest`` without the first, which is an attention sink; or the ``last`` of the
             prompt and every generated one.
+        first: with ``add``: strength at the first token, in the same unit, where ``positions`` leaves it out. It is an
+            attention sink: its state is a hundred times as long, and what is added to it reaches every later token.
         origin: what a clamp counts from: ``zero``, or the mean projection of ``neutral`` sentences, which differs from
             0 and from direction to direction.
         gate: direction whose projection must exceed ``gate_threshold`` (in residual norms) at a token; empty: no gate.
@@ -52,6 +54,7 @@ class Condition:
     operation: Operation = "add"
     when: Literal["prompt", "generated", "all"] = "all"
     positions: Literal["all", "rest", "last"] = "all"
+    first: float = 0.0
     origin: Literal["zero", "neutral"] = "zero"
     gate: str = ""
     gate_threshold: float = 0.0
@@ -73,6 +76,11 @@ class Condition:
             raise EmotionCircuitsError(f"{where}: layers must be distinct and 0 or more, got {self.layers}")
         if not abs(self.alpha) < float("inf"):
             raise EmotionCircuitsError(f"{where}: alpha must be finite, got {self.alpha}")
+        if self.first and not (self.operation == "add" and self.positions == "rest" and self.when != "generated"):
+            raise EmotionCircuitsError(
+                f"{where}: 'first' is the strength at the prompt's first token where 'positions' leaves it out: it needs "
+                "operation 'add', positions 'rest', and not when 'generated'"
+            )
         if self.kind == "emotion" and not (self.emotion or self.direction or self.mixture):
             raise EmotionCircuitsError(f"{where}: name an emotion, a direction or a mixture")
         if self.kind in ("shuffled", "other") and not self.direction:
@@ -90,7 +98,8 @@ class Condition:
         """What a matched control shares besides layers and alpha: operation, unit, time, positions and gate."""
         gate = f" if {self.gate}>{self.gate_threshold:g}" if self.gate else ""
         origin = f" from {self.origin}" if self.operation == "clamp" else ""
-        return f"{self.operation} {self.units} {self.when} {self.positions}{origin}{gate}"
+        first = f" first {self.first:g}" if self.first else ""
+        return f"{self.operation} {self.units} {self.when} {self.positions}{first}{origin}{gate}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for manifests."""

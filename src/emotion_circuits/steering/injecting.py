@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import ALL, LAST, REST, Ablate, Add, Clamp, Gate, Intervention, Site
+from emotion_circuits.model import ALL, LAST, REST, Ablate, Add, Clamp, Gate, Intervention, Positions, Site
 from emotion_circuits.steering.conditions import Condition
 from emotion_circuits.steering.vectors import SteeringVectors, random_direction
 
@@ -77,20 +77,15 @@ def layer_interventions(
             gate = Gate(direction=vectors.direction(condition.gate, layer), threshold=condition.gate_threshold * norm)
         vector = _mixed(condition, layer, vectors)
         if condition.operation == "add":
-            scale = condition.alpha if condition.units == "raw" else condition.alpha * norm
-            if scale == 0:
-                continue
-            found.append(
-                Add(
-                    site=site,
-                    rows=rows,
-                    positions=positions,
-                    when=condition.when,
-                    gate=gate,
-                    vector=vector,
-                    alpha=scale,
-                )
-            )
+            unit = 1.0 if condition.units == "raw" else norm
+            for alpha, where in ((condition.alpha, positions), (condition.first, Positions.at(0))):
+                if alpha:
+                    found.append(
+                        Add(
+                            site=site, rows=rows, positions=where, when=condition.when, gate=gate,
+                            vector=vector, alpha=alpha * unit,
+                        )
+                    )  # fmt: skip
         elif condition.operation == "ablate":
             found.append(
                 Ablate(
