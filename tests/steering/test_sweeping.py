@@ -21,6 +21,7 @@ from emotion_circuits.steering import (
     Condition,
     SteeringVectors,
     controls,
+    first_token_mean,
     grid,
     interventions_for,
     prompted,
@@ -84,6 +85,7 @@ def test_every_row_of_a_mixed_sweep_is_what_its_condition_writes_alone(tmp_path:
 def test_clamps_gates_ablations_and_sink_strengths_write_the_same_with_cache_without_padded_and_alone() -> None:
     model = tiny_model("llama")
     v = vectors().with_neutral(torch.randn(3, 32, generator=torch.Generator().manual_seed(5)))
+    v = v.with_first(first_token_mean(model, ["One", "Two"]))
     arms = [
         NONE,
         Condition(name="clamp", emotion="anger", layers=(1,), alpha=3.0, operation="clamp", positions="rest"),
@@ -130,7 +132,9 @@ def test_a_clamp_from_neutral_sets_the_projection_that_far_from_the_neutral_mean
 
 
 def test_what_is_added_to_the_first_token_is_added_there_only() -> None:
-    model, v = tiny_model("llama"), vectors()
+    model = tiny_model("llama")
+    mean = first_token_mean(model, ["One two three", "Hi"])
+    v = vectors().with_first(mean)
     arm = Condition(name="c", emotion="anger", layers=(1,), alpha=1.0, positions="rest", first=5.0)
     batch, site = model.tokenize(["One two three", "Hi"]), Site("resid_post", 1)
     with observe(model, [site]) as record:
@@ -140,11 +144,32 @@ def test_what_is_added_to_the_first_token_is_added_there_only() -> None:
         model.logits(batch)
     moved = ((record[site] - before) @ v.unit["anger"][1]) / float(v.norms[1])
     first = batch.real & (batch.attention_mask.cumsum(-1) == 1)
-    assert torch.allclose(moved[first], torch.tensor(5.0), atol=1e-4)
+    assert torch.allclose(mean[1], before[first].double().mean(0), atol=1e-5)
+    assert torch.allclose(moved[first] * float(v.norms[1]), 5 * mean[1].norm().float(), rtol=1e-4)
     assert torch.allclose(moved[batch.real & ~first], torch.tensor(1.0), atol=1e-4)
     assert torch.equal(record[site][~batch.real], before[~batch.real])
     with pytest.raises(EmotionCircuitsError, match="positions 'rest'"):
         Condition(name="c", emotion="anger", layers=(1,), alpha=1.0, first=5.0)
+    with pytest.raises(EmotionCircuitsError, match="with_first"):
+        layer_interventions(arm, vectors())
+
+
+def test_directions_clear_of_the_sink_are_orthogonal_to_it_and_survive_saving(tmp_path: Path) -> None:
+    sink = 100 * torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    v = vectors().with_first(sink).with_neutral(sink / 7)
+    clear = v.clear_of_first()
+    for name, rows in clear.unit.items():
+        assert torch.allclose((rows * sink).sum(-1), torch.zeros(3), atol=1e-3)
+        assert torch.allclose(rows.norm(dim=-1), torch.ones(3), atol=1e-5)
+        # What is left of the fitted direction keeps its length.
+        fitted = v.unit[name] * v.lengths[name][:, None]
+        assert torch.allclose((fitted * rows).sum(-1), clear.lengths[name], atol=1e-4)
+    clear.save(tmp_path / "v.safetensors")
+    assert SteeringVectors.load(tmp_path / "v.safetensors").sha256() == clear.sha256()
+    with pytest.raises(EmotionCircuitsError, match="can be read"):
+        SteeringVectors.load(tmp_path / "none.safetensors")
+    with pytest.raises(EmotionCircuitsError, match="with_first"):
+        vectors().clear_of_first()
 
 
 def test_alpha_zero_shares_draws_with_no_steering(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ def regimes(table: pd.DataFrame) -> go.Figure:
     """Layer by alpha, one panel per emotion, each cell coloured by its regime and labelled with its two figures.
 
     Args:
-        table: rows of ``condition_table``: ``emotion layers alpha regime share ratio``.
+        table: rows of ``condition_table``: ``emotion layer alpha regime share ratio``.
     """
     names = list(_REGIME_COLOURS)
     emotions = list(dict.fromkeys(table["emotion"]))
-    places = list(dict.fromkeys(table["layers"]))
+    places = list(dict.fromkeys(table["layer"]))
     alphas = sorted(set(table["alpha"]))
     figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=emotions, shared_yaxes=True)
     step = 1 / len(names)
@@ -37,7 +37,7 @@ def regimes(table: pd.DataFrame) -> go.Figure:
         for edge in (round(i * step, 6), round((i + 1) * step, 6))
     ]
     for column, emotion in enumerate(emotions, start=1):
-        cells = table[table["emotion"] == emotion].set_index(["layers", "alpha"])
+        cells = table[table["emotion"] == emotion].set_index(["layer", "alpha"])
         codes, words = [], []
         for place in places:
             inside = [(place, a) in cells.index for a in alphas]
@@ -45,7 +45,7 @@ def regimes(table: pd.DataFrame) -> go.Figure:
             codes.append([None if r is None else names.index(str(r["regime"])) for r in rows])
             words.append(["" if r is None else f"{r['share']:.0%}<br>×{r['ratio']:.2f}" for r in rows])
         figure.add_heatmap(
-            z=codes, x=[f"{a:g}" for a in alphas], y=[f"L{p.replace(' ', '+')}" for p in places], text=words,
+            z=codes, x=[f"{a:g}" for a in alphas], y=places, text=words,
             texttemplate="%{text}", zmin=0, zmax=len(names) - 1, colorscale=scale, showscale=column == len(emotions),
             colorbar={"tickvals": [(i + 0.5) * (len(names) - 1) / len(names) for i in range(len(names))],
                       "ticktext": names, "title": "regime"},
@@ -60,10 +60,10 @@ def dose_response(table: pd.DataFrame) -> go.Figure:
     """A metric against alpha with its 95 % band, one panel per metric, one line per emotion and place.
 
     Args:
-        table: columns ``metric emotion layers alpha mean low high``.
+        table: columns ``metric emotion layer alpha mean low high``.
     """
     metrics = list(dict.fromkeys(table["metric"]))
-    places = list(dict.fromkeys(table["layers"]))
+    places = list(dict.fromkeys(table["layer"]))
     dashes = ("solid", "dash", "dot", "dashdot", "longdash")
     figure = make_subplots(cols=len(metrics), rows=1, subplot_titles=metrics)
     for column, metric in enumerate(metrics, start=1):
@@ -71,7 +71,7 @@ def dose_response(table: pd.DataFrame) -> go.Figure:
         for index, emotion in enumerate(dict.fromkeys(part["emotion"])):
             colour = _colour(str(emotion), index)
             for place in places:
-                line = part[(part["emotion"] == emotion) & (part["layers"] == place)].sort_values("alpha")
+                line = part[(part["emotion"] == emotion) & (part["layer"] == place)].sort_values("alpha")
                 if line.empty:
                     continue
                 figure.add_scatter(
@@ -81,7 +81,7 @@ def dose_response(table: pd.DataFrame) -> go.Figure:
                 figure.add_scatter(
                     x=line["alpha"], y=line["mean"], mode="lines+markers",
                     line={"color": colour, "dash": dashes[places.index(place) % len(dashes)]},
-                    name=f"{emotion}, L{str(place).replace(' ', '+')}", legendgroup=f"{emotion}{place}",
+                    name=f"{emotion}, {place}", legendgroup=f"{emotion}{place}",
                     showlegend=column == 1, row=1, col=column,
                 )  # fmt: skip
         figure.update_xaxes(title="alpha", row=1, col=column)
@@ -92,7 +92,7 @@ def pareto_front(table: pd.DataFrame, front: pd.DataFrame, *, bound: float) -> g
     """Share classed as the emotion against perplexity ratio: every condition, and the line that none beats.
 
     Args:
-        table: rows of ``condition_table``.
+        table: rows of ``condition_table`` with ``layer``, the place as it is shown.
         front: those that :func:`emotion_circuits.steering.pareto` keeps, with ``emotion``.
         bound: the perplexity ratio the choice had to respect.
     """
@@ -110,7 +110,7 @@ def pareto_front(table: pd.DataFrame, front: pd.DataFrame, *, bound: float) -> g
                 "type": "data", "symmetric": False, "array": part["ratio_high"] - part["ratio"],
                 "arrayminus": part["ratio"] - part["ratio_low"], "thickness": 0.7, "width": 0, "color": colour,
             },
-            text=[f"L{str(p).replace(' ', '+')}, alpha {a:g}" for p, a in zip(part["layers"], part["alpha"], strict=True)],
+            text=[f"{p}, alpha {a:g}" for p, a in zip(part["layer"], part["alpha"], strict=True)],
             hovertemplate="%{text}<br>perplexity × %{x:.2f}<br>share %{y:.0%}<extra></extra>",
         )  # fmt: skip
     figure.add_vline(x=bound, line={"color": "#888", "dash": "dot"}, annotation_text="bound")

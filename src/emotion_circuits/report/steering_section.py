@@ -73,7 +73,7 @@ def steering_sections(run: Path, claims: list[dict[str, Any]], config: dict[str,
 
 
 def _tried(folder: Path, grid: pd.DataFrame, bound: float) -> list[Figure]:
-    steered = grid[grid["kind"] == "emotion"]
+    steered = _placed(grid[grid["kind"] == "emotion"])
     raw = steered["how"].str.contains(" raw ")
     normed = steered[~raw]
     front = pd.concat([pareto(part) for _, part in normed.groupby("emotion", sort=False)])
@@ -90,13 +90,13 @@ def _tried(folder: Path, grid: pd.DataFrame, bound: float) -> list[Figure]:
             "steering-gain",
             "Gain in the emotion's probability",
             "Classifier probability of the target emotion, steered minus unsteered, by layer and alpha.",
-            draw.steering_heatmaps(_named(normed).rename(columns={"change": "effect"}), "effect", title="gain"),
+            draw.steering_heatmaps(normed.rename(columns={"change": "effect"}), "effect", title="gain"),
         ),
         Figure(
             "steering-cost",
             "What it costs: perplexity ratio",
             "Perplexity of the continuation under the unsteered model, relative to unsteered text.",
-            draw.steering_heatmaps(_named(normed), "ratio", title="ratio", diverging=False),
+            draw.steering_heatmaps(normed, "ratio", title="ratio", diverging=False),
         ),
         Figure(
             "pareto",
@@ -125,15 +125,18 @@ def _tried(folder: Path, grid: pd.DataFrame, bound: float) -> list[Figure]:
     return found
 
 
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(layer=table["layers"].str.replace(" ", "+"))
+def _placed(table: pd.DataFrame) -> pd.DataFrame:
+    """With ``layer``: the place as it is shown, the strength at the attention sink beside it."""
+    sink = table["how"].str.extract(r" first ([0-9.]+)")[0]
+    layers = "L" + table["layers"].astype(str).str.replace(" ", "+")
+    return table.assign(layer=layers.where(sink.isna(), layers + ", sink " + sink.fillna("")))
 
 
 def _doses(scored: pd.DataFrame) -> pd.DataFrame:
     emotions = [e for e in dict.fromkeys(scored["emotion"]) if e]
     metrics = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
     found = [
-        dose_response(scored, emotion, column.format(emotion)).assign(metric=metric, emotion=emotion)
+        _placed(dose_response(scored, emotion, column.format(emotion))).assign(metric=metric, emotion=emotion)
         for metric, column in metrics.items()
         for emotion in emotions
     ]

@@ -16,6 +16,7 @@ from emotion_circuits.steering.selecting import Choice, choose_condition, choose
 from emotion_circuits.steering.sweeping import sweep
 from emotion_circuits.steering.vectors import (
     SteeringVectors,
+    first_token_mean,
     neutral_mean,
     random_direction,
     shuffled_directions,
@@ -39,6 +40,7 @@ __all__ = [
     "effect_matrix",
     "effects",
     "few_shot_examples",
+    "first_token_mean",
     "grid",
     "interventions_for",
     "neutral_mean",

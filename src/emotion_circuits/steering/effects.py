@@ -284,7 +284,7 @@ def effect_matrix(
 def dose_response(
     scored: pd.DataFrame, emotion: str, column: str, *, layers: str | None = None, resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean of a column by layer and α, with intervals; the unsteered mean stands at α = 0.
+    """Mean of a column by place, manner and α, with intervals; the unsteered mean stands at α = 0.
 
     Args:
         scored: a scored sweep.
@@ -297,17 +297,22 @@ def dose_response(
     rows = scored[(scored["kind"] == "emotion") & (scored["emotion"] == emotion)]
     if layers is not None:
         rows = rows[rows["layers"] == layers]
+    if "how" not in rows:
+        rows = rows.assign(how="")
     found = []
     none = scored[scored["kind"] == "none"]
-    for place in rows["layers"].drop_duplicates():
+    for (place, how), part in rows.groupby(["layers", "how"], sort=False):
         arms = [("none", 0.0)] if len(none) else []
-        arms += (
-            rows[rows["layers"] == place][["condition", "alpha"]].drop_duplicates().itertuples(index=False, name=None)
-        )
+        arms += part[["condition", "alpha"]].drop_duplicates().itertuples(index=False, name=None)
         for name, alpha in sorted(arms, key=lambda arm: arm[1]):
             values = per_prompt(scored, name, column).to_numpy(float)
             (e,) = bootstrap_mean_intervals(values, resamples=resamples, seed=seed)
-            found.append({"layers": place, "alpha": alpha, "mean": e.estimate, "low": e.low, "high": e.high, "n": e.n})
+            found.append(
+                {
+                    "layers": place, "how": how, "alpha": alpha,
+                    "mean": e.estimate, "low": e.low, "high": e.high, "n": e.n,
+                }
+            )  # fmt: skip
     return pd.DataFrame(found)
 
 

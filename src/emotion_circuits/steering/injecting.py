@@ -54,6 +54,15 @@ def _neutral_projection(
     return float(vectors.neutral[layer].float() @ (vector / vector.norm()))
 
 
+def _first_length(condition: Condition, layer: int, vectors: SteeringVectors) -> float:
+    if vectors.first is None:
+        raise EmotionCircuitsError(
+            f"condition {condition.name!r}: a strength at the first token needs that token's mean state; add it with "
+            "with_first(first_token_mean(model, texts))"
+        )
+    return float(vectors.first[layer].norm())
+
+
 def layer_interventions(
     condition: Condition, vectors: SteeringVectors, rows: tuple[int, ...] | None = None
 ) -> list[Intervention]:
@@ -77,13 +86,15 @@ def layer_interventions(
             gate = Gate(direction=vectors.direction(condition.gate, layer), threshold=condition.gate_threshold * norm)
         vector = _mixed(condition, layer, vectors)
         if condition.operation == "add":
-            unit = 1.0 if condition.units == "raw" else norm
-            for alpha, where in ((condition.alpha, positions), (condition.first, Positions.at(0))):
+            strengths = [(condition.alpha if condition.units == "raw" else condition.alpha * norm, positions)]
+            if condition.first:
+                strengths.append((condition.first * _first_length(condition, layer, vectors), Positions.at(0)))
+            for alpha, where in strengths:
                 if alpha:
                     found.append(
                         Add(
                             site=site, rows=rows, positions=where, when=condition.when, gate=gate,
-                            vector=vector, alpha=alpha * unit,
+                            vector=vector, alpha=alpha,
                         )
                     )  # fmt: skip
         elif condition.operation == "ablate":

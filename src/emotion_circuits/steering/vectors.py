@@ -5,17 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore, residual_norms
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel, Site, observe
+from emotion_circuits.paths import replacing
 
-__all__ = ["SteeringVectors", "neutral_mean", "random_direction", "shuffled_directions", "vectors_from_store"]
+__all__ = [
+    "SteeringVectors",
+    "first_token_mean",
+    "neutral_mean",
+    "random_direction",
+    "shuffled_directions",
+    "vectors_from_store",
+]
 
 
 class _DirectionSet(Protocol):
@@ -43,12 +55,14 @@ class SteeringVectors:
         norms: ``[layer]`` mean residual norm; α = 1 adds a unit direction times this.
         lengths: name → ``[layer]`` length of the direction as it was fitted, for α in raw units.
         neutral: ``[layer, d_model]`` mean state of neutral sentences, from which a clamp can count.
+        first: ``[layer, d_model]`` mean state of texts' first token, an attention sink.
     """
 
     unit: Mapping[str, Float[Tensor, "layer d_model"]]
     norms: Float[Tensor, " layer"]
     lengths: Mapping[str, Float[Tensor, " layer"]] = field(default_factory=dict)
     neutral: Float[Tensor, "layer d_model"] | None = None
+    first: Float[Tensor, "layer d_model"] | None = None
 
     def __post_init__(self) -> None:
         layers = len(self.norms)
@@ -106,6 +120,58 @@ class SteeringVectors:
         """The same directions with the mean state of neutral sentences (:func:`neutral_mean`)."""
         return replace(self, neutral=mean.detach().float())
 
+    def with_first(self, mean: Float[Tensor, "layer d_model"]) -> SteeringVectors:
+        """The same directions with the mean state of first tokens (:func:`first_token_mean`)."""
+        return replace(self, first=mean.detach().float())
+
+    def clear_of_first(self) -> SteeringVectors:
+        """Directions without their component along the first token's state, at unit length again.
+
+        Massive activations leak into a difference of means where one label's texts hold more of them; pushing every
+        token that way makes them all a little like an attention sink, which costs fluency and says nothing.
+
+        Raises:
+            EmotionCircuitsError: the first token's state is not known.
+        """
+        if self.first is None:
+            raise EmotionCircuitsError("steering vectors: with_first() must give the first token's mean state before")
+        sink = torch.nn.functional.normalize(self.first.double(), dim=-1)
+        unit, lengths = {}, dict(self.lengths)
+        for name, rows in self.unit.items():
+            rest = rows.double() - (rows.double() * sink).sum(-1, keepdim=True) * sink
+            kept = rest.norm(dim=-1)
+            unit[name] = (rest / kept[:, None]).float()
+            if name in lengths:
+                lengths[name] = lengths[name] * kept.float()
+        return replace(self, unit=unit, lengths=lengths)
+
+    def save(self, path: Path) -> None:
+        """One safetensors file."""
+        tensors = {"norms": self.norms}
+        tensors |= {f"unit/{name}": rows for name, rows in self.unit.items()}
+        tensors |= {f"length/{name}": rows for name, rows in self.lengths.items()}
+        tensors |= {key: rows for key, rows in (("neutral", self.neutral), ("first", self.first)) if rows is not None}
+        with replacing(path) as temporary:
+            save_file({key: rows.detach().cpu().float().contiguous() for key, rows in tensors.items()}, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> SteeringVectors:
+        """Read :meth:`save` back.
+
+        Raises:
+            EmotionCircuitsError: missing or damaged.
+        """
+        try:
+            tensors = load_file(path)
+            norms = tensors["norms"]
+        except (OSError, KeyError, SafetensorError) as error:
+            raise EmotionCircuitsError(f"{path}: no steering vectors can be read here: {error}") from error
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {key.removeprefix(prefix): rows for key, rows in tensors.items() if key.startswith(prefix)}
+
+        return cls(part("unit/"), norms, part("length/"), tensors.get("neutral"), tensors.get("first"))
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the directions."""
@@ -137,7 +203,7 @@ class SteeringVectors:
             for part in (self.unit[name], self.lengths.get(name)):
                 if part is not None:
                     digest.update(np.ascontiguousarray(part.detach().cpu().float().numpy()).tobytes())
-        for rows in (self.norms, self.neutral):
+        for rows in (self.norms, self.neutral, self.first):
             if rows is not None:
                 digest.update(np.ascontiguousarray(rows.detach().cpu().float().numpy()).tobytes())
         return digest.hexdigest()
@@ -153,6 +219,27 @@ def random_direction(d_model: int, seed: int) -> Float[Tensor, " d_model"]:
     drawn = torch.randn(d_model, generator=torch.Generator().manual_seed(7_919 + seed), dtype=torch.float64)
     unit: Tensor = (drawn / drawn.norm()).float()
     return unit
+
+
+@torch.inference_mode()
+def first_token_mean(
+    model: LanguageModel, texts: Sequence[str], *, batch_rows: int = 32
+) -> Float[Tensor, "layer d_model"]:
+    """Mean state of the texts' first token at every layer's output.
+
+    Args:
+        model: the model.
+        texts: any texts.
+        batch_rows: texts per batch.
+    """
+    sites = [Site("resid_post", layer) for layer in range(model.n_layers)]
+    total = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
+    for start in range(0, len(texts), batch_rows):
+        batch = model.tokenize(texts[start : start + batch_rows], side="right")
+        with observe(model, sites) as record:
+            model.hidden(batch)
+        total += torch.stack([record[site][:, 0].double().sum(0).cpu() for site in sites])
+    return total / len(texts)
 
 
 def vectors_from_store(

@@ -67,7 +67,9 @@ class SteeringConfig(_Section):
             list is a group of layers that are steered together, each with the whole alpha.
         alphas: strengths as a fraction of the layer's residual norm.
         operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from
-            the mean of neutral sentences. Neither touches the first token, which is an attention sink.
+            the mean of neutral sentences. Neither touches the first token.
+        sink: with ``add``: strengths at the first token, as fractions of its own length. That token is an attention
+            sink; what is added to it reaches every later token at little cost in fluency.
         raw_layers: layers of a second grid in raw units, ``residual += alpha * emotion_vector``; none by default.
         raw_alphas: its strengths.
         one_place: one place and strength for all emotions, so that they share their random directions; otherwise each
@@ -89,6 +91,7 @@ class SteeringConfig(_Section):
     layers: tuple[Depth | tuple[Depth, ...], ...] = (0.4, 0.5)
     alphas: tuple[float, ...] = (0.1, 0.2, 0.3)
     operation: Literal["add", "clamp"] = "add"
+    sink: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0,)
     raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
     one_place: bool = True
@@ -113,6 +116,12 @@ class SteeringConfig(_Section):
             if isinstance(group, tuple) and not group:
                 raise ValueError("an empty group of layers")
         return layers
+
+    @model_validator(mode="after")
+    def _sink_is_added_to(self) -> SteeringConfig:
+        if not self.sink or (self.operation != "add" and any(self.sink)):
+            raise ValueError("sink: give at least one strength, and only 0 with operation 'clamp'")
+        return self
 
     @field_validator("alphas")
     @classmethod

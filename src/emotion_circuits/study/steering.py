@@ -25,6 +25,7 @@ from emotion_circuits.steering import (
     condition_table,
     effect_matrix,
     effects,
+    first_token_mean,
     grid,
     neutral_mean,
     score_sweep,
@@ -36,7 +37,10 @@ from emotion_circuits.steering import (
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 
-__all__ = ["STEERING", "openings", "steering_layers"]
+__all__ = ["STEERING", "VECTORS", "openings", "steering_layers"]
+
+VECTORS = "vectors.safetensors"
+"""The directions as they were injected, in the stage's folder."""
 
 _MANNER: dict[str, dict[str, Any]] = {
     "add": {"positions": "rest"},
@@ -126,7 +130,9 @@ def _run(context: Context, folder: Path) -> None:
     store = ActivationStore.open(context.path("capture"))
     of = {"kind": directions.kind, "pooling": directions.pooling}
     neutral = neutral_mean(store, **of)
-    vectors = SteeringVectors.from_directions(directions).with_neutral(neutral)
+    first = first_token_mean(model, [p.text for p in load_prompts(config.continuations, split="train")])
+    vectors = _dressed(SteeringVectors.from_directions(directions), neutral, first)
+    vectors.save(folder / VECTORS)
     common: dict[str, Any] = {
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
         "samples": s.samples, "seed": config.seed, "batch_rows": s.batch_rows,
@@ -162,16 +168,15 @@ def _run(context: Context, folder: Path) -> None:
         write_json(folder / "claims.json", [])
         return
     if s.compare_prompts:
-        _compare(context, folder, list(chosen.values()), neutral, common)
+        _compare(context, folder, list(chosen.values()), vectors, common)
 
     shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, **of)
     test_arms = [
         NONE,
         *shared_controls(list(chosen.values()), random=s.random_directions, shuffled=list(shuffled)),
     ]
-    test = sweep(
-        model, openings(config, "test"), test_arms, vectors.with_directions(shuffled), folder=folder / "test", **common
-    )
+    everything = vectors.with_directions(shuffled).clear_of_first()
+    test = sweep(model, openings(config, "test"), test_arms, everything, folder=folder / "test", **common)
     # What a control direction costs in fluency is not asked: only its effect is.
     control = test["kind"].isin(["random", "shuffled"])
     scored = pd.concat([_scored(model, test[~control]), _scored(model, test[control], fluency=False)])
@@ -190,14 +195,25 @@ def _run(context: Context, folder: Path) -> None:
 def _arms(config: StudyConfig, n_layers: int) -> list[Condition]:
     """The grid in normalised units, and beside it the one in raw units where it is asked for."""
     s = config.steering
-    found = grid(config.emotions, steering_layers(config, n_layers), s.alphas, **_MANNER[s.operation])
+    layers, manner = steering_layers(config, n_layers), _MANNER[s.operation]
+    found = [NONE]
+    for sink in s.sink:
+        prefix = f"sink {sink:g} " if sink else ""
+        found += grid(config.emotions, layers, s.alphas, prefix=prefix, first=sink, **manner)[1:]
     raw = steering_layers(config, n_layers, raw=True)
     if raw:
-        found += [c for c in grid(config.emotions, raw, s.raw_alphas, prefix="raw ", units="raw") if c.kind != "none"]
+        found += grid(config.emotions, raw, s.raw_alphas, prefix="raw ", units="raw")[1:]
     return found
 
 
-def _compare(context: Context, folder: Path, chosen: list[Condition], neutral: Tensor, common: dict[str, Any]) -> None:
+def _dressed(vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
+    """With what clamps count from, and clear of the attention sink."""
+    return vectors.with_neutral(neutral).with_first(first).clear_of_first()
+
+
+def _compare(
+    context: Context, folder: Path, chosen: list[Condition], own: SteeringVectors, common: dict[str, Any]
+) -> None:
     """Every fitted direction set at the chosen places and strengths: equal norm, same openings, same draws."""
     config = context.config
     raw: dict[str, Any] = {}
@@ -221,7 +237,9 @@ def _compare(context: Context, folder: Path, chosen: list[Condition], neutral: T
                     )
                 )
     assert norms is not None
-    vectors = SteeringVectors.from_raw(raw, norms).with_neutral(neutral)
+    assert own.neutral is not None
+    assert own.first is not None
+    vectors = _dressed(SteeringVectors.from_raw(raw, norms), own.neutral, own.first)
     rows = openings(config, "validation", config.steering.compare_prompts)
     written = sweep(context.model, rows, arms, vectors, folder=folder / "comparison", **common)
     table = condition_table(_scored(context.model, written), seed=config.seed)
