@@ -154,6 +154,18 @@ def test_what_is_added_to_the_first_token_is_added_there_only() -> None:
         layer_interventions(arm, vectors())
 
 
+def test_a_direction_against_the_rest_is_the_difference_to_the_mean_of_all_other_labels() -> None:
+    g = torch.Generator().manual_seed(6)
+    means = {name: torch.randn(3, 32, generator=g) for name in ("gratitude", "anger", "apology", "neutral")}
+    raw = {e: means[e] - means["neutral"] for e in ("gratitude", "anger", "apology")}
+    found = SteeringVectors.from_raw(raw, torch.ones(3)).against_rest(tuple(raw))
+    for e in raw:
+        wanted = means[e] - torch.stack([means[o] for o in means if o != e]).mean(0)
+        assert torch.allclose(found.unit[e] * found.lengths[e][:, None], wanted, atol=1e-4)
+    with pytest.raises(EmotionCircuitsError, match="no fitted direction of joy"):
+        found.against_rest(["joy"])
+
+
 def test_directions_clear_of_the_sink_are_orthogonal_to_it_and_survive_saving(tmp_path: Path) -> None:
     sink = 100 * torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
     v = vectors().with_first(sink).with_neutral(sink / 7)

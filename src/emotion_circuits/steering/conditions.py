@@ -160,7 +160,7 @@ def grid(
         for layer in layers:
             group = (layer,) if isinstance(layer, int) else tuple(layer)
             for alpha in alphas:
-                if alpha == 0:
+                if alpha == 0 and not fields.get("first"):
                     continue
                 name = f"{prefix}{emotion} {_layers_name(group)} α={alpha:g}"
                 direction = (directions or {}).get(emotion, "")

@@ -102,10 +102,10 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
 
     Columns: the condition's fields; ``n`` prompts; ``share`` (classed as the emotion) and ``base_share``;
     ``words_share`` (with a word of the emotion's lexicon, where keywords were scored) and ``base_words_share``;
-    ``p`` (mean probability of the emotion), ``change`` with ``change_low change_high`` (paired by prompt against the
-    base); ``vader`` and ``vader_change`` where scored; ``perplexity`` (exponential of the mean nats), ``ratio`` with
-    ``ratio_low ratio_high`` and ``ratio_cautious`` (one standard error above the estimate); ``repetition``,
-    ``distinct_2`` (over all its texts); ``empty`` (share of continuations without a token); ``regime``.
+    ``p`` (mean probability of the emotion) with its standard error ``p_se``, ``change`` with ``change_low change_high``
+    (paired by prompt against the base); ``vader`` and ``vader_change`` where scored; ``perplexity`` (exponential of the
+    mean nats), ``ratio`` with ``ratio_low ratio_high`` and ``ratio_cautious`` (one standard error above the estimate);
+    ``repetition``, ``distinct_2`` (over all its texts); ``empty`` (share of continuations without a token); ``regime``.
 
     Args:
         scored: by :func:`score_sweep` with the emotion classifier and :class:`Fluency`.
@@ -126,7 +126,13 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
             row["share"], row["base_share"] = float(a.mean()), float(b.mean())
             a, b = _aligned(scored, str(name), base, f"p_{emotion}")
             e = bootstrap_mean_interval(a - b, resamples=resamples, seed=seed)
-            row |= {"p": float(a.mean()), "change": e.estimate, "change_low": e.low, "change_high": e.high}
+            row |= {
+                "p": float(a.mean()),
+                "p_se": float(a.std(ddof=1) / np.sqrt(len(a))),
+                "change": e.estimate,
+                "change_low": e.low,
+                "change_high": e.high,
+            }
         if f"n_{emotion}" in part:
             worded = scored.assign(worded=(scored[f"n_{emotion}"] > 0).astype(float))
             a, b = _aligned(worded, str(name), base, "worded")

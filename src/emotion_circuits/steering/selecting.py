@@ -69,10 +69,11 @@ def choose_condition(
 def choose_together(
     scored: pd.DataFrame, emotions: Sequence[str], *, budget: float = BUDGET, table: pd.DataFrame | None = None
 ) -> list[Choice]:
-    """One place and strength for all emotions, so that they are compared with the same random directions.
+    """As few places and strengths as the figures allow, so that emotions share their random directions.
 
-    Among the (layers, alpha) at which every emotion is within the budget, the one with the largest mean probability of
-    its own emotion. Where there is none, each emotion's own choice (:func:`choose_condition`).
+    An emotion may take any condition within its budget whose mean probability is at most one standard error below its
+    best one's: these cannot be told apart on the openings there are. The place that most emotions may take is given to
+    them (of equals, the one with the largest sum of probabilities), and so on with the emotions that are left.
 
     Args:
         scored: as for :func:`choose_condition`.
@@ -84,22 +85,28 @@ def choose_together(
         EmotionCircuitsError: as :func:`choose_condition`.
     """
     figures = _figures(scored, table)
-    single = [choose_condition(scored, emotion, budget=budget, table=figures) for emotion in emotions]
-    rows = pd.concat([choice.table for choice in single], ignore_index=True)
+    single = {emotion: choose_condition(scored, emotion, budget=budget, table=figures) for emotion in emotions}
+    open_to = []
+    for choice in single.values():
+        fits = choice.table[choice.table["within_budget"]]
+        if len(fits):
+            best = fits.iloc[0]
+            open_to.append(fits[fits["p"] >= best["p"] - best["p_se"]])
+    if not open_to:
+        return list(single.values())
+    rows = pd.concat(open_to, ignore_index=True)
     place = [column for column in ("layers", "alpha", "how") if column in rows]
-    places = rows.groupby(place, sort=False).agg(
-        fits=("within_budget", "all"), reach=("emotion", "nunique"), p=("p", "mean")
-    )
-    places = places[places["fits"] & (places["reach"] == len(emotions))]
-    if places.empty:
-        return single
-    best = places.reset_index().sort_values("p", ascending=False, kind="stable").iloc[0][place]
-    rule = f"one place and strength for all emotions, with the {OBJECTIVE.format(budget=budget)} (averaged over them)"
-    found = []
-    for choice in single:
-        own = choice.table[(choice.table[place] == best).all(axis=1)]
-        found.append(Choice(choice.emotion, str(own["condition"].iloc[0]), rule, choice.table))
-    return found
+    rule = f"{OBJECTIVE.format(budget=budget)}; of conditions within one standard error of the best, one shared by most"
+    found = dict(single)
+    while len(rows):
+        groups = rows.groupby(place, sort=False).agg(emotions=("emotion", "nunique"), p=("p", "sum")).reset_index()
+        best_place = groups.sort_values(["emotions", "p"], ascending=False, kind="stable").iloc[0][place]
+        taken = rows[(rows[place] == best_place).all(axis=1)]
+        for row in taken.to_dict("records"):
+            emotion = str(row["emotion"])
+            found[emotion] = Choice(emotion, str(row["condition"]), rule, single[emotion].table)
+        rows = rows[~rows["emotion"].isin(taken["emotion"])]
+    return list(found.values())
 
 
 def _figures(scored: pd.DataFrame, table: pd.DataFrame | None) -> pd.DataFrame:

@@ -145,6 +145,26 @@ class SteeringVectors:
                 lengths[name] = lengths[name] * kept.float()
         return replace(self, unit=unit, lengths=lengths)
 
+    def against_rest(self, emotions: Sequence[str]) -> SteeringVectors:
+        """Directions of *emotion − mean of all other labels* instead of *emotion − neutral*.
+
+        What all emotions share (first person, being moved at all) drops out; what tells this one from the others is
+        left. The fitted differences to neutral are combined, each at its fitted length.
+
+        Args:
+            emotions: all labels but neutral.
+
+        Raises:
+            EmotionCircuitsError: a direction whose fitted length is not known.
+        """
+        missing = [e for e in emotions if e not in self.unit or e not in self.lengths]
+        if missing:
+            raise EmotionCircuitsError(f"steering vectors: no fitted direction of {', '.join(missing)}")
+        fitted = {e: self.unit[e].double() * self.lengths[e].double()[:, None] for e in emotions}
+        total = torch.stack(list(fitted.values())).sum(0)
+        share = 1 / len(emotions)  # the rest is the other emotions and neutral, whose own difference is 0
+        return self.with_directions({e: rows - (total - rows) * share for e, rows in fitted.items()})
+
     def save(self, path: Path) -> None:
         """One safetensors file."""
         tensors = {"norms": self.norms}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts.loading import validation_messages
@@ -66,14 +66,16 @@ class SteeringConfig(_Section):
         layers: relative depths in [0, 1) or layer numbers (whole numbers of 1 or more) to steer at. A list inside the
             list is a group of layers that are steered together, each with the whole alpha.
         alphas: strengths as a fraction of the layer's residual norm.
+        contrast: directions of the emotion minus ``neutral``, or minus the ``rest`` (the mean of all other labels), which
+            leaves out what all emotions share.
         operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from
             the mean of neutral sentences. Neither touches the first token.
         sink: with ``add``: strengths at the first token, as fractions of its own length. That token is an attention
             sink; what is added to it reaches every later token at little cost in fluency.
         raw_layers: layers of a second grid in raw units, ``residual += alpha * emotion_vector``; none by default.
         raw_alphas: its strengths.
-        one_place: one place and strength for all emotions, so that they share their random directions; otherwise each
-            emotion has its own, and its own random directions.
+        share_places: of the conditions that cannot be told apart, emotions take one that they share, and so share its
+            random directions; otherwise each emotion takes its own best.
         validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
             from the train split, since nothing is fitted on openings.
         test_prompts: openings on which the choice is reported.
@@ -88,13 +90,14 @@ class SteeringConfig(_Section):
         batch_rows: rows written at once (memory).
     """
 
-    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.4, 0.5)
-    alphas: tuple[float, ...] = (0.1, 0.2, 0.3)
+    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.5,)
+    contrast: Literal["neutral", "rest"] = "rest"
     operation: Literal["add", "clamp"] = "add"
-    sink: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0,)
+    sink: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.05, 0.08)
+    alphas: tuple[float, ...] = (0, 0.1)
     raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
-    one_place: bool = True
+    share_places: bool = True
     validation_prompts: int = Field(default=31, ge=2)
     test_prompts: int = Field(default=31, ge=2)
     samples: int = Field(default=1, ge=1)
@@ -125,9 +128,12 @@ class SteeringConfig(_Section):
 
     @field_validator("alphas")
     @classmethod
-    def _positive(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
-        if not alphas or any(not 0 < a <= 4 for a in alphas):
-            raise ValueError("alphas are fractions of the residual norm above 0 and at most 4 (useful: 0.05 to 0.4)")
+    def _positive(cls, alphas: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        least = 0 if any(info.data.get("sink", ())) else 1e-9
+        if not alphas or any(not least <= a <= 4 for a in alphas):
+            raise ValueError(
+                "alphas are fractions of the residual norm above 0 and at most 4 (useful: 0.05 to 0.4); 0 where 'sink' acts"
+            )
         return alphas
 
 
@@ -186,13 +192,30 @@ class StudyConfig(_Section):
 
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {},
-    "baseline": {
-        "directions": {"null_draws": 100, "extractors": ("mean_difference", "paired", "denoised", "lda", "logistic")},
+    "plan": {
+        # The research plan's grid, in its raw units and beside them in normalised ones; seven strengths with 0.
         "steering": {
-            "layers": (0.3, 0.4, 0.5, 0.6, 0.7),
-            "alphas": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
-            "validation_prompts": 16,
-            "samples": 2,
+            "layers": (3, 5, 7, 9, 11),
+            "contrast": "neutral",
+            "sink": (0.0,),
+            "alphas": (0.05, 0.1, 0.2, 0.4),
+            "raw_layers": (3, 5, 7, 9, 11),
+            "raw_alphas": (-2, -1, -0.5, 0.5, 1, 2),
+        },
+    },
+    "baseline": {
+        "directions": {
+            "null_draws": 100,
+            "extractors": ("mean_difference", "paired", "pca", "denoised", "lda", "logistic"),
+        },
+        "steering": {
+            "layers": (0.5, 0.6),
+            "sink": (0.0, 0.05, 0.08),
+            "alphas": (0, 0.1, 0.2),
+            "share_places": False,
+            "validation_prompts": 62,
+            "shuffled_directions": 20,
+            "compare_prompts": 31,
         },
     },
     "extended": {
@@ -202,8 +225,13 @@ PROFILES: dict[str, dict[str, Any]] = {
         },
         "steering": {
             "layers": tuple(i / 10 for i in range(1, 10)),
-            "alphas": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
-            "validation_prompts": 31,
+            "sink": (0.0, 0.03, 0.05, 0.08, 0.12),
+            "alphas": (0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
+            "raw_layers": (3, 5, 7, 9, 11),
+            "share_places": False,
+            "validation_prompts": 62,
+            "shuffled_directions": 20,
+            "compare_prompts": 62,
             "samples": 4,
             "max_new_tokens": 30,
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def _run(context: Context, folder: Path) -> None:
     of = {"kind": directions.kind, "pooling": directions.pooling}
     neutral = neutral_mean(store, **of)
     first = first_token_mean(model, [p.text for p in load_prompts(config.continuations, split="train")])
-    vectors = _dressed(SteeringVectors.from_directions(directions), neutral, first)
+    vectors = _dressed(config, SteeringVectors.from_directions(directions), neutral, first)
     vectors.save(folder / VECTORS)
     common: dict[str, Any] = {
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
@@ -147,7 +148,7 @@ def _run(context: Context, folder: Path) -> None:
     bound = s.max_perplexity_ratio
     # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
     normed = table[~table["how"].str.contains(" raw ")]
-    if s.one_place:
+    if s.share_places:
         choices = choose_together(scored, config.emotions, budget=bound, table=normed)
     else:
         choices = [choose_condition(scored, e, budget=bound, table=normed) for e in config.emotions]
@@ -206,8 +207,10 @@ def _arms(config: StudyConfig, n_layers: int) -> list[Condition]:
     return found
 
 
-def _dressed(vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
-    """With what clamps count from, and clear of the attention sink."""
+def _dressed(config: StudyConfig, vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
+    """With the contrast that is asked for, with what clamps count from, and clear of the attention sink."""
+    if config.steering.contrast == "rest":
+        vectors = vectors.against_rest(config.emotions)
     return vectors.with_neutral(neutral).with_first(first).clear_of_first()
 
 
@@ -216,30 +219,25 @@ def _compare(
 ) -> None:
     """Every fitted direction set at the chosen places and strengths: equal norm, same openings, same draws."""
     config = context.config
-    raw: dict[str, Any] = {}
-    arms: list[Condition] = [NONE]
-    norms = None
-    for extractor in config.directions.extractors:
-        for pooling in config.directions.poolings:
-            found = DirectionSet.load(next(context.path("directions").glob(f"{extractor}.*.{pooling}.json")))
-            norms = found.norms
-            for i, label in enumerate(found.labels):
-                raw[f"{extractor}.{pooling} {label}"] = found.vectors[i]
-            for condition in chosen:
-                key = f"{extractor}.{pooling} {condition.emotion}"
-                arms.append(
-                    Condition(
-                        name=key,
-                        emotion=condition.emotion,
-                        layers=condition.layers,
-                        alpha=condition.alpha,
-                        direction=key,
-                    )
-                )
-    assert norms is not None
+    sets = {
+        f"{extractor}.{pooling}": DirectionSet.load(
+            next(context.path("directions").glob(f"{extractor}.*.{pooling}.json"))
+        )
+        for extractor in config.directions.extractors
+        for pooling in config.directions.poolings
+    }
+    arms = [NONE]
+    for name in sets:
+        for condition in chosen:
+            key = f"{name} {condition.emotion}"
+            arms.append(replace(condition, name=key, direction=key))
     assert own.neutral is not None
     assert own.first is not None
-    vectors = _dressed(SteeringVectors.from_raw(raw, norms), own.neutral, own.first)
+    vectors = replace(own, unit={}, lengths={})
+    for name, found in sets.items():
+        raw = {label: found.vectors[i] for i, label in enumerate(found.labels)}
+        part = _dressed(config, SteeringVectors.from_raw(raw, own.norms), own.neutral, own.first)
+        vectors = replace(vectors, unit={**vectors.unit, **{f"{name} {k}": rows for k, rows in part.unit.items()}})
     rows = openings(config, "validation", config.steering.compare_prompts)
     written = sweep(context.model, rows, arms, vectors, folder=folder / "comparison", **common)
     table = condition_table(_scored(context.model, written), seed=config.seed)
