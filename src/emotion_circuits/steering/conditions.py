@@ -239,6 +239,8 @@ def shared_controls(
     written = {(c.layers, c.alpha, c.how, c.parts) for c in chosen}
     for condition in chosen:
         others = [str(c.emotion) for c in chosen]
+        sink = f" sink={condition.first:g}" if condition.first else ""
+        place = f"{_layers_name(condition.layers)} α={condition.alpha:g}{sink}"
         for control in controls(condition, random=random, shuffled=shuffled, others=others, prompting=prompting):
             key: tuple[Any, ...] = (control.layers, control.alpha, control.how, control.parts)
             if control.kind == "prompting":
@@ -248,10 +250,8 @@ def shared_controls(
                 shared = control.units == "norm"
                 key = (*key, control.seed, None if shared else control.emotion)
                 if shared:
-                    place = f"{_layers_name(control.layers)} α={control.alpha:g}"
                     control = replace(control, emotion=None, name=f"{place} | random {control.seed}")
             elif control.kind == "shuffled":
-                place = f"{_layers_name(control.layers)} α={control.alpha:g}"
                 control = replace(control, emotion=None, name=f"{place} | {control.direction}")
             if key not in written:
                 written.add(key)
