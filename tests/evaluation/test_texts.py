@@ -16,6 +16,7 @@ from emotion_circuits.evaluation import (
     Evaluator,
     Fluency,
     KeywordCounts,
+    OpenEmotionClassifier,
     SentenceEmbedder,
     VaderSentiment,
     available_evaluators,
@@ -123,6 +124,21 @@ def test_the_classifier_reads_plain_sentences(classifier: EmotionClassifier) -> 
     columns = ["p_gratitude", "p_anger", "p_apology", "p_neutral"]
     np.testing.assert_allclose(scores[columns].sum(axis=1), 1, atol=1e-5)
     assert classifier.score([]).columns.tolist() == [*columns, "label"]
+
+
+def test_the_open_classifier_knows_that_joy_is_not_gratitude(tmp_path: Path, classifier: EmotionClassifier) -> None:
+    judge = OpenEmotionClassifier(root=tmp_path)
+    others = load_prompts("other_feelings", split="test")
+    named = {
+        "gratitude": "I am so grateful for your help.",
+        "anger": "I am furious with you!",
+        "apology": "I am so sorry.",
+    }
+    assert judge.decide(judge.score(list(named.values()))) == list(named)
+    found = {j.name: validate(j, others, split="test").accuracy for j in (judge, classifier)}
+    assert found["emotion"] >= 0.8
+    assert found["emotion-forced"] < found["emotion"] - 0.2
+    assert judge.validation.accuracy > 0.8
 
 
 def test_the_classifier_is_deterministic_and_its_score_independent_of_the_batch(tmp_path: Path) -> None:
@@ -259,6 +275,16 @@ def test_perplexity_is_of_the_continuation_only(family: str) -> None:
         assert table["perplexity"][i] == pytest.approx(math.exp(expected), rel=1e-3)
     assert table["n_tokens"].tolist() == [6, 17, 0]
     assert math.isnan(table["perplexity"][2])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neo", "gemma3", "llama"])
+def test_continuations_of_one_prompt_are_read_as_if_alone(family: str) -> None:
+    model = tiny_model(family)
+    prompts = ["One two", "A longer one here", "One two", "Hi", "One two"]
+    tails = [" three", " and its tail", " x", " there", " of several lengths"]
+    together = Fluency(model).score(prompts, tails)["nats"]
+    alone = [float(Fluency(model).score([p], [t])["nats"].iloc[0]) for p, t in zip(prompts, tails, strict=True)]
+    np.testing.assert_allclose(together, alone, atol=2e-4)
 
 
 def test_a_second_opinion_and_its_batches() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model_cases import TEXTS, model_of
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import Sampling, generate
+from emotion_circuits.model import Sampling, generate, generation
 from emotion_circuits.model.generation import _choose, row_seed
 
 logits_rows = st.lists(st.lists(st.floats(-8, 8, width=32), min_size=6, max_size=6), min_size=1, max_size=4).map(
@@ -136,3 +136,18 @@ def test_row_seeds_are_stable_and_tell_rows_apart(seed, prompt, sample):
     assert one == row_seed(seed, prompt, sample)
     assert 0 <= one < 2**56
     assert len({one, row_seed(seed, prompt, sample + 1), row_seed(seed + 1, prompt, sample)}) == 3
+
+
+@pytest.mark.parametrize(
+    "filters", [{}, {"top_p": 0.9}, {"top_k": 50}, {"top_k": 700}, {"top_p": 0.99, "top_k": 600}, {"top_p": 0.3}]
+)
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 2.0, 6.0])
+def test_a_large_vocabulary_is_drawn_from_as_if_it_were_sorted_whole(filters, temperature, monkeypatch):
+    """At high temperatures most draws fall behind the tokens that are sorted first."""
+    generator = torch.Generator().manual_seed(4)
+    logits = 3 * torch.randn(48, 5000, generator=generator)
+    draw = torch.rand(48, generator=generator)
+    how = Sampling(temperature=temperature, **filters)
+    found = _choose(logits, how, draw)
+    monkeypatch.setattr(generation, "_HEAD", 5000)
+    assert torch.equal(found, _choose(logits, how, draw))

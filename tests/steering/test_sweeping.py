@@ -13,11 +13,23 @@ import pytest
 import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import Add, Sampling, Site, generate
+from emotion_circuits.model import Add, Sampling, Site, generate, intervene, observe
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.prompts import Prompt
-from emotion_circuits.steering import NONE, Condition, SteeringVectors, controls, grid, prompted, sweep
+from emotion_circuits.steering import (
+    NONE,
+    Condition,
+    SteeringVectors,
+    controls,
+    first_token_mean,
+    grid,
+    interventions_for,
+    prompted,
+    shared_controls,
+    sweep,
+)
 from emotion_circuits.steering import sweeping as sweeping_module
+from emotion_circuits.steering.injecting import layer_interventions
 from families import tiny_model
 
 HOW = Sampling(max_new_tokens=6, temperature=1.0, min_new_tokens=6)
@@ -68,6 +80,108 @@ def test_every_row_of_a_mixed_sweep_is_what_its_condition_writes_alone(tmp_path:
             assert alone[0].text == row.text, name
     different = table.groupby("condition")["text"].apply(lambda t: tuple(t))
     assert different.nunique() == len(CONDITIONS)
+
+
+def test_clamps_gates_ablations_and_sink_strengths_write_the_same_with_cache_without_padded_and_alone() -> None:
+    model = tiny_model("llama")
+    v = vectors().with_neutral(torch.randn(3, 32, generator=torch.Generator().manual_seed(5)))
+    v = v.with_first(first_token_mean(model, ["One", "Two"]))
+    arms = [
+        NONE,
+        Condition(name="clamp", emotion="anger", layers=(1,), alpha=3.0, operation="clamp", positions="rest"),
+        Condition(name="from neutral", emotion="anger", layers=(1,), alpha=3.0, operation="clamp", origin="neutral"),
+        Condition(name="ablate", emotion="gratitude", layers=(0, 1, 2), operation="ablate", when="generated"),
+        Condition(name="gated", emotion="anger", layers=(1,), alpha=4.0, gate="gratitude"),
+        Condition(name="sink", emotion="anger", layers=(0, 1), alpha=1.0, positions="rest", first=9.0),
+        Condition(name="prompt", emotion="apology", layers=(0,), alpha=9.0, when="prompt"),
+    ]
+    texts = ["One two three", "Hi", "The cat sat on", "A", "Where is it, and who", "Seven", "No, eight of them"]
+    edits = interventions_for(arms, v)
+    together = [g.token_ids for g in generate(model, texts, HOW, interventions=edits, seeds=7)]
+    seeds = [row_seed(7, i, t) for i, t in enumerate(texts)]
+    without = generate(model, texts, HOW, interventions=edits, seeds=seeds, use_cache=False)
+    assert [g.token_ids for g in without] == together
+    plain = [g.token_ids for g in generate(model, texts, HOW, seeds=7)]
+    for i, arm in enumerate(arms):
+        alone = generate(model, [texts[i]], HOW, interventions=interventions_for([arm], v), seeds=[seeds[i]])
+        assert alone[0].token_ids == together[i], arm.name
+        assert (together[i] == plain[i]) == (arm is NONE), arm.name
+
+
+def test_a_clamp_from_neutral_sets_the_projection_that_far_from_the_neutral_mean() -> None:
+    model = tiny_model("gpt2")
+    mean = torch.randn(3, 32, generator=torch.Generator().manual_seed(5))
+    v = vectors().with_neutral(mean)
+    arm = Condition(
+        name="c", emotion="anger", layers=(1,), alpha=2.0, operation="clamp", origin="neutral", positions="rest"
+    )
+    batch, site = model.tokenize(["One two three", "Hi"]), Site("resid_post", 1)
+    with observe(model, [site]) as record:
+        model.logits(batch)
+    before = record[site]
+    with intervene(model, layer_interventions(arm, v)), observe(model, [site]) as record:
+        model.logits(batch)
+    u = v.unit["anger"][1]
+    found, first = record[site] @ u, batch.real & (batch.attention_mask.cumsum(-1) == 1)
+    goal = float(mean[1] @ u) + 2.0 * float(v.norms[1])
+    assert torch.allclose(found[batch.real & ~first], torch.tensor(goal), atol=1e-4)
+    assert torch.equal(record[site][first], before[first])
+    with pytest.raises(EmotionCircuitsError, match="with_neutral"):
+        layer_interventions(arm, vectors())
+    assert v.sha256() != vectors().sha256()
+
+
+def test_what_is_added_to_the_first_token_is_added_there_only() -> None:
+    model = tiny_model("llama")
+    mean = first_token_mean(model, ["One two three", "Hi"])
+    v = vectors().with_first(mean)
+    arm = Condition(name="c", emotion="anger", layers=(1,), alpha=1.0, positions="rest", first=5.0)
+    batch, site = model.tokenize(["One two three", "Hi"]), Site("resid_post", 1)
+    with observe(model, [site]) as record:
+        model.logits(batch)
+    before = record[site]
+    with intervene(model, layer_interventions(arm, v)), observe(model, [site]) as record:
+        model.logits(batch)
+    moved = ((record[site] - before) @ v.unit["anger"][1]) / float(v.norms[1])
+    first = batch.real & (batch.attention_mask.cumsum(-1) == 1)
+    assert torch.allclose(mean[1], before[first].double().mean(0), atol=1e-5)
+    assert torch.allclose(moved[first] * float(v.norms[1]), 5 * mean[1].norm().float(), rtol=1e-4)
+    assert torch.allclose(moved[batch.real & ~first], torch.tensor(1.0), atol=1e-4)
+    assert torch.equal(record[site][~batch.real], before[~batch.real])
+    with pytest.raises(EmotionCircuitsError, match="positions 'rest'"):
+        Condition(name="c", emotion="anger", layers=(1,), alpha=1.0, first=5.0)
+    with pytest.raises(EmotionCircuitsError, match="with_first"):
+        layer_interventions(arm, vectors())
+
+
+def test_a_direction_against_the_rest_is_the_difference_to_the_mean_of_all_other_labels() -> None:
+    g = torch.Generator().manual_seed(6)
+    means = {name: torch.randn(3, 32, generator=g) for name in ("gratitude", "anger", "apology", "neutral")}
+    raw = {e: means[e] - means["neutral"] for e in ("gratitude", "anger", "apology")}
+    found = SteeringVectors.from_raw(raw, torch.ones(3)).against_rest(tuple(raw))
+    for e in raw:
+        wanted = means[e] - torch.stack([means[o] for o in means if o != e]).mean(0)
+        assert torch.allclose(found.unit[e] * found.lengths[e][:, None], wanted, atol=1e-4)
+    with pytest.raises(EmotionCircuitsError, match="no fitted direction of joy"):
+        found.against_rest(["joy"])
+
+
+def test_directions_clear_of_the_sink_are_orthogonal_to_it_and_survive_saving(tmp_path: Path) -> None:
+    sink = 100 * torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    v = vectors().with_first(sink).with_neutral(sink / 7)
+    clear = v.clear_of_first()
+    for name, rows in clear.unit.items():
+        assert torch.allclose((rows * sink).sum(-1), torch.zeros(3), atol=1e-3)
+        assert torch.allclose(rows.norm(dim=-1), torch.ones(3), atol=1e-5)
+        # What is left of the fitted direction keeps its length.
+        fitted = v.unit[name] * v.lengths[name][:, None]
+        assert torch.allclose((fitted * rows).sum(-1), clear.lengths[name], atol=1e-4)
+    clear.save(tmp_path / "v.safetensors")
+    assert SteeringVectors.load(tmp_path / "v.safetensors").sha256() == clear.sha256()
+    with pytest.raises(EmotionCircuitsError, match="can be read"):
+        SteeringVectors.load(tmp_path / "none.safetensors")
+    with pytest.raises(EmotionCircuitsError, match="with_first"):
+        vectors().clear_of_first()
 
 
 def test_alpha_zero_shares_draws_with_no_steering(tmp_path: Path) -> None:
@@ -195,6 +309,26 @@ def test_controls_match_the_condition_in_everything_but_direction() -> None:
     assert len({c.name for c in made}) == len(made)
     with pytest.raises(EmotionCircuitsError, match="matched controls"):
         controls(NONE)
+
+
+def test_emotions_at_one_place_share_their_controls_and_others_do_not() -> None:
+    a, b = (Condition(name=e, emotion=e, layers=(3,), alpha=0.2) for e in ("anger", "apology"))
+    far = Condition(name="gratitude", emotion="gratitude", layers=(5,), alpha=0.2)
+    made = shared_controls([a, b, far], random=20, shuffled=["shuffled 0"])
+    kinds = [c.kind for c in made]
+    assert kinds.count("random") == 40
+    assert kinds.count("shuffled") == 2
+    assert kinds.count("prompting") == 6
+    # anger and apology at layer 3 are each other's "other"; gratitude there, and those two at layer 5, are new.
+    assert [(c.direction, c.layers) for c in made if c.kind == "other"] == [
+        ("gratitude", (3,)), ("anger", (5,)), ("apology", (5,)),
+    ]  # fmt: skip
+    assert len({c.name for c in made}) == len(made)
+    raw = shared_controls(
+        [Condition(name=e, emotion=e, layers=(3,), alpha=1, units="raw") for e in ("anger", "apology")]
+    )
+    assert {c.emotion for c in raw if c.kind == "random"} == {"anger", "apology"}
+    assert sum(c.kind == "random" for c in raw) == 40
 
 
 def test_conditions_survive_json_and_wrong_ones_are_refused() -> None:

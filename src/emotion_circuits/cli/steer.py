@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,8 +115,13 @@ def _vectors(model: LanguageModel, run: Path | None) -> SteeringVectors:
     from emotion_circuits.steering import SteeringVectors, vectors_from_store
 
     if run is not None:
+        from emotion_circuits.study.running import stage_folder
         from emotion_circuits.study.stations import load_chosen_set
+        from emotion_circuits.study.steering import VECTORS
 
+        injected = stage_folder(run, "steering") / VECTORS
+        if injected.is_file():
+            return SteeringVectors.load(injected)
         return SteeringVectors.from_directions(load_chosen_set(run, "steering"))
     rows = load_prompts("core", split="train")
     key = hash_json([weights_sha256(model), str(model.dtype), prompts_sha256(rows)])[:16]
@@ -139,7 +145,11 @@ def _condition(
     strength = alpha if alpha is not None else chosen.alpha if chosen else _ALPHA
     for one in where:
         vectors.direction(emotion, one)
-    return Condition(name=emotion, emotion=emotion, layers=where, alpha=strength)
+    if chosen is None:
+        return Condition(name=emotion, emotion=emotion, layers=where, alpha=strength)
+    # Another strength scales what is done to the first token with it.
+    first = chosen.first * (strength / chosen.alpha if chosen.alpha else 1.0)
+    return replace(chosen, name=emotion, layers=where, alpha=strength, first=first)
 
 
 def _chosen(run: Path | None, emotion: str) -> Condition | None:

@@ -6,7 +6,7 @@ Every evaluator sees texts only, never the condition that produced them.
 from emotion_circuits.evaluation.base import Evaluator, Validation
 from emotion_circuits.evaluation.caching import Cached, TextCache
 from emotion_circuits.evaluation.embedding import SentenceEmbedder
-from emotion_circuits.evaluation.emotion import EmotionClassifier, Politeness
+from emotion_circuits.evaluation.emotion import EmotionClassifier, OpenEmotionClassifier, Politeness
 from emotion_circuits.evaluation.fluency import Fluency, distinct, repetition
 from emotion_circuits.evaluation.hub import HUB_EVALUATORS, HubClassifier, HubSpec
 from emotion_circuits.evaluation.japanese import MlaskSentiment
@@ -32,6 +32,7 @@ __all__ = [
     "HubSpec",
     "KeywordCounts",
     "MlaskSentiment",
+    "OpenEmotionClassifier",
     "Politeness",
     "SentenceEmbedder",
     "TextCache",

@@ -28,9 +28,9 @@ from emotion_circuits.evaluation.base import Validation, check_texts
 from emotion_circuits.evaluation.embedding import SentenceEmbedder
 from emotion_circuits.evaluation.validating import validate
 from emotion_circuits.paths import cache_dir, hash_json, replacing
-from emotion_circuits.prompts import LABELS, Prompt, available_sets, load_prompts, prompts_sha256
+from emotion_circuits.prompts import LABELS, Prompt, available_sets, find_words, load_prompts, prompts_sha256
 
-__all__ = ["EmbeddingProbe", "EmotionClassifier", "Politeness"]
+__all__ = ["EmbeddingProbe", "EmotionClassifier", "OpenEmotionClassifier", "Politeness"]
 
 _STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -165,6 +165,9 @@ def _bundled(sets: Sequence[str], who: str) -> list[Prompt]:
 class EmotionClassifier(EmbeddingProbe):
     """gratitude / anger / apology / neutral: columns ``p_gratitude p_anger p_apology p_neutral label``.
 
+    A forced choice between the four kinds of sentence of the corpora; for text of any kind see
+    :class:`OpenEmotionClassifier`.
+
     Args:
         sets: bundled corpora to fit on; those that exist are used.
         prompts: own labelled texts instead.
@@ -182,7 +185,53 @@ class EmotionClassifier(EmbeddingProbe):
     ) -> None:
         rows = list(prompts) if prompts is not None else _bundled(sets, "emotion")
         super().__init__(
-            "emotion", "emotion", rows, LABELS, embedder=embedder or SentenceEmbedder(layers="all", root=root)
+            "emotion-forced", "emotion", rows, LABELS, embedder=embedder or SentenceEmbedder(layers="all", root=root)
+        )
+
+
+_NONE_OF_THEM = (
+    "other_feelings",
+    "continuations",
+    "attributes/formality",
+    "attributes/humor",
+    "attributes/persona",
+    "attributes/truthfulness",
+)
+"""Corpora of texts that express none of the emotions: other feelings, praise and complaint, openings, facts, jokes."""
+
+
+class OpenEmotionClassifier(EmbeddingProbe):
+    """gratitude / anger / apology, or none of them: columns ``p_gratitude p_anger p_apology p_neutral label``.
+
+    The judge of generated text. :class:`EmotionClassifier` knows four kinds of sentence and must call any text one of
+    them: joy, praise or a warm word becomes gratitude, distress becomes anger or apology. Here ``neutral`` is fitted on
+    everything else too, so that it means *none of the three*. Rows with a word of the emotions' lexicon are left out of
+    that part.
+
+    Args:
+        sets: bundled corpora with the emotions.
+        none: bundled corpora whose texts express none of them, whatever their own labels.
+        embedder: sentence embedder.
+        root: folder for embeddings instead of the user's cache.
+    """
+
+    def __init__(
+        self,
+        *,
+        sets: Sequence[str] = ("core", "implicit", "scenarios"),
+        none: Sequence[str] = _NONE_OF_THEM,
+        embedder: SentenceEmbedder | None = None,
+        root: Path | None = None,
+    ) -> None:
+        rest = [
+            p.model_copy(update={"label": "neutral"}) for p in _bundled(none, "emotion") if not find_words(p.text, "en")
+        ]
+        super().__init__(
+            "emotion",
+            "emotion",
+            [*_bundled(sets, "emotion"), *rest],
+            LABELS,
+            embedder=embedder or SentenceEmbedder(layers="all", root=root),
         )
 
 

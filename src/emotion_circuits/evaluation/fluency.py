@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
+from transformers import DynamicCache
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import check_texts
 from emotion_circuits.model import LanguageModel
+from emotion_circuits.model.language_model import Batch
 from emotion_circuits.progress import progress_bar
 
 __all__ = ["Fluency", "distinct", "repetition"]
@@ -110,34 +112,46 @@ class Fluency:
                 "fluency: a continuation needs a prompt before it (its first token has no context)"
             )
         nats, counts = [float("nan")] * len(joined), [len(row) - start for row, start in zip(ids, first, strict=True)]
-        order = sorted((i for i in range(len(joined)) if counts[i] > 0), key=lambda i: (len(ids[i]), i))
+        heads = [tuple(row[:start]) for row, start in zip(ids, first, strict=True)]
+        order = sorted(
+            (i for i in range(len(joined)) if counts[i] > 0), key=lambda i: (first[i], heads[i], counts[i], i)
+        )
         with progress_bar("Reading continuations", len(order)) as bar:
             start = 0
             while start < len(order):
-                stop = start + 1
-                while stop < len(order) and (stop + 1 - start) * len(ids[order[stop]]) <= self.batch_tokens:
+                stop, longest = start + 1, counts[order[start]]
+                while stop < len(order):
+                    longest = max(longest, counts[order[stop]])
+                    if (stop + 1 - start) * longest > self.batch_tokens:
+                        break
                     stop += 1
                 chosen = order[start:stop]
-                batch = model.collate([ids[i] for i in chosen], side="right")
-                longest = max(counts[i] for i in chosen)
-                hidden = model.hidden(batch).last_hidden_state
-                # Only the positions that predict a continuation token go through the unembedding.
-                width = torch.arange(longest, device=hidden.device)
-                starts = torch.tensor([first[i] for i in chosen], device=hidden.device)
-                ends = torch.tensor([len(ids[i]) for i in chosen], device=hidden.device)
-                places = (starts[:, None] + width).clamp(max=hidden.shape[1] - 1)
-                rows = torch.arange(len(chosen), device=hidden.device)[:, None]
-                logits = _logits_of(model, hidden[rows, places - 1])
-                chance = torch.log_softmax(logits.float(), -1)
-                target = batch.input_ids[rows, places]
-                found = chance.gather(-1, target[..., None])[..., 0]
-                counted = (starts[:, None] + width) < ends[:, None]
-                means = -(found * counted).sum(1) / counted.sum(1)
-                for i, value in zip(chosen, means.tolist(), strict=True):
+                found = _mean_nats(model, [heads[i] for i in chosen], [ids[i][first[i] :] for i in chosen])
+                for i, value in zip(chosen, found, strict=True):
                     nats[i] = value
                 bar.advance(len(chosen))
                 start = stop
         return nats, counts
+
+
+def _mean_nats(model: LanguageModel, heads: Sequence[tuple[int, ...]], tails: Sequence[Sequence[int]]) -> list[float]:
+    """Mean nats per token of each tail after its head; a head that several tails share is read once."""
+    distinct_heads = list(dict.fromkeys(heads))
+    place = torch.tensor([distinct_heads.index(head) for head in heads], device=model.device)
+    front = model.collate(distinct_heads, side="left")
+    cache = DynamicCache(config=model.config)
+    last = model.hidden(front, past_key_values=cache, use_cache=True).last_hidden_state[:, -1:]
+    cache.batch_select_indices(place)
+    back = model.collate(tails, side="right")
+    mask = torch.cat([front.attention_mask[place], back.attention_mask], dim=1)
+    rest = Batch(back.input_ids, mask)
+    hidden = model.hidden(rest, past_key_values=cache, use_cache=True).last_hidden_state
+    # The state before each tail token predicts it: the head's last state, then the tail's own.
+    before = torch.cat([last[place], hidden[:, :-1]], dim=1)
+    chance = torch.log_softmax(_logits_of(model, before).float(), -1)
+    found = chance.gather(-1, back.input_ids[..., None])[..., 0]
+    inside = back.attention_mask.to(found.dtype)
+    return (-(found * inside).sum(1) / inside.sum(1)).tolist()  # type: ignore[no-any-return]
 
 
 def _logits_of(model: LanguageModel, hidden: torch.Tensor) -> torch.Tensor:

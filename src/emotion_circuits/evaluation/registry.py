@@ -10,7 +10,7 @@ from typing import Any
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import Evaluator
 from emotion_circuits.evaluation.caching import Cached
-from emotion_circuits.evaluation.emotion import EmotionClassifier, Politeness
+from emotion_circuits.evaluation.emotion import EmotionClassifier, OpenEmotionClassifier, Politeness
 from emotion_circuits.evaluation.hub import HUB_EVALUATORS, HubClassifier
 from emotion_circuits.evaluation.japanese import MlaskSentiment
 from emotion_circuits.evaluation.keywords import KeywordCounts
@@ -24,7 +24,8 @@ Factory = Callable[..., Evaluator]
 
 _BUILT_IN: dict[str, tuple[Factory, str]] = {
     "vader": (VaderSentiment, "sentiment of English text by lexicon and rules; offline"),
-    "emotion": (EmotionClassifier, "gratitude / anger / apology / neutral by sentence embedding; offline"),
+    "emotion": (OpenEmotionClassifier, "gratitude / anger / apology / none of them by sentence embedding; offline"),
+    "emotion-forced": (EmotionClassifier, "the same as a forced choice between four kinds of sentence; offline"),
     "politeness": (Politeness, "polite / neutral / impolite by sentence embedding; offline"),
     "keywords": (KeywordCounts, "whole-word counts of emotion words; offline; option language"),
     "mlask": (MlaskSentiment, "Japanese sentiment by pattern matching; extra 'japanese'"),

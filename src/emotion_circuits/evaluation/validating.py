@@ -17,7 +17,7 @@ __all__ = ["LABELLED_SETS", "calibration", "validate", "validate_on_bundled", "v
 LABELLED_SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     # axis: (bundled sets, label of the set -> label of the axis); labels left out are not on the axis.
     "emotion": (
-        ("core", "implicit", "scenarios"),
+        ("core", "implicit", "scenarios", "other_feelings"),
         {"gratitude": "gratitude", "anger": "anger", "apology": "apology", "neutral": "neutral"},
     ),
     "sentiment": (

@@ -7,7 +7,7 @@ from emotion_circuits.model.intervening import Ablate, Add, Clamp, Gate, Interve
 from emotion_circuits.model.language_model import Batch, LanguageModel
 from emotion_circuits.model.loading import load_model, weights_sha256
 from emotion_circuits.model.observing import Record, observe
-from emotion_circuits.model.positions import ALL, LAST, Positions
+from emotion_circuits.model.positions import ALL, LAST, REST, Positions
 from emotion_circuits.model.selfcheck import CheckResult, self_check
 from emotion_circuits.model.sites import Site
 
@@ -16,6 +16,7 @@ __all__ = [
     "BUNDLED",
     "FAMILIES",
     "LAST",
+    "REST",
     "Ablate",
     "Add",
     "Batch",

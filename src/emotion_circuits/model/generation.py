@@ -8,7 +8,8 @@ bit, which can flip a greedy tie or a sample whose draw falls exactly on a bound
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -118,7 +119,7 @@ def generate(
         streams = [torch.rand(how.max_new_tokens, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
         draws = torch.stack(streams).to(model.device)
     ends = torch.full((len(prompts),), batch.input_ids.shape[1], device=model.device)
-    with intervene(model, interventions, prompt_ends=ends):
+    with intervene(model, interventions, prompt_ends=ends), _contiguous_unembedding(model):
         written, lengths, finished = _loop(model, batch, how, draws, use_cache)
     texts = [written[i, : int(lengths[i])].tolist() for i in range(len(prompts))]
     decoded = model.tokenizer.batch_decode(texts, skip_special_tokens=True)
@@ -126,6 +127,16 @@ def generate(
         Generated(prompt, text, tuple(ids), bool(done))
         for prompt, text, ids, done in zip(prompts, decoded, texts, finished.tolist(), strict=True)
     ]
+
+
+@contextmanager
+def _contiguous_unembedding(model: LanguageModel) -> Iterator[None]:
+    """The last column of a long prompt is a strided view, on which the unembedding's product is ten times slower."""
+    handle = model.unembedding.register_forward_pre_hook(lambda _module, inputs: (inputs[0].contiguous(), *inputs[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _fits_context(model: LanguageModel, batch: Batch, how: Sampling) -> None:
@@ -175,20 +186,51 @@ def _loop(
     return written, lengths, finished
 
 
+_HEAD = 256  # tokens sorted first: the draw nearly always falls among them, and sorting a whole vocabulary is slow
+
+
 def _choose(
     logits: Float[Tensor, "row vocabulary"], how: Sampling, draw: Float[Tensor, " row"] | None
 ) -> Int[Tensor, " row"]:
-    """Greedy, or the token whose slice of the (filtered) cumulative distribution holds the row's draw."""
+    """Greedy, or the token whose slice of the (filtered) cumulative distribution holds the row's draw.
+
+    Tokens lie in the distribution from the most probable down, equal ones by their id. A row whose draw (or whose
+    filter's edge) falls behind the most probable tokens is sorted whole; the answer is the same.
+    """
     if draw is None:
         return logits.argmax(-1)
     probabilities = torch.softmax(logits / how.temperature, dim=-1)
-    ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
+    if probabilities.shape[-1] <= 2 * _HEAD:
+        return _drawn(probabilities, how, draw, probabilities.shape[-1])[0]
+    token, settled = _drawn(probabilities, how, draw, _HEAD)
+    rest = (~settled).nonzero()[:, 0]
+    if len(rest):
+        token[rest] = _drawn(probabilities[rest], how, draw[rest], probabilities.shape[-1])[0]
+    return token
+
+
+def _drawn(
+    probabilities: Float[Tensor, "row vocabulary"], how: Sampling, draw: Float[Tensor, " row"], width: int
+) -> tuple[Int[Tensor, " row"], Tensor]:
+    """The drawn token judging by the ``width`` most probable ones, and in which rows those suffice to tell."""
+    whole = width == probabilities.shape[-1]
+    if whole:
+        ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
+    else:
+        some = probabilities.topk(width, dim=-1, sorted=False).indices.sort(dim=-1).values
+        ordered, order = probabilities.gather(-1, some).sort(dim=-1, descending=True, stable=True)
+        index = some.gather(-1, order)
     total = ordered.cumsum(-1)
     keep = (total - ordered) < how.top_p
     if how.top_k:
         keep[:, how.top_k :] = False
     ordered = ordered * keep
     total = ordered.cumsum(-1)
-    place = (total < draw[:, None] * total[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
+    # The kept tokens end within the head, or all are kept and their mass is known without sorting.
+    ends_here = torch.full_like(keep[:, -1], whole) | ~keep[:, -1]
+    mass = torch.where(ends_here, total[:, -1], probabilities.sum(-1))
+    goal = draw * mass
+    settled = ends_here | ((how.top_p >= 1 and not how.top_k) & (goal <= total[:, -1]))
+    place = (total < goal[:, None]).sum(-1)
     place = torch.minimum(place, keep.sum(-1) - 1)
-    return index.gather(-1, place[:, None])[:, 0]
+    return index.gather(-1, place[:, None])[:, 0], settled

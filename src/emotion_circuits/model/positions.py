@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["ALL", "LAST", "Moment", "Positions", "When"]
+__all__ = ["ALL", "LAST", "REST", "Moment", "Positions", "When"]
 
 When = Literal["prompt", "generated", "all"]
 
@@ -25,15 +25,15 @@ class Positions:
     """Which token positions.
 
     Attributes:
-        kind: ``all``; ``last`` (the prompt's last token, and every generated token, each of which is the last when
-            it is written); ``indices`` (the same positions in every row); ``per_row`` (own positions in each row,
-            e.g. the tokens of an emotion word).
+        kind: ``all``; ``rest`` (all but the first real token, which is an attention sink); ``last`` (the prompt's last
+            token, and every generated token, each of which is the last when it is written); ``indices`` (the same
+            positions in every row); ``per_row`` (own positions in each row, e.g. the tokens of an emotion word).
         indices: for ``indices``: counted from the first real token; negative ones from the prompt's end. Under
             ``when="generated"`` they count generated tokens, 0 being the first.
         rows: for ``per_row``: one tuple of indices (counted as above) per row the intervention acts on.
     """
 
-    kind: Literal["all", "last", "indices", "per_row"] = "all"
+    kind: Literal["all", "rest", "last", "indices", "per_row"] = "all"
     indices: tuple[int, ...] = ()
     rows: tuple[tuple[int, ...], ...] = ()
 
@@ -60,6 +60,7 @@ class Positions:
 
 
 ALL = Positions("all")
+REST = Positions("rest")
 LAST = Positions("last")
 
 
@@ -94,7 +95,9 @@ class Moment:
 
     def covers(self, positions: Positions, when: When) -> bool:
         """Whether the choice is every position of this pass (so that no mask is needed)."""
-        if not positions.everywhere or self.padded:
+        if self.padded or not (positions.everywhere or positions.kind == "rest"):
+            return False
+        if positions.kind == "rest" and not bool((self.columns[0] > self.first).all()):
             return False
         generated = bool((self.columns[0] >= self.prompt_end).all())
         prompt = bool((self.columns[-1] < self.prompt_end).all())
@@ -109,6 +112,8 @@ class Moment:
         allowed = real if when == "all" else real & in_prompt if when == "prompt" else real & ~in_prompt
         if positions.kind == "all":
             return allowed
+        if positions.kind == "rest":
+            return allowed & (column > first)
         if positions.kind == "last":
             return allowed & ((column == prompt_end - 1) | ~in_prompt)
         origin = prompt_end if when == "generated" else first

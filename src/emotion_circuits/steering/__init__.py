@@ -1,6 +1,6 @@
 """Injection into the residual stream: conditions, sweeps, and what they did to the text."""
 
-from emotion_circuits.steering.conditions import NONE, Condition, check_conditions, controls, grid
+from emotion_circuits.steering.conditions import NONE, Condition, check_conditions, controls, grid, shared_controls
 from emotion_circuits.steering.effects import (
     Effects,
     dose_response,
@@ -12,10 +12,12 @@ from emotion_circuits.steering.effects import (
 from emotion_circuits.steering.injecting import interventions_for
 from emotion_circuits.steering.prompting import few_shot_examples, prompted
 from emotion_circuits.steering.scoring import BUDGET, REGIMES, condition_table, score_sweep
-from emotion_circuits.steering.selecting import Choice, choose_condition, pareto
+from emotion_circuits.steering.selecting import Choice, choose_condition, choose_together, pareto
 from emotion_circuits.steering.sweeping import sweep
 from emotion_circuits.steering.vectors import (
     SteeringVectors,
+    first_token_mean,
+    neutral_mean,
     random_direction,
     shuffled_directions,
     vectors_from_store,
@@ -31,19 +33,23 @@ __all__ = [
     "SteeringVectors",
     "check_conditions",
     "choose_condition",
+    "choose_together",
     "condition_table",
     "controls",
     "dose_response",
     "effect_matrix",
     "effects",
     "few_shot_examples",
+    "first_token_mean",
     "grid",
     "interventions_for",
+    "neutral_mean",
     "pareto",
     "plain_loss",
     "prompted",
     "random_direction",
     "score_sweep",
+    "shared_controls",
     "shuffled_directions",
     "steering_claims",
     "sweep",

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["NONE", "Condition", "Kind", "check_conditions", "controls", "grid"]
+__all__ = ["NONE", "Condition", "Kind", "check_conditions", "controls", "grid", "shared_controls"]
 
 Kind = Literal["none", "emotion", "random", "shuffled", "other", "prompting"]
 Operation = Literal["add", "ablate", "clamp"]
@@ -25,13 +25,19 @@ class Condition:
         emotion: the emotion meant; of a control: the emotion it is a control for.
         layers: blocks whose output is changed.
         alpha: strength at each layer. ``add``: times unit direction times the layer's residual norm. ``clamp``: the
-            projection afterwards, in residual norms.
+            projection afterwards, in residual norms, counted from ``origin``.
         units: ``norm`` (above), or ``raw``: times the direction as it was fitted, unscaled.
         direction: key of the direction; empty: the emotion's own. ``random`` conditions draw theirs from ``seed``.
         mixture: ``((direction, weight), ...)`` instead of one direction; the weighted sum is not normalised again.
         operation: ``add``; ``ablate`` (remove the direction; alpha is unused); ``clamp``.
         when: ``prompt`` tokens, ``generated`` tokens, or ``all``.
-        positions: ``all`` tokens, or the ``last`` of the prompt and every generated one.
+        positions: ``all`` tokens; the ``rest`` without the first, which is an attention sink; or the ``last`` of the
+            prompt and every generated one.
+        first: with ``add``: strength at the first token, as a fraction of that token's own mean length, where
+            ``positions`` leaves it out. It is an attention sink: its state may be a hundred times as long as others',
+            and what is added to it reaches every later token.
+        origin: what a clamp counts from: ``zero``, or the mean projection of ``neutral`` sentences, which differs from
+            0 and from direction to direction.
         gate: direction whose projection must exceed ``gate_threshold`` (in residual norms) at a token; empty: no gate.
         gate_threshold: see ``gate``.
         seed: of a random direction, or the index of a label-shuffled one.
@@ -48,7 +54,9 @@ class Condition:
     mixture: tuple[tuple[str, float], ...] = ()
     operation: Operation = "add"
     when: Literal["prompt", "generated", "all"] = "all"
-    positions: Literal["all", "last"] = "all"
+    positions: Literal["all", "rest", "last"] = "all"
+    first: float = 0.0
+    origin: Literal["zero", "neutral"] = "zero"
     gate: str = ""
     gate_threshold: float = 0.0
     seed: int = 0
@@ -69,6 +77,11 @@ class Condition:
             raise EmotionCircuitsError(f"{where}: layers must be distinct and 0 or more, got {self.layers}")
         if not abs(self.alpha) < float("inf"):
             raise EmotionCircuitsError(f"{where}: alpha must be finite, got {self.alpha}")
+        if self.first and not (self.operation == "add" and self.positions == "rest" and self.when != "generated"):
+            raise EmotionCircuitsError(
+                f"{where}: 'first' is the strength at the prompt's first token where 'positions' leaves it out: it needs "
+                "operation 'add', positions 'rest', and not when 'generated'"
+            )
         if self.kind == "emotion" and not (self.emotion or self.direction or self.mixture):
             raise EmotionCircuitsError(f"{where}: name an emotion, a direction or a mixture")
         if self.kind in ("shuffled", "other") and not self.direction:
@@ -80,6 +93,14 @@ class Condition:
         if self.mixture:
             return self.mixture
         return ((("random" if self.kind == "random" else self.direction or str(self.emotion)), 1.0),)
+
+    @property
+    def how(self) -> str:
+        """What a matched control shares besides layers and alpha: operation, unit, time, positions and gate."""
+        gate = f" if {self.gate}>{self.gate_threshold:g}" if self.gate else ""
+        origin = f" from {self.origin}" if self.operation == "clamp" else ""
+        first = f" first {self.first:g}" if self.first else ""
+        return f"{self.operation} {self.units} {self.when} {self.positions}{first}{origin}{gate}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for manifests."""
@@ -139,7 +160,7 @@ def grid(
         for layer in layers:
             group = (layer,) if isinstance(layer, int) else tuple(layer)
             for alpha in alphas:
-                if alpha == 0:
+                if alpha == 0 and not fields.get("first"):
                     continue
                 name = f"{prefix}{emotion} {_layers_name(group)} α={alpha:g}"
                 direction = (directions or {}).get(emotion, "")
@@ -197,6 +218,44 @@ def controls(
                     style=style,  # type: ignore[arg-type]
                 )
             )
+    return found
+
+
+def shared_controls(
+    chosen: Sequence[Condition], *, random: int = 20, shuffled: Sequence[str] = (), prompting: bool = True
+) -> list[Condition]:
+    """The chosen conditions and all their controls, each written once.
+
+    Conditions that differ in their direction only share their random and label-shuffled directions, and are one
+    another's *other emotions*: the same text would be written twice.
+
+    Args:
+        chosen: one condition per emotion.
+        random: random directions per place and strength.
+        shuffled: keys of label-shuffled directions.
+        prompting: also the two prompting baselines per emotion.
+    """
+    found: list[Condition] = list(chosen)
+    written = {(c.layers, c.alpha, c.how, c.parts) for c in chosen}
+    for condition in chosen:
+        others = [str(c.emotion) for c in chosen]
+        sink = f" sink={condition.first:g}" if condition.first else ""
+        place = f"{_layers_name(condition.layers)} α={condition.alpha:g}{sink}"
+        for control in controls(condition, random=random, shuffled=shuffled, others=others, prompting=prompting):
+            key: tuple[Any, ...] = (control.layers, control.alpha, control.how, control.parts)
+            if control.kind == "prompting":
+                key = (control.emotion, control.style)
+            elif control.kind == "random":
+                # In raw units a random direction is as long as the emotion's own, so it is that emotion's control only.
+                shared = control.units == "norm"
+                key = (*key, control.seed, None if shared else control.emotion)
+                if shared:
+                    control = replace(control, emotion=None, name=f"{place} | random {control.seed}")
+            elif control.kind == "shuffled":
+                control = replace(control, emotion=None, name=f"{place} | {control.direction}")
+            if key not in written:
+                written.add(key)
+                found.append(control)
     return found
 
 

@@ -15,13 +15,30 @@ from emotion_circuits.model import LanguageModel, intervene
 from emotion_circuits.statistics import Claim, bootstrap_mean_intervals, fdr, judge, paired_difference
 from emotion_circuits.steering.conditions import Condition
 from emotion_circuits.steering.injecting import layer_interventions
-from emotion_circuits.steering.scoring import _aligned, per_prompt
+from emotion_circuits.steering.scoring import BUDGET, _aligned, per_prompt
 from emotion_circuits.steering.vectors import SteeringVectors
 
-__all__ = ["VADER_SIDE", "Effects", "dose_response", "effect_matrix", "effects", "plain_loss", "steering_claims"]
+__all__ = [
+    "METRICS",
+    "VADER_SIDE",
+    "Effects",
+    "dose_response",
+    "effect_matrix",
+    "effects",
+    "plain_loss",
+    "steering_claims",
+]
 
 VADER_SIDE = {"gratitude": 1, "anger": -1, "apology": -1}
 """Which way each emotion should move VADER; its lexicon holds the words of apology as negative ones."""
+
+METRICS = {
+    "share": "share classed as the emotion",
+    "probability": "mean classifier probability of the emotion",
+    "vader": "mean VADER score",
+    "words": "share with a word of the emotion's lexicon",
+}
+"""What each metric of :class:`Effects` is, in words."""
 
 _LABELS = ("gratitude", "anger", "apology", "neutral")
 
@@ -31,10 +48,11 @@ class Effects:
     """What steering did on the test prompts.
 
     Attributes:
-        table: one row per emotion and metric: ``treated control change low high p q dz wrong_way n``; ``null_low
-            null_high`` (range of the random directions' changes), ``best_random`` (the largest in the intended
-            direction) and its change, ``beats_low beats_high`` (interval of chosen minus best random), ``p_beats``;
-            ``ratio ratio_low ratio_high``.
+        table: one row per emotion and metric: ``treated control change low high p q dz wrong_way n``; for the random
+            directions ``n_random``, ``null_low null_high`` (range of their changes), ``best_random`` (the largest in
+            the intended direction) and its change, ``beats beats_low beats_high p_beats`` (chosen minus best random,
+            paired); the same for label-shuffled directions with ``shuffled`` in the names; ``ratio ratio_low
+            ratio_high``. ``q`` corrects the larger of ``p`` and ``p_beats``: both have to hold.
         family: the declared family of the correction.
     """
 
@@ -49,8 +67,30 @@ def _metrics(scored: pd.DataFrame, emotion: str) -> list[tuple[str, str, int]]:
     if "vader" in scored and emotion in VADER_SIDE:
         found.append(("vader", "vader", VADER_SIDE[emotion]))
     if f"n_{emotion}" in scored:
-        found.append(("keywords", f"n_{emotion}", 1))
+        found.append(("words", "worded", 1))
     return found
+
+
+def _marked(scored: pd.DataFrame, emotion: str) -> pd.DataFrame:
+    """With ``hit`` (classed as the emotion) and ``worded`` (has a word of its lexicon), each 0 or 1."""
+    if "emotion_label" in scored:
+        scored = scored.assign(hit=(scored["emotion_label"] == emotion).astype(float))
+    if f"n_{emotion}" in scored:
+        scored = scored.assign(worded=(scored[f"n_{emotion}"] > 0).astype(float))
+    return scored
+
+
+def _matched(marked: pd.DataFrame, own: pd.Series, kind: str) -> list[str]:
+    """Controls of a kind at the same place, strength and manner; without an emotion they are shared by all."""
+    rows = marked[
+        (marked["kind"] == kind)
+        & marked["emotion"].isin([own["emotion"], ""])
+        & (marked["layers"] == own["layers"])
+        & (marked["alpha"] == own["alpha"])
+    ]
+    if "how" in rows:
+        rows = rows[rows["how"] == own["how"]]
+    return [str(name) for name in rows["condition"].drop_duplicates()]
 
 
 def effects(
@@ -62,10 +102,10 @@ def effects(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Effects:
-    """Each chosen condition against the base and against its random directions.
+    """Each chosen condition against the base and against its random (and label-shuffled) directions.
 
     Args:
-        scored: a scored sweep that holds the base, the chosen conditions and their :func:`controls`.
+        scored: a scored sweep that holds the base, the chosen conditions and their :func:`shared_controls`.
         chosen: emotion → name of the condition chosen on validation.
         base: the unsteered condition.
         split: the only split the sweep may hold.
@@ -82,22 +122,11 @@ def effects(
         )
     rows: list[dict[str, Any]] = []
     for emotion, name in chosen.items():
-        marked = (
-            scored.assign(hit=(scored["emotion_label"] == emotion).astype(float))
-            if "emotion_label" in scored
-            else scored
-        )
-        own = marked[marked["condition"] == name]
-        if own.empty:
+        marked = _marked(scored, emotion)
+        if not (marked["condition"] == name).any():
             raise EmotionCircuitsError(f"the sweep holds no condition named {name!r}")
-        # Random directions at the same layers and strength; those without an emotion are shared by all that match.
-        matched = marked[
-            (marked["kind"] == "random")
-            & marked["emotion"].isin([emotion, ""])
-            & (marked["layers"] == own["layers"].iloc[0])
-            & (marked["alpha"] == own["alpha"].iloc[0])
-        ]
-        randoms = matched["condition"].drop_duplicates()
+        own = marked[marked["condition"] == name].iloc[0].copy()
+        own["emotion"] = emotion
         ratio: dict[str, float] = {}
         if "nats" in marked:
             a, b = _aligned(marked, name, base, "nats")
@@ -111,65 +140,116 @@ def effects(
                 "treated": d.treated, "control": d.control, "change": d.estimate, "low": d.low, "high": d.high,
                 "p": d.p, "dz": d.dz, "wrong_way": d.wrong_way, "n": d.n, **ratio,
             }  # fmt: skip
-            if len(randoms):
-                changes = {}
-                for random in randoms:
-                    x, y = _aligned(marked, random, base, column)
-                    changes[random] = float((x - y).mean())
-                best = max(changes, key=lambda k: side * changes[k])
-                x, y = _aligned(marked, name, best, column)
-                beats = paired_difference(x, y, direction=side, resamples=resamples, seed=seed)
-                row |= {
-                    "n_random": len(changes), "null_low": min(changes.values()), "null_high": max(changes.values()),
-                    "best_random": best, "best_random_change": changes[best], "beats": beats.estimate,
-                    "beats_low": beats.low, "beats_high": beats.high, "p_beats": beats.p,
-                }  # fmt: skip
+            for kind in ("random", "shuffled"):
+                names = [x for x in _matched(marked, own, kind) if x != name]
+                if names:
+                    row |= _against(marked, name, names, base, column, side, kind, resamples, seed)
             rows.append(row)
     table = pd.DataFrame(rows)
-    tests = {f"{r['emotion']}.{r['metric']}": float(r["p"]) for r in rows}
-    family = f"steering on {split}: {len(chosen)} emotions x {table['metric'].nunique()} metrics, against no steering"
+    tests = {f"{r['emotion']}.{r['metric']}": max(float(r["p"]), float(r.get("p_beats", 0.0))) for r in rows}
+    family = (
+        f"steering on {split}: {len(chosen)} emotions x {table['metric'].nunique()} metrics, each against no steering "
+        "and against the best random direction (the larger p)"
+    )
     corrected = fdr(tests, family=family).q
     table["q"] = [corrected[f"{r['emotion']}.{r['metric']}"] for r in rows]
     return Effects(table, family)
 
 
-def steering_claims(found: Effects) -> list[Claim]:
-    """One claim per emotion and metric: the chosen direction moves the metric more than random directions do."""
+def _against(
+    marked: pd.DataFrame,
+    name: str,
+    controls: list[str],
+    base: str,
+    column: str,
+    side: int,
+    kind: str,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """A chosen condition against the control that moves the metric furthest its way, picked on the same prompts.
+
+    Picking the best of many on the very prompts it is judged on favours the control, so the comparison is conservative.
+    """
+    changes = {}
+    for control in controls:
+        x, y = _aligned(marked, control, base, column)
+        changes[control] = float((x - y).mean())
+    best = max(changes, key=lambda k: side * changes[k])
+    x, y = _aligned(marked, name, best, column)
+    beats = paired_difference(x, y, direction=side, resamples=resamples, seed=seed)
+    found = {
+        "n_random": len(changes), "null_low": min(changes.values()), "null_high": max(changes.values()),
+        "best_random": best, "best_random_change": changes[best], "beats": beats.estimate,
+        "beats_low": beats.low, "beats_high": beats.high, "p_beats": beats.p,
+    }  # fmt: skip
+    if kind == "random":
+        return found
+    return {key.replace("random", kind) if "random" in key else f"{kind}_{key}": value for key, value in found.items()}
+
+
+def steering_claims(found: Effects, *, budget: float = BUDGET) -> list[Claim]:
+    """Claims per emotion: the chosen direction moves each metric more than random ones do, at a bounded cost.
+
+    Args:
+        found: by :func:`effects`.
+        budget: largest perplexity ratio that counts as fluent.
+    """
     claims = []
     for row in found.table.to_dict("records"):
         side = int(row["side"])
         has_null = "null_low" in row and np.isfinite(row.get("null_low", np.nan))
-        beats = (
-            f" Against the best of {row['n_random']:.0f} random directions: {row['beats']:+.3f} "
-            f"[{row['beats_low']:+.3f}, {row['beats_high']:+.3f}]."
-            if has_null
-            else ""
-        )
-        cost = ""
-        if "ratio" in row:
-            cost = f" Perplexity ratio {row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]."
+        beats = ""
+        if has_null:
+            beats = (
+                f" Against the best of {row['n_random']:.0f} random directions: {row['beats']:+.3f} "
+                f"[{row['beats_low']:+.3f}, {row['beats_high']:+.3f}]."
+            )
+        if np.isfinite(row.get("n_shuffled", np.nan)):
+            beats += (
+                f" Against the best of {row['n_shuffled']:.0f} label-shuffled ones: {row['shuffled_beats']:+.3f} "
+                f"[{row['shuffled_beats_low']:+.3f}, {row['shuffled_beats_high']:+.3f}]."
+            )
         claims.append(
             judge(
                 id=f"steering.{row['emotion']}.{row['metric']}",
                 station="steering",
                 statement=f"Adding the {row['emotion']} direction ({row['condition']}) changes the continuation's "
-                f"{row['metric']} {'upwards' if side > 0 else 'downwards'}, beyond random directions of the same norm.",
+                f"{METRICS[row['metric']]} {'upwards' if side > 0 else 'downwards'}, beyond random directions of the "
+                "same norm.",
                 estimate=float(row["change"]),
                 interval=(float(row["low"]), float(row["high"])),
-                unit=f"change of mean {row['metric']}",
+                unit=f"change of {METRICS[row['metric']]}",
                 chance=0.0,
                 null=f"{row['n_random']:.0f} random directions of the same norm (range of their changes)"
                 if has_null
                 else None,
                 null_interval=(float(row["null_low"]), float(row["null_high"])) if has_null else None,
-                p=float(row["p"]),
+                p=max(float(row["p"]), float(row["p_beats"])) if has_null else float(row["p"]),
                 q=float(row["q"]),
                 n=int(row["n"]),
                 direction="greater" if side > 0 else "less",
                 notes=f"{row['treated']:.3f} steered, {row['control']:.3f} unsteered; {row['wrong_way']:.0%} of "
-                f"prompts move the wrong way.{beats}{cost} Family: {found.family}.",
+                f"prompts move the wrong way.{beats} Family: {found.family}.",
             )
         )
+    costs = found.table.drop_duplicates("emotion").to_dict("records") if "ratio" in found.table else []
+    claims += [
+        judge(
+            id=f"steering.{row['emotion']}.fluency",
+            station="steering",
+            statement=f"What is written under the {row['emotion']} direction ({row['condition']}) stays fluent: its "
+            f"perplexity under the unsteered model is at most {budget:g} times that of unsteered text.",
+            estimate=float(row["ratio"]),
+            interval=(float(row["ratio_low"]), float(row["ratio_high"])),
+            unit="perplexity ratio",
+            chance=budget,
+            n=int(row["n"]),
+            direction="less",
+            notes="The reference is the bound, not a chance level.",
+        )
+        for row in costs
+    ]
     return claims
 
 
@@ -204,7 +284,7 @@ def effect_matrix(
 def dose_response(
     scored: pd.DataFrame, emotion: str, column: str, *, layers: str | None = None, resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean of a column by layer and α, with intervals; the unsteered mean stands at α = 0.
+    """Mean of a column by place, manner and α, with intervals; the unsteered mean stands at α = 0.
 
     Args:
         scored: a scored sweep.
@@ -217,17 +297,22 @@ def dose_response(
     rows = scored[(scored["kind"] == "emotion") & (scored["emotion"] == emotion)]
     if layers is not None:
         rows = rows[rows["layers"] == layers]
+    if "how" not in rows:
+        rows = rows.assign(how="")
     found = []
     none = scored[scored["kind"] == "none"]
-    for place in rows["layers"].drop_duplicates():
+    for (place, how), part in rows.groupby(["layers", "how"], sort=False):
         arms = [("none", 0.0)] if len(none) else []
-        arms += (
-            rows[rows["layers"] == place][["condition", "alpha"]].drop_duplicates().itertuples(index=False, name=None)
-        )
+        arms += part[["condition", "alpha"]].drop_duplicates().itertuples(index=False, name=None)
         for name, alpha in sorted(arms, key=lambda arm: arm[1]):
             values = per_prompt(scored, name, column).to_numpy(float)
             (e,) = bootstrap_mean_intervals(values, resamples=resamples, seed=seed)
-            found.append({"layers": place, "alpha": alpha, "mean": e.estimate, "low": e.low, "high": e.high, "n": e.n})
+            found.append(
+                {
+                    "layers": place, "how": how, "alpha": alpha,
+                    "mean": e.estimate, "low": e.low, "high": e.high, "n": e.n,
+                }
+            )  # fmt: skip
     return pd.DataFrame(found)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import ALL, LAST, Ablate, Add, Clamp, Gate, Intervention, Site
+from emotion_circuits.model import ALL, LAST, REST, Ablate, Add, Clamp, Gate, Intervention, Positions, Site
 from emotion_circuits.steering.conditions import Condition
 from emotion_circuits.steering.vectors import SteeringVectors, random_direction
 
@@ -43,6 +43,26 @@ def _fitted_length(condition: Condition, name: str, layer: int, vectors: Steerin
     return float(vectors.lengths[key][layer])
 
 
+def _neutral_projection(
+    condition: Condition, vector: Float[Tensor, " d_model"], layer: int, vectors: SteeringVectors
+) -> float:
+    if vectors.neutral is None:
+        raise EmotionCircuitsError(
+            f"condition {condition.name!r}: origin 'neutral' needs the mean state of neutral sentences; make the vectors "
+            "with vectors_from_store(), or add it with with_neutral()"
+        )
+    return float(vectors.neutral[layer].float() @ (vector / vector.norm()))
+
+
+def _first_length(condition: Condition, layer: int, vectors: SteeringVectors) -> float:
+    if vectors.first is None:
+        raise EmotionCircuitsError(
+            f"condition {condition.name!r}: a strength at the first token needs that token's mean state; add it with "
+            "with_first(first_token_mean(model, texts))"
+        )
+    return float(vectors.first[layer].norm())
+
+
 def layer_interventions(
     condition: Condition, vectors: SteeringVectors, rows: tuple[int, ...] | None = None
 ) -> list[Intervention]:
@@ -54,7 +74,7 @@ def layer_interventions(
     if condition.kind in ("none", "prompting"):
         return []
     found: list[Intervention] = []
-    positions = LAST if condition.positions == "last" else ALL
+    positions = {"all": ALL, "rest": REST, "last": LAST}[condition.positions]
     for layer in condition.layers:
         if not layer < len(vectors.norms):
             raise EmotionCircuitsError(
@@ -66,20 +86,17 @@ def layer_interventions(
             gate = Gate(direction=vectors.direction(condition.gate, layer), threshold=condition.gate_threshold * norm)
         vector = _mixed(condition, layer, vectors)
         if condition.operation == "add":
-            scale = condition.alpha if condition.units == "raw" else condition.alpha * norm
-            if scale == 0:
-                continue
-            found.append(
-                Add(
-                    site=site,
-                    rows=rows,
-                    positions=positions,
-                    when=condition.when,
-                    gate=gate,
-                    vector=vector,
-                    alpha=scale,
-                )
-            )
+            strengths = [(condition.alpha if condition.units == "raw" else condition.alpha * norm, positions)]
+            if condition.first:
+                strengths.append((condition.first * _first_length(condition, layer, vectors), Positions.at(0)))
+            for alpha, where in strengths:
+                if alpha:
+                    found.append(
+                        Add(
+                            site=site, rows=rows, positions=where, when=condition.when, gate=gate,
+                            vector=vector, alpha=alpha,
+                        )
+                    )  # fmt: skip
         elif condition.operation == "ablate":
             found.append(
                 Ablate(
@@ -89,6 +106,8 @@ def layer_interventions(
             )  # fmt: skip
         else:
             value = condition.alpha * (float(vector.norm()) if condition.units == "raw" else norm)
+            if condition.origin == "neutral":
+                value += _neutral_projection(condition, vector, layer, vectors)
             found.append(
                 Clamp(
                     site=site, rows=rows, positions=positions, when=condition.when, gate=gate,

@@ -101,10 +101,11 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
     """One row per condition: effect on its own emotion, cost, regime.
 
     Columns: the condition's fields; ``n`` prompts; ``share`` (classed as the emotion) and ``base_share``;
-    ``p`` (mean probability of the emotion), ``change`` with ``change_low change_high`` (paired by prompt against the
-    base); ``vader`` and ``vader_change`` where scored; ``perplexity`` (exponential of the mean nats), ``ratio`` with
-    ``ratio_low ratio_high``; ``repetition``, ``distinct_2`` (over all its texts); ``empty`` (share of continuations
-    without a token); ``regime``.
+    ``words_share`` (with a word of the emotion's lexicon, where keywords were scored) and ``base_words_share``;
+    ``p`` (mean probability of the emotion) with its standard error ``p_se``, ``change`` with ``change_low change_high``
+    (paired by prompt against the base); ``vader`` and ``vader_change`` where scored; ``perplexity`` (exponential of the
+    mean nats), ``ratio`` with ``ratio_low ratio_high`` and ``ratio_cautious`` (one standard error above the estimate);
+    ``repetition``, ``distinct_2`` (over all its texts); ``empty`` (share of continuations without a token); ``regime``.
 
     Args:
         scored: by :func:`score_sweep` with the emotion classifier and :class:`Fluency`.
@@ -116,7 +117,8 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
     for name, part in scored.groupby("condition", sort=False):
         first = part.iloc[0]
         emotion = str(first["emotion"])
-        row: dict[str, object] = {k: first[k] for k in ("condition", "kind", "emotion", "alpha", "layers")}
+        fields = ("condition", "kind", "emotion", "alpha", "layers", "how")
+        row: dict[str, object] = {k: first[k] for k in fields if k in part}
         row["n"] = part["prompt_id"].nunique()
         if f"p_{emotion}" in part and "emotion_label" in part:
             hit = scored.assign(hit=(scored["emotion_label"] == emotion).astype(float))
@@ -124,7 +126,17 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
             row["share"], row["base_share"] = float(a.mean()), float(b.mean())
             a, b = _aligned(scored, str(name), base, f"p_{emotion}")
             e = bootstrap_mean_interval(a - b, resamples=resamples, seed=seed)
-            row |= {"p": float(a.mean()), "change": e.estimate, "change_low": e.low, "change_high": e.high}
+            row |= {
+                "p": float(a.mean()),
+                "p_se": float(a.std(ddof=1) / np.sqrt(len(a))),
+                "change": e.estimate,
+                "change_low": e.low,
+                "change_high": e.high,
+            }
+        if f"n_{emotion}" in part:
+            worded = scored.assign(worded=(scored[f"n_{emotion}"] > 0).astype(float))
+            a, b = _aligned(worded, str(name), base, "worded")
+            row["words_share"], row["base_words_share"] = float(a.mean()), float(b.mean())
         if "vader" in part:
             a, b = _aligned(scored, str(name), base, "vader")
             row |= {"vader": float(a.mean()), "vader_change": float((a - b).mean())}
@@ -136,6 +148,7 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
                 "ratio": float(np.exp(r.estimate)),
                 "ratio_low": float(np.exp(r.low)),
                 "ratio_high": float(np.exp(r.high)),
+                "ratio_cautious": float(np.exp(r.estimate + (a - b).std(ddof=1) / np.sqrt(len(a)))),
             }
             a, b = _aligned(scored, str(name), base, "repetition")
             row |= {"repetition": float(a.mean()), "repetition_gain": float((a - b).mean())}

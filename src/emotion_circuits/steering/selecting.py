@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,12 +10,16 @@ import pandas as pd
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.steering.scoring import BUDGET, condition_table
 
-__all__ = ["OBJECTIVE", "Choice", "choose_condition", "pareto"]
+__all__ = ["OBJECTIVE", "Choice", "choose_condition", "choose_together", "pareto"]
 
 OBJECTIVE = (
-    "largest mean classifier probability of the emotion over validation prompts, among conditions whose perplexity "
-    "ratio is at most {budget:g} and whose repetition rises by less than 0.1"
+    "largest mean classifier probability of the emotion, among conditions whose perplexity ratio stays at most "
+    "{budget:g} with one standard error to spare and whose repetition rises by less than 0.1"
 )
+
+CHOOSING = ("validation", "train")
+"""Splits a choice may be made on. Nothing is ever fitted on the openings themselves, so those of the train split are
+as unseen as the validation ones; those of the test split are refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,41 +40,90 @@ class Choice:
 
 
 def choose_condition(
-    scored: pd.DataFrame,
-    emotion: str,
-    *,
-    budget: float = BUDGET,
-    split: str = "validation",
-    table: pd.DataFrame | None = None,
+    scored: pd.DataFrame, emotion: str, *, budget: float = BUDGET, table: pd.DataFrame | None = None
 ) -> Choice:
     """The strongest fluent condition for an emotion.
 
+    A ratio measured on a few openings is uncertain by a tenth or two; picking the strongest of many conditions whose
+    *estimate* lies within the budget picks those whose cost was underestimated. So the estimate must keep one standard
+    error's distance.
+
     Args:
-        scored: a scored sweep (:func:`score_sweep`).
+        scored: a scored sweep (:func:`score_sweep`) on openings of :data:`CHOOSING`.
         emotion: which.
         budget: largest perplexity ratio.
-        split: the only split the sweep may hold; choosing on the rows that are reported is refused.
         table: :func:`condition_table` of the sweep where it is there already.
 
     Raises:
         EmotionCircuitsError: the sweep holds rows of another split, or no condition for the emotion.
     """
-    found = sorted(set(scored["split"]) - {split})
-    if found:
-        raise EmotionCircuitsError(
-            f"the choice is made on the {split} split, but the sweep holds rows of: {', '.join(found)}"
-        )
-    figures = condition_table(scored) if table is None else table
-    rows = figures[(figures["kind"] == "emotion") & (figures["emotion"] == emotion)]
-    if rows.empty:
-        raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
-    fits = (rows["ratio"] <= budget) & (rows["repetition_gain"] < 0.1)
-    ordered = rows.assign(within_budget=fits).sort_values(
+    figures = _figures(scored, table)
+    ordered = _candidates(figures, emotion, budget).sort_values(
         ["within_budget", "p", "ratio"], ascending=[False, False, True], kind="stable"
     )
     best = ordered.iloc[0]
     name = str(best["condition"]) if bool(best["within_budget"]) else None
     return Choice(emotion, name, OBJECTIVE.format(budget=budget), ordered.reset_index(drop=True))
+
+
+def choose_together(
+    scored: pd.DataFrame, emotions: Sequence[str], *, budget: float = BUDGET, table: pd.DataFrame | None = None
+) -> list[Choice]:
+    """As few places and strengths as the figures allow, so that emotions share their random directions.
+
+    An emotion may take any condition within its budget whose mean probability is at most one standard error below its
+    best one's: these cannot be told apart on the openings there are. The place that most emotions may take is given to
+    them (of equals, the one with the largest sum of probabilities), and so on with the emotions that are left.
+
+    Args:
+        scored: as for :func:`choose_condition`.
+        emotions: which.
+        budget: largest perplexity ratio.
+        table: :func:`condition_table` of the sweep where it is there already.
+
+    Raises:
+        EmotionCircuitsError: as :func:`choose_condition`.
+    """
+    figures = _figures(scored, table)
+    single = {emotion: choose_condition(scored, emotion, budget=budget, table=figures) for emotion in emotions}
+    open_to = []
+    for choice in single.values():
+        fits = choice.table[choice.table["within_budget"]]
+        if len(fits):
+            best = fits.iloc[0]
+            open_to.append(fits[fits["p"] >= best["p"] - best["p_se"]])
+    if not open_to:
+        return list(single.values())
+    rows = pd.concat(open_to, ignore_index=True)
+    place = [column for column in ("layers", "alpha", "how") if column in rows]
+    rule = f"{OBJECTIVE.format(budget=budget)}; of conditions within one standard error of the best, one shared by most"
+    found = dict(single)
+    while len(rows):
+        groups = rows.groupby(place, sort=False).agg(emotions=("emotion", "nunique"), p=("p", "sum")).reset_index()
+        best_place = groups.sort_values(["emotions", "p"], ascending=False, kind="stable").iloc[0][place]
+        taken = rows[(rows[place] == best_place).all(axis=1)]
+        for row in taken.to_dict("records"):
+            emotion = str(row["emotion"])
+            found[emotion] = Choice(emotion, str(row["condition"]), rule, single[emotion].table)
+        rows = rows[~rows["emotion"].isin(taken["emotion"])]
+    return list(found.values())
+
+
+def _figures(scored: pd.DataFrame, table: pd.DataFrame | None) -> pd.DataFrame:
+    found = sorted(set(scored["split"]) - set(CHOOSING))
+    if found:
+        raise EmotionCircuitsError(
+            f"the choice is made on the splits {' and '.join(CHOOSING)}, but the sweep holds rows of: "
+            f"{', '.join(found)}"
+        )
+    return condition_table(scored) if table is None else table
+
+
+def _candidates(figures: pd.DataFrame, emotion: str, budget: float) -> pd.DataFrame:
+    rows = figures[(figures["kind"] == "emotion") & (figures["emotion"] == emotion)]
+    if rows.empty:
+        raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
+    return rows.assign(within_budget=(rows["ratio_cautious"] <= budget) & (rows["repetition_gain"] < 0.1))
 
 
 def pareto(table: pd.DataFrame, *, effect: str = "share", cost: str = "ratio") -> pd.DataFrame:

@@ -31,7 +31,7 @@ from emotion_circuits.steering.vectors import SteeringVectors
 __all__ = ["MANIFEST", "TABLE", "sweep", "sweep_config"]
 
 MANIFEST, TABLE = "manifest.json", "sweep.parquet"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def sweep(
         examples: emotion → sentences for few-shot prompting; training sentences by default.
 
     Returns:
-        One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers prompt_id group
-        split sample prompt context text n_tokens finished``.
+        One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers how prompt_id
+        group split sample prompt context text n_tokens finished``.
 
     Raises:
         EmotionCircuitsError: bad arguments, a folder that holds another sweep, or one in use by another process.
@@ -252,6 +252,7 @@ def _run(
                 "emotion": cell.condition.emotion or "",
                 "alpha": float(cell.condition.alpha),
                 "layers": " ".join(map(str, cell.condition.layers)),
+                "how": cell.condition.how,
                 "prompt_id": cell.prompt.id,
                 "group": cell.prompt.group,
                 "split": cell.prompt.split,

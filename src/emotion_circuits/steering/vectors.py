@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore, residual_norms
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel, Site, observe
+from emotion_circuits.paths import replacing
 
-__all__ = ["SteeringVectors", "random_direction", "shuffled_directions", "vectors_from_store"]
+__all__ = [
+    "SteeringVectors",
+    "first_token_mean",
+    "neutral_mean",
+    "random_direction",
+    "shuffled_directions",
+    "vectors_from_store",
+]
 
 
 class _DirectionSet(Protocol):
@@ -42,11 +54,15 @@ class SteeringVectors:
         unit: name → ``[layer, d_model]``, each layer's row of length 1.
         norms: ``[layer]`` mean residual norm; α = 1 adds a unit direction times this.
         lengths: name → ``[layer]`` length of the direction as it was fitted, for α in raw units.
+        neutral: ``[layer, d_model]`` mean state of neutral sentences, from which a clamp can count.
+        first: ``[layer, d_model]`` mean state of texts' first token, an attention sink.
     """
 
     unit: Mapping[str, Float[Tensor, "layer d_model"]]
     norms: Float[Tensor, " layer"]
     lengths: Mapping[str, Float[Tensor, " layer"]] = field(default_factory=dict)
+    neutral: Float[Tensor, "layer d_model"] | None = None
+    first: Float[Tensor, "layer d_model"] | None = None
 
     def __post_init__(self) -> None:
         layers = len(self.norms)
@@ -98,7 +114,83 @@ class SteeringVectors:
     def with_directions(self, more: Mapping[str, Float[Tensor, "layer d_model"]]) -> SteeringVectors:
         """The same norms with further raw directions (label-shuffled ones, other extractors')."""
         added = SteeringVectors.from_raw(more, self.norms)
-        return SteeringVectors({**self.unit, **added.unit}, self.norms, {**self.lengths, **added.lengths})
+        return replace(self, unit={**self.unit, **added.unit}, lengths={**self.lengths, **added.lengths})
+
+    def with_neutral(self, mean: Float[Tensor, "layer d_model"]) -> SteeringVectors:
+        """The same directions with the mean state of neutral sentences (:func:`neutral_mean`)."""
+        return replace(self, neutral=mean.detach().float())
+
+    def with_first(self, mean: Float[Tensor, "layer d_model"]) -> SteeringVectors:
+        """The same directions with the mean state of first tokens (:func:`first_token_mean`)."""
+        return replace(self, first=mean.detach().float())
+
+    def clear_of_first(self) -> SteeringVectors:
+        """Directions without their component along the first token's state, at unit length again.
+
+        Massive activations leak into a difference of means where one label's texts hold more of them; pushing every
+        token that way makes them all a little like an attention sink, which costs fluency and says nothing.
+
+        Raises:
+            EmotionCircuitsError: the first token's state is not known.
+        """
+        if self.first is None:
+            raise EmotionCircuitsError("steering vectors: with_first() must give the first token's mean state before")
+        sink = torch.nn.functional.normalize(self.first.double(), dim=-1)
+        unit, lengths = {}, dict(self.lengths)
+        for name, rows in self.unit.items():
+            rest = rows.double() - (rows.double() * sink).sum(-1, keepdim=True) * sink
+            kept = rest.norm(dim=-1)
+            unit[name] = (rest / kept[:, None]).float()
+            if name in lengths:
+                lengths[name] = lengths[name] * kept.float()
+        return replace(self, unit=unit, lengths=lengths)
+
+    def against_rest(self, emotions: Sequence[str]) -> SteeringVectors:
+        """Directions of *emotion − mean of all other labels* instead of *emotion − neutral*.
+
+        What all emotions share (first person, being moved at all) drops out; what tells this one from the others is
+        left. The fitted differences to neutral are combined, each at its fitted length.
+
+        Args:
+            emotions: all labels but neutral.
+
+        Raises:
+            EmotionCircuitsError: a direction whose fitted length is not known.
+        """
+        missing = [e for e in emotions if e not in self.unit or e not in self.lengths]
+        if missing:
+            raise EmotionCircuitsError(f"steering vectors: no fitted direction of {', '.join(missing)}")
+        fitted = {e: self.unit[e].double() * self.lengths[e].double()[:, None] for e in emotions}
+        total = torch.stack(list(fitted.values())).sum(0)
+        share = 1 / len(emotions)  # the rest is the other emotions and neutral, whose own difference is 0
+        return self.with_directions({e: rows - (total - rows) * share for e, rows in fitted.items()})
+
+    def save(self, path: Path) -> None:
+        """One safetensors file."""
+        tensors = {"norms": self.norms}
+        tensors |= {f"unit/{name}": rows for name, rows in self.unit.items()}
+        tensors |= {f"length/{name}": rows for name, rows in self.lengths.items()}
+        tensors |= {key: rows for key, rows in (("neutral", self.neutral), ("first", self.first)) if rows is not None}
+        with replacing(path) as temporary:
+            save_file({key: rows.detach().cpu().float().contiguous() for key, rows in tensors.items()}, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> SteeringVectors:
+        """Read :meth:`save` back.
+
+        Raises:
+            EmotionCircuitsError: missing or damaged.
+        """
+        try:
+            tensors = load_file(path)
+            norms = tensors["norms"]
+        except (OSError, KeyError, SafetensorError) as error:
+            raise EmotionCircuitsError(f"{path}: no steering vectors can be read here: {error}") from error
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {key.removeprefix(prefix): rows for key, rows in tensors.items() if key.startswith(prefix)}
+
+        return cls(part("unit/"), norms, part("length/"), tensors.get("neutral"), tensors.get("first"))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -128,10 +220,12 @@ class SteeringVectors:
         digest = hashlib.sha256()
         for name in sorted(self.unit):
             digest.update(name.encode())
-            for rows in (self.unit[name], self.lengths.get(name)):
-                if rows is not None:
-                    digest.update(np.ascontiguousarray(rows.detach().cpu().float().numpy()).tobytes())
-        digest.update(np.ascontiguousarray(self.norms.detach().cpu().float().numpy()).tobytes())
+            for part in (self.unit[name], self.lengths.get(name)):
+                if part is not None:
+                    digest.update(np.ascontiguousarray(part.detach().cpu().float().numpy()).tobytes())
+        for rows in (self.norms, self.neutral, self.first):
+            if rows is not None:
+                digest.update(np.ascontiguousarray(rows.detach().cpu().float().numpy()).tobytes())
         return digest.hexdigest()
 
 
@@ -145,6 +239,27 @@ def random_direction(d_model: int, seed: int) -> Float[Tensor, " d_model"]:
     drawn = torch.randn(d_model, generator=torch.Generator().manual_seed(7_919 + seed), dtype=torch.float64)
     unit: Tensor = (drawn / drawn.norm()).float()
     return unit
+
+
+@torch.inference_mode()
+def first_token_mean(
+    model: LanguageModel, texts: Sequence[str], *, batch_rows: int = 32
+) -> Float[Tensor, "layer d_model"]:
+    """Mean state of the texts' first token at every layer's output.
+
+    Args:
+        model: the model.
+        texts: any texts.
+        batch_rows: texts per batch.
+    """
+    sites = [Site("resid_post", layer) for layer in range(model.n_layers)]
+    total = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
+    for start in range(0, len(texts), batch_rows):
+        batch = model.tokenize(texts[start : start + batch_rows], side="right")
+        with observe(model, sites) as record:
+            model.hidden(batch)
+        total += torch.stack([record[site][:, 0].double().sum(0).cpu() for site in sites])
+    return total / len(texts)
 
 
 def vectors_from_store(
@@ -162,12 +277,30 @@ def vectors_from_store(
         EmotionCircuitsError: no neutral rows, or no emotional ones.
     """
     labels, states = _labelled_states(store, kind, pooling, split)
-    return SteeringVectors.from_raw(_mean_differences(labels, states), residual_norms(store))
+    found = SteeringVectors.from_raw(_mean_differences(labels, states), residual_norms(store))
+    return found.with_neutral(states[[i for i, label in enumerate(labels) if label == "neutral"]].mean(0))
+
+
+def neutral_mean(
+    store: ActivationStore, *, kind: str = "resid_post", pooling: str = "last", split: str = "train"
+) -> Float[Tensor, "layer d_model"]:
+    """Mean state of neutral sentences at every layer.
+
+    Args:
+        store: captured activations with labels.
+        kind: where.
+        pooling: which state of the sentence.
+        split: rows the mean is taken over.
+    """
+    labels, states = _labelled_states(store, kind, pooling, split)
+    if "neutral" not in labels:
+        raise EmotionCircuitsError(f"no neutral rows in the {split} split")
+    return states[[i for i, label in enumerate(labels) if label == "neutral"]].mean(0)
 
 
 def shuffled_directions(
     store: ActivationStore,
-    emotion: str,
+    emotion: str | None = None,
     *,
     count: int = 20,
     seed: int = 0,
@@ -175,14 +308,16 @@ def shuffled_directions(
     pooling: str = "last",
     split: str = "train",
 ) -> dict[str, Float[Tensor, "layer d_model"]]:
-    """Differences of means under shuffled labels: ``shuffled <emotion> <i>`` → raw directions.
+    """Differences of means under shuffled labels: raw directions by name.
 
-    The labels of the emotion's and the neutral rows are exchanged at random, so that the direction keeps everything
-    but the contrast: the corpus, the norms, the number of rows.
+    Labels are exchanged at random between the rows, so that a direction keeps everything but the contrast: the corpus,
+    the norms, the number of rows.
 
     Args:
         store: captured activations with labels.
-        emotion: whose contrast is shuffled.
+        emotion: whose contrast to neutral is shuffled, named ``shuffled <emotion> <i>``. ``None``: all labels are
+            shuffled among all rows and the first emotion's contrast is taken, named ``shuffled <i>``; emotions with
+            equally many rows can share these.
         count: number of directions.
         seed: of the shuffles.
         kind: as for the real directions.
@@ -190,15 +325,18 @@ def shuffled_directions(
         split: as for the real directions.
     """
     labels, states = _labelled_states(store, kind, pooling, split)
-    chosen = [i for i, label in enumerate(labels) if label in (emotion, "neutral")]
-    if emotion not in labels:
-        raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
-    names = np.array([labels[i] for i in chosen])
+    if emotion is not None:
+        if emotion not in labels:
+            raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
+        chosen = [i for i, label in enumerate(labels) if label in (emotion, "neutral")]
+        labels, states = [labels[i] for i in chosen], states[chosen]
+    taken = emotion if emotion is not None else next(label for label in labels if label != "neutral")
+    name = "shuffled" if emotion is None else f"shuffled {emotion}"
     rng = np.random.default_rng(seed)
     found = {}
     for k in range(count):
-        shuffled = rng.permutation(names).tolist()
-        found[f"shuffled {emotion} {k}"] = _mean_differences(shuffled, states[chosen])[emotion]
+        shuffled = rng.permutation(np.array(labels)).tolist()
+        found[f"{name} {k}"] = _mean_differences(shuffled, states)[taken]
     return found
 
 

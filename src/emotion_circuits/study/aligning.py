@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from emotion_circuits.activations import ActivationStore
-from emotion_circuits.directions import Comparison, DirectionSet
+from emotion_circuits.directions import Comparison
 from emotion_circuits.evaluation import evaluator
 from emotion_circuits.model import LanguageModel, Sampling, load_model
 from emotion_circuits.prompts import load_prompts
@@ -17,9 +17,9 @@ from emotion_circuits.steering import (
     NONE,
     Condition,
     SteeringVectors,
-    controls,
     effects,
     score_sweep,
+    shared_controls,
     steering_claims,
     sweep,
 )
@@ -124,18 +124,27 @@ def steer_with_mapped(
         # The mapped direction exists at one layer; only that one is steered.
         {f"mapped {label}": mapped.vectors[k].expand(len(own.layers), -1) for k, label in enumerate(mapped.labels)}
     )
-    arms = _arms(mapped, layer, alpha, random)
+    arms = {
+        arm: {
+            label: Condition(
+                name=f"{label} {arm}", emotion=label, layers=(layer,), alpha=alpha,
+                direction=f"mapped {label}" if arm == "mapped" else "",
+            )
+            for label in mapped.labels
+        }
+        for arm in ("mapped", "own")
+    }  # fmt: skip
+    every = shared_controls([c for group in arms.values() for c in group.values()], random=random, prompting=False)
     rows = load_prompts("continuations", split="test")
     openings = [rows[i * len(rows) // min(count, len(rows))] for i in range(min(count, len(rows)))]
     table = sweep(
-        model, openings, [NONE, *(c for group in arms.values() for c in group)], vectors,
+        model, openings, [NONE, *every], vectors,
         sampling=Sampling(max_new_tokens=max_new_tokens, temperature=temperature), seed=seed, folder=folder,
     )  # fmt: skip
     scored = score_sweep(table, [evaluator("emotion"), evaluator("vader")])
     parts, claims = [], []
-    for arm in ("mapped", "own"):
-        chosen = {label: arms[label][0 if arm == "mapped" else 1].name for label in mapped.labels}
-        measured = effects(scored, chosen, seed=seed)
+    for arm, group in arms.items():
+        measured = effects(scored, {label: condition.name for label, condition in group.items()}, seed=seed)
         parts.append(measured.table.assign(arm=arm))
         for claim in steering_claims(measured):
             claims.append(
@@ -145,15 +154,3 @@ def steer_with_mapped(
                 )
             )  # fmt: skip
     return MappedSteering(pd.concat(parts, ignore_index=True), scored, claims)
-
-
-def _arms(mapped: DirectionSet, layer: int, alpha: float, random: int) -> dict[str, list[Condition]]:
-    """Per emotion: the mapped direction, the model's own, and the controls."""
-    found = {}
-    for label in mapped.labels:
-        own = Condition(name=f"{label} own", emotion=label, layers=(layer,), alpha=alpha)
-        crossed = Condition(
-            name=f"{label} mapped", emotion=label, layers=(layer,), alpha=alpha, direction=f"mapped {label}"
-        )
-        found[label] = [crossed, own, *controls(own, random=random, prompting=False)]
-    return found

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from emotion_circuits.directions import EXTRACTORS
 from emotion_circuits.errors import EmotionCircuitsError
@@ -102,46 +102,84 @@ class TraceConfig(_Section):
     text: str | None = None
 
 
+Depth = Annotated[float, Field(ge=0)]
+
+
 class SteeringConfig(_Section):
     """Which conditions are written and how many texts each.
 
     Attributes:
-        layers: relative depths in (0, 1) or layer numbers (whole numbers of 1 or more) to steer at, one at a time.
+        layers: relative depths in [0, 1) or layer numbers (whole numbers of 1 or more) to steer at. A list inside the
+            list is a group of layers that are steered together, each with the whole alpha.
         alphas: strengths as a fraction of the layer's residual norm.
-        validation_prompts: openings on which layer and alpha are chosen.
+        contrast: directions of the emotion minus ``neutral``, or minus the ``rest`` (the mean of all other labels), which
+            leaves out what all emotions share.
+        operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from
+            the mean of neutral sentences. Neither touches the first token.
+        sink: with ``add``: strengths at the first token, as fractions of its own length. That token is an attention
+            sink; what is added to it reaches every later token at little cost in fluency.
+        raw_layers: layers of a second grid in raw units, ``residual += alpha * emotion_vector``; none by default.
+        raw_alphas: its strengths.
+        share_places: of the conditions that cannot be told apart, emotions take one that they share, and so share its
+            random directions; otherwise each emotion takes its own best.
+        validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
+            from the train split, since nothing is fitted on openings.
         test_prompts: openings on which the choice is reported.
         samples: texts per opening and condition.
         random_directions: random directions of the same norm beside each chosen condition.
+        shuffled_directions: directions fitted on shuffled labels beside each chosen condition.
+        compare_prompts: openings (chosen like ``validation_prompts``) on which all fitted direction sets and raw-unit
+            strengths are compared at the chosen place; 0 leaves the comparison out.
         max_new_tokens: length of a continuation.
         temperature: sampling temperature; 0 is greedy.
         max_perplexity_ratio: fluency bound of the choice.
         batch_rows: rows written at once (memory).
     """
 
-    layers: tuple[float, ...] = (0.4, 0.5)
-    alphas: tuple[float, ...] = (0.1, 0.2, 0.3)
-    validation_prompts: int = Field(default=12, ge=2)
+    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.5,)
+    contrast: Literal["neutral", "rest"] = "rest"
+    operation: Literal["add", "clamp"] = "add"
+    sink: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.05, 0.08)
+    alphas: tuple[float, ...] = (0, 0.1)
+    raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
+    raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
+    share_places: bool = True
+    validation_prompts: int = Field(default=31, ge=2)
     test_prompts: int = Field(default=31, ge=2)
     samples: int = Field(default=1, ge=1)
     random_directions: int = Field(default=20, ge=1)
+    shuffled_directions: int = Field(default=5, ge=0)
+    compare_prompts: int = Field(default=0, ge=0)
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)
     max_perplexity_ratio: float = Field(default=1.5, gt=1)
     batch_rows: int = Field(default=96, ge=1)
 
-    @field_validator("layers")
+    @field_validator("layers", "raw_layers")
     @classmethod
-    def _depths(cls, layers: tuple[float, ...]) -> tuple[float, ...]:
-        for layer in layers:
-            if layer < 0 or (layer >= 1 and layer != int(layer)):
-                raise ValueError(f"{layer}: give a relative depth in [0, 1) or a whole layer number")
+    def _depths(cls, layers: tuple[Any, ...]) -> tuple[Any, ...]:
+        for group in layers:
+            for layer in group if isinstance(group, tuple) else (group,):
+                if layer >= 1 and layer != int(layer):
+                    raise ValueError(f"{layer}: give a relative depth in [0, 1) or a whole layer number")
+            if isinstance(group, tuple) and not group:
+                raise ValueError("an empty group of layers")
         return layers
+
+    @model_validator(mode="after")
+    def _sink_is_added_to(self) -> SteeringConfig:
+        if not self.sink or (self.operation != "add" and any(self.sink)):
+            raise ValueError("sink: give at least one strength, and only 0 with operation 'clamp'")
+        return self
 
     @field_validator("alphas")
     @classmethod
-    def _positive(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
-        if not alphas or any(not 0 < a <= 4 for a in alphas):
-            raise ValueError("alphas are fractions of the residual norm above 0 and at most 4 (useful: 0.05 to 0.4)")
+    def _positive(cls, alphas: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        least = 0 if any(info.data.get("sink", ())) else 1e-9
+        if not alphas or any(not least <= a <= 4 for a in alphas):
+            raise ValueError(
+                "alphas are fractions of the residual norm above 0 and at most 4 (useful: 0.05 to 0.4); 0 where 'sink' acts"
+            )
         return alphas
 
 
@@ -211,14 +249,28 @@ class StudyConfig(_Section):
 
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {},
+    "plan": {
+        # The research plan's grid, in its raw units and beside them in normalised ones; seven strengths with 0.
+        "steering": {
+            "layers": (3, 5, 7, 9, 11),
+            "contrast": "neutral",
+            "sink": (0.0,),
+            "alphas": (0.05, 0.1, 0.2, 0.4),
+            "raw_layers": (3, 5, 7, 9, 11),
+            "raw_alphas": (-2, -1, -0.5, 0.5, 1, 2),
+        },
+    },
     "baseline": {
         "directions": {"null_draws": 100, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
         "trace": {"null_draws": 20, "groups": 34},
         "steering": {
-            "layers": (0.3, 0.4, 0.5, 0.6, 0.7),
-            "alphas": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
-            "validation_prompts": 16,
-            "samples": 2,
+            "layers": (0.5, 0.6),
+            "sink": (0.0, 0.05, 0.08),
+            "alphas": (0, 0.1, 0.2),
+            "share_places": False,
+            "validation_prompts": 62,
+            "shuffled_directions": 20,
+            "compare_prompts": 31,
         },
     },
     "extended": {
@@ -226,8 +278,13 @@ PROFILES: dict[str, dict[str, Any]] = {
         "trace": {"null_draws": 50, "groups": 34},
         "steering": {
             "layers": tuple(i / 10 for i in range(1, 10)),
-            "alphas": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
-            "validation_prompts": 31,
+            "sink": (0.0, 0.03, 0.05, 0.08, 0.12),
+            "alphas": (0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
+            "raw_layers": (3, 5, 7, 9, 11),
+            "share_places": False,
+            "validation_prompts": 62,
+            "shuffled_directions": 20,
+            "compare_prompts": 62,
             "samples": 4,
             "max_new_tokens": 30,
         },

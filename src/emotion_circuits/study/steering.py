@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
+from emotion_circuits.activations import ActivationStore
 from emotion_circuits.directions import DirectionSet
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.evaluation import EmotionClassifier, Fluency, VaderSentiment, evaluator
+from emotion_circuits.evaluation import Evaluator, Fluency, KeywordCounts, OpenEmotionClassifier, evaluator
 from emotion_circuits.evaluation.validating import validate_on_bundled
 from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.paths import replacing, write_json
@@ -19,52 +22,89 @@ from emotion_circuits.steering import (
     Condition,
     SteeringVectors,
     choose_condition,
+    choose_together,
     condition_table,
-    controls,
     effect_matrix,
     effects,
+    first_token_mean,
     grid,
+    neutral_mean,
     score_sweep,
+    shared_controls,
+    shuffled_directions,
     steering_claims,
     sweep,
 )
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 
-__all__ = ["STEERING", "openings", "steering_layers"]
+__all__ = ["STEERING", "VECTORS", "openings", "steering_layers"]
+
+VECTORS = "vectors.safetensors"
+"""The directions as they were injected, in the stage's folder."""
+
+_MANNER: dict[str, dict[str, Any]] = {
+    "add": {"positions": "rest"},
+    "clamp": {"operation": "clamp", "origin": "neutral", "positions": "rest"},
+}
+"""Fields of the grid's conditions by ``steering.operation``."""
+
+_JUDGES = ("emotion", "keywords", "vader")
 
 
-def steering_layers(config: StudyConfig, n_layers: int) -> tuple[int, ...]:
-    """Layer numbers: relative depths become the nearest layer, whole numbers are taken as they are.
+def steering_layers(config: StudyConfig, n_layers: int, *, raw: bool = False) -> tuple[int | tuple[int, ...], ...]:
+    """Layers, or groups of layers: relative depths become the nearest layer, whole numbers are taken as they are.
+
+    Args:
+        config: of the study.
+        n_layers: of the model.
+        raw: those of the grid in raw units.
 
     Raises:
         EmotionCircuitsError: a layer the model does not have.
     """
-    found = []
-    for layer in config.steering.layers:
-        number = round(layer * (n_layers - 1)) if layer < 1 else int(layer)
-        if number >= n_layers:
+
+    def number(layer: float) -> int:
+        found = round(layer * (n_layers - 1)) if layer < 1 else int(layer)
+        if found >= n_layers:
             raise EmotionCircuitsError(
-                f"steering.layers: {number} is not a layer of this model, which has 0 to {n_layers - 1}"
+                f"steering.layers: {found} is not a layer of this model, which has 0 to {n_layers - 1}"
             )
-        found.append(number)
+        return found
+
+    found: list[int | tuple[int, ...]] = []
+    for group in config.steering.raw_layers if raw else config.steering.layers:
+        if isinstance(group, tuple):
+            members = tuple(sorted({number(layer) for layer in group}))
+            found.append(members if len(members) > 1 else members[0])
+        else:
+            found.append(number(group))
     return tuple(dict.fromkeys(found))
 
 
-def openings(config: StudyConfig, split: str) -> list[Prompt]:
-    """The neutral openings of a split that this study uses.
+def openings(config: StudyConfig, split: str, wanted: int | None = None) -> list[Prompt]:
+    """The neutral openings on which a study chooses (``validation``) or reports (``test``).
+
+    Choosing takes openings of the train split too where more are asked for than the validation split holds: nothing is
+    fitted on openings.
 
     Raises:
         EmotionCircuitsError: the corpus has fewer than asked for.
     """
-    wanted = config.steering.validation_prompts if split == "validation" else config.steering.test_prompts
+    s = config.steering
+    count = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
     rows = load_prompts(config.continuations, split=split)
-    if len(rows) < wanted:
+    extra = load_prompts(config.continuations, split="train") if split == "validation" else []
+    if len(rows) + len(extra) < count:
         raise EmotionCircuitsError(
-            f"steering.{split}_prompts: {wanted} asked for, {config.continuations} has {len(rows)} in its {split} split"
+            f"steering.{split}_prompts: {count} asked for, {config.continuations} has {len(rows) + len(extra)} for it"
         )
-    # Spread over the corpus, whose rows stand by kind.
-    return [rows[i * len(rows) // wanted] for i in range(wanted)]
+    return _spread(rows, count) if count <= len(rows) else [*rows, *_spread(extra, count - len(rows))]
+
+
+def _spread(rows: list[Prompt], count: int) -> list[Prompt]:
+    """Evenly over the corpus, whose rows stand by kind."""
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def _inputs(context: Context) -> dict[str, Any]:
@@ -74,61 +114,136 @@ def _inputs(context: Context) -> dict[str, Any]:
         raise EmotionCircuitsError(
             f"emotions: the emotion classifier knows {', '.join(LABELS)}, not {', '.join(sorted(judged))}"
         )
+    n_layers = context.model.n_layers
     return {
         "steering": config.steering.model_dump(mode="json"),
         "openings": [prompts_sha256(openings(config, split)) for split in ("validation", "test")],
-        "layers": list(steering_layers(config, context.model.n_layers)),
+        "layers": [steering_layers(config, n_layers), steering_layers(config, n_layers, raw=True)],
         "seed": config.seed,
-        "classifier": EmotionClassifier().version,
+        "classifier": OpenEmotionClassifier().version,
+        "keywords": KeywordCounts().version,
     }
 
 
 def _run(context: Context, folder: Path) -> None:
-    config, model = context.config, context.model
+    config, model, s = context.config, context.model, context.config.steering
     directions = _steering_set(context)
-    vectors = SteeringVectors.from_directions(directions)
-    s = config.steering
-    sampling = Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature)
+    store = ActivationStore.open(context.path("capture"))
+    of = {"kind": directions.kind, "pooling": directions.pooling}
+    neutral = neutral_mean(store, **of)
+    first = first_token_mean(model, [p.text for p in load_prompts(config.continuations, split="train")])
+    vectors = _dressed(config, SteeringVectors.from_directions(directions), neutral, first)
+    vectors.save(folder / VECTORS)
     common: dict[str, Any] = {
-        "sampling": sampling, "samples": s.samples, "seed": config.seed, "batch_rows": s.batch_rows,
+        "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
+        "samples": s.samples, "seed": config.seed, "batch_rows": s.batch_rows,
     }  # fmt: skip
 
-    arms = grid(config.emotions, steering_layers(config, model.n_layers), s.alphas)
+    arms = _arms(config, model.n_layers)
     written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder / "validation", **common)
     scored = _scored(model, written)
     table = condition_table(scored, seed=config.seed)
     _write(scored, folder / "validation.parquet")
     _write(table, folder / "grid.parquet")
-    choices = {e: choose_condition(scored, e, budget=s.max_perplexity_ratio, table=table) for e in config.emotions}
-    chosen = {e: c.condition for e, c in choices.items() if c.condition is not None}
+    bound = s.max_perplexity_ratio
+    # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
+    normed = table[~table["how"].str.contains(" raw ")]
+    if s.share_places:
+        choices = choose_together(scored, config.emotions, budget=bound, table=normed)
+    else:
+        choices = [choose_condition(scored, e, budget=bound, table=normed) for e in config.emotions]
     by_name = {arm.name: arm for arm in arms}
+    chosen = {c.emotion: by_name[c.condition] for c in choices if c.condition is not None}
+    names = {emotion: condition.name for emotion, condition in chosen.items()}
     write_json(
         folder / "choice.json",
         {
-            "objective": next(iter(choices.values())).objective,
-            "chosen": {e: by_name[name].to_json() for e, name in chosen.items()},
+            "objective": choices[0].objective,
+            "openings": len(openings(config, "validation")),
+            "chosen": {e: c.to_json() for e, c in chosen.items()},
             "none_within_bound": [e for e in config.emotions if e not in chosen],
         },
     )
+    write_json(folder / "evaluators.json", _evaluators())
     if not chosen:
         write_json(folder / "claims.json", [])
         return
+    if s.compare_prompts:
+        _compare(context, folder, list(chosen.values()), vectors, common)
 
-    test_arms: list[Condition] = [NONE]
-    for emotion, name in chosen.items():
-        others = [other for other in config.emotions if other != emotion]
-        test_arms += [by_name[name], *controls(by_name[name], random=s.random_directions, others=others)]
-    test = sweep(model, openings(config, "test"), test_arms, vectors, folder=folder / "test", **common)
-    # What a random direction costs in fluency is not asked: only its effect is.
-    random = test["kind"] == "random"
-    scored = pd.concat([_scored(model, test[~random]), _scored(model, test[random], fluency=False)], ignore_index=True)
+    shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, **of)
+    test_arms = [
+        NONE,
+        *shared_controls(list(chosen.values()), random=s.random_directions, shuffled=list(shuffled)),
+    ]
+    everything = vectors.with_directions(shuffled).clear_of_first()
+    test = sweep(model, openings(config, "test"), test_arms, everything, folder=folder / "test", **common)
+    # What a control direction costs in fluency is not asked: only its effect is.
+    control = test["kind"].isin(["random", "shuffled"])
+    scored = pd.concat([_scored(model, test[~control]), _scored(model, test[control], fluency=False)])
+    scored = scored.reset_index(drop=True)
     _write(scored, folder / "test.parquet")
-    _write(condition_table(scored[scored["kind"] != "random"], seed=config.seed), folder / "arms.parquet")
-    found = effects(scored, chosen, seed=config.seed)
+    _write(
+        condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], seed=config.seed), folder / "arms.parquet"
+    )
+    found = effects(scored, names, seed=config.seed)
     _write(found.table, folder / "effects.parquet")
-    _write(effect_matrix(scored, chosen, seed=config.seed), folder / "matrix.parquet")
-    write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in steering_claims(found)])
-    write_json(folder / "evaluators.json", _evaluators())
+    _write(effect_matrix(scored, names, seed=config.seed), folder / "matrix.parquet")
+    claims = steering_claims(found, budget=bound)
+    write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
+
+
+def _arms(config: StudyConfig, n_layers: int) -> list[Condition]:
+    """The grid in normalised units, and beside it the one in raw units where it is asked for."""
+    s = config.steering
+    layers, manner = steering_layers(config, n_layers), _MANNER[s.operation]
+    found = [NONE]
+    for sink in s.sink:
+        prefix = f"sink {sink:g} " if sink else ""
+        found += grid(config.emotions, layers, s.alphas, prefix=prefix, first=sink, **manner)[1:]
+    raw = steering_layers(config, n_layers, raw=True)
+    if raw:
+        found += grid(config.emotions, raw, s.raw_alphas, prefix="raw ", units="raw")[1:]
+    return found
+
+
+def _dressed(config: StudyConfig, vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
+    """With the contrast that is asked for, with what clamps count from, and clear of the attention sink."""
+    if config.steering.contrast == "rest":
+        vectors = vectors.against_rest(config.emotions)
+    return vectors.with_neutral(neutral).with_first(first).clear_of_first()
+
+
+def _compare(
+    context: Context, folder: Path, chosen: list[Condition], own: SteeringVectors, common: dict[str, Any]
+) -> None:
+    """Every fitted direction set at the chosen places and strengths: equal norm, same openings, same draws."""
+    config = context.config
+    sets = {
+        f"{extractor}.{pooling}": DirectionSet.load(
+            next(context.path("directions").glob(f"{extractor}.*.{pooling}.json"))
+        )
+        for extractor in config.directions.extractors
+        for pooling in config.directions.poolings
+    }
+    arms = [NONE]
+    for name in sets:
+        for condition in chosen:
+            key = f"{name} {condition.emotion}"
+            arms.append(replace(condition, name=key, direction=key))
+    assert own.neutral is not None
+    assert own.first is not None
+    vectors = replace(own, unit={}, lengths={})
+    for name, found in sets.items():
+        raw = {label: found.vectors[i] for i, label in enumerate(found.labels)}
+        part = _dressed(config, SteeringVectors.from_raw(raw, own.norms), own.neutral, own.first)
+        vectors = replace(vectors, unit={**vectors.unit, **{f"{name} {k}": rows for k, rows in part.unit.items()}})
+    rows = openings(config, "validation", config.steering.compare_prompts)
+    written = sweep(context.model, rows, arms, vectors, folder=folder / "comparison", **common)
+    table = condition_table(_scored(context.model, written), seed=config.seed)
+    table = table[table["kind"] == "emotion"].reset_index(drop=True)
+    split = table["condition"].str.split(" ").str[0].str.split(".")
+    _write(table.assign(extractor=split.str[0], pooling=split.str[1]), folder / "comparison.parquet")
 
 
 def _steering_set(context: Context) -> DirectionSet:
@@ -138,14 +253,13 @@ def _steering_set(context: Context) -> DirectionSet:
 
 
 def _scored(model: LanguageModel, table: pd.DataFrame, *, fluency: bool = True) -> pd.DataFrame:
-    judges = [evaluator("emotion"), evaluator("vader")]
-    return score_sweep(table, judges, Fluency(model) if fluency else None)
+    return score_sweep(table, [evaluator(name) for name in _JUDGES], Fluency(model) if fluency else None)
 
 
 def _evaluators() -> list[dict[str, Any]]:
     """Each evaluator's accuracy on labelled held-out text, shown beside the scores it gives."""
-    found = [v for judge in (EmotionClassifier(), VaderSentiment()) for v in validate_on_bundled(judge)]
-    return [v.model_dump(mode="json") for v in found]
+    judges: list[Evaluator] = [evaluator(name, cache=False) for name in _JUDGES]
+    return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge)]
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
@@ -153,4 +267,4 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
         frame.to_parquet(temporary, index=False)
 
 
-STEERING = Stage("steering", "Steering and its controls", 1, ("directions",), _inputs, _run)
+STEERING = Stage("steering", "Steering and its controls", 2, ("directions",), _inputs, _run)
