@@ -16,6 +16,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads.scanning import base_run
+from emotion_circuits.heads.scans import sign_flips
 from emotion_circuits.heads.tasks import PairTask, by_group
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, permutation_ps
@@ -53,7 +54,7 @@ class Screen:
         n_heads = self.clean.shape[1]
         difference = by_group((self.clean - self.corrupted).flatten(0, 1).T.double().cpu().numpy(), self.groups)
         intervals = bootstrap_mean_intervals(difference, resamples=resamples, seed=seed)
-        p = permutation_ps(difference, resamples=resamples, seed=seed + 1)
+        p = permutation_ps(difference, resamples=sign_flips(difference.shape[1]), seed=seed + 1)
         q = fdr(list(map(float, p)), family="Δattention of all heads").q
         low, high = np.quantile(difference.mean(0), [0.025, 0.975])
         table = pd.DataFrame(
