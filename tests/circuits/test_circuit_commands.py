@@ -6,6 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from emotion_circuits.circuits import find_circuit, plant
+from emotion_circuits.circuits.finding import Search
 from emotion_circuits.circuits.planted import PlantedSpec
 from emotion_circuits.cli import bench, circuit, heads
 
@@ -44,5 +45,5 @@ def test_a_planted_folder_goes_through_the_commands(tmp_path: Path) -> None:
 
 def test_tables_are_readable_without_json() -> None:
     planted = plant(PlantedSpec(seed=3, n_pairs=36))
-    found = find_circuit(planted.model, planted.pairs, exact=5, steps=2, n_random=2, roles=2)
+    found = find_circuit(planted.model, planted.pairs, exact=5, steps=2, search=Search(n_random=2, roles=2))
     circuit._show(found, as_json=False)

@@ -16,6 +16,7 @@ from emotion_circuits.circuits import (
     plant,
     task_claim,
 )
+from emotion_circuits.circuits.finding import Search
 from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import PairTask, ablation_scan, pair_task, task_gap
@@ -105,7 +106,7 @@ def test_roles_are_named(planted: tuple[PlantedModel, PairTask]) -> None:
 
 def test_a_circuit_is_found_saved_and_drawn(planted: tuple[PlantedModel, PairTask], tmp_path: Path) -> None:
     found, _ = planted
-    circuit = find_circuit(found.model, found.pairs, exact=12, steps=3, n_random=3, roles=8)
+    circuit = find_circuit(found.model, found.pairs, exact=12, steps=3, search=Search(n_random=3, roles=8, samples=20))
     members = set(circuit.members())
     expected = [n for n, role in found.roles.items() if role in ("detector", "aggregator", "expresser")]
     assert members >= {*expected, found.mlp}

@@ -2,8 +2,8 @@
 
 A head is claimed only where the task itself is supported. The null is *random answers*: the same effect, read from
 randomly drawn words instead of the answers (one set of words per emotion, as the answers are, so that a pair and its
-mirror are read alike), scaled so that the difference of their unembedding rows is as long as the answers'. It is wide where a change moves logits at large,
-and it does not shrink with more pairs. Pairs of one group count as one unit.
+mirror are read alike), scaled so that the difference of their unembedding rows is as long as the answers'. It is wide
+where a change moves logits at large, and it does not shrink with more pairs. Pairs of one group count as one unit.
 """
 
 from __future__ import annotations
@@ -221,7 +221,9 @@ def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, see
         elif claim.verdict == "supported" and abs(share) < smallest_share:
             ruled_out = max(abs(e.low), abs(e.high)) < smallest_share * gap
             verdict: Verdict = "not supported" if ruled_out else "inconclusive"
-            claim = _instead(claim, verdict, f"an effect beyond the null, but less than {smallest_share:.0%} of the gap")
+            claim = _instead(
+                claim, verdict, f"an effect beyond the null, but less than {smallest_share:.0%} of the gap"
+            )
         claims.append(claim)
     return claims
 
