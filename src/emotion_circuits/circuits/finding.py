@@ -379,7 +379,7 @@ def _gap(model: LanguageModel, task: PairTask) -> float:
     return gap
 
 
-def _choose(model: LanguageModel, task: PairTask, ranked: list[Node], how: Search, batch_rows: int, seed: int) -> int:
+def _choose(model: LanguageModel, task: PairTask, ranked: list[Node], how: Search, batch_rows: int) -> int:
     sizes = [s for s in _sizes(len(ranked), how.sizes) if s <= how.max_nodes] or [min(how.max_nodes, len(ranked))]
     circuits = [ranked[:s] for s in sizes]
     ring = arena(model, task)

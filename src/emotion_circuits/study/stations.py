@@ -1,4 +1,4 @@
-"""The stages of a study, in the order of the plan: capture, directions, steering, claims."""
+"""The stages of a study, in the order of the plan: capture, directions, steering, circuits."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import weights_sha256
 from emotion_circuits.paths import replacing, write_json
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.study.circuits import CIRCUITS
 from emotion_circuits.study.claims import cosine_claims, reading_claims
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
@@ -152,4 +153,5 @@ STAGES: tuple[Stage, ...] = (
     Stage("capture", "Capturing activations", 1, (), _capture_inputs, _capture),
     Stage("directions", "Fitting and testing directions", 2, ("capture",), _directions_inputs, _directions),
     STEERING,
+    CIRCUITS,
 )
