@@ -12,7 +12,9 @@ from emotion_circuits.cli import bench, circuit, heads
 
 
 def test_bench_planted_prints_one_object() -> None:
-    result = CliRunner().invoke(bench.app, ["planted", "--seeds", "1", "--n-pairs", "12", "--no-edges", "--json"])
+    result = CliRunner().invoke(
+        bench.app, ["planted", "--seeds", "1", "--no-circuit", "1", "--n-pairs", "12", "--no-edges", "--json"]
+    )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert set(found["best"]) == {"head_auroc", "role_accuracy", "false_claim_rate"}
