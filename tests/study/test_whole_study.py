@@ -64,7 +64,7 @@ def finished(tmp_path_factory):
 
 def test_every_stage_is_reused(finished):
     result = run_study(small(finished / "tiny"), finished / "run")
-    assert [r.status for r in result.stages] == ["reused"] * 3
+    assert [r.status for r in result.stages] == ["reused"] * 4
 
 
 def test_the_manifest_says_what_was_run(finished):
@@ -148,4 +148,4 @@ def test_an_impossible_layer_is_named(finished, tmp_path):
 def test_a_loaded_model_can_be_passed(finished, tmp_path):
     model = load_model(finished / "tiny")
     result = run_study(small(finished / "tiny"), tmp_path / "run", model=model, dry=True)
-    assert [r.status for r in result.stages] == ["would run"] * 3
+    assert [r.status for r in result.stages] == ["would run"] * 4

@@ -10,6 +10,7 @@ import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.report import figures as draw
+from emotion_circuits.report.circuit_section import circuit_sections
 from emotion_circuits.report.page import Figure, Page, Section, Table, Texts, write_page
 
 __all__ = ["read_claims", "summary_table", "write_report"]
@@ -33,7 +34,7 @@ def write_report(run: Path | str) -> Path:
 def read_claims(run: Path | str) -> list[dict[str, Any]]:
     """All claims of a run, in the order of its stations."""
     found: list[dict[str, Any]] = []
-    for stage in ("directions", "steering"):
+    for stage in ("directions", "steering", "circuits"):
         found += _json(Path(run) / stage / "claims.json")
     return found
 
@@ -93,6 +94,7 @@ def _page(run: Path, manifest: dict[str, Any]) -> Page:
             _reading_section(run, claims),
             _geometry_section(run, claims),
             *_steering_sections(run, claims, config),
+            *circuit_sections(run, claims),
             _method_section(run),
         ),
         command=manifest["command"],

@@ -16,6 +16,7 @@ from emotion_circuits.circuits.claims import Effects, node_effects, task_claim
 from emotion_circuits.circuits.comparing import Dissociation, EmotionOverlap, dissociation, emotion_overlap
 from emotion_circuits.circuits.finding import Search, measure_circuit, ranking, split_task
 from emotion_circuits.circuits.weights import weights_table
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, Scan, all_nodes, head_nodes
 from emotion_circuits.heads.screening import Screen, delta_attention
 from emotion_circuits.heads.tasks import by_group
@@ -45,7 +46,13 @@ def _run(context: Context, folder: Path) -> None:
     config, model, c = context.config, context.model, context.config.circuits
     pairs = [p for p in load_pairs(c.pairs) if {p.label, p.corrupted_label} <= {*config.emotions, "neutral"}]
     limits = {"train": c.train_pairs, "validation": c.validation_pairs, "test": c.test_pairs}
-    tasks = {split: split_task(model, pairs, split, limit) for split, limit in limits.items()}
+    try:
+        tasks = {split: split_task(model, pairs, split, limit) for split, limit in limits.items()}
+    except EmotionCircuitsError as error:
+        # A tokenizer under which no pair aligns must not end a study; the report says why the stage is empty.
+        write_json(folder / "skipped.json", {"reason": str(error)})
+        write_json(folder / "claims.json", [])
+        return
     train, test = tasks["train"].one_way(), tasks["test"]
     scored = attribute(model, train, steps=c.steps)
     links = attribute(model, train.select(range(min(c.edge_pairs, len(train)))), steps=min(c.steps, 3), edges=True)
@@ -187,7 +194,8 @@ def _emotion_heads(scored: Attribution, train: PairTask, config: StudyConfig) ->
 def _emotions(
     model: LanguageModel, config: StudyConfig, train: PairTask, test: PairTask, scored: Attribution, folder: Path
 ) -> list[Claim]:
-    if len(config.emotions) < 2:
+    counted = [len({p.group for p in train.pairs if e in (p.label, p.corrupted_label)}) for e in config.emotions]
+    if len(counted) < 2 or min(counted) < 4:
         return []
     heads = [i for i, n in enumerate(scored.nodes) if n.kind == "head"]
     k = config.circuits.emotion_heads
