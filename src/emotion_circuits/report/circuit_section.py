@@ -142,7 +142,7 @@ def circuit_sections(run: Path, claims: list[dict[str, Any]]) -> tuple[Section, 
     own = tuple(c for c in claims if c["id"].startswith("circuits."))
     every = len(measured) == len(heads)
     sure = int(moves(measured).sum())
-    largest = measured.loc[measured["share"].abs().idxmax()] if len(measured) else None
+    largest = measured.iloc[int(measured["share"].abs().to_numpy().argmax())] if len(measured) else None
     agreement = circuit.agreement
     prose = [
         f"Minimal pairs differ in one place; the effect of a head is how much of the gap between both prompts' answers goes when "

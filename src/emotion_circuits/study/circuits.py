@@ -151,7 +151,8 @@ def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, se
     rng = np.random.default_rng(seed)
 
     def drawn(table: np.ndarray) -> np.ndarray:
-        return np.abs(table[rng.integers(0, len(table), len(table))].mean(0))
+        mean: np.ndarray = table[rng.integers(0, len(table), len(table))].mean(0)
+        return np.abs(mean)  # type: ignore[no-any-return]
 
     count = len(attention)
     draws = [float(spearmanr(drawn(attention), drawn(values)).statistic) for _ in range(500)]
