@@ -8,6 +8,7 @@ one JSON object. The shape is SmolLM2-135M's with random weights, so nothing has
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -82,42 +83,89 @@ def plain_loop(model: LanguageModel, task: PairTask, heads: list[Node]) -> torch
     return torch.stack(found)
 
 
-@torch.no_grad()
-def nnsight_loop(model: LanguageModel, task: PairTask, heads: list[Node]) -> torch.Tensor:
+# -- others: each returns (scan, attribution), set up outside of what is timed ------------------------------------------
+
+Tools = tuple[Callable[[], torch.Tensor], Callable[[], torch.Tensor]]
+
+
+def nnsight_tools(model: LanguageModel, task: PairTask, heads: list[Node]) -> Tools:
     import nnsight
 
     wrapped: Any = nnsight.NNsight(model.hf)
-    inputs = {"input_ids": task.clean.input_ids, "attention_mask": task.clean.attention_mask}
-    base = task.logit_difference(model.logits(task.clean, last_only=True))
-    found = []
-    for head in heads:
-        with wrapped.trace(**inputs):
-            projection = wrapped.model.layers[head.layer].self_attn.o_proj
-            changed = projection.input.clone()
-            changed[..., head.head * model.d_head : (head.head + 1) * model.d_head] = 0
-            projection.input = changed
-            logits = wrapped.lm_head.output[:, -1].save()
-        found.append(base - task.logit_difference(logits))
-    return torch.stack(found)
+    sides = [{"input_ids": b.input_ids, "attention_mask": b.attention_mask} for b in (task.clean, task.corrupted)]
+    layers = range(model.n_layers)
+
+    @torch.no_grad()
+    def scan() -> torch.Tensor:
+        base = task.logit_difference(model.logits(task.clean, last_only=True))
+        found = []
+        for head in heads:
+            with wrapped.trace(**sides[0]):
+                projection = wrapped.model.layers[head.layer].self_attn.o_proj
+                changed = projection.input.clone()
+                changed[..., head.head * model.d_head : (head.head + 1) * model.d_head] = 0
+                projection.input = changed
+                logits = wrapped.lm_head.output[:, -1].save()
+            found.append(base - task.logit_difference(logits))
+        return torch.stack(found)
+
+    def attribution() -> torch.Tensor:
+        with torch.no_grad(), wrapped.trace(**sides[1]):
+            corrupted = nnsight.save([wrapped.model.layers[layer].self_attn.o_proj.input for layer in layers])
+        with wrapped.trace(**sides[0]):
+            clean = nnsight.save([wrapped.model.layers[layer].self_attn.o_proj.input for layer in layers])
+            total = task.logit_difference(wrapped.lm_head.output[:, -1]).sum().save()
+        return _scores(model, clean, corrupted, torch.autograd.grad(total, clean))
+
+    return scan, attribution
 
 
-@torch.no_grad()
-def transformer_lens_loop(model: LanguageModel, task: PairTask, heads: list[Node]) -> torch.Tensor:
+def transformer_lens_tools(model: LanguageModel, task: PairTask, heads: list[Node]) -> Tools:
     from transformer_lens.model_bridge import TransformerBridge
 
     bridge: Any = TransformerBridge.boot_transformers("smollm2-shape", hf_model=model.hf, tokenizer=model.tokenizer)
-    base = task.logit_difference(model.logits(task.clean, last_only=True))
-    found = []
-    for head in heads:
+    names = [f"blocks.{layer}.attn.hook_z" for layer in range(model.n_layers)]
 
-        def zero(z: torch.Tensor, hook: Any, index: int = head.head) -> torch.Tensor:  # noqa: ARG001
-            z[:, :, index] = 0
-            return z
+    @torch.no_grad()
+    def scan() -> torch.Tensor:
+        base = task.logit_difference(model.logits(task.clean, last_only=True))
+        found = []
+        for head in heads:
 
-        hooks = [(f"blocks.{head.layer}.attn.hook_z", zero)]
-        logits = bridge.run_with_hooks(task.clean.input_ids, fwd_hooks=hooks)
-        found.append(base - task.logit_difference(logits[:, -1]))
-    return torch.stack(found)
+            def zero(z: torch.Tensor, hook: Any, index: int = head.head) -> torch.Tensor:  # noqa: ARG001
+                z[:, :, index] = 0
+                return z
+
+            logits = bridge.run_with_hooks(task.clean.input_ids, fwd_hooks=[(names[head.layer], zero)])
+            found.append(base - task.logit_difference(logits[:, -1]))
+        return torch.stack(found)
+
+    def run(ids: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        kept: dict[int, torch.Tensor] = {}
+
+        def keep(z: torch.Tensor, hook: Any, layer: int) -> None:  # noqa: ARG001
+            kept[layer] = z
+
+        hooks = [(name, functools.partial(keep, layer=layer)) for layer, name in enumerate(names)]
+        logits = bridge.run_with_hooks(ids, fwd_hooks=hooks)
+        return [kept[layer] for layer in range(model.n_layers)], task.logit_difference(logits[:, -1]).sum()
+
+    def attribution() -> torch.Tensor:
+        with torch.no_grad():
+            corrupted, _ = run(task.corrupted.input_ids)
+        clean, total = run(task.clean.input_ids)
+        return _scores(model, clean, corrupted, torch.autograd.grad(total, clean))
+
+    return scan, attribution
+
+
+def _scores(model: LanguageModel, clean: Any, corrupted: Any, gradients: Any) -> torch.Tensor:
+    """Attribution per head, ``[pair, head]``: difference of its output times the gradient there."""
+    parts = []
+    for a, b, g in zip(clean, corrupted, gradients, strict=True):
+        product = ((a - b) * g).detach()
+        parts.append(product.reshape(*product.shape[:2], model.n_heads, model.d_head).sum((1, 3)))
+    return torch.cat(parts, dim=1)
 
 
 def main() -> None:
@@ -125,34 +173,51 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model, task = model_and_task(options.layers, options.pairs)
     heads = [Node("head", layer, h) for layer in range(options.layers) for h in range(9)]
-    model.logits(task.clean, last_only=True)
-    ours, seconds = timed(lambda: ablation_scan(model, task, heads).effect)
-    result: dict[str, Any] = {
-        "work": f"zero-ablate {len(heads)} heads on {len(task)} pairs of {task.clean.input_ids.shape[1]} tokens",
-        "unit": "process CPU seconds",
-        "emotion_circuits": seconds,
-    }
-    for name, loop in (
-        ("plain loop", plain_loop),
-        ("nnsight", nnsight_loop),
-        ("transformer_lens", transformer_lens_loop),
-    ):
-        try:
-            theirs, other = timed(lambda loop=loop: loop(model, task, heads))  # type: ignore[misc]
-        except ImportError:
-            result[name] = "not installed"
-            continue
-        result[name] = other
-        result[f"{name} / emotion_circuits"] = other / seconds
-        result[f"{name}: largest difference"] = float((theirs - ours).abs().max())
-    _, result["attribution of all heads, 1 step"] = timed(lambda: attribute(model, task, method="clean").node_scores)
-    _, result["attribution of all edges, 1 step"] = timed(
-        lambda: attribute(model, task, method="clean", edges=True).edge_scores
+    # Frozen weights: gradients have to start somewhere, for every tool at the same place.
+    model.hf.get_input_embeddings().register_forward_hook(
+        lambda _module, _inputs, out: out.requires_grad_(True) if torch.is_grad_enabled() else out
     )
+    nodes = [Node("head", n.layer, n.head) for n in heads]
+
+    def own_attribution() -> torch.Tensor:
+        found = attribute(model, task, method="clean", rows=len(task))
+        return found.node_scores[:, [found.nodes.index(n) for n in nodes]]
+
+    result: dict[str, Any] = {
+        "scan": f"zero-ablate {len(heads)} heads on {len(task)} pairs of {task.clean.input_ids.shape[1]} tokens",
+        "attribution": "difference times gradient at the clean run, the same heads and pairs",
+        "unit": f"process CPU seconds, fastest of {options.repeats}; set-up left out",
+    }
+    works: dict[str, Callable[[], Tools]] = {
+        "emotion_circuits": lambda: (lambda: ablation_scan(model, task, heads).effect, own_attribution),
+        "plain loop": lambda: (lambda: plain_loop(model, task, heads), own_attribution),
+        "nnsight": lambda: nnsight_tools(model, task, heads),
+        "transformer_lens": lambda: transformer_lens_tools(model, task, heads),
+    }
+    reference: list[torch.Tensor] = []
+    seconds: list[float] = []
+    for name, prepare in works.items():
+        try:
+            tools = prepare()
+        except ImportError as error:
+            result[name] = f"not installed ({error})"
+            continue
+        for index, (kind, work) in enumerate(zip(("scan", "attribution"), tools, strict=True)):
+            runs = [timed(work) for _ in range(options.repeats)]
+            value, taken = runs[0][0], min(r[1] for r in runs)
+            if name == "emotion_circuits":
+                reference.append(value)
+                seconds.append(taken)
+                result[f"{name}, {kind}"] = taken
+            elif name != "plain loop" or kind == "scan":
+                result[f"{name}, {kind}"] = taken
+                result[f"{name} / emotion_circuits, {kind}"] = taken / seconds[index]
+                result[f"{name}: largest difference, {kind}"] = float((value - reference[index]).abs().max())
     print(json.dumps(result, indent=2))
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from emotion_circuits.circuits import find_circuit, plant
+from emotion_circuits.circuits.finding import Search
 from emotion_circuits.circuits.planted import PlantedSpec
 from emotion_circuits.cli import bench, circuit, heads
 
 
 def test_bench_planted_prints_one_object() -> None:
-    result = CliRunner().invoke(bench.app, ["planted", "--seeds", "1", "--n-pairs", "12", "--no-edges", "--json"])
+    result = CliRunner().invoke(
+        bench.app, ["planted", "--seeds", "1", "--no-circuit", "1", "--n-pairs", "12", "--no-edges", "--json"]
+    )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert set(found["best"]) == {"head_auroc", "role_accuracy", "false_claim_rate"}
@@ -44,5 +47,5 @@ def test_a_planted_folder_goes_through_the_commands(tmp_path: Path) -> None:
 
 def test_tables_are_readable_without_json() -> None:
     planted = plant(PlantedSpec(seed=3, n_pairs=36))
-    found = find_circuit(planted.model, planted.pairs, exact=5, steps=2, n_random=2, roles=2)
+    found = find_circuit(planted.model, planted.pairs, exact=5, steps=2, search=Search(n_random=2, roles=2))
     circuit._show(found, as_json=False)

@@ -5,7 +5,15 @@ import pytest
 import torch
 from character_tasks import character_pairs
 
-from emotion_circuits.circuits.comparing import chance_jaccard, dissociation, jaccard, joint_effect, overlap, stability
+from emotion_circuits.circuits.comparing import (
+    chance_jaccard,
+    dissociation,
+    emotion_overlap,
+    jaccard,
+    joint_effect,
+    overlap,
+    stability,
+)
 from emotion_circuits.circuits.faithfulness import completeness, edge_curve, faithfulness, minimality, node_curve
 from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec, plant
 from emotion_circuits.circuits.running import arena, run_edge_circuit, run_node_circuits
@@ -112,7 +120,40 @@ def test_dissociation_has_a_row_per_circuit_and_task(planted: tuple[PlantedModel
     found, task = planted
     tasks = {e: task.select([i for i, p in enumerate(task.pairs) if p.label == e]) for e in ("gratitude", "anger")}
     by_role = {r: n for n, r in found.roles.items()}
-    table = dissociation(found.model, tasks, {"expresser": [by_role["expresser"]], "decoy": [found.decoys[0]]})
-    shares = table.groupby("circuit").share.mean()
-    assert len(table) == 4
-    assert shares["expresser"] > 0.5 > abs(shares["decoy"]) * 2
+    circuits = {"gratitude": [by_role["expresser"]], "anger": [found.decoys[0]]}
+    result = dissociation(found.model, tasks, circuits)
+    shares = result.table.groupby("circuit").share.mean()
+    assert len(result.table) == 4
+    assert shares["gratitude"] > 0.5 > abs(shares["anger"]) * 2
+    # The expresser serves both emotions: naming it after one of them makes no double dissociation.
+    assert abs(result.specificity) < 0.3
+    assert result.interval[0] <= result.specificity <= result.interval[1]
+    same = dissociation(found.model, tasks, {e: [by_role["expresser"]] for e in tasks})
+    assert same.specificity == pytest.approx(0, abs=1e-6)
+    with pytest.raises(EmotionCircuitsError, match="no circuit is named like"):
+        dissociation(found.model, tasks, {"gratitude": [by_role["expresser"]]})
+
+
+def test_emotion_overlap_is_specific_only_where_scores_are(planted: tuple[PlantedModel, PairTask]) -> None:
+    _, task = planted
+    emotions = ("gratitude", "anger", "apology")
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(len(task), 60, generator=generator)
+    shared[:, :10] += 5
+    alike = emotion_overlap(shared, task, emotions, k=10, splits=10, resamples=60)
+    assert alike.table.jaccard.min() > 0.9
+    assert abs(alike.specificity) < 0.05
+    assert alike.p > 0.05
+    own = torch.randn(len(task), 60, generator=generator)
+    for row, pair in enumerate(task.pairs):
+        for index, emotion in enumerate(emotions):
+            if emotion in (pair.label, pair.corrupted_label):
+                own[row, 10 * index : 10 * index + 10] += 5
+    apart = emotion_overlap(own, task, emotions, k=10, splits=10, resamples=60)
+    assert apart.specificity > apart.null_interval[1]
+    assert apart.interval[0] > 0
+    assert apart.p < 0.05
+    noise = emotion_overlap(torch.randn(len(task), 60, generator=generator), task, emotions, k=10, resamples=60)
+    assert noise.null_interval[0] <= noise.specificity <= noise.null_interval[1]
+    with pytest.raises(EmotionCircuitsError, match="needs 2 of them"):
+        emotion_overlap(own, task, emotions[:1])

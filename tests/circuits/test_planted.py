@@ -16,6 +16,8 @@ from emotion_circuits.circuits import (
     plant,
     task_claim,
 )
+from emotion_circuits.circuits.calibration import difficulty_curve, upper_bound
+from emotion_circuits.circuits.finding import Search
 from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import PairTask, ablation_scan, pair_task, task_gap
@@ -105,7 +107,7 @@ def test_roles_are_named(planted: tuple[PlantedModel, PairTask]) -> None:
 
 def test_a_circuit_is_found_saved_and_drawn(planted: tuple[PlantedModel, PairTask], tmp_path: Path) -> None:
     found, _ = planted
-    circuit = find_circuit(found.model, found.pairs, exact=12, steps=3, n_random=3, roles=8)
+    circuit = find_circuit(found.model, found.pairs, exact=12, steps=3, search=Search(n_random=3, roles=8, samples=20))
     members = set(circuit.members())
     expected = [n for n, role in found.roles.items() if role in ("detector", "aggregator", "expresser")]
     assert members >= {*expected, found.mlp}
@@ -131,18 +133,37 @@ def test_a_circuit_is_found_saved_and_drawn(planted: tuple[PlantedModel, PairTas
 
 
 def test_the_bench_reports_every_method() -> None:
-    result = calibrate([7], n_pairs=12)
+    result = calibrate([7, 8], n_pairs=12, no_circuit=2)
     names = {m.name for m in result.methods}
     assert {"noising", "EAP-IG", "edge patching (noising)", "Δattention (last token)"} <= names
     assert set(result.best) == {"head_auroc", "edge_auroc", "role_accuracy", "false_claim_rate"}
-    assert result.best["head_auroc"] >= 0.95
+    assert result.best["head_auroc"] >= 0.9
     assert result.bars["Δattention ranks decoys above true heads"]
-    assert result.no_circuit["heads"] == 36
+    assert result.false_claims["no_circuit_heads"].n == 72
+    assert result.false_claims["no_circuit_models"].upper > 0.05
+    assert not result.bars["upper bound of models without a circuit and with a claim <= 0.05"]
+    # Chosen on one seed, reported on the other.
+    assert (result.settings["chosen_on"], result.settings["reported_on"]) == ([7], [8])
+    for method in result.methods:
+        assert {method.chosen_on, method.reported_on} <= {method.low, method.high}
     with pytest.raises(EmotionCircuitsError, match="at least one seed"):
         calibrate([])
 
 
+def test_much_noise_hides_the_circuit() -> None:
+    curve = difficulty_curve([7], [0.2, 3.5], n_pairs=12, edges=False)
+    at = {(row["difficulty"], row["method"]): row for row in curve}
+    assert at[0.2, "noising"]["correct"] > 0.9
+    assert at[3.5, "noising"]["median"] < at[0.2, "noising"]["median"]
+
+
+def test_the_upper_bound_is_clopper_and_pearsons() -> None:
+    assert upper_bound(0, 59) == pytest.approx(1 - 0.05 ** (1 / 59))
+    assert upper_bound(3, 3) == 1.0
+    assert upper_bound(2, 50) > 2 / 50
+
+
 def test_impossible_specs_are_refused() -> None:
-    for wrong in ({"architecture": "bert"}, {"languages": 3}, {"difficulty": 2.0}, {"n_pairs": 3}):
+    for wrong in ({"architecture": "bert"}, {"languages": 3}, {"difficulty": 5.0}, {"n_pairs": 3}):
         with pytest.raises(EmotionCircuitsError):
             PlantedSpec(**wrong)  # type: ignore[arg-type]

@@ -16,6 +16,8 @@ from emotion_circuits.heads import (
     task_gap,
 )
 from emotion_circuits.heads.changes import ablation, head_direction, patch, patch_sites
+from emotion_circuits.heads.screening import delta_attention
+from emotion_circuits.heads.tasks import spread
 from emotion_circuits.model import ALL, Ablate, Patch, Positions, Site, intervene, observe
 from emotion_circuits.model.resuming import resume
 from emotion_circuits.prompts import Pair
@@ -190,3 +192,50 @@ def test_pairs_that_do_not_align_are_counted() -> None:
     assert "tokens" in task.excluded["long"]
     with pytest.raises(EmotionCircuitsError, match="none of 1 pairs"):
         pair_task(model, [bad])
+
+
+def mirrored_pairs() -> list[Pair]:
+    rows = [p.model_copy(update={"corrupted_label": "neutral"}) for p in pairs()]
+    turned = [
+        p.model_copy(
+            update={
+                "id": f"{p.id}-turned", "text": p.corrupted, "corrupted": p.text, "label": p.corrupted_label,
+                "corrupted_label": p.label, "answers": p.corrupted_answers, "corrupted_answers": p.answers,
+                "spans": p.corrupted_spans, "corrupted_spans": p.spans,
+            }
+        )
+        for p in rows
+    ]  # fmt: skip
+    return [q for both in zip(rows, turned, strict=True) for q in both]
+
+
+def test_over_pairs_both_ways_round_noising_is_denoising() -> None:
+    model = tiny_model("llama")
+    task = pair_task(model, mirrored_pairs())
+    assert task.mirrored
+    one = task.one_way()
+    assert not one.mirrored
+    assert [p.id for p in one.pairs] == ["0", "1", "2"]
+    nodes = all_nodes(model)
+    sides = [patch_scan(model, task, nodes, direction=d).share for d in ("noising", "denoising")]
+    assert torch.allclose(*sides, atol=1e-4)
+    one_sides = [patch_scan(model, one, nodes, direction=d).share for d in ("noising", "denoising")]
+    assert (one_sides[0] - one_sides[1]).abs().max() > 1e-3
+    assert torch.allclose(sides[0], (one_sides[0] + one_sides[1]) / 2, atol=1e-4)
+
+
+def test_the_screen_does_not_cancel_over_pairs_both_ways_round() -> None:
+    model = tiny_model("llama")
+    both, one = pair_task(model, mirrored_pairs()), pair_task(model, mirrored_pairs()).one_way()
+    screen = delta_attention(model, both)
+    assert len(screen.groups) == 3
+    assert screen.delta.abs().max() > 1e-4
+    assert torch.allclose(screen.delta, delta_attention(model, one).delta, atol=1e-6)
+
+
+def test_spread_takes_whole_groups() -> None:
+    rows = [p.model_copy(update={"id": f"{p.id}{i}", "group": f"{i}"}) for i in range(9) for p in pairs()[:2]]
+    chosen = spread(rows, 7)
+    assert len(chosen) == 6
+    assert sorted({p.group for p in chosen}) == ["0", "3", "6"]
+    assert spread(rows, 100) == rows

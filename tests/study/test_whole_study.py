@@ -52,7 +52,7 @@ def small(folder, **changes):
 def artefacts(run):
     """Every file a stage is responsible for, by content."""
     found = {}
-    for stage in ("capture", "directions", "trace", "steering"):
+    for stage in ("capture", "directions", "trace", "steering", "circuits"):
         found |= {f"{stage}/{k}": v for k, v in json.loads((run / stage / "stage.json").read_text())["files"].items()}
     return found
 
@@ -68,7 +68,7 @@ def finished(tmp_path_factory):
 
 def test_every_stage_is_reused(finished):
     result = run_study(small(finished / "tiny"), finished / "run")
-    assert [r.status for r in result.stages] == ["reused"] * 4
+    assert [r.status for r in result.stages] == ["reused"] * 5
 
 
 def test_the_manifest_says_what_was_run(finished):
@@ -167,4 +167,4 @@ def test_an_impossible_layer_is_named(finished, tmp_path):
 def test_a_loaded_model_can_be_passed(finished, tmp_path):
     model = load_model(finished / "tiny")
     result = run_study(small(finished / "tiny"), tmp_path / "run", model=model, dry=True)
-    assert [r.status for r in result.stages] == ["would run"] * 4
+    assert [r.status for r in result.stages] == ["would run"] * 5

@@ -1,44 +1,57 @@
 """From figures to claims: does the model do the task at all, and which heads cause it.
 
 A head is claimed only where the task itself is supported. The null is *random answers*: the same effect, read from
-randomly drawn words instead of the answers (one draw per combination of emotions, as the answers are), scaled so that
-the difference of their unembedding rows is as long as the answers'. It is wide where a change moves logits at large,
-and it does not shrink with more pairs. Pairs of one group count as one unit.
+randomly drawn words instead of the answers (one set of words per emotion, as the answers are, so that a pair and its
+mirror are read alike), scaled so that the difference of their unembedding rows is as long as the answers'. It is wide
+where a change moves logits at large, and it does not shrink with more pairs. Pairs of one group count as one unit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from emotion_circuits.circuits.roles import RELEVANT
-from emotion_circuits.heads import Node, PairTask, base_run, head_nodes
+from emotion_circuits.heads import Node, PairTask, Scan, base_run, head_nodes
 from emotion_circuits.heads.changes import patch, patch_sites
 from emotion_circuits.heads.scanning import run_variants
+from emotion_circuits.heads.scans import sign_flips
 from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel, Record
 from emotion_circuits.statistics import Claim, bootstrap_mean_intervals, fdr, judge, permutation_ps
+from emotion_circuits.statistics.claims import Verdict
 
-__all__ = ["head_claims", "task_claim"]
+__all__ = ["SMALLEST_SHARE", "TASK_STOPS", "Effects", "head_claims", "judge_nodes", "node_effects", "task_claim"]
+
+SMALLEST_SHARE = 0.1
+"""Smallest share of the clean-corrupted gap for which a single node is claimed: below it, decoys of planted models count
+(a head that writes much anywhere moves the norms, and so the answers)."""
+
+TASK_STOPS = "the task itself is not supported"
 
 
 def _random_answers(
     model: LanguageModel, task: PairTask, draws: int, seed: int
 ) -> tuple[Int[Tensor, "draw pair answer"], Float[Tensor, "draw pair answer"]]:
-    """Random tokens in the place of the answers: the same within a combination of emotions, other ones outside."""
+    """Random tokens in the place of the answers: one set per emotion, wherever that emotion's answers stand."""
     rng = np.random.default_rng(seed)
     taken = set(task.answer_ids[task.answer_weights != 0].tolist()) | set(model.tokenizer.all_special_ids)
     unembedding: Tensor = model.unembedding.weight  # type: ignore[assignment]
     size = unembedding.shape[0]
     pool = np.array([i for i in range(min(size, len(model.tokenizer))) if i not in taken])
     width = task.answer_ids.shape[1]
-    combinations = sorted({(p.label, p.corrupted_label) for p in task.pairs})
-    drawn = {c: rng.choice(pool, size=(draws, width)) for c in combinations}
-    ids = torch.from_numpy(np.stack([drawn[(p.label, p.corrupted_label)] for p in task.pairs], axis=1)).to(model.device)
+    labels = sorted({label for p in task.pairs for label in (p.label, p.corrupted_label)})
+    drawn = {label: rng.choice(pool, size=(draws, width)) for label in labels}
+    positive = (task.answer_weights > 0).sum(1).tolist()
+    rows = []
+    for pair, n in zip(task.pairs, positive, strict=True):
+        rows.append(np.concatenate([drawn[pair.label][:, :n], drawn[pair.corrupted_label][:, : width - n]], axis=1))
+    ids = torch.from_numpy(np.stack(rows, axis=1)).to(model.device)
     weights = task.answer_weights
 
     def length(tokens: Tensor) -> Tensor:
@@ -87,8 +100,136 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
         chance=0.0,
         null=f"{draws} random answer sets",
         null_interval=(float(low), float(high)),
-        p=float(permutation_ps(gap, resamples=2000, seed=seed + 1)[0]),
+        p=float(permutation_ps(gap, resamples=sign_flips(1), seed=seed + 1)[0]),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Exact noising effects with the null of random answers.
+
+    Attributes:
+        task: the claim that the model does the task at all.
+        scan: the effects of every node.
+        null: ``[node, draw]`` the same effects read from random answers, in logits.
+        draws: random answer sets.
+        name: of the task.
+    """
+
+    task: Claim
+    scan: Scan
+    null: Float[np.ndarray, "node draw"]
+    draws: int
+    name: str
+
+    def table(self, *, seed: int = 0) -> pd.DataFrame:
+        """:meth:`Scan.table` with the null's middle 95 % and each node's verdict, see :func:`judge_nodes`."""
+        rows = self.scan.table(seed=seed)
+        rows["null_low"], rows["null_high"] = np.quantile(self.null, [0.025, 0.975], axis=1)
+        claims = judge_nodes(self, seed=seed)
+        rows["verdict"] = [claim.verdict for claim in claims]
+        return rows
+
+
+def node_effects(
+    model: LanguageModel,
+    task: PairTask,
+    nodes: Sequence[Node],
+    *,
+    draws: int = 400,
+    seed: int = 0,
+    name: str = "pairs",
+    batch_rows: int = 256,
+) -> Effects:
+    """Noise every node by itself and read the answers, random answers and the KL divergence from the same runs.
+
+    Args:
+        model: the model.
+        task: the pairs.
+        nodes: heads and MLPs.
+        draws: random answer sets of the null.
+        seed: of the null.
+        name: of the task.
+        batch_rows: rows run at once.
+    """
+    whole = task_claim(model, task, draws=draws, seed=seed, name=name)
+    source = base_run(model, task.corrupted, patch_sites(nodes))
+    base = base_run(model, task.clean)
+    ids, weights = _random_answers(model, task, draws, seed)
+    before = torch.log_softmax(base.logits.float(), -1)
+
+    def measure(logits: Tensor, _record: Record) -> Tensor:
+        after = torch.log_softmax(logits.float(), -1)
+        kl = (before.exp() * (before - after)).sum(-1).clamp(min=0)
+        return torch.cat([task.logit_difference(logits), kl, _contrast(logits, ids, weights)], dim=-1)
+
+    variants = [[], *(patch([n], source) for n in nodes)]
+    measured = run_variants(model, base, variants, measure, batch_rows=batch_rows, title="noising")
+    n = len(task)
+    change = measured[:1] - measured[1:]
+    gap = task.logit_difference(base.logits) - task.logit_difference(source.logits)
+    sets = tuple((node,) for node in nodes)
+    scan = Scan(sets, "noising z", change[:, :n], measured[1:, n : 2 * n], gap, task.groups)
+    return Effects(whole, scan, change[:, 2 * n :].double().cpu().numpy(), draws, name)
+
+
+def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, seed: int = 0) -> list[Claim]:
+    """One claim per node: it moves the answers, by at least ``smallest_share`` of the gap.
+
+    *Supported* where the effect's interval lies beyond 0 and beyond the null, q over all nodes holds, the estimate
+    reaches ``smallest_share`` of the gap in size, and the task's own claim is supported. *Not supported* where the
+    interval rules that share out.
+
+    Args:
+        effects: from :func:`node_effects`.
+        smallest_share: smallest share of the gap that counts.
+        seed: of the bootstrap.
+    """
+    scan, whole = effects.scan, effects.task
+    values = by_group(scan.effect.T.double().cpu().numpy(), scan.groups)
+    intervals = bootstrap_mean_intervals(values, resamples=2000, seed=seed)
+    p = permutation_ps(values, resamples=sign_flips(len(scan.sets)), seed=seed + 1)
+    family = f"noising of {len(scan.sets)} nodes ({effects.name})"
+    q = list(fdr(list(map(float, p)), family=family).q.values())
+    low, high = np.quantile(effects.null, [0.025, 0.975], axis=1)
+    gap = abs(scan.mean_gap)
+    claims = []
+    for index, (node,) in enumerate(scan.sets):
+        e = intervals[index]
+        share = e.estimate / scan.mean_gap if gap > 1e-9 else 0.0
+        claim = judge(
+            id=f"circuits.head.{effects.name}.{node}",
+            station="circuits",
+            statement=f"{node} {'supports' if e.estimate >= 0 else 'opposes'} the answers of the emotion in the prompt by "
+            f"at least {smallest_share:.0%} of the gap",
+            estimate=e.estimate,
+            interval=(e.low, e.high),
+            unit="logits (noising)",
+            n=e.n,
+            unit_of_n="groups of pairs",
+            chance=0.0,
+            null=f"{effects.draws} random answer sets",
+            null_interval=(float(low[index]), float(high[index])),
+            p=float(p[index]),
+            q=float(q[index]),
+            direction="different",
+            smallest_effect=smallest_share * gap or None,
+            notes=f"{share:.3f} of the gap. Family: {family}.",
+        )
+        if claim.verdict == "supported" and whole.verdict != "supported":
+            claim = _instead(claim, "not supported", TASK_STOPS)
+        elif claim.verdict == "supported" and abs(share) < smallest_share:
+            ruled_out = max(abs(e.low), abs(e.high)) < smallest_share * gap
+            verdict: Verdict = "not supported" if ruled_out else "inconclusive"
+            claim = _instead(
+                claim, verdict, f"an effect beyond the null, but less than {smallest_share:.0%} of the gap"
+            )
+        claims.append(claim)
+    return claims
+
+
+def _instead(claim: Claim, verdict: Verdict, reason: str) -> Claim:
+    return claim.model_copy(update={"verdict": verdict, "notes": f"{claim.notes} Not claimed: {reason}."})
 
 
 def head_claims(
@@ -101,10 +242,7 @@ def head_claims(
     name: str = "pairs",
     batch_rows: int = 256,
 ) -> list[Claim]:
-    """One claim per head about its causal effect (noising of its output), and the task's claim first.
-
-    A head's claim is *supported* where its effect's interval lies beyond 0 and beyond the null, q over all heads holds,
-    it is at least :data:`RELEVANT` of the gap in size, and the task's claim is supported.
+    """The task's claim, then one claim per head (:func:`judge_nodes`).
 
     Args:
         model: the model.
@@ -116,52 +254,5 @@ def head_claims(
         batch_rows: rows run at once.
     """
     nodes = list(head_nodes(model) if heads is None else heads)
-    whole = task_claim(model, task, draws=draws, seed=seed, name=name)
-    source = base_run(model, task.corrupted, patch_sites(nodes))
-    base = base_run(model, task.clean)
-    ids, weights = _random_answers(model, task, draws, seed)
-
-    def measure(logits: Tensor, _record: Record) -> Tensor:
-        return torch.cat([task.logit_difference(logits), _contrast(logits, ids, weights)], dim=-1)
-
-    variants = [[], *(patch([n], source) for n in nodes)]
-    measured = run_variants(model, base, variants, measure, batch_rows=batch_rows, title="head claims")
-    change = (measured[:1] - measured[1:]).double().cpu().numpy()
-    effect, null = by_group(change[:, : len(task)].T, task.groups), change[:, len(task) :]
-    intervals = bootstrap_mean_intervals(effect, resamples=2000, seed=seed)
-    p = permutation_ps(effect, resamples=2000, seed=seed + 1)
-    corrected = fdr(list(map(float, p)), family=f"noising of {len(nodes)} heads ({name})").q
-    q = list(corrected.values()) if isinstance(corrected, dict) else list(corrected)
-    low, high = np.quantile(null, [0.025, 0.975], axis=1)
-    claims = [whole]
-    for index, node in enumerate(nodes):
-        e = intervals[index]
-        share = e.estimate / whole.estimate if abs(whole.estimate) > 1e-9 else 0.0
-        claim = judge(
-            id=f"circuits.head.{name}.{node}",
-            station="circuits",
-            statement=f"{node} {'supports' if e.estimate >= 0 else 'opposes'} the answers of the emotion in the prompt",
-            estimate=e.estimate,
-            interval=(e.low, e.high),
-            unit="logits (noising)",
-            n=e.n,
-            unit_of_n="groups of pairs",
-            chance=0.0,
-            null=f"{draws} random answer sets",
-            null_interval=(float(low[index]), float(high[index])),
-            p=float(p[index]),
-            q=float(q[index]),
-            direction="different",
-            notes=f"{share:.3f} of the gap.",
-        )
-        if claim.verdict == "supported" and (whole.verdict != "supported" or abs(share) < RELEVANT):
-            reason = (
-                "the task itself is not supported"
-                if whole.verdict != "supported"
-                else f"less than {RELEVANT:g} of the gap"
-            )
-            claim = claim.model_copy(
-                update={"verdict": "not supported", "notes": f"{claim.notes} Not claimed: {reason}."}
-            )
-        claims.append(claim)
-    return claims
+    effects = node_effects(model, task, nodes, draws=draws, seed=seed, name=name, batch_rows=batch_rows)
+    return [effects.task, *judge_nodes(effects, seed=seed)]

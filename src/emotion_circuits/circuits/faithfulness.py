@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,8 @@ def node_curve(
         arena: both runs.
         ranked: all heads and MLPs, most important first.
         sizes: circuit sizes; 0 and all are added.
-        n_random: random orderings of the same nodes.
+        n_random: random orderings; at every size they hold as many heads and as many MLPs as the ranked circuit (an MLP
+            matters more than a head, so random parts of any kind would be too easy to beat).
         seed: of the random orderings and of the bootstrap.
         batch_rows: rows run at once.
     """
@@ -120,7 +122,7 @@ def _curve(
     total = len(ranked)
     steps = sorted({0, total, *(s for s in sizes if 0 < s < total)})
     rng = np.random.default_rng(seed)
-    orders = [list(ranked), *([ranked[i] for i in rng.permutation(total)] for _ in range(n_random))]
+    orders = [list(ranked), *(_shuffled(ranked, rng) for _ in range(n_random))]
     # Size 0 and all are the same circuit in every order.
     circuits = [orders[0][:0], orders[0], *(order[:s] for order in orders for s in steps[1:-1])]
     found = run(circuits)
@@ -143,6 +145,17 @@ def _curve(
         float(cpr[1:].mean()) if n_random else missing,
         float(cmd[1:].mean()) if n_random else missing,
     )
+
+
+def _shuffled(ranked: Sequence[Any], rng: np.random.Generator) -> list[Any]:
+    """Parts in random order; where heads and MLPs stand, there stand heads and MLPs again."""
+    out = list(ranked)
+    kinds = [part.kind if isinstance(part, Node) else "edge" for part in ranked]
+    for kind in dict.fromkeys(kinds):
+        places = [i for i, k in enumerate(kinds) if k == kind]
+        for place, source in zip(places, rng.permutation(places), strict=True):
+            out[place] = ranked[source]
+    return out
 
 
 def _intervals(
@@ -213,40 +226,55 @@ def minimality(model: LanguageModel, arena: Arena, circuit: Sequence[Node]) -> p
 
 
 def circuit_against_random(
-    model: LanguageModel, task: PairTask, circuit: Sequence[Node], *, samples: int = 20, seed: int = 0
+    model: LanguageModel,
+    task: PairTask | Arena,
+    circuit: Sequence[Node],
+    *,
+    samples: int = 40,
+    seed: int = 0,
+    batch_rows: int = 256,
 ) -> dict[str, float]:
-    """Faithfulness of one circuit beside random circuits with as many heads and as many MLPs.
+    """Faithfulness of one circuit beside two kinds of random circuits.
+
+    *Random* circuits have as many heads and as many MLPs. *Same MLPs* keep the circuit's own MLPs and draw the heads
+    alone: what the choice of heads is worth once the MLPs are given.
 
     Args:
         model: the model.
-        task: any pairs.
+        task: any pairs, or both runs of them.
         circuit: its heads and MLPs.
-        samples: how many random circuits.
+        samples: how many random circuits of either kind.
         seed: of the random circuits and of the bootstrap.
+        batch_rows: rows run at once.
 
     Returns:
-        ``faithfulness`` with its 95 % interval by group (``low``, ``high``), and mean and middle 95 % of the random
-        circuits (``random``, ``random_low``, ``random_high``).
+        ``faithfulness`` with its 95 % interval by group (``low``, ``high``); mean and middle 95 % of the random circuits
+        (``random``, ``random_low``, ``random_high``), of those with the same MLPs (``same_mlps`` and so on; absent where
+        the circuit has no head); and the share of random ones that are as faithful (``random_p``, ``same_mlps_p``).
     """
     rng = np.random.default_rng(seed)
-    ring = arena(model, task)
-    others: list[list[Node]] = []
-    for _ in range(samples):
-        drawn: list[Node] = []
-        for kind in ("head", "mlp"):
-            pool = [n for n in all_nodes(model) if n.kind == kind]
-            count = sum(n.kind == kind for n in circuit)
-            drawn += [pool[i] for i in rng.choice(len(pool), count, replace=False)]
-        others.append(drawn)
-    found = run_node_circuits(model, ring, [list(circuit), *others])
+    ring = task if isinstance(task, Arena) else arena(model, task)
+    pools = {kind: [n for n in all_nodes(model) if n.kind == kind] for kind in ("head", "mlp")}
+    own = {kind: [n for n in circuit if n.kind == kind] for kind in pools}
+
+    def drawn(kind: str) -> list[Node]:
+        return [pools[kind][i] for i in rng.choice(len(pools[kind]), len(own[kind]), replace=False)]
+
+    nulls = {"random": [[*drawn("head"), *drawn("mlp")] for _ in range(samples)]}
+    if own["head"]:
+        nulls["same_mlps"] = [[*drawn("head"), *own["mlp"]] for _ in range(samples)]
+    every = [list(circuit), *(c for null in nulls.values() for c in null)]
+    found = run_node_circuits(model, ring, every, batch_rows=batch_rows)
     f = faithfulness(ring, found).double().cpu().numpy()
     low, high = _intervals(ring, found[:1], rng)
-    below, above = np.quantile(f[1:], [0.025, 0.975])
-    return {
-        "faithfulness": float(f[0]),
-        "low": float(low[0]),
-        "high": float(high[0]),
-        "random": float(f[1:].mean()),
-        "random_low": float(below),
-        "random_high": float(above),
-    }
+    result = {"faithfulness": float(f[0]), "low": float(low[0]), "high": float(high[0])}
+    for index, name in enumerate(nulls):
+        some = f[1 + index * samples : 1 + (index + 1) * samples]
+        below, above = np.quantile(some, [0.025, 0.975])
+        result |= {
+            name: float(some.mean()),
+            f"{name}_low": float(below),
+            f"{name}_high": float(above),
+            f"{name}_p": float(((some >= f[0]).sum() + 1) / (samples + 1)),
+        }
+    return result

@@ -20,7 +20,8 @@ _COLOURS = {
     "backup": "#e08214",
     "mlp": "#737373",
 }
-_OTHER, _FOR, _AGAINST = "#a6a6a6", "#2166ac", "#b2182b"
+# Red supports and blue opposes, as in the grids of effects.
+_OTHER, _FOR, _AGAINST = "#a6a6a6", "#b2182b", "#2166ac"
 
 
 def circuit_figure(circuit: Circuit, *, n_edges: int = 40) -> Figure:
@@ -73,10 +74,12 @@ def circuit_figure(circuit: Circuit, *, n_edges: int = 40) -> Figure:
             )
         )
     figure.update_layout(
-        title=f"{circuit.model}, {circuit.task}: {len(circuit.nodes)} nodes; blue supports the answers, red opposes",
+        title=f"{circuit.model}, {circuit.task}: {len(circuit.nodes)} nodes; red supports the answers, blue opposes",
         xaxis={"visible": False},
-        yaxis={"title": "layer", "tickvals": list(range(highest + 1)), "zeroline": False},
+        yaxis={"title": "layer", "tickvals": list(range(0, highest + 1, 1 + highest // 16)), "zeroline": False},
         plot_bgcolor="white",
+        height=max(420, 60 + 26 * (highest + 3)),
+        legend={"orientation": "h", "y": -0.03},
     )
     return figure
 

@@ -5,29 +5,48 @@ Parts are scored on train pairs, the size is chosen on validation pairs, and eve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from emotion_circuits.circuits.attribution import Attribution, attribute
-from emotion_circuits.circuits.claims import head_claims
-from emotion_circuits.circuits.comparing import joint_effect, stability
-from emotion_circuits.circuits.faithfulness import completeness, minimality, node_curve
+from emotion_circuits.circuits.claims import Effects, judge_nodes, node_effects
+from emotion_circuits.circuits.comparing import Joint, joint_effect, stability
+from emotion_circuits.circuits.faithfulness import (
+    circuit_against_random,
+    completeness,
+    faithfulness,
+    minimality,
+    node_curve,
+)
 from emotion_circuits.circuits.roles import head_evidence
-from emotion_circuits.circuits.running import arena
+from emotion_circuits.circuits.running import Arena, arena, run_node_circuits
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.heads import Node, PairTask, pair_task, patch_scan
+from emotion_circuits.heads import Node, PairTask, pair_task, task_gap
+from emotion_circuits.heads.tasks import by_group, spread
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Pair
 from emotion_circuits.prompts.loading import validation_messages
 from emotion_circuits.statistics import Claim, judge
 
-__all__ = ["Circuit", "CircuitEdge", "CircuitNode", "find_circuit", "load_circuit"]
+__all__ = [
+    "Circuit",
+    "CircuitEdge",
+    "CircuitNode",
+    "Search",
+    "find_circuit",
+    "load_circuit",
+    "measure_circuit",
+    "ranking",
+    "split_task",
+]
 
 
 class CircuitNode(BaseModel):
@@ -71,39 +90,46 @@ class Circuit(BaseModel):
         task: name of the pairs.
         method: how parts were scored.
         pairs: pairs by split, and how many did not fit the model.
+        groups: groups of test pairs, the unit of every interval.
         gap: mean logit difference clean − corrupted on test pairs.
         nodes: members, strongest first.
         edges: strongest links among members, embedding and logits.
-        curve: faithfulness over size on test pairs, with random circuits.
+        curve: faithfulness over size on test pairs, with random circuits of the same make-up.
         cpr: area under the curve (random circuits' beside it).
         cmd: area of its distance from 1.
+        against_random: :func:`~emotion_circuits.circuits.faithfulness.circuit_against_random`, test pairs.
         stability: Jaccard index of the best parts over resampled train pairs, with chance.
+        agreement: Spearman correlation of estimated (train) with exact effects (test), and of how many nodes.
+        evidence: the figures that the roles stand on, per head.
         joint: joint effect of the members' heads against the sum of single ones, test pairs.
         incompleteness: mean over random parts of the circuit.
-        unneeded: members without which faithfulness drops by less than 0.01.
-        agreement: Spearman correlation of estimated with exact effects, with the number of nodes compared.
+        unneeded: members without which faithfulness drops by less than 0.01; ``None`` (as ``joint`` and
+            ``incompleteness``) where the search was not thorough.
         claims: what is supported and what is not.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int = 1
+    format: Literal[2] = 2
     model: str
     task: str
     method: str
     pairs: dict[str, int]
+    groups: int
     gap: float
     nodes: list[CircuitNode]
     edges: list[CircuitEdge]
     curve: list[dict[str, float]]
     cpr: dict[str, float]
     cmd: dict[str, float]
+    against_random: dict[str, float]
     stability: dict[str, float]
-    joint: dict[str, float]
-    incompleteness: float
-    unneeded: list[str]
     agreement: dict[str, float]
+    evidence: list[dict[str, Any]]
     claims: list[Claim]
+    joint: dict[str, float] | None = None
+    incompleteness: float | None = None
+    unneeded: list[str] | None = None
 
     def members(self) -> list[Node]:
         """The nodes."""
@@ -112,6 +138,35 @@ class Circuit(BaseModel):
     def save(self, path: Path) -> None:
         """Write as JSON."""
         write_json(path, self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a circuit is chosen and measured.
+
+    Attributes:
+        target: the circuit is the smallest one with this faithfulness on validation pairs.
+        max_nodes: largest circuit considered; where none reaches ``target``, the most faithful one up to here.
+        sizes: how many sizes are tried.
+        n_random: random orderings beside the curve.
+        samples: random circuits of the chosen size.
+        n_edges: links kept.
+        roles: of how many of the strongest heads the role is estimated.
+        choosing_pairs: train pairs on which conditions of role estimates are chosen.
+        joint_heads: at most so many heads are taken out at once.
+        thorough: also joint effects, completeness and minimality.
+    """
+
+    target: float = 0.8
+    max_nodes: int = 60
+    sizes: int = 12
+    n_random: int = 5
+    samples: int = 40
+    n_edges: int = 60
+    roles: int = 12
+    choosing_pairs: int = 16
+    joint_heads: int = 16
+    thorough: bool = True
 
 
 def load_circuit(path: Path) -> Circuit:
@@ -128,11 +183,11 @@ def load_circuit(path: Path) -> Circuit:
         raise EmotionCircuitsError(f"{path}: is not a circuit: {'; '.join(validation_messages(error)[:3])}") from error
 
 
-def _sizes(total: int) -> list[int]:
-    """About a dozen sizes, dense where circuits are small."""
-    return sorted(
-        {round(total * f) for f in (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75)} - {0}
-    )
+def _sizes(total: int, count: int = 12) -> list[int]:
+    """About a dozen sizes, dense where circuits are small; of fewer, evenly chosen ones."""
+    shares = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75)
+    kept = {shares[round(i * (len(shares) - 1) / max(1, count - 1))] for i in range(count)}
+    return sorted({round(total * f) for f in kept} - {0})
 
 
 def find_circuit(
@@ -140,14 +195,11 @@ def find_circuit(
     pairs: Sequence[Pair],
     *,
     name: str = "pairs",
-    exact: int | None = None,
+    exact: int | None = 20,
     steps: int = 5,
-    target: float = 0.8,
-    max_nodes: int = 60,
-    n_edges: int = 60,
-    n_random: int = 5,
-    roles: int = 12,
     max_pairs: int = 64,
+    edge_pairs: int = 16,
+    search: Search | None = None,
     batch_rows: int = 256,
     seed: int = 0,
 ) -> Circuit:
@@ -159,102 +211,167 @@ def find_circuit(
         name: of the task.
         exact: how many of the estimated-strongest heads and MLPs are also measured exactly; ``None``: all.
         steps: of the integrated gradients.
-        target: the circuit is the smallest one with this faithfulness on validation pairs.
-        max_nodes: largest circuit considered; where none reaches ``target``, the most faithful one up to here.
-        n_edges: links kept.
-        n_random: random circuits per size.
-        roles: of how many of the strongest members the role is estimated.
-        max_pairs: pairs used of each split, evenly spaced over the corpus.
+        max_pairs: pairs used of each split (whole groups, evenly spaced over the corpus).
+        edge_pairs: train pairs on which edges are estimated.
+        search: how the circuit is chosen and measured.
         batch_rows: rows run at once.
         seed: of everything random.
 
     Raises:
-        EmotionCircuitsError: a split without pairs that fit the model.
+        EmotionCircuitsError: a split without pairs that fit the model, or a model that does not tell the prompts apart.
     """
-    tasks = {split: _split(model, pairs, split, max_pairs) for split in ("train", "validation", "test")}
-    train, validation, test = tasks["train"], tasks["validation"], tasks["test"]
-    scored = attribute(model, train, steps=steps, edges=True)
+    tasks = {split: split_task(model, pairs, split, max_pairs) for split in ("train", "validation", "test")}
+    train = tasks["train"].one_way()
+    scored = attribute(model, train, steps=steps)
+    links = attribute(model, train.select(range(min(edge_pairs, len(train)))), steps=min(steps, 3), edges=True)
+    ranked = ranking(scored)
+    measured = ranked if exact is None else ranked[:exact]
+    effects = node_effects(model, tasks["test"], measured, seed=seed, name=name, batch_rows=batch_rows)
+    return measure_circuit(
+        model, tasks, scored, links, effects, name=name, search=search, batch_rows=batch_rows, seed=seed
+    )
+
+
+def ranking(scored: Attribution) -> list[Node]:
+    """Heads and MLPs by the size of their mean score."""
     order = scored.node_scores.mean(0).abs().argsort(descending=True).tolist()
-    ranked = [scored.nodes[i] for i in order]
-    size = _choose(model, validation, ranked, target, max_nodes, batch_rows, seed)
+    return [scored.nodes[i] for i in order]
+
+
+def measure_circuit(
+    model: LanguageModel,
+    tasks: Mapping[str, PairTask],
+    scored: Attribution,
+    links: Attribution,
+    effects: Effects,
+    *,
+    name: str = "pairs",
+    search: Search | None = None,
+    batch_rows: int = 256,
+    seed: int = 0,
+) -> Circuit:
+    """Choose a circuit's size on validation pairs and measure it on test pairs.
+
+    Args:
+        model: the model.
+        tasks: ``train``, ``validation`` and ``test`` pairs.
+        scored: every head and MLP, scored on the train pairs one way (:meth:`PairTask.one_way`).
+        links: every edge, scored on train pairs.
+        effects: exact effects of some or all nodes on test pairs.
+        name: of the task.
+        search: how it is chosen and measured.
+        batch_rows: rows run at once.
+        seed: of everything random.
+
+    Raises:
+        EmotionCircuitsError: a model that does not tell the train or test prompts apart.
+    """
+    how = search or Search()
+    ranked = ranking(scored)
+    train, validation = tasks["train"].one_way(), tasks["validation"].one_way()
+    test = tasks["test"].one_way()
+    gap_train, gap_test = _gap(model, train), effects.scan.mean_gap
+    size = _choose(model, validation, ranked, how, batch_rows)
     members = ranked[:size]
-    ring = arena(model, test)
-    curve = node_curve(
-        model, ring, ranked, [*_sizes(len(ranked)), size], n_random=n_random, seed=seed, batch_rows=batch_rows
-    )
-    measured = ranked if exact is None else ranked[: max(exact, size)]
-    scan = patch_scan(model, test, measured, direction="noising", batch_rows=batch_rows)
-    table = scan.table(seed=seed).set_index("nodes")
-    gap_train = _gap(model, train)
-    gap_test = float(scan.gap.mean())
-    estimated = scored.node_scores.mean(0)[[scored.nodes.index(n) for n in measured]] / gap_train
     heads = [n for n in members if n.kind == "head"]
-    evidence = head_evidence(model, test, heads[:roles], batch_rows=batch_rows) if heads else None
+    ring = arena(model, test)
+    sizes = [*_sizes(len(ranked), how.sizes), size]
+    curve = node_curve(model, ring, ranked, sizes, n_random=how.n_random, seed=seed, batch_rows=batch_rows)
+    against = circuit_against_random(model, ring, members, samples=how.samples, seed=seed, batch_rows=batch_rows)
+    evidence = None
+    if heads[: how.roles]:
+        choosing = train.select(range(min(len(train), how.choosing_pairs)))
+        evidence = head_evidence(model, test, heads[: how.roles], choosing=choosing, batch_rows=batch_rows)
     named = {} if evidence is None else dict(zip(evidence["node"], evidence["role"], strict=True))
-    firm = stability(scored.node_scores, size, seed=seed)
-    joint = joint_effect(model, test, heads or members, "mean", seed=seed)
-    complete = completeness(model, ring, members, ranked, samples=4, seed=seed)
-    needed = minimality(model, ring, members)
-    scores = scored.node_scores.mean(0) / gap_train
-    nodes = [
-        CircuitNode(
-            node=str(n),
-            score=float(scores[scored.nodes.index(n)]),
-            exact=float(table.effect[str(n)]) / gap_test,
-            low=min(float(table[end][str(n)]) / gap_test for end in ("low", "high")),
-            high=max(float(table[end][str(n)]) / gap_test for end in ("low", "high")),
-            role=named.get(str(n), "mlp" if n.kind == "mlp" else ""),
-        )
-        for n in members
-    ]
-    claims = head_claims(
-        model, test, heads or [n for n in ranked if n.kind == "head"][:1], seed=seed, name=name, batch_rows=batch_rows
-    )
-    at = curve.table[curve.table["size"] == size].iloc[0]
-    claims.append(_faithful(model, name, at, size, len(ranked), len(test), n_random))
+    by_groups = by_group(scored.node_scores.double().cpu().numpy(), train.groups)
+    firm = stability(torch.from_numpy(by_groups), size, seed=seed)
+    table = effects.scan.table(seed=seed).set_index("nodes")
+    scores = dict(zip(scored.nodes, (scored.node_scores.mean(0) / gap_train).tolist(), strict=True))
+    exact = effects.scan.share
+    estimated = torch.tensor([scores[n] for (n,) in effects.scan.sets])
+    claims = [effects.task, *[c for c in judge_nodes(effects, seed=seed) if c.id.rsplit(".", 1)[1] in named]]
+    claims += _faithful(model, name, against, size, len(ranked), len(set(test.groups)), how.samples)
     return Circuit(
         model=model.name,
         task=name,
-        method=f"integrated gradients, {steps} steps, {len(train)} train pairs",
+        method=f"{scored.method} of {len(scored.node_scores)} train pairs",
         pairs={s: len(t) for s, t in tasks.items()} | {"excluded": sum(len(t.excluded) for t in tasks.values())},
+        groups=len(set(test.groups)),
         gap=gap_test,
-        nodes=nodes,
-        edges=_edges(scored, members, gap_train, n_edges),
+        nodes=[_member(n, scores[n], table, gap_test, named) for n in members],
+        edges=_edges(links, members, gap_train, how.n_edges),
         curve=[{k: float(v) for k, v in row.items()} for row in curve.table.to_dict("records")],  # type: ignore[misc]
         cpr={"circuit": curve.cpr, "random": curve.random_cpr},
         cmd={"circuit": curve.cmd, "random": curve.random_cmd},
+        against_random=against,
         stability={"k": firm.k, "jaccard": firm.mean, "low": firm.low, "high": firm.high, "chance": firm.chance},
-        joint={
+        agreement={"spearman": _spearman(estimated, exact.cpu()), "nodes": len(exact)},
+        evidence=[] if evidence is None else evidence.to_dict("records"),  # type: ignore[arg-type]
+        claims=claims,
+        **_thorough(model, name, test, ring, members, ranked, how, claims, seed),
+    )
+
+
+def _thorough(
+    model: LanguageModel,
+    name: str,
+    test: PairTask,
+    ring: Arena,
+    members: list[Node],
+    ranked: list[Node],
+    how: Search,
+    claims: list[Claim],
+    seed: int,
+) -> dict[str, Any]:
+    """Joint against single effects, completeness and minimality; the joint effect's claim is added to ``claims``."""
+    if not how.thorough:
+        return {}
+    heads = [n for n in members if n.kind == "head"][: how.joint_heads]
+    found: dict[str, Any] = {}
+    if len(heads) > 1:
+        joint = joint_effect(model, test, heads, "mean", seed=seed)
+        found["joint"] = {
+            "heads": float(len(heads)),
             "joint": joint.joint,
             "summed": joint.summed,
             "excess": joint.excess,
             "excess_low": joint.excess_interval[0],
             "excess_high": joint.excess_interval[1],
-        },
-        incompleteness=float(complete.incompleteness.mean()),
-        unneeded=needed.node[needed.faithfulness_lost.abs() < 0.01].tolist(),
-        agreement={"spearman": _spearman(estimated, scan.share), "nodes": len(measured)},
-        claims=claims,
-    )
+        }
+        claims.append(_backup(model, name, joint, len(heads), len(set(test.groups))))
+    complete = completeness(model, ring, members, ranked, samples=4, seed=seed)
+    needed = minimality(model, ring, members)
+    found["incompleteness"] = float(complete.incompleteness.mean())
+    found["unneeded"] = needed.node[needed.faithfulness_lost.abs() < 0.01].tolist()
+    return found
 
 
-def _split(model: LanguageModel, pairs: Sequence[Pair], split: str, limit: int) -> PairTask:
+def _member(node: Node, score: float, table: pd.DataFrame, gap: float, named: dict[str, str]) -> CircuitNode:
+    name = str(node)
+    role = named.get(name, "mlp" if node.kind == "mlp" else "")
+    if name not in table.index:
+        return CircuitNode(node=name, score=score, role=role)
+    effect, *ends = (float(table[column][name]) / gap for column in ("effect", "low", "high"))
+    return CircuitNode(node=name, score=score, exact=effect, low=min(ends), high=max(ends), role=role)
+
+
+def split_task(model: LanguageModel, pairs: Sequence[Pair], split: str, limit: int) -> PairTask:
+    """The pairs of a split that fit the model, at most ``limit``.
+
+    Raises:
+        EmotionCircuitsError: there are none.
+    """
     chosen = [p for p in pairs if p.split == split]
-    if len(chosen) > limit:
-        chosen = [chosen[int(i)] for i in np.linspace(0, len(chosen) - 1, limit)]
     if not chosen:
         raise EmotionCircuitsError(
             f"no {split} pairs: a circuit is scored on train, sized on validation, shown on test"
         )
-    return pair_task(model, chosen)
+    return pair_task(model, spread(chosen, limit))
 
 
 def _gap(model: LanguageModel, task: PairTask) -> float:
-    with torch.no_grad():
-        clean, corrupted = (
-            task.logit_difference(model.logits(b, last_only=True)).mean() for b in (task.clean, task.corrupted)
-        )
-    gap = float(clean - corrupted)
+    clean, corrupted = task_gap(model, task)
+    gap = float((clean - corrupted).mean())
     if abs(gap) < 1e-6:
         raise EmotionCircuitsError(
             f"{model.name} answers clean and corrupted prompts alike: there is no circuit to find"
@@ -262,15 +379,13 @@ def _gap(model: LanguageModel, task: PairTask) -> float:
     return gap
 
 
-def _choose(
-    model: LanguageModel, task: PairTask, ranked: list[Node], target: float, most: int, batch_rows: int, seed: int
-) -> int:
-    sizes = [s for s in _sizes(len(ranked)) if s <= most] or [min(most, len(ranked))]
-    curve = node_curve(model, arena(model, task), ranked, sizes, n_random=0, seed=seed, batch_rows=batch_rows)
-    table = curve.table[curve.table["size"].isin(sizes)]
-    reached = table[table.faithfulness >= target]
-    best = table.sort_values("faithfulness", ascending=False)["size"].tolist()[0]
-    return int(min(reached["size"].tolist(), default=best))
+def _choose(model: LanguageModel, task: PairTask, ranked: list[Node], how: Search, batch_rows: int) -> int:
+    sizes = [s for s in _sizes(len(ranked), how.sizes) if s <= how.max_nodes] or [min(how.max_nodes, len(ranked))]
+    circuits = [ranked[:s] for s in sizes]
+    ring = arena(model, task)
+    found = faithfulness(ring, run_node_circuits(model, ring, circuits, batch_rows=batch_rows)).tolist()
+    reached = [s for s, f in zip(sizes, found, strict=True) if f >= how.target]
+    return min(reached) if reached else sizes[int(np.argmax(found))]
 
 
 def _edges(scored: Attribution, members: Sequence[Node], gap: float, count: int) -> list[CircuitEdge]:
@@ -291,16 +406,49 @@ def _spearman(a: torch.Tensor, b: torch.Tensor) -> float:
     return found if np.isfinite(found) else 0.0
 
 
-def _faithful(model: LanguageModel, name: str, at: Any, size: int, total: int, n: int, n_random: int) -> Claim:
+def _faithful(
+    model: LanguageModel, name: str, against: dict[str, float], size: int, total: int, n: int, samples: int
+) -> list[Claim]:
+    """The circuit carries the behaviour better than random ones; and its heads do, its MLPs being given."""
+    nulls = {
+        "random": ("faithfulness", f"{samples} random circuits with as many heads and MLPs", "carry"),
+        "same_mlps": (
+            "heads",
+            f"{samples} circuits of the same MLPs and random heads",
+            "and among them its heads, carry",
+        ),
+    }
+    return [
+        judge(
+            id=f"circuits.{part}.{name}",
+            station="circuits",
+            statement=f"{size} of {total} heads and MLPs of {model.name} {verb} the behaviour on test pairs better than "
+            f"{null} ({name}).",
+            estimate=against["faithfulness"],
+            interval=(against["low"], against["high"]),
+            unit="faithfulness (share of the clean-corrupted gap)",
+            n=n,
+            unit_of_n="groups of pairs",
+            null=null,
+            null_interval=(against[f"{key}_low"], against[f"{key}_high"]),
+            notes=f"Mean of the random ones {against[key]:.3f}.",
+        )
+        for key, (part, null, verb) in nulls.items()
+        if key in against
+    ]
+
+
+def _backup(model: LanguageModel, name: str, joint: Joint, heads: int, n: int) -> Claim:
     return judge(
-        id=f"circuits.faithfulness.{name}",
+        id=f"circuits.backup.{name}",
         station="circuits",
-        statement=f"{size} of {total} heads and MLPs of {model.name} carry the behaviour on test pairs ({name})",
-        estimate=float(at.faithfulness),
-        interval=(float(at.low), float(at.high)),
-        unit="share of the clean-corrupted gap",
+        statement=f"Taking out {heads} heads of {model.name}'s circuit at once does more than the sum of taking out each "
+        f"({name}): they stand in for one another.",
+        estimate=joint.excess,
+        interval=joint.excess_interval,
+        unit="logits (joint effect minus sum of single effects, mean ablation)",
         n=n,
-        unit_of_n="pairs",
-        null=f"{n_random} random circuits of the same size",
-        null_interval=(float(at.random_low), float(at.random_high)),
+        unit_of_n="groups of pairs",
+        chance=0.0,
+        notes=f"Joint {joint.joint:.3f}, sum {joint.summed:.3f} logits.",
     )

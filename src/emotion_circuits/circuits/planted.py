@@ -55,7 +55,8 @@ class PlantedSpec:
         architecture: ``gpt2`` or ``llama``.
         circuit: ``False`` builds the no-circuit model.
         languages: 1, or 2: two vocabularies, each with a detector of its own, meeting in one aggregator.
-        difficulty: 0 (clean) to 1: strength of the noise in the weights and of what decoys write.
+        difficulty: 0 (clean) to 4: strength of the noise in the weights and of what decoys write. At 0.5 the model does
+            the task on nearly all pairs; from about 2 on it begins to fail itself.
         n_pairs: how many minimal pairs to write.
     """
 
@@ -71,8 +72,8 @@ class PlantedSpec:
             raise EmotionCircuitsError(f"architecture must be gpt2 or llama, got {self.architecture!r}")
         if self.languages not in (1, 2):
             raise EmotionCircuitsError(f"languages must be 1 or 2, got {self.languages}")
-        if not 0 <= self.difficulty <= 1:
-            raise EmotionCircuitsError(f"difficulty must lie between 0 and 1, got {self.difficulty}")
+        if not 0 <= self.difficulty <= 4:
+            raise EmotionCircuitsError(f"difficulty must lie between 0 and 4, got {self.difficulty}")
         if self.n_pairs < 12:
             raise EmotionCircuitsError(f"n_pairs must be at least 12, got {self.n_pairs}")
 

@@ -9,11 +9,12 @@ Figures of a head (shares of the mean clean-corrupted gap; positive supports the
 ``elsewhere``      the larger of both, at all other tokens (as above)
 ``direct``         noising its edge to the logits alone (exact)
 ``alone``          zero-ablating it in the clean run
-``after``          zero-ablating it once another causal head is gone (the head where that makes the most difference)
+``after``          zero-ablating it once another causal head is gone (the head where that makes the most difference,
+                   chosen on other pairs where there are some: a maximum over noisy figures is too high on its own pairs)
 ``to_span``        attention to the differing word, from the later token that attends to it most
 =================  ==================================================================================================
 
-Rules, the first that holds (``r`` is :data:`RELEVANT`):
+Rules, the first that holds (``r`` is the smallest share that counts, :data:`RELEVANT` by default):
 
 1. *backup*: ``after − alone ≥ r``, and ``after`` is at least twice ``alone``, ``denoising`` and ``noising`` in size: by
    itself it does little
@@ -80,7 +81,9 @@ def head_evidence(
     task: PairTask,
     heads: Sequence[Node] | None = None,
     *,
+    choosing: PairTask | None = None,
     conditions: int = 4,
+    relevant: float = RELEVANT,
     batch_rows: int = 256,
 ) -> pd.DataFrame:
     """Measure the figures of every head and name its role.
@@ -89,7 +92,9 @@ def head_evidence(
         model: the model.
         task: the pairs.
         heads: which; all by default.
+        choosing: other pairs, on which the heads that are taken away are chosen; the task itself by default.
         conditions: how many of the most causal heads are taken away, each in turn, to look for backups.
+        relevant: smallest share of the gap that counts.
         batch_rows: rows run at once.
 
     Returns:
@@ -97,35 +102,37 @@ def head_evidence(
     """
     nodes = list(head_nodes(model) if heads is None else heads)
 
-    def both(which: Sequence[Node], positions: Positions) -> tuple[Tensor, Tensor]:
+    def both(which: Sequence[Node], positions: Positions, on: PairTask = task) -> tuple[Tensor, Tensor]:
+        sides = ("noising",) if on.mirrored else ("denoising", "noising")
         found = [
-            patch_scan(model, task, which, direction=d, positions=positions, batch_rows=batch_rows).share
-            for d in ("denoising", "noising")
+            patch_scan(model, on, which, direction=d, positions=positions, batch_rows=batch_rows).share  # type: ignore[arg-type]
+            for d in sides
         ]
-        return found[0], found[1]
+        return found[0], found[-1]
 
     denoising, noising = both(nodes, Positions("all"))
     strength = _larger(denoising, noising)
     at_last, elsewhere = torch.full_like(strength, torch.nan), torch.full_like(strength, torch.nan)
-    relevant = (strength.abs() >= RELEVANT).nonzero()[:, 0]
-    if len(relevant):
-        some = [nodes[i] for i in relevant.tolist()]
-        at_last[relevant] = _larger(*both(some, Positions("last")))
-        elsewhere[relevant] = _larger(*both(some, _elsewhere(task)))
+    relevant_ones = (strength.abs() >= relevant).nonzero()[:, 0]
+    if len(relevant_ones):
+        some = [nodes[i] for i in relevant_ones.tolist()]
+        at_last[relevant_ones] = _larger(*both(some, Positions("last")))
+        elsewhere[relevant_ones] = _larger(*both(some, _elsewhere(task)))
     edges = edge_scan(model, task, [(n, LOGITS) for n in nodes], batch_rows=batch_rows)
     direct = edges.effect.mean(1) / edges.gap.mean()
     alone = ablation_scan(model, task, nodes, batch_rows=batch_rows).share
-    causal = [nodes[i] for i in strength.argsort(descending=True)[:conditions].tolist() if strength[i] >= RELEVANT]
-    after, condition = alone.clone(), np.full(len(nodes), "", dtype=object)
-    for given in causal:
-        # A head that comes before the missing one cannot stand in for it.
-        able = [i for i, n in enumerate(nodes) if n.order > given.order]
-        if not able:
-            continue
-        then = ablation_scan(model, task, [nodes[i] for i in able], given=[given], batch_rows=batch_rows).share
-        for i, value in zip(able, then, strict=True):
-            if value > after[i]:
-                after[i], condition[i] = value, str(given)
+    if choosing is None:
+        after, condition = _without_others(model, task, nodes, strength, alone, conditions, relevant, batch_rows)
+    else:
+        first = _larger(*both(nodes, Positions("all"), choosing))
+        before = ablation_scan(model, choosing, nodes, batch_rows=batch_rows).share
+        _, condition = _without_others(model, choosing, nodes, first, before, conditions, relevant, batch_rows)
+        after = alone.clone()
+        for given in sorted({c for c in condition if c}):
+            able = [i for i, c in enumerate(condition) if c == given]
+            some = [nodes[i] for i in able]
+            then = ablation_scan(model, task, some, given=[Node.parse(given)], batch_rows=batch_rows).share
+            after[able] = then
     attention = span_attention(model, task)
     table = pd.DataFrame(
         {
@@ -143,14 +150,39 @@ def head_evidence(
             "to_span": [float(attention[n.layer, n.head]) for n in nodes],
         }
     )
-    table["role"] = [role_of(row) for _, row in table.iterrows()]
+    table["role"] = [role_of(row, relevant) for _, row in table.iterrows()]
     return table
 
 
-def role_of(figures: pd.Series) -> str:
+def _without_others(
+    model: LanguageModel,
+    task: PairTask,
+    nodes: Sequence[Node],
+    strength: Tensor,
+    alone: Tensor,
+    conditions: int,
+    relevant: float,
+    batch_rows: int,
+) -> tuple[Tensor, np.ndarray]:
+    """Each head's ablation once one of the most causal heads is gone: the largest effect, and whose absence gave it."""
+    causal = [nodes[i] for i in strength.argsort(descending=True)[:conditions].tolist() if strength[i] >= relevant]
+    after, condition = alone.clone(), np.full(len(nodes), "", dtype=object)
+    for given in causal:
+        # A head that comes before the missing one cannot stand in for it.
+        able = [i for i, n in enumerate(nodes) if n.order > given.order]
+        if not able:
+            continue
+        then = ablation_scan(model, task, [nodes[i] for i in able], given=[given], batch_rows=batch_rows).share
+        for i, value in zip(able, then, strict=True):
+            if value > after[i]:
+                after[i], condition[i] = value, str(given)
+    return after, condition
+
+
+def role_of(figures: pd.Series, relevant: float = RELEVANT) -> str:
     """The role that the rules at the top of this module give to one head's figures."""
     f = figures
-    r = RELEVANT
+    r = relevant
     strength = f.denoising if abs(f.denoising) >= abs(f.noising) else f.noising
     if f.after - f.alone >= r and f.after >= 2 * max(abs(f.alone), abs(strength)):
         return "backup"

@@ -11,19 +11,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from emotion_circuits.circuits.writing import has_post_norm
+from emotion_circuits.directions import DirectionSet
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node
 from emotion_circuits.heads.changes import out_projection
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.families import at_path
 
-__all__ = ["HeadWeights", "alignment", "composition", "copying_score", "head_weights", "written_tokens"]
+__all__ = [
+    "HeadWeights",
+    "alignment",
+    "composition",
+    "copying_score",
+    "head_weights",
+    "weights_table",
+    "written_tokens",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +213,67 @@ def alignment(
             row[name] = float(value / null.square().mean().sqrt().clamp(min=1e-12))
             row[f"{name}_p"] = float(((null.abs() >= value.abs()).sum() + 1) / (n_random + 1))
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def weights_table(
+    model: LanguageModel, chosen: Sequence[Node], directions: DirectionSet, *, shuffles: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Do chosen heads write and read the emotions' directions more than other heads of their layers?
+
+    Random directions are too easy a null (activations of any kind fill few dimensions), so the comparison is with the
+    other heads of the same layers. A head in layer ``L`` reads the directions of ``L − 1`` and writes those of ``L``.
+
+    Args:
+        model: the model.
+        chosen: heads.
+        directions: emotion directions by layer (``resid_post``).
+        shuffles: random choices of as many heads per layer.
+        seed: of the shuffles.
+
+    Returns:
+        One row per figure and emotion: mean over the chosen heads, mean over the others of their layers, and ``p``, the
+        share of random choices with as high a mean (with the +1 correction). Figures are those of :func:`alignment`
+        (relative to random directions), and ``copying`` (:func:`copying_score`, no emotion).
+    """
+    layers = sorted({n.layer for n in chosen if n.layer > 0 and {n.layer, n.layer - 1} <= set(directions.layers)})
+    pool = [Node("head", layer, head) for layer in layers for head in range(model.n_heads)]
+    mine = np.array([n in set(chosen) for n in pool])
+    rng = np.random.default_rng(seed)
+    layer_of = np.array([n.layer for n in pool])
+    keys = rng.random((shuffles, len(pool)))
+    drawn = np.zeros((shuffles, len(pool)), dtype=bool)
+    for layer in layers:
+        inside = np.flatnonzero(layer_of == layer)
+        count = int(mine[inside].sum())
+        best = np.argsort(keys[:, inside], axis=1)[:, :count]
+        np.put_along_axis(drawn, inside[best], True, axis=1)
+    figures: dict[tuple[str, str], np.ndarray] = {("copying", ""): np.array([copying_score(model, n) for n in pool])}
+    for label in directions.labels:
+        row = directions.row(label)
+        columns: dict[str, list[float]] = {"reads_v": [], "reads_q": [], "reads_k": [], "output": []}
+        for node in pool:
+            reading = directions.vectors[row, directions.place(node.layer - 1)]
+            writing = directions.vectors[row, directions.place(node.layer)]
+            read = alignment(model, [node], reading, n_random=100, seed=seed).iloc[0]
+            columns["output"].append(
+                float(alignment(model, [node], writing, n_random=100, seed=seed).iloc[0]["output"])
+            )
+            for name in ("reads_v", "reads_q", "reads_k"):
+                columns[name].append(float(read[name]))
+        figures |= {(name, label): np.array(values) for name, values in columns.items()}
+    rows = []
+    for (name, label), values in figures.items():
+        null = (drawn * values).sum(1) / drawn.sum(1)
+        found = float(values[mine].mean())
+        rows.append(
+            {
+                "figure": name, "emotion": label, "chosen": found, "others": float(values[~mine].mean()),
+                "null_low": float(np.quantile(null, 0.025)), "null_high": float(np.quantile(null, 0.975)),
+                "p": float(((null >= found - 1e-12).sum() + 1) / (shuffles + 1)), "heads": int(mine.sum()),
+            }
+        )  # fmt: skip
     return pd.DataFrame(rows)
 
 

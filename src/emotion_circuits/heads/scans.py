@@ -36,7 +36,7 @@ from emotion_circuits.heads.tasks import PairTask, by_group
 from emotion_circuits.model import ALL, LanguageModel, Positions, Record, Site
 from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, permutation_ps
 
-__all__ = ["Scan", "ablation_scan", "measure_sets", "patch_scan", "rank_agreement", "task_gap"]
+__all__ = ["Scan", "ablation_scan", "measure_sets", "patch_scan", "rank_agreement", "sign_flips", "task_gap"]
 
 Direction = Literal["denoising", "noising"]
 
@@ -64,15 +64,24 @@ class Scan:
     projection: Float[Tensor, "set pair"] | None = None
 
     @property
+    def mean_gap(self) -> float:
+        """Mean gap, every group of pairs counting once, as in :meth:`table`."""
+        return float(by_group(self.gap.double().cpu().numpy(), self.groups).mean())
+
+    @property
     def share(self) -> Float[Tensor, " set"]:
-        """Mean effect over mean gap; 1 is the whole effect of the prompt."""
-        return self.effect.mean(1) / self.gap.mean()
+        """Mean effect over mean gap, every group counting once; 1 is the whole effect of the prompt."""
+        effect = by_group(self.effect.T.double().cpu().numpy(), self.groups).mean(0)
+        return torch.from_numpy(effect / self.mean_gap).to(self.effect)
 
     def table(self, *, seed: int = 0, resamples: int = 2000) -> pd.DataFrame:
-        """One row per set: effect with 95 % bootstrap interval by group, sign-flip p, q over the scan, KL."""
+        """One row per set: effect with 95 % bootstrap interval by group, sign-flip p, q over the scan, KL.
+
+        The sign flips are as many as the family needs for its smallest q to fall below 0.05.
+        """
         values = by_group(self.effect.T.double().cpu().numpy(), self.groups)
         intervals = bootstrap_mean_intervals(values, resamples=resamples, seed=seed)
-        p = permutation_ps(values, resamples=resamples, seed=seed + 1)
+        p = permutation_ps(values, resamples=sign_flips(len(self.sets)), seed=seed + 1)
         q = fdr(list(map(float, p)), family=f"{self.method}: {len(self.sets)} sets of nodes").q
         rows = pd.DataFrame(
             {
@@ -94,6 +103,15 @@ class Scan:
         if self.projection is not None:
             rows["projection"] = self.projection.mean(1).cpu().numpy()
         return rows
+
+
+def sign_flips(tests: int) -> int:
+    """Monte-Carlo sign flips for a family of so many tests.
+
+    The smallest p of ``n`` flips is ``1/(n+1)``; a family of ``m`` tests multiplies it by up to ``m``. 100 flips per
+    test let a single strong test among ``m`` reach q = 0.01.
+    """
+    return max(10_000, 100 * tests)
 
 
 def _as_sets(nodes: Sequence[Node] | Sequence[Sequence[Node]]) -> tuple[tuple[Node, ...], ...]:

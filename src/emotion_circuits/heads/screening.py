@@ -1,6 +1,8 @@
 """Δattention: which heads attend more to the emotion word than to the word in its place. A screen, not a cause.
 
 The same query and the same key positions are compared in token-aligned pairs, so position and sentence length cancel.
+Only pairs of an emotion against neutral say something about emotion words, and only in that direction: over pairs that
+stand both ways round the difference is 0 by construction. Where a task has none, its pairs are taken one way.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads.scanning import base_run
+from emotion_circuits.heads.scans import sign_flips
 from emotion_circuits.heads.tasks import PairTask, by_group
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, permutation_ps
@@ -53,7 +56,7 @@ class Screen:
         n_heads = self.clean.shape[1]
         difference = by_group((self.clean - self.corrupted).flatten(0, 1).T.double().cpu().numpy(), self.groups)
         intervals = bootstrap_mean_intervals(difference, resamples=resamples, seed=seed)
-        p = permutation_ps(difference, resamples=resamples, seed=seed + 1)
+        p = permutation_ps(difference, resamples=sign_flips(difference.shape[1]), seed=seed + 1)
         q = fdr(list(map(float, p)), family="Δattention of all heads").q
         low, high = np.quantile(difference.mean(0), [0.025, 0.975])
         table = pd.DataFrame(
@@ -74,12 +77,17 @@ class Screen:
         return table.sort_values("delta", key=lambda d: d.abs(), ascending=False, ignore_index=True)
 
 
+def _against_neutral(task: PairTask) -> PairTask:
+    rows = [i for i, p in enumerate(task.pairs) if p.label != "neutral" and p.corrupted_label == "neutral"]
+    return task.select(rows) if rows else task.one_way()
+
+
 def delta_attention(model: LanguageModel, task: PairTask, *, query: Literal["last", "later"] = "last") -> Screen:
     """Attention to the differing word in clean and corrupted prompts.
 
     Args:
         model: the model.
-        task: token-aligned pairs.
+        task: token-aligned pairs; those of an emotion against neutral are used.
         query: who attends: the ``last`` token, or the mean of all tokens ``later`` than the word.
 
     Raises:
@@ -87,6 +95,7 @@ def delta_attention(model: LanguageModel, task: PairTask, *, query: Literal["las
     """
     if query not in ("last", "later"):
         raise EmotionCircuitsError(f"query must be last or later, got {query!r}")
+    task = _against_neutral(task)
     width = task.clean.input_ids.shape[1]
     first = task.clean.attention_mask.argmax(-1)
     key = torch.zeros(len(task), width)

@@ -15,7 +15,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Batch, LanguageModel
 from emotion_circuits.prompts import Pair, tokens_of_span
 
-__all__ = ["PairTask", "by_group", "pair_task"]
+__all__ = ["PairTask", "by_group", "pair_task", "spread"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,23 @@ class PairTask:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether every pair also stands the other way round.
+
+        Noising one way is denoising the other way with both signs turned, so over a mirrored task the mean effects of
+        noising and denoising are the same number; so are integrated gradients of a pair and of its mirror.
+        """
+        seen = {(p.text, p.corrupted) for p in self.pairs}
+        return all((b, a) in seen for a, b in seen)
+
+    def one_way(self) -> PairTask:
+        """The task with each two prompts compared in one direction only: the one that comes first."""
+        rows: dict[frozenset[str], int] = {}
+        for row, pair in enumerate(self.pairs):
+            rows.setdefault(frozenset((pair.text, pair.corrupted)), row)
+        return self.select(list(rows.values()))
 
     def logit_difference(self, logits: Float[Tensor, "*variant pair vocabulary"]) -> Float[Tensor, "*variant pair"]:
         """Mean logit of the clean side's answers minus mean logit of the corrupted side's, in logits."""
@@ -124,6 +141,17 @@ def pair_task(model: LanguageModel, pairs: Sequence[Pair]) -> PairTask:
         weights.to(model.device),
         excluded,
     )
+
+
+def spread(pairs: Sequence[Pair], limit: int) -> list[Pair]:
+    """At most ``limit`` pairs: whole groups, evenly spaced over the corpus (whose rows stand by kind)."""
+    names = list(dict.fromkeys(p.group for p in pairs))
+    size = {name: sum(p.group == name for p in pairs) for name in names}
+    for count in range(len(names), 0, -1):
+        kept = {names[i * len(names) // count] for i in range(count)}
+        if sum(size[name] for name in kept) <= limit:
+            return [p for p in pairs if p.group in kept]
+    return list(pairs[:limit])
 
 
 def by_group(values: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from emotion_circuits.report.circuit_section import circuit_sections
 from emotion_circuits.report.direction_sections import geometry_section, reading_section
 from emotion_circuits.report.page import Page, Section, write_page
 from emotion_circuits.report.parts import read_json
@@ -34,7 +35,7 @@ def write_report(run: Path | str) -> Path:
 def read_claims(run: Path | str) -> list[dict[str, Any]]:
     """All claims of a run, in the order of its stations."""
     found: list[dict[str, Any]] = []
-    for stage in ("directions", "trace", "steering"):
+    for stage in ("directions", "trace", "steering", "circuits"):
         found += read_json(Path(run) / stage / "claims.json")
     return found
 
@@ -84,6 +85,7 @@ def _page(run: Path, manifest: dict[str, Any]) -> Page:
             geometry_section(run, claims),
             trace_section(run, claims),
             *steering_sections(run, claims, config),
+            *circuit_sections(run, claims),
             _method_section(run),
         ),
         command=manifest["command"],

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.directions import Trace, load_trace
-from emotion_circuits.directions.trace_figures import component_bars, path_picture, projection_heatmap, readers_bars
 from emotion_circuits.report.direction_figures import attention_panels
 from emotion_circuits.report.page import Figure, Page, Section, Table, write_page
 from emotion_circuits.report.parts import claims_of, read_json
+from emotion_circuits.report.trace_figures import component_bars, path_picture, projection_heatmap, readers_bars
 
 __all__ = ["trace_section", "write_trace"]
 

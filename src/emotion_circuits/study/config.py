@@ -16,6 +16,7 @@ from emotion_circuits.prompts.schema import EMOTIONS
 __all__ = [
     "PROFILES",
     "CaptureConfig",
+    "CircuitsConfig",
     "DirectionsConfig",
     "SteeringConfig",
     "StudyConfig",
@@ -183,6 +184,46 @@ class SteeringConfig(_Section):
         return alphas
 
 
+class CircuitsConfig(_Section):
+    """How heads are screened and circuits are sought, on minimal pairs.
+
+    Attributes:
+        pairs: bundled set or JSONL file of minimal pairs.
+        train_pairs: at most so many train pairs, on which parts are scored.
+        validation_pairs: at most so many validation pairs, on which the circuit's size is chosen.
+        test_pairs: at most so many test pairs, on which everything is reported.
+        steps: points of the integrated gradients.
+        edge_pairs: train pairs on which edges are estimated.
+        exact: so many of the strongest heads and MLPs (by attribution on train) are noised exactly; null: all of them.
+        sizes: circuit sizes tried.
+        n_random: random orderings beside the faithfulness curve.
+        samples: random circuits of the chosen size.
+        roles: of how many heads the role is estimated.
+        thorough: also joint effects, completeness, minimality and weights.
+        emotion_heads: heads per emotion for the comparison of emotions, and patched while generating.
+        generation_prompts: neutral openings on which texts are written with patched heads; 0: none.
+        max_new_tokens: length of these texts.
+        batch_rows: rows run at once (memory).
+    """
+
+    pairs: str = "pairs"
+    train_pairs: int = Field(default=48, ge=8)
+    validation_pairs: int = Field(default=16, ge=4)
+    test_pairs: int = Field(default=24, ge=4)
+    steps: int = Field(default=2, ge=1)
+    edge_pairs: int = Field(default=4, ge=1)
+    exact: int | None = Field(default=10, ge=3)
+    sizes: int = Field(default=5, ge=3)
+    n_random: int = Field(default=2, ge=1)
+    samples: int = Field(default=10, ge=2)
+    roles: int = Field(default=0, ge=0)
+    thorough: bool = False
+    emotion_heads: int = Field(default=10, ge=1)
+    generation_prompts: int = Field(default=0, ge=0)
+    max_new_tokens: int = Field(default=20, ge=1)
+    batch_rows: int = Field(default=256, ge=1)
+
+
 class StudyConfig(_Section):
     """A whole study.
 
@@ -199,6 +240,7 @@ class StudyConfig(_Section):
         directions: see :class:`DirectionsConfig`.
         steering: see :class:`SteeringConfig`.
         trace: see :class:`TraceConfig`.
+        circuits: see :class:`CircuitsConfig`.
     """
 
     model: str = "smollm2-135m"
@@ -213,6 +255,7 @@ class StudyConfig(_Section):
     directions: DirectionsConfig = DirectionsConfig()
     steering: SteeringConfig = SteeringConfig()
     trace: TraceConfig = TraceConfig()
+    circuits: CircuitsConfig = CircuitsConfig()
 
     @field_validator("emotions")
     @classmethod
@@ -247,6 +290,21 @@ class StudyConfig(_Section):
         return self
 
 
+_BASELINE_CIRCUITS: dict[str, Any] = {
+    "train_pairs": 120,
+    "validation_pairs": 54,
+    "test_pairs": 54,
+    "steps": 5,
+    "edge_pairs": 16,
+    "exact": None,
+    "sizes": 12,
+    "n_random": 5,
+    "samples": 40,
+    "roles": 12,
+    "thorough": True,
+    "generation_prompts": 16,
+}
+
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {},
     "plan": {
@@ -272,6 +330,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "shuffled_directions": 20,
             "compare_prompts": 31,
         },
+        "circuits": _BASELINE_CIRCUITS,
     },
     "extended": {
         "directions": {"null_draws": 500, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
@@ -287,6 +346,16 @@ PROFILES: dict[str, dict[str, Any]] = {
             "compare_prompts": 62,
             "samples": 4,
             "max_new_tokens": 30,
+        },
+        "circuits": {
+            **_BASELINE_CIRCUITS,
+            "train_pairs": 190,
+            "steps": 10,
+            "edge_pairs": 60,
+            "n_random": 20,
+            "samples": 100,
+            "roles": 30,
+            "generation_prompts": 31,
         },
     },
 }

@@ -1,4 +1,4 @@
-"""The stages of a study, in the order of the plan: capture, directions, steering, claims."""
+"""The stages of a study, in the order of the plan: capture, directions, steering, circuits."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import weights_sha256
 from emotion_circuits.paths import write_json, write_table
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.study.circuits import CIRCUITS
 from emotion_circuits.study.claims import cosine_claims, reading_claims
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
@@ -183,4 +184,5 @@ STAGES: tuple[Stage, ...] = (
     Stage("directions", "Fitting and testing directions", 3, ("capture",), _directions_inputs, _directions),
     TRACE,
     STEERING,
+    CIRCUITS,
 )

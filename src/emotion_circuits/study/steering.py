@@ -15,7 +15,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Evaluator, Fluency, KeywordCounts, OpenEmotionClassifier, evaluator
 from emotion_circuits.evaluation.validating import validate_on_bundled
 from emotion_circuits.model import LanguageModel, Sampling
-from emotion_circuits.paths import replacing, write_json
+from emotion_circuits.paths import write_json, write_table
 from emotion_circuits.prompts import LABELS, Prompt, load_prompts, prompts_sha256
 from emotion_circuits.steering import (
     NONE,
@@ -143,8 +143,8 @@ def _run(context: Context, folder: Path) -> None:
     written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder / "validation", **common)
     scored = _scored(model, written)
     table = condition_table(scored, seed=config.seed)
-    _write(scored, folder / "validation.parquet")
-    _write(table, folder / "grid.parquet")
+    write_table(scored, folder / "validation.parquet")
+    write_table(table, folder / "grid.parquet")
     bound = s.max_perplexity_ratio
     # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
     normed = table[~table["how"].str.contains(" raw ")]
@@ -182,13 +182,13 @@ def _run(context: Context, folder: Path) -> None:
     control = test["kind"].isin(["random", "shuffled"])
     scored = pd.concat([_scored(model, test[~control]), _scored(model, test[control], fluency=False)])
     scored = scored.reset_index(drop=True)
-    _write(scored, folder / "test.parquet")
-    _write(
+    write_table(scored, folder / "test.parquet")
+    write_table(
         condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], seed=config.seed), folder / "arms.parquet"
     )
     found = effects(scored, names, seed=config.seed)
-    _write(found.table, folder / "effects.parquet")
-    _write(effect_matrix(scored, names, seed=config.seed), folder / "matrix.parquet")
+    write_table(found.table, folder / "effects.parquet")
+    write_table(effect_matrix(scored, names, seed=config.seed), folder / "matrix.parquet")
     claims = steering_claims(found, budget=bound)
     write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
 
@@ -243,7 +243,7 @@ def _compare(
     table = condition_table(_scored(context.model, written), seed=config.seed)
     table = table[table["kind"] == "emotion"].reset_index(drop=True)
     split = table["condition"].str.split(" ").str[0].str.split(".")
-    _write(table.assign(extractor=split.str[0], pooling=split.str[1]), folder / "comparison.parquet")
+    write_table(table.assign(extractor=split.str[0], pooling=split.str[1]), folder / "comparison.parquet")
 
 
 def _steering_set(context: Context) -> DirectionSet:
@@ -260,11 +260,6 @@ def _evaluators() -> list[dict[str, Any]]:
     """Each evaluator's accuracy on labelled held-out text, shown beside the scores it gives."""
     judges: list[Evaluator] = [evaluator(name, cache=False) for name in _JUDGES]
     return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge)]
-
-
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as temporary:
-        frame.to_parquet(temporary, index=False)
 
 
 STEERING = Stage("steering", "Steering and its controls", 2, ("directions",), _inputs, _run)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from emotion_circuits.directions.tracing import Trace
+from emotion_circuits.directions import Trace
+from emotion_circuits.report.figures import dress
 
 __all__ = ["component_bars", "path_picture", "projection_heatmap", "readers_bars"]
 
@@ -24,11 +25,11 @@ def _ticks(found: Trace) -> dict[str, Any]:
     return {"tickvals": list(range(len(found.tokens))), "ticktext": [_shown(t) for t in found.tokens]}
 
 
-def _dress(figure: go.Figure, height: int) -> go.Figure:
-    figure.update_layout(
-        template="plotly_white", height=height, margin={"l": 90, "r": 20, "t": 50, "b": 60}, font={"size": 13}
+def _tall(figure: go.Figure, height: int) -> go.Figure:
+    # Names of components stand at the left, no legend below.
+    return dress(figure, height).update_layout(
+        margin={"l": 90, "r": 20, "t": 50, "b": 60}, legend={"orientation": "v", "y": 1}
     )
-    return figure
 
 
 def projection_heatmap(found: Trace, label: str) -> go.Figure:
@@ -53,7 +54,7 @@ def projection_heatmap(found: Trace, label: str) -> go.Figure:
     )
     figure.update_layout(title=f"Projection on {label}, layer by token")
     figure.update_xaxes(title="token", **_ticks(found))
-    return _dress(figure, 120 + 18 * values.shape[0])
+    return _tall(figure, 120 + 18 * values.shape[0])
 
 
 def component_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Figure:
@@ -80,7 +81,7 @@ def component_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Fi
     figure.update_layout(title=f"{label}: {what} at the last token", barmode="overlay")
     figure.update_xaxes(title="residual norms")
     figure.update_yaxes(autorange="reversed")
-    return _dress(figure, 140 + 20 * len(names))
+    return _tall(figure, 140 + 20 * len(names))
 
 
 def readers_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Figure:
@@ -101,7 +102,7 @@ def readers_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Figu
     figure.update_layout(title=f"{label}: change of output when it is taken out, beyond the null", barmode="overlay")
     figure.update_xaxes(title="change relative to the output's norm")
     figure.update_yaxes(autorange="reversed")
-    return _dress(figure, 140 + 20 * len(top))
+    return _tall(figure, 140 + 20 * len(top))
 
 
 def _null_bars(figure: go.Figure, top: pd.DataFrame) -> None:
@@ -184,4 +185,4 @@ def path_picture(found: Trace, label: str, *, readers: pd.DataFrame | None = Non
     figure.update_layout(title=f"The path of {label}: written at tokens, moved by heads, read at the end")
     figure.update_xaxes(title="token", **_ticks(found))
     figure.update_yaxes(title="layer (−1: embedding)")
-    return _dress(figure, 460)
+    return _tall(figure, 460)
