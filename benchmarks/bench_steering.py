@@ -135,8 +135,7 @@ def main() -> None:
         "conditions": len(arms), "prompts": len(prompts), "new_tokens": given.tokens,
         "ways": {
             name: {
-                "cpu_seconds": median[name],
-                "all_cpu_seconds": seconds[name],
+                "cpu_seconds": median[name], "all_cpu_seconds": seconds[name],
                 "tokens_per_cpu_second": tokens[name] / median[name],
                 "times_the_sweep": median[name] / median["sweep"],
             }

@@ -83,6 +83,8 @@ def test_the_manifest_says_what_was_run(finished):
 
 def test_a_random_model_supports_no_steering_claim(finished):
     claims = [c for c in read_claims(finished / "run") if c["id"].startswith("steering.")]
+    # That a text stays within a (here huge) bound of fluency is true of a random model too.
+    claims = [c for c in claims if not c["id"].endswith(".fluency")]
     assert claims
     assert not [c["id"] for c in claims if c["verdict"] == "supported"]
     assert all(c["null_interval"] for c in claims)
