@@ -143,8 +143,9 @@ def transformer_lens_tools(model: LanguageModel, task: PairTask, heads: list[Nod
     def run(ids: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         kept: dict[int, torch.Tensor] = {}
 
-        def keep(z: torch.Tensor, hook: Any, layer: int) -> None:  # noqa: ARG001
-            kept[layer] = z
+        def keep(z: torch.Tensor, hook: Any, layer: int) -> torch.Tensor:  # noqa: ARG001
+            kept[layer] = z.clone()  # what the model goes on with, so that it has a gradient
+            return kept[layer]
 
         hooks = [(name, functools.partial(keep, layer=layer)) for layer, name in enumerate(names)]
         logits = bridge.run_with_hooks(ids, fwd_hooks=hooks)
