@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
+from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
     from emotion_circuits.heads import Node, PairTask
     from emotion_circuits.model import LanguageModel
@@ -22,9 +25,23 @@ Model = Annotated[str, typer.Argument(help="Bundled name, local folder, .gguf fi
 Pairs = Annotated[str, typer.Option(help="Bundled set or JSONL file of minimal pairs.")]
 SplitName = Annotated[str, typer.Option(help="train, validation or test.")]
 MaxPairs = Annotated[int, typer.Option(help="Use at most this many pairs.", min=2)]
+RunFolder = Annotated[Path | None, typer.Option(help="Run whose directions are used.")]
 Nodes = Annotated[str, typer.Option(help="Which, e.g. 'L3H2 M4'; 'heads', 'mlps' or 'all'.")]
 Top = Annotated[int, typer.Option(help="Rows shown.", min=1)]
 Together = Annotated[bool, typer.Option("--together", help="Change all of them at once instead of one by one.")]
+
+
+def _direction(run: Path, emotion: str | None, layer: int | None) -> tuple[int, Tensor]:
+    """An emotion's direction of a run, and the layer it lives at."""
+    from emotion_circuits.study import load_chosen_set
+
+    found = load_chosen_set(run, "steering")
+    if emotion is None:
+        raise EmotionCircuitsError(f"--emotion: say whose direction; the run has {', '.join(found.labels)}")
+    at = found.chosen_layer if layer is None else layer
+    if at is None:
+        raise EmotionCircuitsError("--layer: the run chose none; say at which layer")
+    return at, found.unit(emotion, at)
 
 
 def open_task(
@@ -86,7 +103,12 @@ def screen(
 def ablate(
     model: Model,
     nodes: Nodes = "heads",
-    mode: Annotated[str, typer.Option(help="zero, mean or resample.")] = "mean",
+    mode: Annotated[
+        str, typer.Option(help="zero, mean, resample, or directional (only the part along an emotion; needs --run).")
+    ] = "mean",
+    run: RunFolder = None,
+    emotion: Annotated[str | None, typer.Option(help="Whose direction; with --run.")] = None,
+    layer: Annotated[int | None, typer.Option(help="At which layer; the run's choice by default.")] = None,
     pairs: Pairs = "pairs",
     split: SplitName = "test",
     max_pairs: MaxPairs = 32,
@@ -97,12 +119,19 @@ def ablate(
     revision: Revision = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take heads or MLPs away and measure the answers' logit difference."""
+    """Take heads or MLPs away and measure the answers' logit difference.
+
+    With --run and --emotion the change of the last token's projection on that direction is measured too.
+    """
     from emotion_circuits.heads import ablation_scan
 
+    along = None if run is None else _direction(run, emotion, layer)
     with long_running():
         loaded, task = open_task(model, pairs, split, max_pairs, device, dtype, revision)
-        scan = ablation_scan(loaded, task, chosen_nodes(loaded, nodes, together), mode)  # type: ignore[arg-type]
+        scan = ablation_scan(
+            loaded, task, chosen_nodes(loaded, nodes, together), mode,  # type: ignore[arg-type]
+            direction=None if along is None else along[1], projection=along,
+        )  # fmt: skip
         table = scan.table().sort_values("effect", key=abs, ascending=False)
     show_table(table, scan.method, top, as_json, pairs=len(task), gap=round(float(scan.gap.mean()), 4))
 

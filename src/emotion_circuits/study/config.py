@@ -149,7 +149,7 @@ class SteeringConfig(_Section):
     test_prompts: int = Field(default=31, ge=2)
     samples: int = Field(default=1, ge=1)
     random_directions: int = Field(default=20, ge=1)
-    shuffled_directions: int = Field(default=5, ge=0)
+    shuffled_directions: int = Field(default=0, ge=0)
     compare_prompts: int = Field(default=0, ge=0)
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)
