@@ -106,23 +106,6 @@ def test_every_extractor_is_recorded_with_its_nulls(finished):
     assert {"mean_difference", "token", "logistic"} <= set(cosines.extractor)
 
 
-def test_heads_lose_only_what_they_write_along_a_direction_of_the_run(finished):
-    common = [str(finished / "tiny"), "--nodes", "L1H0 M1", "--max-pairs", "4", "--json"]
-    run = ["--run", str(finished / "run"), "--emotion", "anger", "--layer", "1"]
-    results = [
-        json.loads(CliRunner().invoke(app, ["heads", "ablate", *common, *more], catch_exceptions=False).stdout)["rows"]
-        for more in (["--mode", "directional", *run], ["--mode", "zero", *run])
-    ]
-    for rows in results:
-        assert all(abs(r["projection"]) > 0 for r in rows)
-    part, whole = ({r["nodes"]: r for r in rows} for rows in results)
-    # At that layer nothing stands behind the node: what it loses along the direction is all that the projection loses.
-    assert part["M1"]["projection"] == pytest.approx(whole["M1"]["projection"], rel=1e-3)
-    assert part["M1"]["effect"] != pytest.approx(whole["M1"]["effect"], rel=1e-3)
-    with pytest.raises(EmotionCircuitsError, match="say whose direction"):
-        CliRunner().invoke(app, ["heads", "ablate", *common, *run[:2]], catch_exceptions=False)
-
-
 def test_the_report_holds_every_claim(finished):
     html = (finished / "run" / "report.html").read_text(encoding="utf-8")
     assert html.count('class="claim ') == len(read_claims(finished / "run"))
