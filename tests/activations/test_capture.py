@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from emotion_circuits.activations import ActivationStore, capture, residual_norms
 from emotion_circuits.errors import EmotionCircuitsError
@@ -148,3 +149,37 @@ def test_bad_arguments_and_overflow(tmp_path):
     model.hf.model.layers[1].mlp.down_proj.weight.fill_(float("inf"))
     with pytest.raises(EmotionCircuitsError, match="NaN or infinity"):
         capture(model, prompts(), tmp_path / "c")
+
+
+def test_bytes_read_directly_are_those_that_were_written(tmp_path):
+    model = tiny_model("llama")
+    model.hf.to(torch.bfloat16)
+    store = capture(model, prompts(), tmp_path, pooling=("last", "tokens"), shard_rows=6)
+    table = store.rows.reset_index(drop=True)
+    for shard, path in enumerate(sorted(tmp_path.glob("shard-*"))):
+        kept = load_file(path)["mlp_out.last"]
+        assert kept.dtype == torch.bfloat16
+        rows = table[table["shard"] == shard].sort_values("place").index.to_numpy().copy()
+        for layer in store.layers:
+            assert torch.equal(store.pooled("mlp_out", "last", layer)[torch.tensor(rows)], kept[layer])
+
+
+def read_everything(store):
+    """The last tensor's last layer is what a file that was cut off lacks."""
+    for kind in store.kinds:
+        for pooling in store.poolings:
+            store.pooled(kind, pooling, store.layers[-1])
+        store.mean_square_norms(kind, store.layers[-1])
+
+
+def test_damaged_shards_are_named(tmp_path):
+    capture(tiny_model("llama"), prompts(), tmp_path, shard_rows=6)
+    shards = sorted(tmp_path.glob("shard-*"))
+    whole = shards[1].read_bytes()
+    for damage in (whole[:-40], whole[:4], b"\xff" * 64):
+        shards[1].write_bytes(damage)
+        with pytest.raises(EmotionCircuitsError, match=shards[1].name):
+            read_everything(ActivationStore.open(tmp_path))
+    shards[1].unlink()
+    with pytest.raises(EmotionCircuitsError, match="run the capture again"):
+        ActivationStore.open(tmp_path).pooled("resid_post", "last", 0)

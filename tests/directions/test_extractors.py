@@ -1,9 +1,11 @@
 import pytest
 import torch
 from direction_cases import planted_directions, planted_store
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emotion_circuits.directions import EXTRACTORS, Examples, extract, fit_directions
-from emotion_circuits.directions.extractors import midpoint_thresholds, permute_within
+from emotion_circuits.directions.extractors import leading_axes, midpoint_thresholds, permute_within
 from emotion_circuits.errors import EmotionCircuitsError
 
 
@@ -150,3 +152,20 @@ def test_midpoints_of_a_unit_direction():
     means = e.means
     for k in range(3):
         assert float(t[k]) == pytest.approx(float((means[k, k] + means[3, k]) / 2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(2, 30), width=st.integers(2, 30), count=st.integers(1, 6), seed=st.integers(0, 10))
+def test_leading_axes_are_the_singular_vectors(rows, width, count, seed):
+    x = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found, expected = leading_axes(x, count), torch.linalg.svd(x, full_matrices=False).Vh[:count]
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found @ found.T, torch.eye(len(found), dtype=torch.float64), rtol=0, atol=1e-8)
+    # Signs are free.
+    torch.testing.assert_close((found * expected).sum(-1).abs(), torch.ones(len(found)).double(), rtol=0, atol=1e-6)
+
+
+def test_leading_axes_of_few_dimensions_are_few():
+    low = torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = low @ torch.randn(2, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert len(leading_axes(x, 5)) == 2

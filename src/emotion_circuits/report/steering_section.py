@@ -108,7 +108,8 @@ def _tried(folder: Path, grid: pd.DataFrame, bound: float) -> list[Figure]:
         Figure(
             "dose-response",
             "Dose and response",
-            "Mean over openings with 95 % intervals; alpha counts beside the strength at the sink, so that alpha 0 is unsteered text only where no sink acts.",
+            "Mean over openings with 95 % intervals; alpha counts beside the strength at the sink, so that alpha 0 is "
+            "unsteered text only where no sink acts.",
             pictures.dose_response(_doses(scored[~scored["how"].str.contains(" raw ")])),
         ),
     ]
