@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, recorded, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["capture_command"]
@@ -48,7 +48,7 @@ def capture_command(
     from emotion_circuits.activations import capture, capture_moments
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
-    from emotion_circuits.study.tracking import Tracker, default_uri, track_capture, tracking_installed
+    from emotion_circuits.study.tracking import Tracker, default_uri, track_capture
 
     rows = load_prompts(prompts or ["core"])
     wanted, pools = [k.strip() for k in kinds.split(",")], [p.strip() for p in pooling.split(",")]
@@ -81,8 +81,7 @@ def capture_command(
                 "pooling": list(store.poolings),
                 "megabytes": round(size / 1e6, 1),
             }
-            if track or (track is None and tracking_installed()):
-                facts["run_id"] = track_capture(out, store.manifest, Tracker(default_uri(out)))
+            facts["run_id"] = recorded(track, lambda: track_capture(out, store.manifest, Tracker(default_uri(out))))
     if as_json:
         show_json(facts)
     else:

@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, recorded, show_json
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
     from emotion_circuits.report.study_page import read_claims, summary_table, write_report
     from emotion_circuits.study import run_study
     from emotion_circuits.study.config import load_config
-    from emotion_circuits.study.tracking import Tracker, default_uri, track_study, tracking_installed
+    from emotion_circuits.study.tracking import Tracker, default_uri, track_study
 
     given = {"model": model, "device": device, "dtype": dtype, "revision": revision}
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -59,9 +59,7 @@ def run(
                 typer.echo(f"{row['stage']:12} {row['status']}")
             return
         path = write_report(out)
-        run_id = None
-        if track or (track is None and tracking_installed()):
-            run_id = track_study(out, Tracker(default_uri(out)), read_claims(out))
+        run_id = recorded(track, lambda: track_study(out, Tracker(default_uri(out)), read_claims(out)))
     summary = summary_table(out)
     if as_json:
         show_json(

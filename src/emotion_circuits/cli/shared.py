@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_style
 
-__all__ = ["Device", "Dtype", "JsonFlag", "Pickle", "Revision", "State", "Track", "long_running", "show_json"]
+__all__ = [
+    "Device",
+    "Dtype",
+    "JsonFlag",
+    "Pickle",
+    "Revision",
+    "State",
+    "Track",
+    "long_running",
+    "recorded",
+    "show_json",
+]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, or auto (spread over what there is).")]
@@ -38,6 +51,29 @@ def long_running() -> Iterator[None]:
     """Show progress bars on standard error, unless ``--quiet``."""
     with progress_style("silent" if State.quiet else "rich"):
         yield
+
+
+def recorded(track: bool | None, record: Callable[[], str]) -> str | None:
+    """The id of a recorded run, or ``None`` where nothing is recorded.
+
+    What was computed is finished by then: where recording was not asked for in so many words, a store that fails is said
+    on standard error and the command goes on.
+
+    Args:
+        track: ``--track``, ``--no-track`` or neither.
+        record: records and returns the id.
+    """
+    from emotion_circuits.study.tracking import tracking_installed
+
+    if track is False or (track is None and not tracking_installed()):
+        return None
+    try:
+        return record()
+    except EmotionCircuitsError as error:
+        if track:
+            raise
+        sys.stderr.write(f"warning: not recorded in MLflow: {error}\n")
+        return None
 
 
 def show_json(value: Any) -> None:

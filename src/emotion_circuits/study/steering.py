@@ -219,12 +219,12 @@ def _compare(
 ) -> None:
     """Every fitted direction set at the chosen places and strengths: equal norm, same openings, same draws."""
     config = context.config
+    # Directions of other site kinds are not in the residual stream, where the injection is.
     sets = {
         f"{extractor}.{pooling}": DirectionSet.load(
-            next(context.path("directions").glob(f"{extractor}.*.{pooling}.json"))
+            context.path("directions") / f"{extractor}.resid_post.{pooling}.json"
         )
-        for extractor in config.directions.extractors
-        for pooling in config.directions.poolings
+        for extractor, pooling in config.directions.pairs()
     }
     arms = [NONE]
     for name in sets:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = ["LINK", "Recorded", "Tracker", "default_uri", "track_capture", "track
 
 LINK = "tracking.json"
 EXPERIMENT = "emotion-circuits"
+_SQLITE = "sqlite:///"
 CAPTURE_TAG = "capture.hash"
 FOLDER_TAG = "folder"
 
@@ -97,20 +99,23 @@ class Tracker:
             )
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with _quiet():
+                if self.uri.startswith(_SQLITE):
+                    _prepare(Path(self.uri.removeprefix(_SQLITE)))
                 return MlflowClient(tracking_uri=self.uri)
-        except (MlflowException, OSError) as error:
-            raise EmotionCircuitsError(f"tracking store {self.uri}: {error}") from error
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise EmotionCircuitsError(f"tracking store {self.uri}: {_first_line(error)}") from error
 
     def _experiment(self, client: Any) -> str:
         found = client.get_experiment_by_name(self.experiment)
         if found is not None:
             return str(found.experiment_id)
         place = None
-        if self.uri.startswith("sqlite:///"):
-            place = (Path(self.uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+        if self.uri.startswith(_SQLITE):
+            place = (Path(self.uri.removeprefix(_SQLITE)).resolve().parent / "mlartifacts").as_uri()
         return str(client.create_experiment(self.experiment, artifact_location=place))
 
     def record(
@@ -130,6 +135,7 @@ class Tracker:
         client = self._client()
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with _quiet():
@@ -144,8 +150,8 @@ class Tracker:
                 for path in artifacts:
                     client.log_artifact(run_id, str(path))
                 client.set_terminated(run_id)
-        except (MlflowException, OSError) as error:
-            raise EmotionCircuitsError(f"tracking store {self.uri}: {error}") from error
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise EmotionCircuitsError(f"tracking store {self.uri}: {_first_line(error)}") from error
         return run_id
 
     def find(self, *, capture: str | None = None, run_id: str | None = None) -> list[Recorded]:
@@ -172,6 +178,25 @@ class Tracker:
             for r in runs
         ]  # fmt: skip
         return [r for r in found if run_id is None or r.run_id.startswith(run_id)]
+
+
+def _prepare(database: Path) -> None:
+    """Make a new SQLite store under another name first: one that was interrupted half way could not be opened again."""
+    if database.exists():
+        return
+    from mlflow import MlflowClient
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
+        whole = Path(folder) / "new.db"
+        MlflowClient(tracking_uri=f"{_SQLITE}{whole.as_posix()}").search_experiments(max_results=1)
+        # Another process may have made it meanwhile; then that one is used.
+        with suppress(FileExistsError):
+            os.link(whole, database)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _key(name: str) -> str:
