@@ -49,7 +49,11 @@ def list_runs(
     if as_json:
         show_json({"runs": rows})
         return
-    table = Table("run", "name", "started", "capture", "folder")
+    table = Table()
+    # An id that was cut off could not be copied.
+    table.add_column("run", no_wrap=True)
+    for heading in ("name", "started", "capture", "folder"):
+        table.add_column(heading, overflow="fold")
     for r in rows:
         table.add_row(r["run_id"], r["name"], r["started"], r["capture"][:12], r["folder"])
     Console().print(table)
