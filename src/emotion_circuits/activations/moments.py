@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotion_circuits.activations.pooling import FRAME, run_batch, token_batches
+from emotion_circuits.activations.pooling import FRAME, batches_by_length, run_batch
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing, write_json
@@ -234,8 +234,7 @@ def capture_moments(
             empty = [p.id for p, row in zip(part, ids, strict=True) if not row or (pooling != "last" and len(row) < 2)]
             if empty and pooling != "frame":
                 raise EmotionCircuitsError(f"sentence {empty[0]} has too few tokens for pooling {pooling!r}")
-            order = sorted(range(len(part)), key=lambda i: (len(ids[i]), i))
-            for rows in token_batches(order, ids, batch_tokens):
+            for rows in batches_by_length(ids, batch_tokens):
                 states = run_batch(model, [ids[i] for i in rows], kinds, chosen, pooling, frame)
                 targets = torch.tensor([place[part[i].label] for i in rows])
                 for kind, values in states.items():

@@ -21,6 +21,7 @@ __all__ = [
     "FRAME",
     "POOLINGS",
     "PooledPositions",
+    "batches_by_length",
     "frame_tokens",
     "mix",
     "pool_weights",
@@ -112,6 +113,11 @@ def token_batches(members: Sequence[int], ids: Sequence[Sequence[int]], batch_to
             current = []
         current.append(row)
     return [*batches, current]
+
+
+def batches_by_length(ids: Sequence[Sequence[int]], batch_tokens: int) -> list[list[int]]:
+    """Indices of rows, shortest first, in batches of :func:`token_batches`."""
+    return token_batches(sorted(range(len(ids)), key=lambda i: (len(ids[i]), i)), ids, batch_tokens)
 
 
 def run_batch(

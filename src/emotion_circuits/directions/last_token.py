@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.activations.pooling import token_batches
+from emotion_circuits.activations.pooling import batches_by_length
 from emotion_circuits.directions.tracing import check_parts, head_readers, heads_split_exactly
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
@@ -62,10 +62,10 @@ def at_last_token(
     for text, row in zip(texts, ids, strict=True):
         if not row:
             raise EmotionCircuitsError(f"the text {text!r} has no tokens for {model.name}")
-    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
+    batches = batches_by_length(ids, batch_tokens)
     parts: list[Tensor] = []
-    with progress_bar(title, len(order)) as bar:
-        for rows in token_batches(order, ids, batch_tokens):
+    with progress_bar(title, len(ids)) as bar:
+        for rows in batches:
             batch = model.collate([ids[i] for i in rows], side="right")
             last = batch.attention_mask.sum(-1) - 1
             each = torch.arange(len(rows), device=last.device)
@@ -80,7 +80,7 @@ def at_last_token(
     width = max(p.shape[-1] for p in parts)
     joined = torch.cat([torch.nn.functional.pad(p, (0, width - p.shape[-1])) for p in parts])
     result = torch.empty_like(joined)
-    result[torch.tensor(order)] = joined
+    result[torch.tensor([row for rows in batches for row in rows])] = joined
     return result
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.activations.pooling import token_batches
+from emotion_circuits.activations.pooling import batches_by_length
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.last_token import at_last_token
 from emotion_circuits.directions.trace_sets import emotional_and_neutral
@@ -109,11 +109,10 @@ def _changes(
         else:
             names.append((f"L{site.layer} {'MLP' if site.kind == 'mlp_out' else 'attention'}", site.layer))
     ids: list[list[int]] = model.tokenizer(list(texts), add_special_tokens=True)["input_ids"]
-    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
     out = np.zeros((len(vectors), len(texts), len(names)))
     place = Site("resid_post", layer)
-    with progress_bar("who reads it", len(order) * (len(vectors) + 1)) as bar, torch.inference_mode():
-        for rows in token_batches(order, ids, 1024):
+    with progress_bar("who reads it", len(ids) * (len(vectors) + 1)) as bar, torch.inference_mode():
+        for rows in batches_by_length(ids, 1024):
             batch = model.collate([ids[i] for i in rows], side="right")
             with observe(model, [place]) as record:
                 model.hidden(batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,8 @@ __all__ = [
     "colour_of",
     "cosines_by_layer",
     "dress",
-    "effect_against_random",
     "effect_matrix",
     "faint",
-    "layer_head_grid",
     "norms_by_layer",
     "pareto",
     "steering_heatmaps",
@@ -177,51 +174,6 @@ def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging:
     return dress(figure, 120 + 60 * max(3, table["layer"].nunique()))
 
 
-def effect_against_random(table: pd.DataFrame) -> go.Figure:
-    """The chosen condition's effect with its interval beside every random direction's effect.
-
-    Args:
-        table: columns ``emotion``, ``evaluator``, ``kind`` (``steered`` or ``random``), ``effect``, ``low``, ``high``.
-    """
-    evaluators = list(dict.fromkeys(table["evaluator"]))
-    figure = make_subplots(cols=len(evaluators), rows=1, subplot_titles=evaluators)
-    for column, evaluator in enumerate(evaluators, start=1):
-        part = table[table["evaluator"] == evaluator]
-        drawn = part[part["kind"] == "random"]
-        figure.add_scatter(
-            x=drawn["emotion"],
-            y=drawn["effect"],
-            mode="markers",
-            marker={"color": "rgba(110,110,110,0.55)", "size": 7, "symbol": "line-ew-open"},
-            name="random directions",
-            legendgroup="random",
-            showlegend=column == 1,
-            row=1,
-            col=column,
-        )
-        steered = part[part["kind"] == "steered"]
-        figure.add_scatter(
-            x=steered["emotion"],
-            y=steered["effect"],
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": steered["high"] - steered["effect"],
-                "arrayminus": steered["effect"] - steered["low"],
-            },
-            mode="markers",
-            marker={"size": 11, "color": [colour_of(e, i) for i, e in enumerate(steered["emotion"])]},
-            name="chosen condition, 95 % interval",
-            legendgroup="steered",
-            showlegend=column == 1,
-            row=1,
-            col=column,
-        )
-        figure.add_hline(y=0, line={"color": "#888", "dash": "dot"}, row=1, col=column)
-    figure.update_yaxes(title="difference from unsteered", row=1, col=1)
-    return dress(figure, 420)
-
-
 def effect_matrix(table: pd.DataFrame) -> go.Figure:
     """Emotions by emotions: what steering towards one does to the share of each.
 
@@ -271,34 +223,3 @@ def pareto(table: pd.DataFrame, *, bound: float) -> go.Figure:
     figure.update_xaxes(title="perplexity ratio to unsteered text")
     figure.update_yaxes(title="gain in target probability")
     return dress(figure)
-
-
-def layer_head_grid(
-    values: np.ndarray, *, title: str, significant: np.ndarray | None = None, labels: Sequence[str] = ()
-) -> go.Figure:
-    """Layer on y, head on x, diverging colour centred at 0; cells that are not significant are blank.
-
-    Args:
-        values: ``[layer, head]``.
-        title: of the colour bar.
-        significant: ``[layer, head]`` booleans, or ``None`` to show all.
-        labels: hover text of the heads, one per head.
-    """
-    shown = values.astype(float)
-    if significant is not None:
-        shown = np.where(significant, shown, np.nan)
-    top = float(np.nanmax(np.abs(values))) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            z=shown,
-            x=list(labels) or [str(h) for h in range(values.shape[1])],
-            y=[str(layer) for layer in range(values.shape[0])],
-            colorscale="RdBu_r",
-            zmin=-top,
-            zmax=top,
-            colorbar={"title": title},
-        )
-    )
-    figure.update_xaxes(title="head")
-    figure.update_yaxes(title="layer", autorange="reversed")
-    return dress(figure, 140 + 16 * values.shape[0])

@@ -23,6 +23,7 @@ from emotion_circuits.steering import (
     steering_claims,
     sweep,
 )
+from emotion_circuits.study.steering import spread
 
 __all__ = ["MappedSteering", "alignment_claims", "steer_with_mapped"]
 
@@ -136,7 +137,7 @@ def steer_with_mapped(
     }  # fmt: skip
     every = shared_controls([c for group in arms.values() for c in group.values()], random=random, prompting=False)
     rows = load_prompts("continuations", split="test")
-    openings = [rows[i * len(rows) // min(count, len(rows))] for i in range(min(count, len(rows)))]
+    openings = spread(rows, min(count, len(rows)))
     table = sweep(
         model, openings, [NONE, *every], vectors,
         sampling=Sampling(max_new_tokens=max_new_tokens, temperature=temperature), seed=seed, folder=folder,

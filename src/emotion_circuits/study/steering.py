@@ -38,7 +38,7 @@ from emotion_circuits.steering import (
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 
-__all__ = ["STEERING", "VECTORS", "openings", "steering_layers"]
+__all__ = ["STEERING", "VECTORS", "openings", "spread", "steering_layers"]
 
 VECTORS = "vectors.safetensors"
 """The directions as they were injected, in the stage's folder."""
@@ -99,10 +99,10 @@ def openings(config: StudyConfig, split: str, wanted: int | None = None) -> list
         raise EmotionCircuitsError(
             f"steering.{split}_prompts: {count} asked for, {config.continuations} has {len(rows) + len(extra)} for it"
         )
-    return _spread(rows, count) if count <= len(rows) else [*rows, *_spread(extra, count - len(rows))]
+    return spread(rows, count) if count <= len(rows) else [*rows, *spread(extra, count - len(rows))]
 
 
-def _spread(rows: list[Prompt], count: int) -> list[Prompt]:
+def spread(rows: list[Prompt], count: int) -> list[Prompt]:
     """Evenly over the corpus, whose rows stand by kind."""
     return [rows[i * len(rows) // count] for i in range(count)]
 
