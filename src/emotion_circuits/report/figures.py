@@ -18,7 +18,6 @@ __all__ = [
     "effect_matrix",
     "faint",
     "norms_by_layer",
-    "pareto",
     "steering_heatmaps",
 ]
 
@@ -199,27 +198,3 @@ def effect_matrix(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="measured: probability of")
     figure.update_yaxes(title="steered towards", autorange="reversed")
     return dress(figure, 360)
-
-
-def pareto(table: pd.DataFrame, *, bound: float) -> go.Figure:
-    """Effect against fluency cost, one point per condition on validation openings.
-
-    Args:
-        table: columns ``emotion``, ``layer``, ``alpha``, ``effect``, ``perplexity_ratio``.
-        bound: the perplexity ratio the choice had to respect.
-    """
-    figure = go.Figure()
-    for index, (name, part) in enumerate(table.groupby("emotion", sort=False)):
-        figure.add_scatter(
-            x=part["perplexity_ratio"],
-            y=part["effect"],
-            mode="markers",
-            name=str(name),
-            marker={"color": colour_of(str(name), index), "size": 9},
-            text=[f"layer {layer}, alpha {a:g}" for layer, a in zip(part["layer"], part["alpha"], strict=True)],
-            hovertemplate="%{text}<br>perplexity × %{x:.2f}<br>effect %{y:.2f}<extra></extra>",
-        )
-    figure.add_vline(x=bound, line={"color": "#888", "dash": "dot"}, annotation_text="bound")
-    figure.update_xaxes(title="perplexity ratio to unsteered text")
-    figure.update_yaxes(title="gain in target probability")
-    return dress(figure)
