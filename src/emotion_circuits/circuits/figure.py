@@ -71,7 +71,7 @@ def circuit_figure(circuit: Circuit, *, n_edges: int = 24, share: float = 0.04) 
                 else {"size": 12},
                 hovertext=[text for _, _, text in nodes],
                 hoverinfo="text",
-                name=say(_ROLES.get(role, role)),
+                name=say(_ROLES.get(role, role)) if role else "",
                 showlegend=bool(role),
             )
         )

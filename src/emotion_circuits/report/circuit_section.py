@@ -11,7 +11,7 @@ from emotion_circuits.circuits import circuit_figure, curve_figure, load_circuit
 from emotion_circuits.circuits.finding import Circuit
 from emotion_circuits.language import say, term
 from emotion_circuits.report.heads_figures import attention_against_effect, dissociation_matrix, head_grids, moves
-from emotion_circuits.report.numerals import interval, number, percent, signed
+from emotion_circuits.report.numerals import estimate, fixed, interval, percent, signed
 from emotion_circuits.report.page import Figure, Part, Section, Table, Texts
 from emotion_circuits.report.parts import claims_of, read_json
 from emotion_circuits.report.telling import Told
@@ -141,9 +141,9 @@ def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: 
 def _kept(circuit: Circuit) -> str:
     against = circuit.against_random
     return say(
-        "The chosen circuit ({size} parts) keeps {kept} {ends} of the gap, random ones {low} to {high}.",
-        size=len(circuit.nodes), kept=number(against["faithfulness"]), ends=interval(against["low"], against["high"]),
-        low=number(against["random_low"]), high=number(against["random_high"]),
+        "The chosen circuit ({size} parts) keeps {kept} of the gap, random ones {low} to {high}.",
+        size=len(circuit.nodes), kept=estimate(against["faithfulness"], (against["low"], against["high"])),
+        low=fixed(against["random_low"], 2), high=fixed(against["random_high"], 2),
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from emotion_circuits.language import say, term
 from emotion_circuits.report.numerals import interval, number, percent, signed
+from emotion_circuits.steering.effects import VADER_SIDE
 
-__all__ = ["Facts", "Words", "words_of"]
+__all__ = ["TEMPLATES", "Facts", "Words", "expected_side", "words_of"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ def words_of(claim: Mapping[str, Any], facts: Facts) -> Words | None:
         if claim["id"].startswith(kind):
             return rule(claim, claim["id"].removeprefix(kind).lstrip("."), facts)
     return None
+
+
+def expected_side(name: str) -> int:
+    """Which way a claim says its figure goes: up, but for the cost in fluency, and for the tone of some emotions."""
+    parts = name.split(".")
+    if parts[-1] == "fluency":
+        return -1
+    return VADER_SIDE.get(parts[-2], 1) if parts[-1] == "vader" else 1
 
 
 def _reading(claim: Mapping[str, Any], rest: str, facts: Facts) -> Words:
@@ -136,19 +145,22 @@ def _steering(claim: Mapping[str, Any], rest: str, facts: Facts, arm: str = "") 
         return Words(statement, term(claim["unit"]), chance=say("bound"))
     unit = term(claim["unit"].removeprefix("change of "))
     up = row is None or row["side"] > 0
-    template = (
-        "Adding the {emotion} direction ({condition}) changes the continuation's {metric} upwards, beyond random directions of "
-        "the same norm."
-        if up
-        else "Adding the {emotion} direction ({condition}) changes the continuation's {metric} downwards, beyond random "
-        "directions of the same norm."
-    )
-    statement = say(template, emotion=term(emotion), condition=condition, metric=unit)
+    statement = say(_UPWARDS if up else _DOWNWARDS, emotion=term(emotion), condition=condition, metric=unit)
     notes = () if row is None else _beside_controls(row)
     null = "" if not claim["null"] or row is None else say(
         "{n:.0f} random directions of the same norm (range of their changes)", n=row["n_random"]
     )  # fmt: skip
     return Words(statement, say("change of {metric}", metric=unit), null, notes)
+
+
+_UPWARDS = (
+    "Adding the {emotion} direction ({condition}) changes the continuation's {metric} upwards, beyond random directions of "
+    "the same norm."
+)
+_DOWNWARDS = (
+    "Adding the {emotion} direction ({condition}) changes the continuation's {metric} downwards, beyond random directions of "
+    "the same norm."
+)
 
 
 def _beside_controls(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -171,13 +183,13 @@ def _beside_controls(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _aligned_steering(claim: Mapping[str, Any], rest: str, facts: Facts) -> Words:
     arm = claim["id"].split(".")[1]
     words = _steering(claim, rest, facts, arm)
-    template = (
-        "(mapped directions, layer {layer}) {statement}"
-        if arm == "mapped"
-        else "(own directions, layer {layer}) {statement}"
-    )
     layer = facts.alignment.get("layer_b", "?")
-    return Words(say(template, layer=layer, statement=words.statement), words.unit, words.null, words.notes)
+    statement = say(_OF_MAPPED if arm == "mapped" else _OF_OWN, layer=layer, statement=words.statement)
+    return Words(statement, words.unit, words.null, words.notes)
+
+
+_OF_MAPPED = "(mapped directions, layer {layer}) {statement}"
+_OF_OWN = "(own directions, layer {layer}) {statement}"
 
 
 def _task(claim: Mapping[str, Any], rest: str, facts: Facts) -> Words:
@@ -273,24 +285,36 @@ _MAPPED_LIE = (
     "labels do ({where})."
 )
 
+_SCREEN = "Attention is a screen, not a cause."
+_RANDOM_CIRCUITS = "{samples} random circuits with as many heads and MLPs"
+_RANDOM_HEADS = "{samples} circuits of the same MLPs and random heads"
+_SHUFFLED = "directions of shuffled labels"
+_SAME_SHUFFLED = "the same with shuffled labels"
+
+TEMPLATES = (
+    _WRITES, _READS, _LOOKS, _UPWARDS, _DOWNWARDS, _OF_MAPPED, _OF_OWN, _CARRY, _HEADS_CARRY, _MAPPED_READ, _MAPPED_LIE, _SCREEN,
+    _RANDOM_CIRCUITS, _RANDOM_HEADS, _SHUFFLED, _SAME_SHUFFLED,
+)  # fmt: skip
+"""Sentences that are chosen while a claim is told; catalogues hold them all."""
+
 _RULES: dict[str, Callable[[Mapping[str, Any], str, Facts], Words]] = {
     "directions.reading": _reading,
     "directions.single": _reading,
     "directions.cosine": _cosine,
     "trace.writers": _traced(_WRITES),
     "trace.readers": _traced(_READS),
-    "trace.attention": _traced(_LOOKS, "Attention is a screen, not a cause."),
+    "trace.attention": _traced(_LOOKS, _SCREEN),
     "steering": _steering,
     "circuits.task": _task,
-    "circuits.faithfulness": _circuit(_CARRY, "{samples} random circuits with as many heads and MLPs"),
-    "circuits.heads": _circuit(_HEADS_CARRY, "{samples} circuits of the same MLPs and random heads"),
+    "circuits.faithfulness": _circuit(_CARRY, _RANDOM_CIRCUITS),
+    "circuits.heads": _circuit(_HEADS_CARRY, _RANDOM_HEADS),
     "circuits.attention": _attention,
     "circuits.emotions.overlap": _overlap,
     "circuits.emotions.dissociation": _dissociation,
     "circuits.backup": _backup,
     "circuits.patched": _patched,
-    "alignment.reading": _alignment(_MAPPED_READ, "directions of shuffled labels"),
-    "alignment.geometry": _alignment(_MAPPED_LIE, "the same with shuffled labels"),
+    "alignment.reading": _alignment(_MAPPED_READ, _SHUFFLED),
+    "alignment.geometry": _alignment(_MAPPED_LIE, _SAME_SHUFFLED),
     "alignment.mapped.steering": _aligned_steering,
     "alignment.own.steering": _aligned_steering,
 }

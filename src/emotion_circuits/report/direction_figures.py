@@ -172,7 +172,7 @@ def attention_panels(table: pd.DataFrame) -> go.Figure:
         part = table[table["emotion"] == emotion]
         values, q = (part.pivot(index="layer", columns="head", values=v) for v in ("difference", "q"))
         heads_heatmap(figure, values, q < 0.05, limit, column=column, title=say("Δ attention"))
-    figure.update_yaxes(title=say("layer"), autorange="reversed", col=1)
+    figure.update_yaxes(title=say("layer"), col=1)
     figure.update_yaxes(showgrid=False).update_xaxes(showgrid=False)
     return dress(figure, 190 + 14 * (int(table["layer"].max()) + 1))
 
@@ -190,6 +190,7 @@ def heads_heatmap(
         column: the panel.
         title: of the colour bar.
     """
+    heads, layers = [int(v) for v in values.columns], [int(v) for v in values.index]
     common: dict[str, Any] = {
         "x": list(values.columns), "y": list(values.index), "zmin": -limit, "zmax": limit, "colorscale": DIVERGING, "xgap": 1,
         "ygap": 1, "hoverongaps": False, "colorbar": {"title": title}, "hovertemplate": "L%{y}H%{x}: %{z:+.3f}<extra></extra>",
@@ -201,7 +202,10 @@ def heads_heatmap(
         figure.add_heatmap(z=values, opacity=0.25, showscale=False, **common)
         figure.add_heatmap(z=values.where(sure), showscale=column == 1, **common)
         rows, columns = np.nonzero((values.notna() & ~sure).to_numpy())
-        heads, layers = list(values.columns), list(values.index)
         x, y = [heads[int(c)] for c in columns], [layers[int(r)] for r in rows]
         hatch(figure, x, y, say("not beyond chance (q ≥ 0.05)"), row=1, column=column)
-    figure.update_xaxes(title=say("head"), dtick=1 if len(values.columns) <= 16 else None, row=1, col=column)
+    figure.update_xaxes(
+        title=say("head"), dtick=1 if len(values.columns) <= 16 else None, zeroline=False, range=[-0.5, max(heads) + 0.5],
+        row=1, col=column,
+    )  # fmt: skip
+    figure.update_yaxes(zeroline=False, range=[max(layers) + 0.5, -0.5], row=1, col=column)

@@ -110,7 +110,7 @@ def _accuracies(reader: pd.DataFrame) -> str:
         )
         for row in reader.to_dict("records")
     ]  # fmt: skip
-    return say("The reader, which joins several layers: {figures}.", figures="; ".join(told))
+    return say("The reader, which joins several layers: {figures}.", figures=say("; ").join(told))
 
 
 def _unnamed(reader: pd.DataFrame) -> str:

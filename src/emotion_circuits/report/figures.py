@@ -58,7 +58,8 @@ def dress(figure: go.Figure, height: int = 380) -> go.Figure:
     """The look that all figures share."""
     figure.update_layout(
         height=height,
-        margin={"l": 60, "r": 20, "t": 40, "b": 60},
+        # Panels have titles, which the buttons at the top right must not cover.
+        margin={"l": 60, "r": 20, "t": 58 if figure.layout.annotations else 34, "b": 60},
         # Below the axis title, by pixels of the container: a share of the plot's height would run into the axis in tall figures.
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     )
@@ -82,12 +83,19 @@ def cells(
     for pale in (True, False):
         shown = grid.where(open_ if pale else ~open_)
         text = [
-            ["" if v != v else f"({v:{words}})" if pale else f"{v:{words}}" for v in row] for row in shown.to_numpy()
+            ["" if v != v else f"({_written(v, words)})" if pale else _written(v, words) for v in row]
+            for row in shown.to_numpy()
         ]
         figure.add_heatmap(
             z=shown.to_numpy(), x=x, y=y, text=text, texttemplate="%{text}", opacity=0.45 if pale else 1, xgap=1, ygap=1,
             showscale=not pale and column == 1, hoverongaps=False, row=1, col=column, **looks,
         )  # fmt: skip
+
+
+def _written(value: float, words: str) -> str:
+    """With a true minus sign; what rounds to 0 has no sign."""
+    text = f"{value:{words}}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
 def hatch(figure: go.Figure, x: list[Any], y: list[Any], name: str, *, row: int, column: int) -> None:
@@ -232,7 +240,7 @@ def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging:
             figure, grid, open_.fillna(False).astype(bool), words="+.2f" if diverging else ".2f", column=column,
             colorbar={"title": title}, **looks,
         )  # fmt: skip
-        figure.update_xaxes(title=say("alpha (share of the residual norm)"), type="category", row=1, col=column)
+        figure.update_xaxes(title=say("alpha"), type="category", row=1, col=column)
     figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
     figure.update_yaxes(title=say("layer"), type="category", row=1, col=1)
     return dress(figure, 190 + 56 * max(2, table["layer"].nunique()))

@@ -37,7 +37,7 @@ def head_grids(heads: pd.DataFrame, gap: float) -> go.Figure:
     title = say("share of<br>the gap")
     heads_heatmap(figure, grids["estimate"], None, limit, column=1, title=title)
     heads_heatmap(figure, grids["share"], grids["sure"].astype(bool), limit, column=2, title=title)
-    figure.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False)
+    figure.update_yaxes(showgrid=False).update_xaxes(showgrid=False)
     figure.update_yaxes(title=say("layer"), row=1, col=1)
     return dress(figure, 190 + 15 * (int(heads["layer"].max()) + 1))
 

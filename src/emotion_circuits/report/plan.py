@@ -176,7 +176,7 @@ def _place(run: _Run) -> _Ours | None:
         for e, c in chosen.items()
     ]  # fmt: skip
     return _Ours(
-        say("{conditions} (in residual norms, chosen on validation)", conditions="; ".join(told)), "steering-grid"
+        say("{conditions} (in residual norms, chosen on validation)", conditions=say("; ").join(told)), "steering-grid"
     )
 
 

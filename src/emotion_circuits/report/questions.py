@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emotion_circuits.language import say, term
+from emotion_circuits.report.claim_rules import expected_side
 from emotion_circuits.report.telling import Told, beside, counted, figure_words
-from emotion_circuits.steering.effects import VADER_SIDE
 
 __all__ = ["QUESTIONS", "Answer", "Aspect", "Evidence", "Question", "answer_questions", "lead_claim"]
 
@@ -317,15 +317,7 @@ def _distance(told: Told) -> float:
     claim = told.claim
     zero = claim["chance"] or 0.0
     low, high = claim["interval"] or (claim["estimate"],) * 2
-    return float(_side(claim["id"]) * (claim["estimate"] - zero) / max(high - low, 1e-9))
-
-
-def _side(name: str) -> int:
-    """Which way a figure has to lie to support its claim; writers may write either way, and the tone falls for some emotions."""
-    parts = name.split(".")
-    if parts[-1] == "fluency":
-        return -1
-    return VADER_SIDE.get(parts[-2], 1) if parts[-1] == "vader" else 1
+    return float(expected_side(claim["id"]) * (claim["estimate"] - zero) / max(high - low, 1e-9))
 
 
 def _grouped(claims: Sequence[Told]) -> dict[tuple[str, str], list[Told]]:

@@ -52,7 +52,7 @@ def regimes(table: pd.DataFrame) -> go.Figure:
                       "ticktext": [term(n) for n in names], "title": say("regime")},
             row=1, col=column,
         )  # fmt: skip
-        figure.update_xaxes(title=say("alpha (share of the residual norm)"), type="category", row=1, col=column)
+        figure.update_xaxes(title=say("alpha"), type="category", row=1, col=column)
     figure.update_yaxes(type="category", row=1, col=1)
     return dress(figure, 190 + 60 * max(2, len(places)))
 
@@ -85,7 +85,7 @@ def dose_response(table: pd.DataFrame) -> go.Figure:
                     name=f"{term(str(emotion))}, {place}", legendgroup=f"{emotion}{place}",
                     showlegend=column == 1, row=1, col=column,
                 )  # fmt: skip
-        figure.update_xaxes(title=say("alpha (share of the residual norm)"), row=1, col=column)
+        figure.update_xaxes(title=say("alpha"), row=1, col=column)
     return dress(figure, 440)
 
 

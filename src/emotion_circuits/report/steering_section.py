@@ -24,11 +24,17 @@ _ARM_COLUMNS = (
     "change_low", "change_high", "ratio", "ratio_low", "ratio_high", "repetition", "distinct_2", "regime",
 )  # fmt: skip
 
+_METRICS = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
+
 _EVALUATORS = {
     "share": "emotion classifier: share",
     "words": "lexicon: share with a word of it",
     "vader": "VADER: mean score",
 }
+
+
+SAID = (*_METRICS, *_EVALUATORS.values())
+"""Titles of panels; catalogues hold them all."""
 
 
 def steering_sections(run: Path, claims: Sequence[Told], config: dict[str, Any]) -> tuple[Section, ...]:
@@ -87,7 +93,7 @@ def _prose(choice: dict[str, Any], bound: float) -> tuple[str, ...]:
             + (say(", at the first token (the attention sink) {first:g}", first=c["first"]) if c.get("first") else "")
             for e, c in choice["chosen"].items()
         ]
-        prose.append(say("Chosen conditions: {conditions}.", conditions="; ".join(named)))
+        prose.append(say("Chosen conditions: {conditions}.", conditions=say("; ").join(named)))
     return tuple(prose)
 
 
@@ -184,10 +190,9 @@ def _placed(table: pd.DataFrame) -> pd.DataFrame:
 
 def _doses(scored: pd.DataFrame) -> pd.DataFrame:
     emotions = [e for e in dict.fromkeys(scored["emotion"]) if e]
-    metrics = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
     found = [
         _placed(_once(dose_response(scored, emotion, column.format(emotion)))).assign(metric=metric, emotion=emotion)
-        for metric, column in metrics.items()
+        for metric, column in _METRICS.items()
         for emotion in emotions
     ]
     return pd.concat(found, ignore_index=True)
@@ -273,7 +278,7 @@ def _against_words(effects: pd.DataFrame) -> str:
         )
         for row in effects[effects["metric"] == "share"].to_dict("records")
     ]  # fmt: skip
-    return "; ".join(told) + say(".")
+    return say("; ").join(told) + say(".")
 
 
 def _against(effects: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emotion_circuits.language import language, say, term
-from emotion_circuits.report.claim_rules import Facts, words_of
+from emotion_circuits.report.claim_rules import Facts, expected_side, words_of
 from emotion_circuits.report.numerals import estimate, fixed, number, places
 from emotion_circuits.statistics import VERDICTS
 
@@ -75,9 +75,9 @@ def reason_code(claim: Mapping[str, Any]) -> str:
         if claim["n"] < 8:
             return "few"
         return "level" if (low > above or high < below) and level is not None else "both"
+    if high <= zero if expected_side(claim["id"]) > 0 else low >= zero:
+        return "opposite"
     inside = claim["null_interval"] is not None and low >= ends[0] and high <= ends[1]
-    if high <= zero or low >= zero:
-        return "null" if inside and low <= zero <= high else "opposite"
     return "null" if inside else "smallest"
 
 
@@ -108,7 +108,7 @@ def beside(told: Told) -> str:
         decimals = places(*(claim["interval"] or claim["null_interval"]))
         low, high = (fixed(end, decimals) for end in claim["null_interval"])
         parts.append(f"{say('null')} {low} … {high}")
-    return "; ".join(parts) or "–"
+    return say("; ").join(parts) or "–"
 
 
 def figure_words(told: Told) -> str:
