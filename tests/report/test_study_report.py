@@ -140,6 +140,8 @@ def test_without_a_browser_nothing_is_written(run, tmp_path, monkeypatch):
 def test_the_whole_page_works_in_a_browser(run, tmp_path, view):
     path = write_report(run, out=tmp_path / "r.html")
     with open_page(path, **view) as tab:
+        # Read and used before anything is drawn.
+        assert int(tab.evaluate("document.documentElement.dataset.ready")) < 2000
         drawn = tab.evaluate("drawAll().then(() => document.querySelectorAll('.plot .main-svg').length)")
         assert drawn > 0
         assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

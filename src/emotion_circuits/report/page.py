@@ -148,12 +148,11 @@ class Page:
 
 
 def _cell(value: Any, first: bool) -> Markup:
-    """A table's cell; numbers carry their value, by which they are sorted."""
+    """A table's cell; those with a number are marked, so that they are sorted as numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         shown = term(value) if isinstance(value, str) else number(value)
         return Markup('<th scope="row">{}</th>' if first else "<td>{}</td>").format(shown)
-    missing = value != value
-    return Markup('<td class="n" data-v="{}">{}</td>').format("" if missing else f"{value:.7g}", number(value))
+    return Markup('<td class="n">{}</td>').format(number(value))
 
 
 def _kind(part: object) -> str:
@@ -207,7 +206,8 @@ def write_page(page: Page, path: Path) -> None:
     html = environment.from_string(source).render(
         page=page,
         css=_own("page.css"),
-        script=_own("page.js"),
+        tables=_own("tables.js"),
+        figures=_own("figures.js"),
         plotly=Markup(get_plotlyjs()),
         words=_script_json({"rows": say("{shown} of {all} rows")}),
         manifest=escape(json.dumps(page.manifest, indent=2, ensure_ascii=False)),

@@ -108,12 +108,7 @@ QUESTIONS = (
         (
             Aspect(
                 "states tell more than words do",
-                (
-                    "directions.reading.core",
-                    "directions.reading.implicit",
-                    "directions.reading.scenarios",
-                    "directions.reading",
-                ),
+                ("directions.reading",),
                 "taken-in",
                 "The residual stream tells the emotion of held-out sentences better than a bag of words on "
                 "{supported} of {total} corpora ({names}; clearest: {figure} of accuracy, {beside}).",
@@ -272,7 +267,8 @@ QUESTIONS = (
                 "… at a bounded cost in fluency",
                 ("steering.*.fluency",),
                 "steered",
-                "The text is shown to stay within the fluency bound for {names} (perplexity ratio {figure}, {beside}).",
+                "The text is shown to stay within the fluency bound for {supported} of {total} emotions ({names}; "
+                "perplexity ratio {figure}, {beside}).",
                 "That the text stays within the fluency bound is not shown (perplexity ratio {figure}, {beside}).",
                 "The text does not stay fluent (perplexity ratio {figure}, {beside}).",
                 place=1,

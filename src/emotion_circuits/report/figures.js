@@ -1,6 +1,14 @@
 "use strict";
-// -- figures: drawn when the reader comes near, redrawn when light turns to dark --------------------------------------
-const words = JSON.parse(document.getElementById("page-words").textContent);
+// Figures: drawn when the reader comes near, redrawn when light turns to dark. The library that draws them is five megabytes of
+// script; it is compiled for the first figure, so that the page can be read and used before.
+const library = () => {
+  if (!window.Plotly) {
+    const script = document.createElement("script");
+    script.textContent = document.getElementById("plotly").textContent;
+    document.head.append(script);
+  }
+  return window.Plotly;
+};
 const night = window.matchMedia("(prefers-color-scheme: dark)");
 const font = getComputedStyle(document.body).fontFamily;
 const looks = {
@@ -35,7 +43,7 @@ function draw(plot) {
   if (plot.dataset.drawn === "yes") return Promise.resolve();
   plot.dataset.drawn = "yes";
   const figure = dressed(sources.get(plot), night.matches);
-  return Plotly.react(plot, figure.data, figure.layout, { responsive: true, displaylogo: false });
+  return library().react(plot, figure.data, figure.layout, { responsive: true, displaylogo: false });
 }
 const near = new IntersectionObserver(entries => {
   for (const entry of entries) if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target); }
@@ -46,57 +54,23 @@ night.addEventListener("change", () => { for (const plot of sources.keys()) if (
 window.addEventListener("beforeprint", () => { drawAll(); });
 
 // One figure as a file's content: always light, whatever the reader's screen.
-function pictureOf(id, format, scale) {
+function pictureOf(id, format, scale, least = 760) {
   const plot = document.getElementById(id), figure = dressed(sources.get(plot), false);
-  const width = Math.max(760, parseInt(plot.style.minWidth || "0"));
+  const width = Math.max(least, parseInt(plot.style.minWidth || "0"));
   figure.layout.width = width; figure.layout.paper_bgcolor = "#ffffff";
-  return Plotly.toImage(figure, { format, width, height: figure.layout.height, scale });
+  return library().toImage(figure, { format, width, height: figure.layout.height, scale });
 }
 // For PDF: pictures shrink to the paper's width as a whole, labels included.
 async function toPaper() {
   document.documentElement.classList.add("printing");
+  for (const claims of document.querySelectorAll("details.claims")) claims.open = true;
   for (const plot of sources.keys()) {
     const picture = new Image();
     picture.alt = plot.getAttribute("aria-label");
-    picture.src = await pictureOf(plot.id, "svg", 1);
+    picture.src = await pictureOf(plot.id, "svg", 1, 1040);
     await picture.decode();
-    if (plot.dataset.drawn === "yes") Plotly.purge(plot);
+    if (plot.dataset.drawn === "yes") library().purge(plot);
     plot.dataset.drawn = "yes";
     plot.replaceChildren(picture);
   }
 }
-
-// -- tables: sort by a column's button, filter by words ---------------------------------------------------------------
-for (const table of document.querySelectorAll("table.sortable")) {
-  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
-  const key = (row, column) => { const cell = row.cells[column], v = cell.dataset.v; return v === undefined ? cell.textContent : v === "" ? NaN : parseFloat(v); };
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const down = head.getAttribute("aria-sort") === "ascending", sign = down ? -1 : 1;
-    const rows = [...body.rows].sort((a, b) => {
-      const x = key(a, column), y = key(b, column), number = typeof x === "number" && typeof y === "number";
-      if (number && (isNaN(x) || isNaN(y))) return isNaN(x) - isNaN(y);  // missing ones last, both ways
-      return sign * (number ? x - y : String(x).localeCompare(String(y), document.documentElement.lang, { numeric: true }));
-    });
-    body.append(...rows);
-    heads.forEach(h => h.setAttribute("aria-sort", "none"));
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  }));
-}
-for (const filter of document.querySelectorAll("input.filter")) {
-  const body = document.getElementById(filter.getAttribute("aria-controls")).tBodies[0], count = filter.closest(".tools").querySelector(".count");
-  filter.addEventListener("input", () => {
-    const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const row of body.rows) { const text = row.textContent.toLowerCase(); row.hidden = !wanted.every(w => text.includes(w)); shown += !row.hidden; }
-    count.textContent = words.rows.replace("{shown}", shown).replace("{all}", body.rows.length);
-  });
-}
-// A link into a folded part opens it.
-function unfold() {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
-  if (target) target.scrollIntoView();
-}
-window.addEventListener("hashchange", unfold);
-if (location.hash) unfold();
-document.documentElement.dataset.ready = String(Math.round(performance.now()));
