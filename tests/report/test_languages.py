@@ -13,7 +13,7 @@ import emotion_circuits
 from emotion_circuits.circuits import figure
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import LANGUAGES, catalogue, say, speaking, term
-from emotion_circuits.report import claim_rules, direction_figures, plan, questions, steering_section, trace_section
+from emotion_circuits.report import asked, claim_rules, direction_figures, plan, steering_section, trace_section
 from emotion_circuits.report.page import write_page
 from emotion_circuits.steering import REGIMES
 from report.test_page import claim, page
@@ -36,7 +36,7 @@ def sentences():
                 found.add(node.args[0].value)
     template = (SOURCE / "report" / "template.html.j2").read_text(encoding="utf-8")
     found |= {match[2] for match in re.finditer(r"""say\((['"])(.*?)\1""", template)}
-    for question in questions.QUESTIONS:
+    for question in asked.QUESTIONS:
         found |= {question.text, question.unstudied}
         for aspect in question.aspects:
             found |= {text for text in (aspect.name, aspect.some, aspect.none, aspect.ruled_out) if text}

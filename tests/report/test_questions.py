@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from emotion_circuits.report.questions import QUESTIONS, answer_questions, lead_claim
+from emotion_circuits.report.asked import QUESTIONS
+from emotion_circuits.report.questions import answer_questions, lead_claim
 from emotion_circuits.report.telling import tell
 from report.told import CLAIMS, FACTS
 
