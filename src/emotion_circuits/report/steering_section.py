@@ -78,7 +78,7 @@ def _prose(choice: dict[str, Any], bound: float) -> tuple[str, ...]:
             "A direction, scaled to a fraction alpha of the layer's residual norm, is added to the residual stream "
             "while the model goes on with a neutral opening. Place and strength were chosen on {openings} validation "
             "openings that the figures below never saw: the largest mean probability of the emotion among conditions "
-            "whose perplexity ratio stays at most {bound:g} with one standard error to spare and whose repetition "
+            "whose perplexity ratio stays at most {bound:g} up to the end of its 95 % interval and whose repetition "
             "rises by less than 0.1.",
             openings=choice["openings"], bound=bound,
         ),
@@ -142,7 +142,7 @@ def _tried(folder: Path, grid: pd.DataFrame, bound: float) -> list[Part]:
             say("Effect against fluency"),
             say(
                 "One point per condition; the line joins those that no other beats in both. The choice had to lie "
-                "left of the dotted line with one standard error to spare."
+                "left of the dotted line up to the end of its 95 % interval."
             ),
             pictures.pareto_front(normed, front, bound=bound),
         ),
