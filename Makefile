@@ -37,9 +37,7 @@ format: env
 	$(BIN)/ruff format .
 
 bench: env
-	$(BIN)/python benchmarks/bench_capture.py cost
-	$(BIN)/python benchmarks/bench_generation.py
-	$(BIN)/python benchmarks/bench_steering.py
+	$(BIN)/python benchmarks/bench_all.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -114,7 +114,7 @@ def test_false_claims_in_a_family_of_twenty_nulls() -> None:
             for i, d in enumerate(ds)
         ]
         any_claim += "supported" in verdicts
-    assert any_claim / 500 <= 0.07  # 5 % expected; 7 % is two standard errors above
+    assert any_claim / 500 <= 0.05
 
 
 @pytest.mark.parametrize(("d", "n"), [(0.5, 34), (0.35, 50), (0.8, 12)])

@@ -32,6 +32,7 @@ SMALL = {
     "steering.validation_prompts": 8,
     "steering.test_prompts": 8,
     "steering.random_directions": 2,
+    "steering.compare_prompts": 4,
     "steering.max_new_tokens": 6,
     # A random model has no fluency to lose; the bound is not what is tested here.
     "steering.max_perplexity_ratio": 50.0,
@@ -69,6 +70,22 @@ def finished(tmp_path_factory):
 def test_every_stage_is_reused(finished):
     result = run_study(small(finished / "tiny"), finished / "run")
     assert [r.status for r in result.stages] == ["reused"] * 5
+
+
+def test_every_fitted_set_steers_at_the_chosen_places_with_the_same_strength(finished):
+    steering = finished / "run" / "steering"
+    table = pd.read_parquet(steering / "comparison.parquet")
+    chosen = json.loads((steering / "choice.json").read_text())["chosen"]
+    fitted = small(finished / "tiny").directions.pairs()
+    assert len(chosen) > 0
+    assert sorted(zip(table["extractor"], table["pooling"], table["emotion"], strict=True)) == sorted(
+        (extractor, pooling, emotion) for extractor, pooling in fitted for emotion in chosen
+    )
+    for emotion, condition in chosen.items():
+        rows = table[table["emotion"] == emotion]
+        assert set(rows["alpha"]) == {condition["alpha"]}
+        assert set(rows["layers"]) == {" ".join(map(str, condition["layers"]))}
+    assert set(table["n"]) == {4}
 
 
 def test_the_manifest_says_what_was_run(finished):

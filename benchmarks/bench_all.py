@@ -1,0 +1,144 @@
+"""Every comparison in one run, as a table of ratios beside their bars.
+
+python benchmarks/bench_all.py [--quick] [--only capture heads] [--write README.md]
+
+Each benchmark is a process of its own, one after the other; ratios are taken inside a process, of process CPU times, so
+that a busy machine disturbs both sides alike. ``--write`` puts the table between the markers
+``<!-- benchmarks -->`` and ``<!-- end -->`` of a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+START, END = "<!-- benchmarks -->", "<!-- end -->"
+
+
+class Row(NamedTuple):
+    """One line of the table; ``met`` is ``None`` where there is no bar, or nothing was measured."""
+
+    work: str
+    against: str
+    figure: str
+    bar: str
+    met: bool | None
+
+
+def at_most(work: str, against: str, value: float, bar: float) -> Row:
+    return Row(work, against, f"{value:.2f} × its time", f"≤ {bar:g}", value <= bar)
+
+
+def faster(work: str, against: str, value: float, bar: float | None = None) -> Row:
+    return Row(work, against, f"{value:.2f} × faster", f"≥ {bar:g}" if bar else "", value >= bar if bar else None)
+
+
+def capture_rows(found: dict[str, Any]) -> list[Row]:
+    return [
+        at_most("capture of all layers", "plain forward without unembedding", found["capture / plain"], 1.1),
+        at_most("streaming moments", "capture", found["moments / capture"], 1.15),
+    ]
+
+
+def generation_rows(found: dict[str, Any]) -> list[Row]:
+    return [
+        at_most("steered generation", "Hugging Face generate", found["steered_over_plain"], 1.1),
+        faster("20 conditions in full batches", "one condition at a time", found["grid_speedup"], 3),
+    ]
+
+
+def sweep_rows(found: dict[str, Any]) -> list[Row]:
+    ways = found["ways"]
+    return [
+        faster("the plan's grid", "our own generate, one condition at a time", ways["ours, one by one"]["times_the_sweep"]),
+        faster("the plan's grid", "hooks around generate", ways["hooks around generate"]["times_the_sweep"], 3),
+    ]  # fmt: skip
+
+
+def head_rows(found: dict[str, Any]) -> list[Row]:
+    rows = []
+    for tool, bar in (("plain loop", 1.7), ("nnsight", None), ("transformer_lens", None)):
+        for kind, work in (("scan", "exact head scan"), ("attribution", "attribution")):
+            value = found.get(f"{tool} / emotion_circuits, {kind}")
+            if value is not None:
+                rows.append(faster(work, tool, value, bar if kind == "scan" else None))
+        if tool in found:
+            rows.append(Row("exact head scan, attribution", tool, str(found[tool]), "", None))
+    return rows
+
+
+def shape_rows(found: dict[str, Any]) -> list[Row]:
+    if "skipped" in found:
+        return [Row("capture, generation", "8B shape in bfloat16", f"skipped: {found['skipped']}", "", None)]
+    return [
+        at_most("capture, 8B shape in bfloat16", "plain forward", found["capture / plain"], 1.1),
+        at_most("steered generation, 8B shape", "Hugging Face generate", found["steered / generate"], 1.1),
+    ]
+
+
+def curve_rows(found: dict[str, Any]) -> list[Row]:
+    wanted = {"sentences captured": 1.0, "conditions written": 1.0, "heads scanned": 1.0, "model width": 2.0}
+    return [
+        Row(f"cost against {name}", "slope of log cost, log size", f"{found[name]['slope']:.2f}", f"≤ {most + 0.15:g}",
+            found[name]["slope"] <= most + 0.15)
+        for name, most in wanted.items()
+    ]  # fmt: skip
+
+
+Bench = tuple[list[str], list[str], Callable[[dict[str, Any]], list[Row]]]
+BENCHES: dict[str, Bench] = {
+    "capture": (["bench_capture.py", "cost"], ["--repeats", "1"], capture_rows),
+    "generation": (["bench_generation.py", "--json"], ["--repeats", "1"], generation_rows),
+    "sweep": (["bench_steering.py", "--json", "--repeats", "1"], ["--prompts", "4"], sweep_rows),
+    "heads": (["bench_heads.py", "--pairs", "4", "--threads", "1"], ["--layers", "8", "--pairs", "2"], head_rows),
+    "curves": (["bench_shape.py", "curves"], ["--repeats", "1"], curve_rows),
+    "8b": (["bench_shape.py", "cost", "--shape", "llama-8b"], [], shape_rows),
+}
+"""Name → command, what ``--quick`` adds, rows of its result."""
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with exit code {done.returncode}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def table(rows: list[Row]) -> str:
+    lines = ["| work | against | measured | bar | met |", "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        met = "" if row.met is None else "yes" if row.met else "**no**"
+        lines.append(f"| {row.work} | {row.against} | {row.figure} | {row.bar} | {met} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=tuple(BENCHES), default=list(BENCHES))
+    parser.add_argument("--quick", action="store_true", help="fewer repeats and smaller work")
+    parser.add_argument("--write", type=Path, help="file whose marked part becomes the table")
+    options = parser.parse_args()
+    if options.write:
+        before, marker, rest = options.write.read_text(encoding="utf-8").partition(START)
+        _, closing, after = rest.partition(END)
+        if not marker or not closing:
+            raise SystemExit(f"{options.write}: needs the markers {START} and {END}")
+    rows = []
+    for name in options.only:
+        command, quick, read = BENCHES[name]
+        print(f"{name}: running", file=sys.stderr, flush=True)
+        rows += read(run(command + (quick if options.quick else [])))
+    print(table(rows))
+    if options.write:
+        options.write.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
