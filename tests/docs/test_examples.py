@@ -20,7 +20,7 @@ from families import tiny_model
 ROOT = Path(__file__).parents[2]
 STATIONS = ["prompts", "model", "activations", "directions", "evaluation", "steering", "heads", "circuits", "study"]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-GROUPS = 8  # of each corpus and split
+GROUPS = 5  # of each corpus and split
 
 
 def fewer_prompts(names: str | Sequence[str], **options: Any) -> list[Prompt]:
