@@ -1,4 +1,8 @@
-"""The Python examples of the documentation run as they stand, on fewer sentences."""
+"""The Python examples of the documentation run as they stand, on fewer sentences.
+
+The model is a narrow one of the default model's layers, heads and tokenizer, with random weights: what is tested here is the
+code, not the figures. The notebook's test uses the model itself.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import emotion_circuits.model
 import emotion_circuits.prompts
 from emotion_circuits.activations import capture
-from emotion_circuits.model import LanguageModel
+from emotion_circuits.model import LanguageModel, install
+from emotion_circuits.model.families import family_of
 from emotion_circuits.prompts import Prompt, load_prompts
 from families import tiny_model
 
@@ -34,18 +41,26 @@ def fewer_prompts(names: str | Sequence[str], **options: Any) -> list[Prompt]:
     return [r for r in rows if r.group in kept[r.set.split("/")[0], r.split]]
 
 
+@pytest.fixture(scope="module")
+def narrow() -> LanguageModel:
+    """The default model's shape but for its width."""
+    folder = install("smollm2-135m")
+    config = AutoConfig.from_pretrained(folder)
+    config.update({"hidden_size": 72, "head_dim": 8, "intermediate_size": 96, "initializer_range": 0.2})
+    torch.manual_seed(0)
+    hf = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    return LanguageModel(hf, AutoTokenizer.from_pretrained(folder), family_of(config), "smollm2-135m")
+
+
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One copy of each model, few sentences, and a folder of its own."""
-    loaded: dict[str, LanguageModel] = {}
-    load = emotion_circuits.model.load_model
+def small(narrow: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The narrow model, few sentences, and a folder of its own."""
 
-    def load_once(name: str, **options: Any) -> LanguageModel:
-        if name not in loaded:
-            loaded[name] = load(name, **options)
-        return loaded[name]
+    def load(name: str, **_: Any) -> LanguageModel:
+        assert name == "smollm2-135m"
+        return narrow
 
-    monkeypatch.setattr(emotion_circuits.model, "load_model", load_once)
+    monkeypatch.setattr(emotion_circuits.model, "load_model", load)
     monkeypatch.setattr(emotion_circuits.prompts, "load_prompts", fewer_prompts)
     monkeypatch.chdir(tmp_path)
 
