@@ -60,10 +60,11 @@ def cli_page() -> str:
             lines += [*_options(command), "", "## Exit codes", "", *_exit_codes(emotion_circuits.cli.__doc__ or "")]
             continue
         lines += ["", f"{'#' * len(path)} `{' '.join(path)}`", ""]
-        lines += [_prose(command.help or ""), ""]
-        arguments = " ".join(_metavar(p) for p in command.params if p.param_type_name == "argument")
+        usage = []
         if not hasattr(command, "commands"):
-            lines += ["```", " ".join(filter(None, [*path, arguments, "[OPTIONS]"])), "```", "", *_options(command)]
+            arguments = " ".join(_metavar(p) for p in command.params if p.param_type_name == "argument")
+            usage = ["```", " ".join(filter(None, [*path, arguments, "[OPTIONS]"])), "```", ""]
+        lines += [*usage, _prose(command.help or ""), "", *([] if not usage else _options(command))]
     return "\n".join(lines) + "\n"
 
 
