@@ -120,10 +120,10 @@ def test_a_circuit_is_found_saved_and_drawn(planted: tuple[PlantedModel, PairTas
     circuit.save(tmp_path / "circuit.json")
     assert load_circuit(tmp_path / "circuit.json") == circuit
     figure = circuit_figure(circuit)
-    assert {t for trace in figure.data for t in (trace.text or ()) if trace.mode == "markers+text"} >= {
-        "embed",
-        "logits",
-    }
+    drawn = {t for trace in figure.data for t in (trace.hovertext or ()) if trace.mode == "markers+text"}
+    assert {"embed", "logits"} <= drawn
+    assert {t.split(":")[0] for t in drawn} >= {n.node for n in circuit.nodes}
+    assert sum(trace.mode == "lines" for trace in figure.data) <= 24
     assert len(curve_figure(circuit).data) == 4
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(EmotionCircuitsError, match="is not a circuit"):

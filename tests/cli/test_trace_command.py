@@ -31,7 +31,7 @@ def test_a_text_is_traced_drawn_and_printed(tiny, tmp_path):
     assert found["gap"] < 1e-3
     html = page.read_text(encoding="utf-8")
     assert "anger in “I thank you.”" in html
-    assert html.count("Plotly.newPlot(") == 3
+    assert html.count('class="plot"') == 3
     text = CliRunner().invoke(app, arguments, catch_exceptions=False).output
     assert "who writes anger at the last token" in text
 

@@ -145,6 +145,14 @@ def test_continuations_and_requests_are_enough_and_split():
     assert {r.set.removeprefix("continuations/") for r in openings} == kinds
 
 
+def test_fresh_openings_are_test_only_and_of_the_same_kinds():
+    rows, others = load_prompts("continuations-fresh"), load_prompts("continuations")
+    assert {(r.split, r.label) for r in rows} == {("test", "neutral")}
+    assert {r.set.split("/")[1] for r in rows} == {r.set.split("/")[1] for r in others}
+    assert not [r.id for r in rows if find_words(r.text)]
+    assert not {r.group for r in rows} & {r.group for r in others}
+
+
 @pytest.mark.parametrize("name", [*ATTRIBUTES, "politeness_ja"])
 def test_attributes_have_a_hundred_contrasts(name):
     rows = load_prompts(f"attributes/{name}")

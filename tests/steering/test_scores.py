@@ -174,7 +174,7 @@ def test_a_cost_that_is_uncertain_must_keep_its_distance_from_the_budget() -> No
     noisy = scored["condition"] == "gratitude b"
     scored.loc[noisy, "nats"] += rng.permutation(np.linspace(-0.6, 0.6, 12))
     table = condition_table(scored).set_index("condition")
-    assert table.loc["gratitude b", "ratio"] < 1.5 < table.loc["gratitude b", "ratio_cautious"]
+    assert table.loc["gratitude b", "ratio"] < 1.5 < table.loc["gratitude b", "ratio_high"]
     assert choose_condition(scored, "gratitude").condition == "gratitude a"
 
 

@@ -8,7 +8,9 @@ import pytest
 from emotion_circuits.circuits import load_circuit, plant
 from emotion_circuits.circuits.planted import PlantedSpec
 from emotion_circuits.report.circuit_section import circuit_sections, moves
+from emotion_circuits.report.claim_rules import Facts
 from emotion_circuits.report.page import Page, write_page
+from emotion_circuits.report.telling import tell
 from emotion_circuits.study import load_config
 from emotion_circuits.study.circuits import CIRCUITS
 from emotion_circuits.study.running import Context
@@ -68,7 +70,7 @@ def test_one_circuit_for_all_emotions_is_not_called_specific(ran):
 
 def test_the_section_is_drawn(ran, tmp_path):
     _, run = ran
-    sections = circuit_sections(run, claims_of(run))
+    sections = circuit_sections(run, tell(claims_of(run), Facts()))
     assert [part.name for part in sections[0].parts if hasattr(part, "name")][:4] == [
         "head-grids", "attention-effect", "faithfulness", "circuit",
     ]  # fmt: skip

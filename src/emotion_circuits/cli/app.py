@@ -18,6 +18,7 @@ from emotion_circuits.cli import (
     models,
     plan,
     read,
+    report,
     run,
     runs,
     steer,
@@ -38,6 +39,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.command()(run.run)
 app.command()(read.read)
+app.command()(report.report)
 app.command()(steer.steer)
 app.command("capture")(capture.capture_command)
 app.command("trace")(trace.trace_command)

@@ -25,6 +25,7 @@ def run(
     dtype: Dtype = None,
     revision: Revision = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which stages would run, and stop.")] = False,
+    lang: Annotated[str, typer.Option(help="Language of the report: en or ja.")] = "en",
     track: Track = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -58,7 +59,7 @@ def run(
             for row in [] if as_json else rows:
                 typer.echo(f"{row['stage']:12} {row['status']}")
             return
-        path = write_report(out)
+        path = write_report(out, out=out / "report.html", language=lang)
         run_id = recorded(track, lambda: track_study(out, Tracker(default_uri(out)), read_claims(out)))
     summary = summary_table(out)
     if as_json:

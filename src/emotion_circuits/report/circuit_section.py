@@ -2,128 +2,24 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from emotion_circuits.circuits import circuit_figure, curve_figure, load_circuit
 from emotion_circuits.circuits.finding import Circuit
-from emotion_circuits.report.page import Figure, Section, Table, Texts
+from emotion_circuits.language import say, term
+from emotion_circuits.report.heads_figures import attention_against_effect, dissociation_matrix, head_grids, moves
+from emotion_circuits.report.numerals import estimate, fixed, interval, percent, signed
+from emotion_circuits.report.page import Figure, Part, Section, Table, Texts
+from emotion_circuits.report.parts import claims_of, read_json
+from emotion_circuits.report.telling import Told
 
-__all__ = ["attention_against_effect", "circuit_sections", "head_grids", "moves"]
-
-_SELECTION = (
-    "A caveat on the bundled pairs: some were dropped or reworded after looking at the logit differences of SmolLM2-135M, so "
-    "on that model the size of the gap is partly selected. What is compared within the pairs (one head with another, a "
-    "circuit with random ones) is not."
-)
-
-
-def moves(heads: pd.DataFrame) -> pd.Series:
-    """Nodes whose interval lies beyond 0 and beyond the null of random answers, with q of at most 0.05."""
-    above = heads["low"] > heads["null_high"].clip(lower=0)
-    below = heads["high"] < heads["null_low"].clip(upper=0)
-    found: pd.Series = (above | below) & (heads["q"] <= 0.05)
-    return found
+__all__ = ["circuit_sections", "moves"]
 
 
-def head_grids(heads: pd.DataFrame, gap: float) -> go.Figure:
-    """Layer by head: attribution (train), exact noising (test), and noising where it is beyond its null; one scale.
-
-    Args:
-        heads: columns ``layer head attribution share low high null_low null_high q``; one row per head.
-        gap: mean gap of the train pairs that attribution is divided by.
-    """
-    size = (int(heads["layer"].max()) + 1, int(heads["head"].max()) + 1)
-
-    def grid(values: pd.Series) -> np.ndarray:
-        out = np.full(size, np.nan)
-        out[heads["layer"], heads["head"]] = values
-        return out
-
-    sure = heads["share"].where(moves(heads))
-    panels = {
-        "estimated (attribution, train)": grid(heads["attribution"] / gap),
-        "exact (noising, test)": grid(heads["share"]),
-        "exact, beyond the null": grid(sure),
-    }
-    top = max(float(np.nanmax(np.abs(p), initial=0.0, where=~np.isnan(p))) for p in panels.values()) or 1.0
-    figure = make_subplots(rows=1, cols=3, subplot_titles=list(panels), shared_yaxes=True, horizontal_spacing=0.04)
-    for column, values in enumerate(panels.values(), start=1):
-        figure.add_heatmap(
-            z=values, coloraxis="coloraxis", row=1, col=column, xgap=1, ygap=1, hoverongaps=False,
-            hovertemplate="L%{y}H%{x}: %{z:+.3f} of the gap<extra></extra>",
-        )  # fmt: skip
-        figure.update_xaxes(title="head", dtick=1 if size[1] <= 16 else None, row=1, col=column)
-    figure.update_yaxes(autorange="reversed")
-    figure.update_yaxes(title="layer", row=1, col=1)
-    figure.update_layout(
-        template="plotly_white",
-        height=150 + 15 * size[0],
-        margin={"l": 60, "r": 20, "t": 56, "b": 50},
-        coloraxis={"colorscale": "RdBu_r", "cmin": -top, "cmax": top, "colorbar": {"title": "share of<br>the gap"}},
-    )
-    return figure
-
-
-def attention_against_effect(heads: pd.DataFrame, *, name: str) -> go.Figure:
-    """One point per head: Δattention against what the head does; heads extreme in either are named.
-
-    Args:
-        heads: columns ``node attention effect_shown``.
-        name: of the effect's axis.
-    """
-    figure = go.Figure()
-    best = set(heads["attention"].abs().nlargest(5).index) | set(heads["effect_shown"].abs().nlargest(5).index)
-    named = heads.index.isin(best)
-    for part, text in ((heads[~named], False), (heads[named], True)):
-        figure.add_scatter(
-            x=part["attention"],
-            y=part["effect_shown"],
-            mode="markers+text" if text else "markers",
-            text=part["node"],
-            textposition="top center",
-            textfont={"size": 10},
-            marker={"size": 8 if text else 5, "color": "#D55E00" if text else "rgba(60,60,60,0.45)"},
-            hovertemplate="%{text}: Δattention %{x:+.3f}, effect %{y:+.3f}<extra></extra>",
-            name="largest in either" if text else "other heads",
-        )
-    figure.add_hline(y=0, line={"color": "#888", "dash": "dot"})
-    figure.add_vline(x=0, line={"color": "#888", "dash": "dot"})
-    figure.update_xaxes(title="Δattention to the emotion word (emotion − neutral, last token)")
-    figure.update_yaxes(title=name)
-    figure.update_layout(
-        template="plotly_white",
-        height=440,
-        margin={"l": 60, "r": 20, "t": 30, "b": 50},
-        legend={"orientation": "h", "y": -0.2},
-    )
-    return figure
-
-
-def dissociation_matrix(table: pd.DataFrame) -> go.Figure:
-    """Circuits by tasks: share of each emotion's gap that goes when a set of heads is taken out."""
-    circuits, tasks = list(dict.fromkeys(table["circuit"])), list(dict.fromkeys(table["task"]))
-    grid = table.pivot_table(index="circuit", columns="task", values="share").loc[circuits, tasks].to_numpy()
-    top = float(np.nanmax(np.abs(grid))) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            z=grid, x=tasks, y=[c if c.startswith("random") else f"heads of {c}" for c in circuits], colorscale="RdBu_r",
-            zmin=-top, zmax=top, texttemplate="%{z:+.2f}", colorbar={"title": "share of<br>the gap"},
-        )
-    )  # fmt: skip
-    figure.update_xaxes(title="pairs of")
-    figure.update_yaxes(title="taken out", autorange="reversed")
-    figure.update_layout(template="plotly_white", height=380, margin={"l": 150, "r": 20, "t": 30, "b": 50})
-    return figure
-
-
-def circuit_sections(run: Path, claims: list[dict[str, Any]]) -> tuple[Section, ...]:
+def circuit_sections(run: Path, claims: Sequence[Told]) -> tuple[Section, ...]:
     """The section on heads and circuits of a finished run.
 
     Args:
@@ -131,72 +27,134 @@ def circuit_sections(run: Path, claims: list[dict[str, Any]]) -> tuple[Section, 
         claims: all claims of the run.
     """
     folder = run / "circuits"
-    skipped = folder / "skipped.json"
-    if skipped.exists():
-        reason = json.loads(skipped.read_text(encoding="utf-8"))["reason"]
-        return (Section("circuits", "Which heads and circuits carry it?", (f"Not measured: {reason}.",)),)
+    title = say("Which heads and circuits carry it?")
+    if (folder / "skipped.json").exists():
+        reason = read_json(folder / "skipped.json")["reason"]
+        return (Section("circuits", title, (say("Not measured: {reason}.", reason=reason),)),)
     circuit = load_circuit(folder / "circuit.json")
     table = pd.read_parquet(folder / "heads.parquet")
     heads = table[table["kind"] == "head"].reset_index(drop=True)
     measured = heads[heads["effect"].notna()]
-    own = tuple(c for c in claims if c["id"].startswith("circuits."))
-    every = len(measured) == len(heads)
+    own = claims_of(claims, "circuits.")
     sure = int(moves(measured).sum())
-    largest = measured.iloc[int(measured["share"].abs().to_numpy().argmax())] if len(measured) else None
-    agreement = circuit.agreement
-    prose = [
-        f"Minimal pairs differ in one place; the effect of a head is how much of the gap between both prompts' answers goes when "
-        f"the head alone is given the other prompt's output (noising, before the output projection). Parts were scored on "
-        f"{circuit.pairs['train']} train pairs, the circuit's size was chosen on {circuit.pairs['validation']} validation pairs, "
-        f"and what stands here is from {circuit.pairs['test']} test pairs in {circuit.groups} groups. Pairs stand both ways "
-        "round, so noising and denoising are the same figure on average.",
-        f"{len(measured)} of {len(heads)} heads were measured exactly; {sure} of them move the answers beyond the null of random "
-        "answers (q ≤ 0.05)."
-        + (f" The largest is {largest['node']} with {largest['share']:+.1%} of the gap." if largest is not None else "")
-        + f" Attribution on train pairs and exact effects on test pairs agree to a rank correlation of "
-        f"{agreement['spearman']:.2f} over {agreement['nodes']:.0f} nodes.",
-    ]
-    if circuit.model.startswith("smollm2") and circuit.task == "pairs":
-        prose.append(_SELECTION)
-    gap = _train_gap(circuit, table)
-    parts: list[Figure | Table | Texts] = [
+    parts: list[Part] = [
         Figure(
             "head-grids",
-            "What every head does",
-            "Red supports the answers of the emotion in the prompt, blue opposes them; one scale in all panels, centred at 0. "
-            "Right: only heads whose 95 % interval lies beyond 0 and beyond random answers, q ≤ 0.05 over all measured nodes.",
-            head_grids(heads, gap),
-            f"{sure} heads are beyond the null.",
+            say("What every head does"),
+            say(
+                "One cell per head, layer on y, head on x; colours centred at 0, one scale for both panels. Red "
+                "supports the answers of the emotion in the prompt, blue opposes them; 1 would be the whole gap. "
+                "Left: an estimate for all heads, for which no significance was computed. Right: heads that were "
+                "measured; pale and hatched where the 95 % interval does not lie beyond 0 and beyond random answers "
+                "with q ≤ 0.05; empty where not measured."
+            ),
+            head_grids(heads, _train_gap(circuit, table)),
+            say("{sure} of {measured} measured heads are beyond the null.", sure=sure, measured=len(measured)),
         ),
-        _attention(heads, own, every),
+        _attention(heads, own, len(measured) == len(heads)),
         Figure(
             "faithfulness",
-            "How much a circuit carries, by its size",
-            "Share of the clean-corrupted gap that is left when everything outside the circuit has the other prompt's output. "
-            "Grey: random circuits with as many heads and as many MLPs; band: middle 95 % of "
-            "the random orderings. "
-            f"CPR {circuit.cpr['circuit']:.2f} (random {circuit.cpr['random']:.2f}), CMD {circuit.cmd['circuit']:.2f} "
-            f"(random {circuit.cmd['random']:.2f}).",
+            say("How much a circuit carries, by its size"),
+            say(
+                "Share of the clean-corrupted gap that is left when everything outside the circuit has the other "
+                "prompt's output. Grey: random circuits with as many heads and as many MLPs, the middle 95 % of them "
+                "as a band. CPR (area under the curve) {cpr:.2f}, random {cpr_random:.2f}; CMD (area between the "
+                "curve and 1; smaller is better) {cmd:.2f}, random {cmd_random:.2f}.",
+                cpr=circuit.cpr["circuit"], cpr_random=circuit.cpr["random"], cmd=circuit.cmd["circuit"],
+                cmd_random=circuit.cmd["random"],
+            ),
             curve_figure(circuit),
+            _kept(circuit),
         ),
         Figure(
             "circuit",
-            "The circuit",
-            f"{len(circuit.nodes)} heads and MLPs by layer; the strongest estimated links, red supports the answers, blue "
-            "opposes them. Colour of a head: its estimated role. "
-            f"Jaccard index of the members over resampled train pairs {circuit.stability['jaccard']:.2f} "
-            f"[{circuit.stability['low']:.2f}, {circuit.stability['high']:.2f}], chance {circuit.stability['chance']:.2f}.",
+            say("The circuit"),
+            say(
+                "{count} heads and MLPs, one row per layer, one column per head, MLPs at the left. Lines: at most 24 "
+                "of the strongest estimated links, none weaker than 4 % of the strongest; wider is stronger, red "
+                "supports the answers, blue opposes them. Links are estimates and were not tested one by one. "
+                "Jaccard index of the members over resampled train pairs {jaccard:.2f} {ends}, chance {chance:.2f}.",
+                count=len(circuit.nodes), jaccard=circuit.stability["jaccard"],
+                ends=interval(circuit.stability["low"], circuit.stability["high"]), chance=circuit.stability["chance"],
+            ),
             circuit_figure(circuit),
+            _strongest(circuit),
         ),
         Table(
-            "The members",
-            "score: estimated share of the gap (train). exact: noised alone, share of the gap (test) with 95 % interval; empty "
-            "where it was not measured.",
+            "circuit-members",
+            say("The members"),
+            say(
+                "score: estimated share of the gap (train). exact: noised alone, share of the gap (test) with 95 % "
+                "interval; empty where it was not measured. role 'none': not estimated in this run, or no figure "
+                "reaches 0.1."
+            ),
             pd.DataFrame([n.model_dump() for n in circuit.nodes]),
+            folded=True,
         ),
         *_more(folder, circuit),
-    ]
-    return (Section("circuits", "Which heads and circuits carry it?", tuple(prose), own, tuple(parts)),)
+    ]  # fmt: skip
+    return (Section("circuits", title, _prose(circuit, heads, measured, sure), own, tuple(parts)),)
+
+
+def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: int) -> tuple[str, ...]:
+    pairs = circuit.pairs
+    counted = say(
+        "{measured} of {total} heads were measured exactly; {sure} of them move the answers beyond the null of random answers "
+        "(q ≤ 0.05).",
+        measured=len(measured), total=len(heads), sure=sure,
+    )  # fmt: skip
+    if len(measured):
+        largest = measured.iloc[int(measured["share"].abs().to_numpy().argmax())]
+        counted += say(" ") + say(
+            "The largest is {node} with {share} of the gap.",
+            node=largest["node"],
+            share=percent(float(largest["share"])),
+        )
+    counted += say(" ") + say(
+        "Attribution on train pairs and exact effects on test pairs agree to a rank correlation of {rank:.2f} over "
+        "{nodes:.0f} nodes.",
+        rank=circuit.agreement["spearman"], nodes=circuit.agreement["nodes"],
+    )  # fmt: skip
+    prose = [
+        say(
+            "Minimal pairs of prompts differ in one place. The gap is how much better the model likes the answer "
+            "that fits; the effect of a head is how much of the gap goes when that head alone is given the other "
+            "prompt's output (noising, before the output projection). Parts were scored on {train} train pairs, the "
+            "circuit's size was chosen on {validation} validation pairs, and what stands here is from {test} test "
+            "pairs in {groups} groups. Pairs stand both ways round, so noising and denoising are the same figure on "
+            "average.",
+            train=pairs["train"], validation=pairs["validation"], test=pairs["test"], groups=circuit.groups,
+        ),
+        counted,
+    ]  # fmt: skip
+    if circuit.model.startswith("smollm2") and circuit.task == "pairs":
+        prose.append(
+            say(
+                "A caveat on the bundled pairs: some were dropped or reworded after looking at the logit differences "
+                "of SmolLM2-135M, so on that model the size of the gap is partly selected. What is compared within "
+                "the pairs (one head with another, a circuit with random ones) is not."
+            )
+        )
+    return tuple(prose)
+
+
+def _kept(circuit: Circuit) -> str:
+    against = circuit.against_random
+    return say(
+        "The chosen circuit ({size} parts) keeps {kept} of the gap, random ones {low} to {high}.",
+        size=len(circuit.nodes), kept=estimate(against["faithfulness"], (against["low"], against["high"])),
+        low=fixed(against["random_low"], 2), high=fixed(against["random_high"], 2),
+    )  # fmt: skip
+
+
+def _strongest(circuit: Circuit) -> str:
+    if not circuit.edges:
+        return ""
+    edge = max(circuit.edges, key=lambda e: abs(e.score))
+    return say(
+        "The strongest link leads from {writer} to {reader} ({score} of the gap).",
+        writer=edge.writer, reader=edge.reader, score=signed(edge.score),
+    )  # fmt: skip
 
 
 def _train_gap(circuit: Circuit, table: pd.DataFrame) -> float:
@@ -206,59 +164,77 @@ def _train_gap(circuit: Circuit, table: pd.DataFrame) -> float:
     return logits / member.score if member.score else 1.0
 
 
-def _attention(heads: pd.DataFrame, claims: tuple[dict[str, Any], ...], every: bool) -> Figure:
+def _attention(heads: pd.DataFrame, claims: Sequence[Told], every: bool) -> Figure:
     shown = heads.assign(effect_shown=heads["effect"] if every else heads["attribution"])
-    name = "effect of noising (logits, test)" if every else "attribution (logits, train)"
-    claim = next((c for c in claims if c["id"] == "circuits.attention"), None)
+    name = say("effect of noising (logits, test)") if every else say("attribution (logits, train)")
     words = ""
-    if claim is not None:
-        low, high = claim["interval"]
-        words = f"Rank correlation of the sizes {claim['estimate']:+.2f} [{low:+.2f}, {high:+.2f}]."
+    for told in claims_of(claims, "circuits.attention"):
+        claim = told.claim
+        words = say(
+            "Rank correlation of the sizes {figure} {ends}; heads permuted {null}.",
+            figure=signed(claim["estimate"]), ends=interval(*claim["interval"]), null=interval(*claim["null_interval"]),
+        )  # fmt: skip
     return Figure(
         "attention-effect",
-        "Attending is not causing",
-        "One point per head. If attention to the emotion word told what a head does, the points would lie on a line. "
-        + words,
+        say("Attending is not causing"),
+        say(
+            "One point per head. If attention to the emotion word told what a head does, the points would lie on a line."
+        ),
         attention_against_effect(shown, name=name),
         words,
     )
 
 
-def _more(folder: Path, circuit: Circuit) -> list[Figure | Table | Texts]:
-    found: list[Figure | Table | Texts] = []
+def _more(folder: Path, circuit: Circuit) -> list[Part]:
+    found: list[Part] = []
     if circuit.evidence:
         found.append(
             Table(
-                "Roles and what they stand on",
-                "Shares of the gap on test pairs; the rules are in docs/circuits.md. 'none': no figure reaches 0.1.",
+                "roles",
+                say("Roles and what they stand on"),
+                say(
+                    "Shares of the gap on test pairs; the rules are in docs/circuits.md. 'none': no figure reaches 0.1."
+                ),
                 pd.DataFrame(circuit.evidence),
+                folded=True,
             )
         )
     if (folder / "dissociation.parquet").exists():
         found.append(
             Figure(
                 "dissociation",
-                "Emotions by emotions: heads taken out",
-                "Share of the gap that goes when the strongest heads of one emotion (rows) are mean-ablated on the pairs of "
-                "another (columns), test pairs. Own heads on the diagonal; random sets of as many heads below.",
+                say("Emotions by emotions: heads taken out"),
+                say(
+                    "Share of the gap that goes when the strongest heads of one emotion (rows) are mean-ablated on "
+                    "the pairs of another (columns), test pairs. If emotions had heads of their own, the diagonal "
+                    "would stand out. Below: random sets of as many heads. Pale and in brackets: the 95 % interval "
+                    "includes 0."
+                ),
                 dissociation_matrix(pd.read_parquet(folder / "dissociation.parquet")),
             )
         )
         found.append(
             Table(
-                "Do the strongest heads of emotions differ?",
-                "Mean Jaccard index of the strongest heads from disjoint halves of the train groups; chance: random sets.",
+                "head-overlap",
+                say("Do the strongest heads of emotions differ?"),
+                say(
+                    "Mean Jaccard index of the strongest heads from disjoint halves of the train groups; chance: random sets."
+                ),
                 pd.read_parquet(folder / "overlap.parquet"),
             )
         )
     if (folder / "weights.parquet").exists():
         found.append(
             Table(
-                "Weights of the strongest heads against other heads of their layers",
-                "reads_v, reads_q, reads_k: length of the emotion's direction through value, query and key maps; output: through "
-                "the output map; 1 is a random direction. p: random choices of as many heads per layer with as high a "
-                "mean, uncorrected.",
+                "head-weights",
+                say("Weights of the strongest heads against other heads of their layers"),
+                say(
+                    "reads_v, reads_q, reads_k: length of the emotion's direction through value, query and key maps; "
+                    "output: through the output map; 1 is a random direction. p: random choices of as many heads per "
+                    "layer with as high a mean, uncorrected."
+                ),
                 pd.read_parquet(folder / "weights.parquet"),
+                folded=True,
             )
         )
     if (folder / "patched.parquet").exists():
@@ -274,9 +250,12 @@ def _patched(table: pd.DataFrame) -> Texts:
     by = circuit.set_index(["emotion", "prompt"])["text"]
     rows = tuple((p, (str(plain[p]), *(str(by[e, p]) for e in emotions))) for p in plain.index)
     return Texts(
-        "Written with patched heads",
-        "Neutral openings; the heads of an emotion are held at what they were at the end of an emotional prompt. The same random "
-        "draws in every column, nothing selected.",
-        ("plain", *emotions),
+        "patched-texts",
+        say("Written with patched heads"),
+        say(
+            "Neutral openings; the heads of an emotion are held at what they were at the end of an emotional prompt. "
+            "The same random draws in every column, nothing selected."
+        ),
+        (say("plain"), *(term(e) for e in emotions)),
         rows,
     )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from emotion_circuits.language import say, term
 from emotion_circuits.report import direction_figures as lines
 from emotion_circuits.report import figures as draw
+from emotion_circuits.report.numerals import interval, number, percent
 from emotion_circuits.report.page import Figure, Section, Table
 from emotion_circuits.report.parts import claims_of, read_json
+from emotion_circuits.report.telling import Told
 
 __all__ = ["geometry_section", "reading_section"]
 
 
-def reading_section(run: Path, claims: list[dict[str, Any]]) -> Section:
+def reading_section(run: Path, claims: Sequence[Told]) -> Section:
     """What held-out sentences show to the states, beside words, chance and nulls."""
     folder = run / "directions"
     table = pd.read_parquet(folder / "evaluation.parquet")
@@ -26,68 +29,111 @@ def reading_section(run: Path, claims: list[dict[str, Any]]) -> Section:
     choice = read_json(folder / "choice.json")
     extractor, pooling = str(single["extractor"].iloc[0]), str(single["pooling"].iloc[0])
     part = table[table["split"] == "test"]
-    curves = part.rename(columns={"set": "series"})
-    words = _unnamed(reader)
     return Section(
         "taken-in",
-        "Where does emotion show in the activations?",
+        say("Where does emotion show in the activations?"),
         (
-            "A direction is a vector per emotion and layer, fitted on training sentences. Beside each figure stands what "
-            "a bag of words reaches after training on the same sentences, and chance. The corpus 'core' names the "
-            f"emotion outright; 'implicit' never does; 'scenarios' tells one event in four ways.{words}",
+            say(
+                "A direction is a vector per emotion and layer, fitted on training sentences; a sentence is read by "
+                "projecting its residual stream on the directions. Beside each figure stands what a bag of words "
+                "reaches after training on the same sentences, and chance. The corpus 'core' names the emotion "
+                "outright; 'implicit' never does; 'scenarios' tells one event in four ways."
+            )
+            + _unnamed(reader),
         ),
-        (*claims_of(claims, "directions.reading"), *claims_of(claims, "directions.single")),
+        claims_of(claims, "directions.reading", "directions.single"),
         (
             Figure(
                 "accuracy-by-layer",
-                f"Test accuracy by layer ({extractor}, {pooling})",
-                "Share of held-out sentences labelled right among all labels. Dashed: bag of words. Dotted: chance.",
-                draw.accuracy_by_layer(curves),
-                f"The layer chosen on validation is {choice['layer']}.",
+                say(
+                    "Test accuracy by layer ({extractor}, {pooling})", extractor=term(extractor), pooling=term(pooling)
+                ),
+                say(
+                    "Share of held-out sentences whose emotion is read right, by layer, one colour per corpus. "
+                    "Dashed: bag of words on the same sentences. Dotted: chance."
+                ),
+                draw.accuracy_by_layer(part.rename(columns={"set": "series"})),
+                say("The layer chosen on validation is {layer}.", layer=choice["layer"])
+                + say(" ")
+                + _accuracies(reader),
             ),
             Figure(
                 "extractors",
-                "Every extractor at the layer it chose on validation, test sentences",
-                "Dot: accuracy with 95 % interval over groups. Grey bar: 95 % of the same procedure on labels shuffled within "
-                "groups. Dashed: bag of words.",
+                say("Every extractor at the layer it chose on validation, test sentences"),
+                say(
+                    "An extractor is a way to fit directions; behind it the token or mean it reads. Dot: accuracy "
+                    "with 95 % interval over groups. Grey bar: 95 % of the same procedure on labels shuffled within "
+                    "groups. Dashed: bag of words. Dotted: chance."
+                ),
                 lines.extractor_dots(extractors),
             ),
             Table(
-                "The reader on held-out test sentences",
-                "Chosen on validation. Intervals: 95 % cluster bootstrap over groups. 'difference' is paired, states "
-                "minus bag of words.",
+                "reader",
+                say("The reader on held-out test sentences"),
+                say(
+                    "The reader (several layers and poolings together) was chosen on validation. Intervals: 95 % "
+                    "cluster bootstrap over groups. 'difference' is paired, states minus bag of words; p is not "
+                    "corrected, the claims' q is."
+                ),
                 reader,
             ),
             Table(
-                "Every extractor beside its nulls, test sentences",
-                "'shuffled': the same procedure on labels permuted within groups. 'random': random directions of the same "
-                "length. Ranges hold 95 % of the draws. 'stability': cosine between directions of two disjoint halves of "
-                "the training groups, beside 1/√d. 'relative_norm' is in residual norms.",
+                "extractors-table",
+                say("Every extractor beside its nulls, test sentences"),
+                say(
+                    "'shuffled': the same procedure on labels permuted within groups. 'random': random directions of "
+                    "the same length. Ranges hold 95 % of the draws. 'stability': cosine between directions of two "
+                    "disjoint halves of the training groups, beside 1/√d. 'relative_norm' is in residual norms."
+                ),
                 extractors[[c for c in _EXTRACTOR_COLUMNS if c in extractors]].sort_values(
                     ["set", "validation"], ascending=[True, False]
                 ),
+                folded=True,
             ),
-            Table("Candidates for the reader, on validation sentences", "Accuracy by corpus and mean.", candidates),
+            Table(
+                "candidates",
+                say("Candidates for the reader, on validation sentences"),
+                say("Accuracy by corpus and mean."),
+                candidates,
+                folded=True,
+            ),
         ),
     )
+
+
+def _accuracies(reader: pd.DataFrame) -> str:
+    told = [
+        say(
+            "'{set}': {accuracy} {ends}, bag of words {words}, chance {chance}",
+            set=row["set"], accuracy=number(row["accuracy"]), ends=interval(row["low"], row["high"]),
+            words=number(row["bag_of_words"]), chance=number(row["chance"]),
+        )
+        for row in reader.to_dict("records")
+    ]  # fmt: skip
+    return say("The reader, which joins several layers: {figures}.", figures=say("; ").join(told))
 
 
 def _unnamed(reader: pd.DataFrame) -> str:
     """What the reader makes of sentences without any emotion word, fresh ones last: those decide."""
     told = [
-        f"{row['accuracy']:.0%} of '{row['set']}' (bag of words {row['bag_of_words']:.0%})"
+        say(
+            "{accuracy} of '{set}' (bag of words {words})",
+            accuracy=percent(row["accuracy"]), set=name, words=percent(row["bag_of_words"]),
+        )
         for name in ("implicit", "implicit-fresh")
         for row in reader[reader["set"] == name].to_dict("records")
-    ]
+    ]  # fmt: skip
     if not told:
         return ""
-    fresh = (
-        " The fresh sentences were written after every choice and never edited against a model or classifier; where the two "
-        "differ, they decide."
-        if len(told) > 1
-        else ""
+    found = say(" ") + say(
+        "On sentences without any emotion word the reader is right on {figures}.", figures=say(" and on ").join(told)
     )
-    return f" On sentences without any emotion word the reader is right on {' and on '.join(told)}.{fresh}"
+    if len(told) > 1:
+        found += say(" ") + say(
+            "The fresh sentences were written after every choice and never edited against a model or classifier; "
+            "where the two differ, they decide."
+        )
+    return found
 
 
 _EXTRACTOR_COLUMNS = (
@@ -97,7 +143,7 @@ _EXTRACTOR_COLUMNS = (
 )  # fmt: skip
 
 
-def geometry_section(run: Path, claims: list[dict[str, Any]]) -> Section:
+def geometry_section(run: Path, claims: Sequence[Told]) -> Section:
     """Cosines, lengths, stability and subspaces, each beside chance."""
     folder = run / "directions"
     cosines = pd.read_parquet(folder / "cosines.parquet")
@@ -110,50 +156,70 @@ def geometry_section(run: Path, claims: list[dict[str, Any]]) -> Section:
     beside = pd.read_parquet(folder / "cosines_by_extractor.parquet")
     return Section(
         "geometry",
-        "How do the directions lie to one another?",
+        say("How do the directions lie to one another?"),
         (
-            f"Shown for the directions that steer ({extractor} of pooling '{pooling}'). Directions of several emotions share "
-            "the neutral mean they are measured from; that alone makes their cosines positive. The null is therefore the "
-            "cosine under shuffled labels, not 0.",
+            say(
+                "Shown for the directions that steer ({extractor} of pooling '{pooling}'). Directions of several "
+                "emotions share the neutral mean they are measured from; that alone makes their cosines positive. "
+                "The null is therefore the cosine under shuffled labels, not 0.",
+                extractor=term(extractor), pooling=term(pooling),
+            ),
         ),
         claims_of(claims, "directions.cosine"),
         (
             Figure(
                 "cosines",
-                "Cosine between emotions, by layer",
-                "Bands: 95 % bootstrap over groups. Dotted: labels shuffled within groups. Grey: where 95 % of unrelated "
-                "random directions lie.",
+                say("Cosine between emotions, by layer"),
+                say(
+                    "1: the same direction, 0: at right angles. Bands: 95 % bootstrap over groups. Dotted: labels "
+                    "shuffled within groups. Grey: where 95 % of unrelated random directions lie."
+                ),
                 draw.cosines_by_layer(cosines),
             ),
             Figure(
                 "stability",
-                "Stability: cosine between directions of two disjoint halves of the groups",
-                "Mean and range over five halvings; dotted: 1/√d, the typical cosine of unrelated directions.",
+                say("Stability: cosine between directions of two disjoint halves of the groups"),
+                say(
+                    "Near 1: other sentences of the same emotion give the same direction. Mean and range over five "
+                    "halvings; dotted: 1/√d, the typical cosine of unrelated directions."
+                ),
                 lines.stability_by_layer(stability),
             ),
             Figure(
                 "subspaces",
-                "Do emotion subspaces of two halves agree, and do they differ from topics?",
-                "Overlap ‖QᵀQ'‖²/k of subspaces fitted on disjoint halves, by their dimension k. Dashed: k/d; grey: 95 % of "
-                "random subspaces. 'emotion × topics' compares the emotion subspace with that of neutral states.",
+                say("Do emotion subspaces of two halves agree, and do they differ from topics?"),
+                say(
+                    "Overlap ‖QᵀQ'‖²/k of subspaces fitted on disjoint halves, by their dimension k: 1 is the same "
+                    "subspace. Dashed: k/d, what chance gives; grey: 95 % of random subspaces. 'emotion × topics' "
+                    "compares the emotion subspace with that of neutral states."
+                ),
                 lines.overlap_by_k(subspaces),
             ),
             Figure(
                 "norms",
-                "Length of the directions, by layer",
-                "L2 norm as a fraction of the residual norm (root mean square over neutral token states without the first).",
+                say("Length of the directions, by layer"),
+                say(
+                    "L2 norm as a fraction of the residual norm (root mean square over neutral token states without "
+                    "the first). A long direction is not yet an effective one: see the steering section."
+                ),
                 draw.norms_by_layer(own),
             ),
             Table(
-                "Subspaces",
-                "'centred states': PCA of states without their group's mean; 'directions': PCA of the direction set; "
-                "'topics': PCA of neutral states (the control). Angles in degrees.",
+                "subspaces-table",
+                say("Subspaces"),
+                say(
+                    "'centred states': PCA of states without their group's mean; 'directions': PCA of the direction "
+                    "set; 'topics': PCA of neutral states (the control). Angles in degrees."
+                ),
                 subspaces,
+                folded=True,
             ),
             Table(
-                "Cosines between emotions, every extractor",
-                "At the layer each extractor chose on validation, or at all layers where the profile asks for it.",
+                "cosines-table",
+                say("Cosines between emotions, every extractor"),
+                say("At the layer each extractor chose on validation, or at all layers where the profile asks for it."),
                 beside[["extractor", "pooling", "kind", "pair", "layer", "cosine", "low", "high", "shared", "chance"]],
+                folded=True,
             ),
         ),
-    )
+    )  # fmt: skip

@@ -1,4 +1,7 @@
-"""Tables to figures: one function per picture. Diverging colours are centred at 0, panels share their scale."""
+"""Tables to figures: one function per picture. Diverging colours are centred at 0, panels share their scale.
+
+The page gives figures their look (paper, ink and grid, light or dark), so nothing here is black or white.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,20 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from emotion_circuits.language import say, term
+
 __all__ = [
     "CYCLE",
+    "DIVERGING",
+    "GREY",
     "accuracy_by_layer",
+    "cells",
     "colour_of",
     "cosines_by_layer",
     "dress",
     "effect_matrix",
     "faint",
+    "hatch",
     "norms_by_layer",
     "steering_heatmaps",
 ]
@@ -30,6 +39,15 @@ COLOURS = {
 }
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
 
+GREY = "#808080"
+"""Reference lines: seen on light and on dark paper."""
+
+# The page's script knows this scale and gives it a dark middle on dark paper.
+DIVERGING = [
+    [0, "#053061"], [0.125, "#2166ac"], [0.25, "#4393c3"], [0.375, "#92c5de"], [0.5, "#f7f7f7"],
+    [0.625, "#f4a582"], [0.75, "#d6604d"], [0.875, "#b2182b"], [1, "#67001f"],
+]  # fmt: skip
+
 
 def colour_of(name: str, index: int = 0) -> str:
     """An emotion's colour, or the palette's for other names."""
@@ -39,13 +57,57 @@ def colour_of(name: str, index: int = 0) -> str:
 def dress(figure: go.Figure, height: int = 380) -> go.Figure:
     """The look that all figures share."""
     figure.update_layout(
-        template="plotly_white",
         height=height,
-        margin={"l": 60, "r": 20, "t": 64, "b": 50},
-        font={"size": 13},
-        legend={"orientation": "h", "y": -0.22},
+        # Panels have titles, which the buttons at the top right must not cover.
+        margin={"l": 60, "r": 20, "t": 58 if figure.layout.annotations else 34, "b": 60},
+        # Below the axis title, by pixels of the container: a share of the plot's height would run into the axis in tall figures.
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     )
     return figure
+
+
+def cells(
+    figure: go.Figure, grid: pd.DataFrame, open_: pd.DataFrame, *, words: str, column: int = 1, **looks: Any
+) -> None:
+    """A heatmap with its figures; cells that are open (their interval includes 0) are pale and in brackets.
+
+    Args:
+        figure: with panels in one row.
+        grid: what is shown; labels are index and columns.
+        open_: which cells are open.
+        words: format of a figure, e.g. ``+.2f``.
+        column: the panel.
+        looks: of the heatmap.
+    """
+    x, y = [str(v) for v in grid.columns], [str(v) for v in grid.index]
+    for pale in (True, False):
+        shown = grid.where(open_ if pale else ~open_)
+        text = [
+            ["" if v != v else f"({_written(v, words)})" if pale else _written(v, words) for v in row]
+            for row in shown.to_numpy()
+        ]
+        figure.add_heatmap(
+            z=shown.to_numpy(), x=x, y=y, text=text, texttemplate="%{text}", opacity=0.45 if pale else 1, xgap=1, ygap=1,
+            showscale=not pale and column == 1, hoverongaps=False, row=1, col=column, **looks,
+        )  # fmt: skip
+
+
+def _written(value: float, words: str) -> str:
+    """With a true minus sign; what rounds to 0 has no sign."""
+    text = f"{value:{words}}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def hatch(figure: go.Figure, x: list[Any], y: list[Any], name: str, *, row: int, column: int) -> None:
+    """Stroke through cells of a heatmap whose figure is not beyond chance; in the legend once."""
+    seen = any(trace.name == name for trace in figure.data)
+    # An entry without a point would not be drawn, so that a figure in which every cell is sure has no such entry.
+    if x:
+        figure.add_scatter(
+            x=x, y=y, mode="markers", name=name, hoverinfo="skip", showlegend=not seen, legendgroup=name,
+            marker={"symbol": "line-ne-open", "size": 9, "color": GREY, "line": {"width": 1.2, "color": GREY}},
+            row=row, col=column,
+        )  # fmt: skip
 
 
 def accuracy_by_layer(table: pd.DataFrame) -> go.Figure:
@@ -62,14 +124,14 @@ def accuracy_by_layer(table: pd.DataFrame) -> go.Figure:
         figure.add_scatter(
             x=part["layer"],
             y=part["bag_of_words"],
-            name=f"{name}: bag of words",
+            name=say("{name}: bag of words", name=name),
             mode="lines",
             line={"color": colour, "dash": "dash", "width": 1.2},
         )
     chance = float(table["chance"].iloc[0])
-    figure.add_hline(y=chance, line={"color": "#888", "dash": "dot"}, annotation_text="chance")
-    figure.update_xaxes(title="layer")
-    figure.update_yaxes(title="accuracy", range=[0, 1.02])
+    figure.add_hline(y=chance, line={"color": GREY, "dash": "dot"}, annotation_text=say("chance"))
+    figure.update_xaxes(title=say("layer"))
+    figure.update_yaxes(title=say("accuracy"), range=[0, 1.02])
     return dress(figure, 420)
 
 
@@ -85,10 +147,11 @@ def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
     figure.add_scatter(
         x=[*some["layer"], *some["layer"][::-1]],
         y=[*some["chance"], *(-some["chance"][::-1])],
+        mode="lines",
         fill="toself",
         fillcolor="rgba(120,120,120,0.18)",
         line={"width": 0},
-        name="random directions (95 %)",
+        name=say("random directions (95 %)"),
         hoverinfo="skip",
     )
     for index, (name, part) in enumerate(table.groupby("pair", sort=False)):
@@ -97,21 +160,28 @@ def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
         figure.add_scatter(
             x=[*part["layer"], *part["layer"][::-1]],
             y=[*part["high"], *part["low"][::-1]],
+            mode="lines",
             fill="toself",
             fillcolor=faint(colour),
             line={"width": 0},
             showlegend=False,
             hoverinfo="skip",
         )
-        figure.add_scatter(x=part["layer"], y=part["cosine"], name=str(name), mode="lines", line={"color": colour})
+        figure.add_scatter(
+            x=part["layer"], y=part["cosine"], name=_pair(str(name)), mode="lines", line={"color": colour}
+        )
     if "shared" in table:
         null = table.groupby("layer")["shared"].mean()
         figure.add_scatter(
-            x=null.index, y=null, name="shuffled labels", mode="lines", line={"color": "#444", "dash": "dot"}
+            x=null.index, y=null, name=say("shuffled labels"), mode="lines", line={"color": GREY, "dash": "dot"}
         )
-    figure.update_xaxes(title="layer")
-    figure.update_yaxes(title="cosine", range=[-1, 1])
+    figure.update_xaxes(title=say("layer"))
+    figure.update_yaxes(title=say("cosine"), range=[-1, 1])
     return dress(figure)
+
+
+def _pair(name: str) -> str:
+    return " – ".join(term(part) for part in name.split(" – "))
 
 
 def faint(colour: str) -> str:
@@ -132,69 +202,72 @@ def norms_by_layer(table: pd.DataFrame) -> go.Figure:
         figure.add_scatter(
             x=part["layer"],
             y=part["relative_norm"],
-            name=str(name),
+            name=term(str(name)),
             mode="lines",
             line={"color": colour_of(str(name), index)},
         )
-    figure.update_xaxes(title="layer")
-    figure.update_yaxes(title="length / residual norm", rangemode="tozero")
+    figure.update_xaxes(title=say("layer"))
+    figure.update_yaxes(title=say("length / residual norm"), rangemode="tozero")
     return dress(figure)
 
 
 def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging: bool = True) -> go.Figure:
-    """Layer by alpha, one panel per emotion, one colour scale.
+    """Layer by alpha, one panel per emotion, one colour scale; where it diverges, cells that allow 0 are pale and in brackets.
 
     Args:
-        table: columns ``emotion``, ``layer``, ``alpha`` and ``value``.
+        table: columns ``emotion``, ``layer``, ``alpha``, ``value``, and its ``change_low`` and ``change_high`` where it diverges.
         value: the column shown.
         title: of the colour bar.
         diverging: centre the scale at 0.
     """
     emotions = list(dict.fromkeys(table["emotion"]))
-    figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=emotions, shared_yaxes=True)
+    figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=[term(e) for e in emotions], shared_yaxes=True)
     top = float(np.nanmax(np.abs(table[value]))) or 1.0
-    for column, emotion in enumerate(emotions, start=1):
-        grid = table[table["emotion"] == emotion].pivot_table(index="layer", columns="alpha", values=value)
-        figure.add_heatmap(
-            z=grid.to_numpy(),
-            x=[f"{a:g}" for a in grid.columns],
-            y=[str(layer) for layer in grid.index],
-            coloraxis="coloraxis",
-            texttemplate="%{z:.2f}",
-            row=1,
-            col=column,
-        )
-        figure.update_xaxes(title="alpha", type="category", row=1, col=column)
-    figure.update_yaxes(title="layer", type="category", row=1, col=1)
-    centred: dict[str, Any] = {"colorscale": "RdBu_r", "cmin": -top, "cmax": top}
-    figure.update_layout(
-        coloraxis={**(centred if diverging else {"colorscale": "Cividis"}), "colorbar": {"title": title}}
+    looks = (
+        {"colorscale": DIVERGING, "zmin": -top, "zmax": top}
+        if diverging
+        else {"colorscale": "Cividis", "zmin": float(table[value].min()), "zmax": float(table[value].max())}
     )
-    return dress(figure, 120 + 60 * max(3, table["layer"].nunique()))
+    table = table.assign(alpha=[f"{a:g}" for a in table["alpha"]], layer=table["layer"].astype(str))
+    table = table.assign(open=(table["change_low"] <= 0) & (table["change_high"] >= 0) if diverging else False)
+    order = list(dict.fromkeys(table.sort_values("alpha", key=lambda c: c.astype(float))["alpha"]))
+    for column, emotion in enumerate(emotions, start=1):
+        part = table[table["emotion"] == emotion]
+        grid, open_ = (
+            part.pivot(index="layer", columns="alpha", values=v).reindex(columns=order) for v in (value, "open")
+        )
+        cells(
+            figure, grid, open_.fillna(False).astype(bool), words="+.2f" if diverging else ".2f", column=column,
+            colorbar={"title": title}, **looks,
+        )  # fmt: skip
+        figure.update_xaxes(title=say("alpha"), type="category", row=1, col=column)
+    figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+    figure.update_yaxes(title=say("layer"), type="category", row=1, col=1)
+    return dress(figure, 190 + 56 * max(2, table["layer"].nunique()))
 
 
 def effect_matrix(table: pd.DataFrame) -> go.Figure:
-    """Emotions by emotions: what steering towards one does to the share of each.
+    """Emotions by emotions: what steering towards one does to each; cells whose interval allows 0 are pale and in brackets.
 
     Args:
-        table: columns ``steered``, ``measured``, ``effect``.
+        table: columns ``steered``, ``measured``, ``effect``, ``low``, ``high``.
     """
-    order = list(dict.fromkeys(table["steered"]))
-    measured = list(dict.fromkeys(table["measured"]))
-    grid = table.pivot_table(index="steered", columns="measured", values="effect").loc[order, measured]
-    top = float(np.nanmax(np.abs(grid.to_numpy()))) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            z=grid.to_numpy(),
-            x=measured,
-            y=order,
-            colorscale="RdBu_r",
-            zmin=-top,
-            zmax=top,
-            texttemplate="%{z:+.2f}",
-            colorbar={"title": "difference"},
-        )
+    order = [term(s) for s in dict.fromkeys(table["steered"])]
+    measured = [term(m) for m in dict.fromkeys(table["measured"])]
+    named = table.assign(
+        steered=[term(s) for s in table["steered"]],
+        measured=[term(m) for m in table["measured"]],
+        open=(table["low"] <= 0) & (table["high"] >= 0),
     )
-    figure.update_xaxes(title="measured: probability of")
-    figure.update_yaxes(title="steered towards", autorange="reversed")
+    grid, open_ = (
+        named.pivot(index="steered", columns="measured", values=v).loc[order, measured] for v in ("effect", "open")
+    )
+    top = float(np.nanmax(np.abs(grid.to_numpy()))) or 1.0
+    figure = make_subplots(1, 1)
+    cells(
+        figure, grid, open_.astype(bool), words="+.2f", colorscale=DIVERGING, zmin=-top, zmax=top,
+        colorbar={"title": say("change")},
+    )  # fmt: skip
+    figure.update_xaxes(title=say("measured: probability of"), showgrid=False)
+    figure.update_yaxes(title=say("steered towards"), autorange="reversed", showgrid=False)
     return dress(figure, 360)

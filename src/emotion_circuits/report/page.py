@@ -1,22 +1,27 @@
-"""The self-contained HTML page: sections of prose, claims, figures, tables and texts; nothing is fetched."""
+"""The self-contained HTML page: answers, sections of prose, claims, figures, tables and texts; nothing is fetched."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import plotly.io
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
+from emotion_circuits.language import language, say, term
 from emotion_circuits.paths import replacing
+from emotion_circuits.report.numerals import number
+from emotion_circuits.report.questions import Answer
+from emotion_circuits.report.telling import Told, beside, counted, figure_words, slug
 
-__all__ = ["Figure", "Page", "Section", "Table", "Texts", "write_page"]
+__all__ = ["Comparisons", "Figure", "Page", "Part", "Section", "Table", "Texts", "write_page"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,18 @@ class Table:
     """A table that sorts and filters.
 
     Attributes:
+        name: file-safe name.
         title: heading.
         caption: what the columns mean.
         frame: the rows; floats are shown with three significant digits.
+        folded: shown on demand.
     """
 
+    name: str
     title: str
     caption: str
     frame: pd.DataFrame
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,16 +67,42 @@ class Texts:
     """Generated texts side by side: one column per condition, one row per opening.
 
     Attributes:
+        name: file-safe name.
         title: heading.
         caption: how they were chosen.
         columns: condition names.
         rows: ``(opening, (continuation, …))``.
+        language: of the texts.
     """
 
+    name: str
     title: str
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
+    language: str = "en"
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Figures that were reported elsewhere beside this run's.
+
+    Attributes:
+        name: file-safe name.
+        title: heading.
+        caption: what the columns mean.
+        columns: headings.
+        rows: of :func:`emotion_circuits.report.plan.plan_rows`.
+    """
+
+    name: str
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Any, ...]
+
+
+Part = Figure | Table | Texts | Comparisons
 
 
 @dataclass(frozen=True)
@@ -78,15 +113,15 @@ class Section:
         anchor: id in the page.
         title: heading.
         prose: paragraphs of plain text.
-        claims: rows of claims (dictionaries of :class:`emotion_circuits.statistics.Claim`).
+        claims: in order.
         parts: figures, tables and texts in order.
     """
 
     anchor: str
     title: str
     prose: tuple[str, ...] = ()
-    claims: tuple[dict[str, Any], ...] = ()
-    parts: tuple[Figure | Table | Texts, ...] = ()
+    claims: tuple[Told, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,10 +131,11 @@ class Page:
     Attributes:
         title: of the page.
         lead: what was asked, in a sentence or two.
-        facts: name and value, shown at the top.
+        facts: name and value.
         sections: in order.
         command: what reproduces the page.
         manifest: shown folded at the end.
+        answers: what the page opens with.
     """
 
     title: str
@@ -108,44 +144,73 @@ class Page:
     sections: tuple[Section, ...]
     command: str
     manifest: dict[str, Any]
+    answers: tuple[Answer, ...] = ()
 
 
-def _number(value: Any) -> str:
-    if value is None or value is pd.NA:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        if value != value:
-            return "–"
-        return f"{value:.3g}" if abs(value) < 1e5 else f"{value:.2e}"
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_number(v) for v in value) + "]"
-    return str(value)
+def _cell(value: Any, first: bool) -> Markup:
+    """A table's cell; those with a number are marked, so that they are sorted as numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        shown = term(value) if isinstance(value, str) else number(value)
+        return Markup('<th scope="row">{}</th>' if first else "<td>{}</td>").format(shown)
+    return Markup('<td class="n">{}</td>').format(number(value))
 
 
 def _kind(part: object) -> str:
     return type(part).__name__.lower()
 
 
-def _figure_html(figure: Any) -> Markup:
-    """The figure's div and its drawing call; plotly itself stands once in the page's head."""
-    return Markup(
-        plotly.io.to_html(
-            figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False}
-        )
-    )
+def _data(figure: Any) -> Markup:
+    """Traces and layout as JSON inside a script element; the look is the page's own, light or dark."""
+    layout = json.loads(figure.to_json(remove_uids=True))
+    layout["layout"].pop("template", None)
+    # '<' can only stand inside strings, where the escape means the same; '</script>' would end the element.
+    return Markup(json.dumps(layout, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _room(figure: Any) -> str:
+    """Space kept before the figure is drawn, and how narrow it may get: panels side by side scroll instead."""
+    panels = sum(1 for key in figure.layout.to_plotly_json() if re.fullmatch(r"xaxis\d*", key))
+    width = 230 * panels if panels > 1 else 300
+    return f"height:{figure.layout.height or 420}px;min-width:{figure.layout.meta or width}px"
+
+
+def _own(name: str) -> Markup:
+    return Markup((files("emotion_circuits.report") / name).read_text(encoding="utf-8"))
+
+
+def _script_json(value: object) -> Markup:
+    return Markup(json.dumps(value, ensure_ascii=False).replace("<", "\\u003c"))
+
+
+def _counted(claims: Sequence[Told]) -> list[tuple[str, int]]:
+    return counted(told.claim for told in claims)
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write one HTML file that works without a network."""
+    """Write one HTML file that works without a network, in the language that is spoken."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=_number, kind=_kind, figure=_figure_html)
+    environment.filters.update(
+        number=number,
+        kind=_kind,
+        data=_data,
+        room=_room,
+        cell=_cell,
+        term=term,
+        slug=slug,
+        counted=_counted,
+        figure=figure_words,
+        beside=beside,
+    )
+    environment.globals.update(say=say, language=language())
     source = (files("emotion_circuits.report") / "template.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(
         page=page,
+        css=_own("page.css"),
+        tables=_own("tables.js"),
+        figures=_own("figures.js"),
         plotly=Markup(get_plotlyjs()),
-        manifest=json.dumps(page.manifest, indent=2, ensure_ascii=False),
+        words=_script_json({"rows": say("{shown} of {all} rows")}),
+        manifest=escape(json.dumps(page.manifest, indent=2, ensure_ascii=False)),
     )
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")

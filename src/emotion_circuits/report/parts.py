@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emotion_circuits.errors import EmotionCircuitsError
+
+if TYPE_CHECKING:
+    from emotion_circuits.report.telling import Told
 
 __all__ = ["claims_of", "read_json"]
 
@@ -27,6 +31,7 @@ def read_json(path: Path) -> Any:
         raise EmotionCircuitsError(f"{path}: is damaged: {error}") from error
 
 
-def claims_of(claims: list[dict[str, Any]], prefix: str) -> tuple[dict[str, Any], ...]:
-    """Claims whose id begins with a prefix."""
-    return tuple(c for c in claims if c["id"].startswith(prefix))
+def claims_of(claims: Iterable[Told], *prefixes: str) -> tuple[Told, ...]:
+    """Claims whose id begins with one of the prefixes, prefix by prefix."""
+    every = tuple(claims)
+    return tuple(told for prefix in prefixes for told in every if told.claim["id"].startswith(prefix))

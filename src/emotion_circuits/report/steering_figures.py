@@ -6,7 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from emotion_circuits.report.figures import colour_of, dress, faint
+from emotion_circuits.language import say, term
+from emotion_circuits.report.figures import GREY, colour_of, dress, faint
 
 __all__ = ["against_controls", "comparison", "dose_response", "pareto_front", "regimes"]
 
@@ -29,7 +30,7 @@ def regimes(table: pd.DataFrame) -> go.Figure:
     emotions = list(dict.fromkeys(table["emotion"]))
     places = list(dict.fromkeys(table["layer"]))
     alphas = sorted(set(table["alpha"]))
-    figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=emotions, shared_yaxes=True)
+    figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=[term(e) for e in emotions], shared_yaxes=True)
     step = 1 / len(names)
     scale = [
         [edge, colour]
@@ -48,12 +49,12 @@ def regimes(table: pd.DataFrame) -> go.Figure:
             z=codes, x=[f"{a:g}" for a in alphas], y=places, text=words,
             texttemplate="%{text}", zmin=0, zmax=len(names) - 1, colorscale=scale, showscale=column == len(emotions),
             colorbar={"tickvals": [(i + 0.5) * (len(names) - 1) / len(names) for i in range(len(names))],
-                      "ticktext": names, "title": "regime"},
+                      "ticktext": [term(n) for n in names], "title": say("regime")},
             row=1, col=column,
         )  # fmt: skip
-        figure.update_xaxes(title="alpha", type="category", row=1, col=column)
+        figure.update_xaxes(title=say("alpha"), type="category", row=1, col=column)
     figure.update_yaxes(type="category", row=1, col=1)
-    return dress(figure, 160 + 64 * max(2, len(places)))
+    return dress(figure, 190 + 60 * max(2, len(places)))
 
 
 def dose_response(table: pd.DataFrame) -> go.Figure:
@@ -65,7 +66,7 @@ def dose_response(table: pd.DataFrame) -> go.Figure:
     metrics = list(dict.fromkeys(table["metric"]))
     places = list(dict.fromkeys(table["layer"]))
     dashes = ("solid", "dash", "dot", "dashdot", "longdash")
-    figure = make_subplots(cols=len(metrics), rows=1, subplot_titles=metrics)
+    figure = make_subplots(cols=len(metrics), rows=1, subplot_titles=[say(m) for m in metrics])
     for column, metric in enumerate(metrics, start=1):
         part = table[table["metric"] == metric]
         for index, emotion in enumerate(dict.fromkeys(part["emotion"])):
@@ -75,16 +76,16 @@ def dose_response(table: pd.DataFrame) -> go.Figure:
                 if line.empty:
                     continue
                 figure.add_scatter(
-                    x=[*line["alpha"], *line["alpha"][::-1]], y=[*line["high"], *line["low"][::-1]], fill="toself",
+                    x=[*line["alpha"], *line["alpha"][::-1]], y=[*line["high"], *line["low"][::-1]], fill="toself", mode="lines",
                     fillcolor=faint(colour), line={"width": 0}, showlegend=False, hoverinfo="skip", row=1, col=column,
                 )  # fmt: skip
                 figure.add_scatter(
                     x=line["alpha"], y=line["mean"], mode="lines+markers",
                     line={"color": colour, "dash": dashes[places.index(place) % len(dashes)]},
-                    name=f"{emotion}, {place}", legendgroup=f"{emotion}{place}",
+                    name=f"{term(str(emotion))}, {place}", legendgroup=f"{emotion}{place}",
                     showlegend=column == 1, row=1, col=column,
                 )  # fmt: skip
-        figure.update_xaxes(title="alpha", row=1, col=column)
+        figure.update_xaxes(title=say("alpha"), row=1, col=column)
     return dress(figure, 440)
 
 
@@ -105,17 +106,17 @@ def pareto_front(table: pd.DataFrame, front: pd.DataFrame, *, bound: float) -> g
             showlegend=False, hoverinfo="skip",
         )  # fmt: skip
         figure.add_scatter(
-            x=part["ratio"], y=part["share"], mode="markers", name=str(name), marker={"color": colour, "size": 9},
+            x=part["ratio"], y=part["share"], mode="markers", name=term(str(name)), marker={"color": colour, "size": 9},
             error_x={
                 "type": "data", "symmetric": False, "array": part["ratio_high"] - part["ratio"],
                 "arrayminus": part["ratio"] - part["ratio_low"], "thickness": 0.7, "width": 0, "color": colour,
             },
-            text=[f"{p}, alpha {a:g}" for p, a in zip(part["layer"], part["alpha"], strict=True)],
-            hovertemplate="%{text}<br>perplexity × %{x:.2f}<br>share %{y:.0%}<extra></extra>",
+            text=[f"{p}, α {a:g}" for p, a in zip(part["layer"], part["alpha"], strict=True)],
+            hovertemplate="%{text}<br>× %{x:.2f}<br>%{y:.0%}<extra></extra>",
         )  # fmt: skip
-    figure.add_vline(x=bound, line={"color": "#888", "dash": "dot"}, annotation_text="bound")
-    figure.update_xaxes(title="perplexity ratio to unsteered text (95 % interval)")
-    figure.update_yaxes(title="share classed as the emotion", tickformat=".0%", rangemode="tozero")
+    figure.add_vline(x=bound, line={"color": GREY, "dash": "dot"}, annotation_text=say("bound"))
+    figure.update_xaxes(title=say("perplexity ratio to unsteered text (95 % interval)"))
+    figure.update_yaxes(title=say("share classed as the emotion"), tickformat=".0%", rangemode="tozero")
     return dress(figure, 440)
 
 
@@ -126,11 +127,11 @@ def against_controls(table: pd.DataFrame) -> go.Figure:
         table: columns ``emotion evaluator kind`` (``steered``, ``random``, ``shuffled``, ``prompting``) ``effect low high``.
     """
     evaluators = list(dict.fromkeys(table["evaluator"]))
-    figure = make_subplots(cols=len(evaluators), rows=1, subplot_titles=evaluators)
+    figure = make_subplots(cols=len(evaluators), rows=1, subplot_titles=[say(e) for e in evaluators])
     marks = {
-        "random": ("random directions", "line-ew-open", "rgba(90,90,90,0.6)", 9),
-        "shuffled": ("label-shuffled directions", "x-thin-open", "rgba(90,90,90,0.9)", 7),
-        "prompting": ("prompting", "diamond-open", "#CC79A7", 9),
+        "random": (say("random directions"), "line-ew-open", "rgba(128,128,128,0.8)", 9),
+        "shuffled": (say("label-shuffled directions"), "x-thin-open", GREY, 7),
+        "prompting": (say("prompting"), "diamond-open", "#CC79A7", 9),
     }
     for column, name in enumerate(evaluators, start=1):
         part = table[table["evaluator"] == name]
@@ -138,22 +139,23 @@ def against_controls(table: pd.DataFrame) -> go.Figure:
             drawn = part[part["kind"] == kind]
             if len(drawn):
                 figure.add_scatter(
-                    x=drawn["emotion"], y=drawn["effect"], mode="markers", name=label, legendgroup=kind,
+                    x=[term(e) for e in drawn["emotion"]], y=drawn["effect"], mode="markers", name=label, legendgroup=kind,
                     marker={"symbol": symbol, "color": colour, "size": size, "line": {"width": 1.5}},
                     showlegend=column == 1, row=1, col=column,
                 )  # fmt: skip
         steered = part[part["kind"] == "steered"]
         figure.add_scatter(
-            x=steered["emotion"], y=steered["effect"], mode="markers", name="chosen condition, 95 % interval",
+            x=[term(e) for e in steered["emotion"]], y=steered["effect"], mode="markers",
+            name=say("chosen condition, 95 % interval"),
             error_y={
                 "type": "data", "symmetric": False, "array": steered["high"] - steered["effect"],
-                "arrayminus": steered["effect"] - steered["low"],
+                "arrayminus": steered["effect"] - steered["low"], "color": GREY,
             },
             marker={"size": 11, "color": [colour_of(e, i) for i, e in enumerate(steered["emotion"])]},
             legendgroup="steered", showlegend=column == 1, row=1, col=column,
         )  # fmt: skip
-        figure.add_hline(y=0, line={"color": "#888", "dash": "dot"}, row=1, col=column)
-    figure.update_yaxes(title="difference from unsteered", row=1, col=1)
+        figure.add_hline(y=0, line={"color": GREY, "dash": "dot"}, row=1, col=column)
+    figure.update_yaxes(title=say("difference from unsteered"), row=1, col=1)
     return dress(figure, 440)
 
 
@@ -166,7 +168,7 @@ def comparison(table: pd.DataFrame) -> go.Figure:
     emotions = list(dict.fromkeys(table["emotion"]))
     names = table.assign(name=table["extractor"] + ", " + table["pooling"])
     order = names.groupby("name")["change"].mean().sort_values().index.tolist()
-    figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=emotions, shared_yaxes=True)
+    figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=[term(e) for e in emotions], shared_yaxes=True)
     for column, emotion in enumerate(emotions, start=1):
         part = names[names["emotion"] == emotion].set_index("name").loc[order].reset_index()
         figure.add_scatter(
@@ -174,11 +176,11 @@ def comparison(table: pd.DataFrame) -> go.Figure:
             marker={"color": colour_of(str(emotion), column), "size": 9},
             error_x={
                 "type": "data", "symmetric": False, "array": part["change_high"] - part["change"],
-                "arrayminus": part["change"] - part["change_low"],
+                "arrayminus": part["change"] - part["change_low"], "color": GREY,
             },
-            text=[f"perplexity × {r:.2f}" for r in part["ratio"]],
+            text=[say("perplexity × {ratio:.2f}", ratio=r) for r in part["ratio"]],
             hovertemplate="%{y}<br>%{x:+.2f}<br>%{text}<extra></extra>", row=1, col=column,
         )  # fmt: skip
-        figure.add_vline(x=0, line={"color": "#888", "dash": "dot"}, row=1, col=column)
-        figure.update_xaxes(title="gain in probability", row=1, col=column)
+        figure.add_vline(x=0, line={"color": GREY, "dash": "dot"}, row=1, col=column)
+        figure.update_xaxes(title=say("gain in probability"), row=1, col=column)
     return dress(figure, 140 + 26 * len(order))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from emotion_circuits.language import say, term
 from emotion_circuits.report import figures as draw
 from emotion_circuits.report import steering_figures as pictures
-from emotion_circuits.report.page import Figure, Section, Table, Texts
+from emotion_circuits.report.numerals import percent
+from emotion_circuits.report.page import Figure, Part, Section, Table, Texts
+from emotion_circuits.report.parts import claims_of, read_json
+from emotion_circuits.report.telling import Told
 from emotion_circuits.steering import REGIMES, dose_response, pareto
 
 __all__ = ["steering_sections"]
@@ -20,6 +24,8 @@ _ARM_COLUMNS = (
     "change_low", "change_high", "ratio", "ratio_low", "ratio_high", "repetition", "distinct_2", "regime",
 )  # fmt: skip
 
+_METRICS = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
+
 _EVALUATORS = {
     "share": "emotion classifier: share",
     "words": "lexicon: share with a word of it",
@@ -27,7 +33,11 @@ _EVALUATORS = {
 }
 
 
-def steering_sections(run: Path, claims: list[dict[str, Any]], config: dict[str, Any]) -> tuple[Section, ...]:
+SAID = (*_METRICS, *_EVALUATORS.values())
+"""Titles of panels; catalogues hold them all."""
+
+
+def steering_sections(run: Path, claims: Sequence[Told], config: dict[str, Any]) -> tuple[Section, ...]:
     """One section; a run without any condition within the bound shows what was tried.
 
     Args:
@@ -37,158 +47,238 @@ def steering_sections(run: Path, claims: list[dict[str, Any]], config: dict[str,
     """
     folder = run / "steering"
     grid = pd.read_parquet(folder / "grid.parquet")
-    choice = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
-    evaluators = pd.DataFrame(json.loads((folder / "evaluators.json").read_text(encoding="utf-8")))
+    choice = read_json(folder / "choice.json")
+    evaluators = pd.DataFrame(read_json(folder / "evaluators.json"))
     bound = float(config["steering"]["max_perplexity_ratio"])
-    parts: list[Figure | Table | Texts] = [*_tried(folder, grid, bound)]
-    prose = [
-        f"Chosen on {choice['openings']} openings that the figures below never saw: {choice['objective']}.",
-        "Regimes: " + "; ".join(f"{name} – {rule}" for name, rule in REGIMES.items()) + ".",
-    ]
-    if choice["none_within_bound"]:
-        prose.append(f"No condition was within the bound for: {', '.join(choice['none_within_bound'])}.")
     chosen = choice["chosen"]
-    if chosen:
-        prose.append(
-            "Conditions: "
-            + "; ".join(
-                f"{e}: layer {' '.join(map(str, c['layers']))}, alpha {c['alpha']:g}" for e, c in chosen.items()
-            )
-            + "."
-        )
+    # What was found comes first; how it was chosen comes after.
+    parts: list[Part] = _found(folder, chosen) if chosen else []
+    parts += _tried(folder, grid, bound)
     if (folder / "comparison.parquet").is_file():
         parts.append(_comparison(pd.read_parquet(folder / "comparison.parquet")))
-    if chosen:
-        parts += _found(folder, chosen)
     parts.append(
         Table(
-            "How good the evaluators are on labelled held-out text",
-            "Accuracy with 95 % interval; majority: always the most frequent label. 'other_feelings' holds joy, praise, "
-            "sadness, complaint …: there, right means none of the emotions.",
+            "evaluators",
+            say("How good the evaluators are on labelled held-out text"),
+            say(
+                "Accuracy with 95 % interval; majority: always the most frequent label. 'other_feelings' holds joy, "
+                "praise, sadness, complaint …: there, right means none of the emotions."
+            ),
             evaluators[["evaluator", "axis", "data", "split", "n", "accuracy", "interval", "majority"]],
+            folded=True,
         )
     )
-    own = tuple(c for c in claims if c["id"].startswith("steering."))
-    return (Section("steered", "Can it be steered?", tuple(prose), own, tuple(parts)),)
+    own = claims_of(claims, "steering.")
+    return (Section("steered", say("Can it be steered?"), _prose(choice, bound), own, tuple(parts)),)
 
 
-def _tried(folder: Path, grid: pd.DataFrame, bound: float) -> list[Figure]:
+def _prose(choice: dict[str, Any], bound: float) -> tuple[str, ...]:
+    prose = [
+        say(
+            "A direction, scaled to a fraction alpha of the layer's residual norm, is added to the residual stream "
+            "while the model goes on with a neutral opening. Place and strength were chosen on {openings} validation "
+            "openings that the figures below never saw: the largest mean probability of the emotion among conditions "
+            "whose perplexity ratio stays at most {bound:g} up to the end of its 95 % interval and whose repetition "
+            "rises by less than 0.1.",
+            openings=choice["openings"], bound=bound,
+        ),
+        say("Regimes of the grid: {rules}.", rules="; ".join(f"{term(n)} – {say(rule)}" for n, rule in REGIMES.items())),
+    ]  # fmt: skip
+    if choice["none_within_bound"]:
+        names = say(", ").join(term(e) for e in choice["none_within_bound"])
+        prose.append(say("No condition was within the bound for: {emotions}.", emotions=names))
+    if choice["chosen"]:
+        named = [
+            say("{emotion}: layer {layers}, alpha {alpha:g}", emotion=term(e), layers=_layers(c), alpha=c["alpha"])
+            + (say(", at the first token (the attention sink) {first:g}", first=c["first"]) if c.get("first") else "")
+            for e, c in choice["chosen"].items()
+        ]
+        prose.append(say("Chosen conditions: {conditions}.", conditions=say("; ").join(named)))
+    return tuple(prose)
+
+
+def _layers(condition: dict[str, Any]) -> str:
+    return " ".join(map(str, condition["layers"]))
+
+
+def _tried(folder: Path, grid: pd.DataFrame, bound: float) -> list[Part]:
     steered = _placed(grid[grid["kind"] == "emotion"])
     raw = steered["how"].str.contains(" raw ")
     normed = steered[~raw]
     front = pd.concat([pareto(part) for _, part in normed.groupby("emotion", sort=False)])
     scored = pd.read_parquet(folder / "validation.parquet")
-    found = [
+    found: list[Part] = [
         Figure(
             "steering-grid",
-            "What each place and strength does, on the openings the choice was made on",
-            "Share of continuations classed as the emotion, and perplexity ratio to unsteered text. alpha is a fraction of "
-            "the layer's residual norm. Colour: regime.",
+            say("What each place and strength does, on the openings the choice was made on"),
+            say(
+                "Each cell: share of continuations classed as the emotion, and perplexity ratio to unsteered text (× "
+                "1: as fluent as unsteered). Colour: regime. 'sink': strength at the first token, added beside alpha."
+            ),
             pictures.regimes(normed),
+            _regimes(normed),
         ),
         Figure(
             "steering-gain",
-            "Gain in the emotion's probability",
-            "Classifier probability of the target emotion, steered minus unsteered, by layer and alpha.",
-            draw.steering_heatmaps(normed.rename(columns={"change": "effect"}), "effect", title="gain"),
+            say("Gain in the emotion's probability"),
+            say(
+                "Classifier probability of the target emotion, steered minus unsteered, by layer and alpha; 0 is no "
+                "effect. Pale and in brackets: the 95 % interval includes 0."
+            ),
+            draw.steering_heatmaps(normed.rename(columns={"change": "effect"}), "effect", title=say("gain")),
         ),
         Figure(
             "steering-cost",
-            "What it costs: perplexity ratio",
-            "Perplexity of the continuation under the unsteered model, relative to unsteered text.",
-            draw.steering_heatmaps(normed, "ratio", title="ratio", diverging=False),
+            say("What it costs: perplexity ratio"),
+            say(
+                "Perplexity of the continuation under the unsteered model, relative to unsteered text: 1 is no cost, "
+                "the bound is {bound:g}.",
+                bound=bound,
+            ),
+            draw.steering_heatmaps(normed, "ratio", title=say("ratio"), diverging=False),
         ),
         Figure(
             "pareto",
-            "Effect against fluency",
-            "One point per condition; the line joins those that no other beats in both. The choice had to lie left of the "
-            "dotted line with one standard error to spare.",
+            say("Effect against fluency"),
+            say(
+                "One point per condition; the line joins those that no other beats in both. The choice had to lie "
+                "left of the dotted line up to the end of its 95 % interval."
+            ),
             pictures.pareto_front(normed, front, bound=bound),
         ),
         Figure(
             "dose-response",
-            "Dose and response",
-            "Mean over openings with 95 % intervals; alpha counts beside the strength at the sink, so that alpha 0 is "
-            "unsteered text only where no sink acts.",
+            say("Dose and response"),
+            say(
+                "Mean over openings with 95 % intervals. Nats per token: how unlikely the text is to the unsteered "
+                "model. Alpha counts beside the strength at the sink, so that alpha 0 is unsteered text only where "
+                "no sink acts."
+            ),
             pictures.dose_response(_doses(scored[~scored["how"].str.contains(" raw ")])),
         ),
-    ]
+    ]  # fmt: skip
     if raw.any():
         found.append(
             Figure(
                 "steering-grid-raw",
-                "The same in raw units",
-                "residual += alpha × direction as it was fitted, not normalised. Share classed as the emotion, and "
-                "perplexity ratio. Colour: regime.",
+                say("The same in raw units"),
+                say(
+                    "residual += alpha × direction as it was fitted, not normalised. Share classed as the emotion, "
+                    "and perplexity ratio. Colour: regime."
+                ),
                 pictures.regimes(steered[raw]),
             )
         )
     return found
 
 
+def _regimes(normed: pd.DataFrame) -> str:
+    counts = normed["regime"].value_counts(sort=False)
+    return say(
+        "{total} conditions: {counts}.",
+        total=len(normed),
+        counts=say(", ").join(f"{n} {term(str(r))}" for r, n in counts.items()),
+    )
+
+
 def _placed(table: pd.DataFrame) -> pd.DataFrame:
     """With ``layer``: the place as it is shown, the strength at the attention sink beside it."""
     sink = table["how"].str.extract(r" first ([0-9.]+)")[0]
     layers = "L" + table["layers"].astype(str).str.replace(" ", "+")
-    return table.assign(layer=layers.where(sink.isna(), layers + ", sink " + sink.fillna("")))
+    return table.assign(layer=layers.where(sink.isna(), layers + say(", sink ") + sink.fillna("")))
 
 
 def _doses(scored: pd.DataFrame) -> pd.DataFrame:
     emotions = [e for e in dict.fromkeys(scored["emotion"]) if e]
-    metrics = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
     found = [
-        _placed(dose_response(scored, emotion, column.format(emotion))).assign(metric=metric, emotion=emotion)
-        for metric, column in metrics.items()
+        _placed(_once(dose_response(scored, emotion, column.format(emotion)))).assign(metric=metric, emotion=emotion)
+        for metric, column in _METRICS.items()
         for emotion in emotions
     ]
     return pd.concat(found, ignore_index=True)
 
 
+def _once(doses: pd.DataFrame) -> pd.DataFrame:
+    """Where a sink acts alone (alpha 0), that stands at alpha 0, and unsteered text does not."""
+    return doses.drop_duplicates(["layers", "how", "alpha"], keep="last")
+
+
 def _comparison(table: pd.DataFrame) -> Figure:
     return Figure(
         "direction-sets",
-        "Direction sets at equal norm",
-        f"Gain in the emotion's probability at the chosen place and strength on {int(table['n'].iloc[0])} openings of the "
-        "choice, 95 % intervals. Pooling 'emotion' with mean_difference is the token-based direction.",
+        say("Direction sets at equal norm"),
+        say(
+            "Gain in the emotion's probability at the chosen place and strength on {n} openings of the choice, 95 % "
+            "intervals; dotted: no effect. Pooling 'emotion' with mean_difference is the token-based direction.",
+            n=int(table["n"].iloc[0]),
+        ),
         pictures.comparison(table),
     )
 
 
-def _found(folder: Path, chosen: dict[str, Any]) -> list[Figure | Table | Texts]:
+def _found(folder: Path, chosen: dict[str, Any]) -> list[Part]:
     effects = pd.read_parquet(folder / "effects.parquet")
     scored = pd.read_parquet(folder / "test.parquet")
     arms = pd.read_parquet(folder / "arms.parquet")
     matrix = pd.read_parquet(folder / "matrix.parquet")
     return [
+        _texts(scored, effects, chosen),
         Figure(
             "against-random",
-            "On test openings, beside controls of the same norm and beside prompting",
-            "Difference from unsteered continuations of the same openings with the same random draws.",
+            say("On test openings, beside controls of the same norm and beside prompting"),
+            say(
+                "Difference from unsteered continuations of the same openings with the same random draws; 0 is no "
+                "effect. Dashes: random directions; crosses: directions of shuffled labels; diamonds: asking for the "
+                "emotion in words instead. An effect counts where its interval lies above all dashes."
+            ),
             pictures.against_controls(_against(effects, scored)),
+            _against_words(effects),
         ),
         Figure(
             "matrix",
-            "Emotions by emotions",
-            "Change of the classifier's probability of each emotion (columns) under each direction (rows), on test "
-            "openings. 'neutral' is none of the three.",
+            say("Emotions by emotions"),
+            say(
+                "Change of the classifier's probability of each emotion (columns) under each direction (rows), on "
+                "test openings. Specific steering raises the diagonal alone. 'neutral' is none of them. Pale and in "
+                "brackets: the 95 % interval includes 0."
+            ),
             draw.effect_matrix(
                 matrix.rename(columns={"direction": "steered", "label": "measured", "change": "effect"})
             ),
         ),
         Table(
-            "Arms on test openings",
-            "share: classed as the emotion; words: with a word of its lexicon; ratio: perplexity relative to unsteered; "
-            "'prompting' asks for the emotion in words instead.",
+            "arms",
+            say("Arms on test openings"),
+            say(
+                "share: classed as the emotion; words: with a word of its lexicon; ratio: perplexity relative to "
+                "unsteered; 'prompting' asks for the emotion in words instead."
+            ),
             arms[[c for c in _ARM_COLUMNS if c in arms]],
+            folded=True,
         ),
         Table(
-            "Effects on test openings",
-            "Paired by opening. null: range over random directions; beats: chosen minus the best random direction; the "
-            "same for label-shuffled directions.",
+            "effects",
+            say("Effects on test openings"),
+            say(
+                "Paired by opening. null: range over random directions; beats: chosen minus the best random "
+                "direction; the same for label-shuffled directions."
+            ),
             effects.drop(columns=[c for c in ("condition", "best_random", "best_shuffled") if c in effects]),
+            folded=True,
         ),
-        _texts(scored, chosen),
     ]
+
+
+def _against_words(effects: pd.DataFrame) -> str:
+    told = [
+        say(
+            "{emotion}: classed as it {treated} instead of {control}, best random direction {best}",
+            emotion=term(str(row["emotion"])), treated=percent(row["treated"]), control=percent(row["control"]),
+            best=percent(row["control"] + row["best_random_change"]) if "best_random_change" in row else "–",
+        )
+        for row in effects[effects["metric"] == "share"].to_dict("records")
+    ]  # fmt: skip
+    return say("; ").join(told) + say(".")
 
 
 def _against(effects: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
@@ -219,19 +309,33 @@ def _against(effects: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _texts(scored: pd.DataFrame, chosen: dict[str, Any], count: int = 12) -> Texts:
-    """The first openings of the test split, whatever was written; nothing is picked by hand."""
-    columns = {"unsteered": "none", **{e: c["name"] for e, c in chosen.items()}}
-    prompting = scored[scored["kind"] == "prompting"]["condition"].drop_duplicates().tolist()
-    columns |= {name.replace(" | ", ": "): name for name in prompting if name.endswith("few_shot")}
+def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Any], count: int = 12) -> Texts:
+    """The first openings of the test split, whatever was written; nothing is picked by hand.
+
+    Beside every steered column stands the random direction of the same norm that moved the metric furthest.
+    """
+    columns = {say("unsteered"): "none"}
+    for emotion, condition in chosen.items():
+        own = effects[(effects["emotion"] == emotion) & (effects["metric"] == "share")]
+        columns[say("{emotion}: steered", emotion=term(emotion))] = condition["name"]
+        few = f"{emotion} | prompting few_shot"
+        if (scored["condition"] == few).any():
+            columns[say("{emotion}: asked for in words", emotion=term(emotion))] = few
+        if "best_random" in own and len(own):
+            columns[say("{emotion}: best random direction", emotion=term(emotion))] = str(own["best_random"].iloc[0])
     first = scored[scored["sample"] == 0]
     prompts = list(dict.fromkeys(first["prompt"]))[:count]
     by = first.set_index(["condition", "prompt"])["text"]
     rows = tuple((p, tuple(str(by.get((name, p), "")) for name in columns.values())) for p in prompts)
     return Texts(
-        "Texts side by side",
-        f"The first {len(prompts)} test openings and their first continuation, unselected; the same random draws in "
-        "every column.",
+        "texts",
+        say("Texts side by side"),
+        say(
+            "The first {count} test openings and their first continuation, unselected; the same random draws in "
+            "every column. Every steered column stands beside its controls: the emotion asked for in words (few-shot "
+            "prompting), and the random direction of the same norm that did best.",
+            count=len(prompts),
+        ),
         tuple(columns),
         rows,
     )

@@ -9,7 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from emotion_circuits.directions import Trace
-from emotion_circuits.report.figures import dress
+from emotion_circuits.language import say
+from emotion_circuits.report.figures import DIVERGING, GREY, dress
 
 __all__ = ["component_bars", "path_picture", "projection_heatmap", "readers_bars"]
 
@@ -26,10 +27,8 @@ def _ticks(found: Trace) -> dict[str, Any]:
 
 
 def _tall(figure: go.Figure, height: int) -> go.Figure:
-    # Names of components stand at the left, no legend below.
-    return dress(figure, height).update_layout(
-        margin={"l": 90, "r": 20, "t": 50, "b": 60}, legend={"orientation": "v", "y": 1}
-    )
+    # Names of components stand at the left; the figure on the page has its own heading.
+    return dress(figure, height).update_layout(margin={"l": 90, "r": 20, "t": 20, "b": 70})
 
 
 def projection_heatmap(found: Trace, label: str) -> go.Figure:
@@ -45,62 +44,63 @@ def projection_heatmap(found: Trace, label: str) -> go.Figure:
         go.Heatmap(
             z=values,
             x=list(range(values.shape[1])),
-            y=["embedding", *(f"L{i}" for i in range(values.shape[0] - 1))],
+            y=[say("embedding"), *(f"L{i}" for i in range(values.shape[0] - 1))],
             zmin=-limit,
             zmax=limit,
-            colorscale="RdBu_r",
-            colorbar={"title": "residual<br>norms"},
+            colorscale=DIVERGING,
+            colorbar={"title": say("residual<br>norms")},
         )
     )
-    figure.update_layout(title=f"Projection on {label}, layer by token")
-    figure.update_xaxes(title="token", **_ticks(found))
+    figure.update_xaxes(title=say("token"), **_ticks(found))
     return _tall(figure, 120 + 18 * values.shape[0])
 
 
-def component_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Figure:
+def component_bars(table: pd.DataFrame, *, count: int = 20) -> go.Figure:
     """The largest parts at a token; for averages over sentences their differences to neutral, intervals and null.
 
     Args:
         table: from :meth:`Trace.components` or :func:`average_components`.
-        label: the emotion, for the title.
         count: how many parts are drawn; the sum of the others is the last bar.
     """
     value = "difference" if "difference" in table else "part"
     top = table.head(count)
     names, parts = top["component"].tolist(), top[value].tolist()
     if len(table) > count:
-        names.append(f"{len(table) - count} others")
+        names.append(say("{n} others", n=len(table) - count))
         parts.append(float(table[value].iloc[count:].sum()))
     figure = go.Figure()
     _null_bars(figure, top)
     figure.add_bar(
-        x=parts, y=names, orientation="h", name=value, width=0.5,
+        x=parts, y=names, orientation="h", name=say("mean, 95 % interval"), width=0.5,
         marker={"color": [_WRITES if p > 0 else _AGAINST for p in parts]}, error_x=_error(top, value, len(names)),
     )  # fmt: skip
-    what = "emotion − neutral" if value == "difference" else "parts of the projection"
-    figure.update_layout(title=f"{label}: {what} at the last token", barmode="overlay")
-    figure.update_xaxes(title="residual norms")
+    figure.update_layout(barmode="overlay")
+    what = (
+        say("emotion − neutral, residual norms")
+        if value == "difference"
+        else say("part of the projection, residual norms")
+    )
+    figure.update_xaxes(title=what)
     figure.update_yaxes(autorange="reversed")
-    return _tall(figure, 140 + 20 * len(names))
+    return _tall(figure, 130 + 20 * len(names))
 
 
-def readers_bars(table: pd.DataFrame, label: str, *, count: int = 20) -> go.Figure:
+def readers_bars(table: pd.DataFrame, *, count: int = 20) -> go.Figure:
     """The components whose output changes most when the emotion is taken out, beside the null.
 
     Args:
         table: from :func:`reading_components`.
-        label: the emotion, for the title.
         count: how many are drawn.
     """
     top = table.sort_values("difference", ascending=False, kind="stable").head(count)
     figure = go.Figure()
     _null_bars(figure, top)
     figure.add_bar(
-        x=top["difference"], y=top["component"], orientation="h", name="difference", width=0.5,
+        x=top["difference"], y=top["component"], orientation="h", name=say("mean, 95 % interval"), width=0.5,
         marker={"color": "#0072B2"}, error_x=_error(top, "difference", len(top)),
     )  # fmt: skip
-    figure.update_layout(title=f"{label}: change of output when it is taken out, beyond the null", barmode="overlay")
-    figure.update_xaxes(title="change relative to the output's norm")
+    figure.update_layout(barmode="overlay")
+    figure.update_xaxes(title=say("change of its output beyond the null, relative to the output's norm"))
     figure.update_yaxes(autorange="reversed")
     return _tall(figure, 140 + 20 * len(top))
 
@@ -109,7 +109,7 @@ def _null_bars(figure: go.Figure, top: pd.DataFrame) -> None:
     if "null_low" in top:
         figure.add_bar(
             x=top["null_high"] - top["null_low"], base=top["null_low"], y=top["component"], orientation="h", width=0.9,
-            marker={"color": "rgba(120,120,120,0.35)"}, name="shuffled labels (95 %)", hoverinfo="skip",
+            marker={"color": "rgba(120,120,120,0.35)"}, name=say("shuffled labels (95 %)"), hoverinfo="skip",
         )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _error(top: pd.DataFrame, value: str, count: int) -> dict[str, Any] | None:
         return None
     rest = [0.0] * (count - len(top))
     return {
-        "type": "data", "symmetric": False, "thickness": 1.2, "color": "#333",
+        "type": "data", "symmetric": False, "thickness": 1.2, "color": GREY,
         "array": [*(top["high"] - top[value]), *rest], "arrayminus": [*(top[value] - top["low"]), *rest],
     }  # fmt: skip
 
@@ -163,7 +163,7 @@ def path_picture(found: Trace, label: str, *, readers: pd.DataFrame | None = Non
                 x=[source, token], y=[layer, layer], mode="lines", hoverinfo="skip", showlegend=False,
                 line={"color": _WRITES if part > 0 else _AGAINST, "width": 1 + 5 * abs(part) / largest},
             )  # fmt: skip
-    for chosen, symbol, legend in ((heads, "diamond", "heads"), (others, "circle", "embedding and MLPs")):
+    for chosen, symbol, legend in ((heads, "diamond", say("heads")), (others, "circle", say("embedding and MLPs"))):
         figure.add_scatter(
             x=[e[3] for e in chosen], y=[e[2] for e in chosen], mode="markers", name=legend,
             text=[f"{e[1]}: {e[0]:+.3f}" for e in chosen], hoverinfo="text",
@@ -176,13 +176,14 @@ def path_picture(found: Trace, label: str, *, readers: pd.DataFrame | None = Non
         )  # fmt: skip
     if readers is not None and len(readers):
         top = readers.sort_values("difference", ascending=False, kind="stable").head(5)
+        # One mark and one label per layer: names of the same height would hide one another.
+        named = top.groupby("layer", sort=True)["component"].agg(lambda c: " ".join(c))
         figure.add_scatter(
-            x=[len(found.tokens) - 0.4] * len(top), y=top["layer"], mode="markers+text", name="readers",
-            text=top["component"], textposition="middle right", hoverinfo="text",
+            x=[len(found.tokens) - 0.4] * len(named), y=named.index, mode="markers+text", name=say("readers"),
+            text=named, textposition="middle right", hoverinfo="text",
             marker={"symbol": "square", "size": 11, "color": "#0072B2"},
         )  # fmt: skip
-    figure.update_xaxes(range=[-0.7, len(found.tokens) + 0.6])
-    figure.update_layout(title=f"The path of {label}: written at tokens, moved by heads, read at the end")
-    figure.update_xaxes(title="token", **_ticks(found))
-    figure.update_yaxes(title="layer (−1: embedding)")
+    figure.update_xaxes(range=[-0.7, len(found.tokens) + 0.3 + 0.14 * len(found.tokens)])
+    figure.update_xaxes(title=say("token"), **_ticks(found))
+    figure.update_yaxes(title=say("layer (−1: embedding)"))
     return _tall(figure, 460)

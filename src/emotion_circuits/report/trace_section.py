@@ -3,102 +3,157 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from emotion_circuits.directions import Trace, load_trace
+from emotion_circuits.language import say, term
 from emotion_circuits.report.direction_figures import attention_panels
-from emotion_circuits.report.page import Figure, Page, Section, Table, write_page
+from emotion_circuits.report.numerals import interval, signed
+from emotion_circuits.report.page import Figure, Page, Part, Section, Table, write_page
 from emotion_circuits.report.parts import claims_of, read_json
+from emotion_circuits.report.telling import Told
 from emotion_circuits.report.trace_figures import component_bars, path_picture, projection_heatmap, readers_bars
 
 __all__ = ["trace_section", "write_trace"]
 
 
-def trace_section(run: Path, claims: list[dict[str, Any]]) -> Section:
+def trace_section(run: Path, claims: Sequence[Told]) -> Section:
     """Who writes, who looks, who reads; and one sentence followed through the model."""
     folder = run / "trace"
     choice = read_json(folder / "choice.json")
     found, emotion = load_trace(folder / "example"), str(choice["drawn"])
     writers, readers = (_test(folder / f"{name}.parquet") for name in ("writers", "readers"))
-    parts: list[Figure | Table] = []
+    parts: list[Part] = [*_sentence(found, emotion, readers)]
     for label in found.labels:
         own = writers[writers["emotion"] == label]
         parts.append(
             Figure(
                 f"writers-{label}",
-                f"Who writes {label}",
-                "Mean part of the projection at the last token of test sentences, minus that of the neutral sentence of the "
-                "same group, with 95 % interval. Grey: 95 % of directions fitted on shuffled labels.",
-                component_bars(own, label, count=15),
+                say("Who writes {emotion}", emotion=term(label)),
+                say(
+                    "Mean part of the projection at the last token of test sentences, minus that of the neutral "
+                    "sentence of the same group, with 95 % interval. Grey: 95 % of directions fitted on shuffled "
+                    "labels. A part counts where its interval leaves the grey. L17H8: head 8 of layer 17."
+                ),
+                component_bars(own, count=15),
+                _largest(own),
             )
         )
     if (folder / "attention.parquet").exists():
-        attention = _test(folder / "attention.parquet")
-        left_out = int(attention.drop_duplicates("emotion")["excluded"].sum())
-        parts.append(
-            Figure(
-                "attention",
-                "Who looks at emotion words",
-                "Attention from the last token to emotion words, minus that to the same place of a neutral sentence with as "
-                f"many tokens ({left_out} sentences have none and are left out). Heads with q ≥ 0.05 are pale. A screen: what "
-                "attends need not matter.",
-                attention_panels(attention),
-            )
-        )
+        parts.append(_attention(_test(folder / "attention.parquet")))
     for label in found.labels:
+        own = readers[readers["emotion"] == label].sort_values("difference", ascending=False, kind="stable")
         parts.append(
             Figure(
                 f"readers-{label}",
-                f"Who reads {label}",
-                f"Relative change of a component's output at the last token when the direction is taken out after layer "
-                f"{choice['layer']}, minus the mean change for directions of shuffled labels (grey: 95 % of those).",
-                readers_bars(readers[readers["emotion"] == label], label, count=15),
+                say("Who reads {emotion}", emotion=term(label)),
+                say(
+                    "Relative change of a component's output at the last token when the direction is taken out after "
+                    "layer {layer}, minus the mean change for directions of shuffled labels (grey: 95 % of those). A "
+                    "part counts where its interval leaves the grey.",
+                    layer=choice["layer"],
+                ),
+                readers_bars(own, count=15),
+                _largest(own),
             )
         )
     parts += [
-        Figure(
-            "trace-heatmap",
-            f"One sentence, layer by token: {emotion}",
-            f"“{found.text}” Each layer's states on its own direction, in residual norms. Sinks (the first token and "
-            "others with massive activations) do not set the colours.",
-            projection_heatmap(found, emotion),
-            f"The model would go on with {', '.join(repr(t) for t, _ in found.logit_lens[-1])}.",
-        ),
-        Figure(
-            "trace-path",
-            f"The path of {emotion} through that sentence",
-            "Dots: the largest parts written at tokens. Lines lead from the token a head attends to most to where it writes. "
-            "Squares: the components that read most on the test sentences.",
-            path_picture(found, emotion, readers=readers[readers["emotion"] == emotion]),
-            "A line shows where a head looks while it writes, not that what it reads there causes it.",
-        ),
         Table(
-            "Writers, test sentences",
-            "In residual norms. q: one family, all components.",
+            "writers",
+            say("Writers, test sentences"),
+            say("In residual norms. q: one family, all components."),
             writers[[c for c in _WRITERS if c in writers]],
+            folded=True,
         ),
         Table(
-            "Readers, test sentences",
-            "Changes relative to the output's norm. q: one family, all components.",
+            "readers",
+            say("Readers, test sentences"),
+            say("Changes relative to the output's norm. q: one family, all components."),
             readers[_READERS],
+            folded=True,
         ),
     ]
     return Section(
         "trace",
-        "Where is it written, how does it travel, who reads it?",
+        say("Where is it written, how does it travel, who reads it?"),
         (
-            f"Along the directions {choice['directions']} of layer {choice['layer']}. The parts that components write sum "
-            f"exactly to the residual stream's projection (largest gap here: {found.gap:.1e} of the largest part). "
-            "Components named in claims were chosen on validation sentences.",
-            *((found.note,) if found.note else ()),
+            say(
+                "Along the directions {directions} of layer {layer}. Every head and MLP adds a vector to the "
+                "residual stream; the part of it along an emotion's direction is what that component writes. The "
+                "parts sum exactly to the residual stream's projection (largest gap here: {gap} of the largest "
+                "part). Components named in claims were chosen on validation sentences.",
+                directions=choice["directions"], layer=choice["layer"], gap=f"{found.gap:.1e}",
+            ),
+            *((say(_NOTE),) if found.note else ()),
         ),
         claims_of(claims, "trace."),
         tuple(parts),
+    )  # fmt: skip
+
+
+def _sentence(found: Trace, emotion: str, readers: pd.DataFrame) -> tuple[Figure, Figure]:
+    words = say(", ").join(repr(t) for t, _ in found.logit_lens[-1])
+    return (
+        Figure(
+            "trace-heatmap",
+            say("One sentence, layer by token: {emotion}", emotion=term(emotion)),
+            say(
+                "“{text}” Each layer's states on its own direction, in residual norms; red: towards the emotion, "
+                "blue: away from it, centred at 0. One sentence is an illustration, so that no significance is "
+                "computed. Sinks (the first token and others with massive activations) do not set the colours.",
+                text=found.text,
+            ),
+            projection_heatmap(found, emotion),
+            say("The model would go on with {words}.", words=words),
+        ),
+        Figure(
+            "trace-path",
+            say("The path of {emotion} through that sentence", emotion=term(emotion)),
+            say(
+                "Dots: the largest parts written at tokens (green along the direction, orange against it). Lines "
+                "lead from the token a head attends to most to where it writes. Squares: the components that read "
+                "most on the test sentences."
+            ),
+            path_picture(found, emotion, readers=readers[readers["emotion"] == emotion]),
+            say("A line shows where a head looks while it writes, not that what it reads there causes it."),
+        ),
     )
 
+
+def _attention(table: pd.DataFrame) -> Figure:
+    left_out = int(table.drop_duplicates("emotion")["excluded"].sum())
+    sure = int((table["q"] < 0.05).sum())
+    return Figure(
+        "attention",
+        say("Who looks at emotion words"),
+        say(
+            "Attention from the last token to emotion words, minus that to the same place of a neutral sentence with "
+            "as many tokens ({left_out} sentences have none and are left out); layer on y, head on x, one scale for "
+            "all panels, centred at 0. Heads with q ≥ 0.05 are pale and hatched. A screen: what attends need not "
+            "matter.",
+            left_out=left_out,
+        ),
+        attention_panels(table),
+        say("{sure} of {total} heads have q < 0.05.", sure=sure, total=len(table)),
+    )
+
+
+def _largest(table: pd.DataFrame) -> str:
+    row = table.iloc[0]
+    told = say(
+        "Largest: {component} {figure} {ends}",
+        component=row["component"], figure=signed(row["difference"]), ends=interval(row["low"], row["high"]),
+    )  # fmt: skip
+    if "null_low" in row:
+        told += say("; null {null}", null=interval(row["null_low"], row["null_high"]))
+    return told + say(".")
+
+
+# The one thing a trace notes.
+_NOTE = "This model's family normalises attention's output, so heads cannot be told apart exactly."
 
 _WRITERS = [
     "emotion", "component", "part", "neutral", "difference", "low", "high", "null_low", "null_high", "p", "q", "n",
@@ -120,50 +175,54 @@ def write_trace(path: Path, found: Trace, label: str) -> None:
     table = found.components(label)
     section = Section(
         "trace",
-        f"{label} in “{found.text}”",
+        say("{emotion} in “{text}”", emotion=term(label), text=found.text),
         (
-            f"Parts and projections are in residual norms, along the direction of layer {found.layer}; they sum to the "
-            f"residual stream's projection (largest gap {found.gap:.1e} of the largest part).",
-            *((found.note,) if found.note else ()),
+            say(
+                "Parts and projections are in residual norms, along the direction of layer {layer}; they sum to the "
+                "residual stream's projection (largest gap {gap} of the largest part).",
+                layer=found.layer, gap=f"{found.gap:.1e}",
+            ),
+            *((say(_NOTE),) if found.note else ()),
         ),
         (),
         (
             Figure(
                 "heatmap",
-                "Layer by token",
-                "Each layer's states on its own direction. Sinks (massive activations) do not set the colours.",
+                say("Layer by token"),
+                say("Each layer's states on its own direction. Sinks (massive activations) do not set the colours."),
                 projection_heatmap(found, label),
             ),
             Figure(
                 "parts",
-                "Parts at the last token",
-                "Largest first; one text, so no interval.",
-                component_bars(table, label),
+                say("Parts at the last token"),
+                say("Largest first; one text, so no interval."),
+                component_bars(table),
             ),
             Figure(
                 "path",
-                "The path",
-                "Dots: the largest parts written at tokens. Lines lead from the token a head attends to most to where it "
-                "writes; they are not evidence of a cause.",
+                say("The path"),
+                say(
+                    "Dots: the largest parts written at tokens. Lines lead from the token a head attends to most to "
+                    "where it writes; they are not evidence of a cause."
+                ),
                 path_picture(found, label),
             ),
-            Table("All parts at the last token", "In residual norms.", table),
+            Table("all-parts", say("All parts at the last token"), say("In residual norms."), table),
         ),
-    )
+    )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     lens = ", ".join(f"{t!r} ({p:.2f})" for t, p in found.logit_lens[-1])
     sinks = ", ".join(repr(found.tokens[i]) for i in found.sinks)
     facts = (
-        ("text", found.text),
-        ("emotion", label),
-        ("layer", str(found.layer)),
-        ("sinks", sinks),
-        ("the model goes on with", lens),
+        (say("text"), found.text),
+        (say("emotion"), term(label)),
+        (say("layer"), str(found.layer)),
+        (say("sinks"), sinks),
+        (say("the model goes on with"), lens),
     )
     command = f"emotion-circuits trace {json.dumps(found.text, ensure_ascii=False)} --out {path}"
-    write_page(
-        Page("Trace", "Where a text writes an emotion, and which parts write it.", facts, (section,), command, {}), path
-    )
+    lead = say("Where a text writes an emotion, and which parts write it.")
+    write_page(Page(say("Trace"), lead, facts, (section,), command, {}), path)
 
 
 def _test(path: Path) -> pd.DataFrame:

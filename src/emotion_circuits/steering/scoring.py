@@ -104,7 +104,7 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
     ``words_share`` (with a word of the emotion's lexicon, where keywords were scored) and ``base_words_share``;
     ``p`` (mean probability of the emotion) with its standard error ``p_se``, ``change`` with ``change_low change_high``
     (paired by prompt against the base); ``vader`` and ``vader_change`` where scored; ``perplexity`` (exponential of the
-    mean nats), ``ratio`` with ``ratio_low ratio_high`` and ``ratio_cautious`` (one standard error above the estimate);
+    mean nats), ``ratio`` with its 95 % interval ``ratio_low ratio_high``;
     ``repetition``, ``distinct_2`` (over all its texts); ``empty`` (share of continuations without a token); ``regime``.
 
     Args:
@@ -148,7 +148,6 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
                 "ratio": float(np.exp(r.estimate)),
                 "ratio_low": float(np.exp(r.low)),
                 "ratio_high": float(np.exp(r.high)),
-                "ratio_cautious": float(np.exp(r.estimate + (a - b).std(ddof=1) / np.sqrt(len(a)))),
             }
             a, b = _aligned(scored, str(name), base, "repetition")
             row |= {"repetition": float(a.mean()), "repetition_gain": float((a - b).mean())}

@@ -14,7 +14,7 @@ __all__ = ["OBJECTIVE", "Choice", "choose_condition", "choose_together", "pareto
 
 OBJECTIVE = (
     "largest mean classifier probability of the emotion, among conditions whose perplexity ratio stays at most "
-    "{budget:g} with one standard error to spare and whose repetition rises by less than 0.1"
+    "{budget:g} up to the end of its 95 % interval and whose repetition rises by less than 0.1"
 )
 
 CHOOSING = ("validation", "train")
@@ -45,8 +45,8 @@ def choose_condition(
     """The strongest fluent condition for an emotion.
 
     A ratio measured on a few openings is uncertain by a tenth or two; picking the strongest of many conditions whose
-    *estimate* lies within the budget picks those whose cost was underestimated. So the estimate must keep one standard
-    error's distance.
+    *estimate* lies within the budget picks those whose cost was underestimated. So the whole 95 % interval must lie
+    within it.
 
     Args:
         scored: a scored sweep (:func:`score_sweep`) on openings of :data:`CHOOSING`.
@@ -123,7 +123,7 @@ def _candidates(figures: pd.DataFrame, emotion: str, budget: float) -> pd.DataFr
     rows = figures[(figures["kind"] == "emotion") & (figures["emotion"] == emotion)]
     if rows.empty:
         raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
-    return rows.assign(within_budget=(rows["ratio_cautious"] <= budget) & (rows["repetition_gain"] < 0.1))
+    return rows.assign(within_budget=(rows["ratio_high"] <= budget) & (rows["repetition_gain"] < 0.1))
 
 
 def pareto(table: pd.DataFrame, *, effect: str = "share", cost: str = "ratio") -> pd.DataFrame:

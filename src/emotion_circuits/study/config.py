@@ -43,7 +43,7 @@ class CaptureConfig(_Section):
         batch_tokens: tokens per forward pass (memory).
     """
 
-    kinds: tuple[ResidualKind, ...] = ("resid_post", "mlp_out")
+    kinds: tuple[ResidualKind, ...] = ("resid_post",)
     poolings: tuple[Pooling, ...] = ("last", "emotion", "mean", "frame")
     batch_tokens: int = Field(default=1024, ge=16)
 
@@ -126,6 +126,7 @@ class SteeringConfig(_Section):
         validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
             from the train split, since nothing is fitted on openings.
         test_prompts: openings on which the choice is reported.
+        test_openings: corpus whose test split they come from; null: that of ``continuations``.
         samples: texts per opening and condition.
         random_directions: random directions of the same norm beside each chosen condition.
         shuffled_directions: directions fitted on shuffled labels beside each chosen condition.
@@ -146,7 +147,8 @@ class SteeringConfig(_Section):
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
     share_places: bool = True
     validation_prompts: int = Field(default=31, ge=2)
-    test_prompts: int = Field(default=31, ge=2)
+    test_prompts: int = Field(default=36, ge=2)
+    test_openings: str | None = "continuations-fresh"
     samples: int = Field(default=1, ge=1)
     random_directions: int = Field(default=20, ge=1)
     shuffled_directions: int = Field(default=0, ge=0)
@@ -319,6 +321,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         },
     },
     "baseline": {
+        "capture": {"kinds": ("resid_post", "mlp_out")},
         "directions": {"null_draws": 100, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
         "trace": {"null_draws": 20, "groups": 34},
         "steering": {
@@ -333,6 +336,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "circuits": _BASELINE_CIRCUITS,
     },
     "extended": {
+        "capture": {"kinds": ("resid_post", "mlp_out")},
         "directions": {"null_draws": 500, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
         "trace": {"null_draws": 50, "groups": 34},
         "steering": {

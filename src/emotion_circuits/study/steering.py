@@ -83,7 +83,7 @@ def steering_layers(config: StudyConfig, n_layers: int, *, raw: bool = False) ->
 
 
 def openings(config: StudyConfig, split: str, wanted: int | None = None) -> list[Prompt]:
-    """The neutral openings on which a study chooses (``validation``) or reports (``test``).
+    """The neutral openings on which a study chooses (``validation``) or reports (``test``, of ``steering.test_openings``).
 
     Choosing takes openings of the train split too where more are asked for than the validation split holds: nothing is
     fitted on openings.
@@ -93,11 +93,12 @@ def openings(config: StudyConfig, split: str, wanted: int | None = None) -> list
     """
     s = config.steering
     count = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
-    rows = load_prompts(config.continuations, split=split)
+    corpus = s.test_openings or config.continuations if split == "test" else config.continuations
+    rows = load_prompts(corpus, split=split)
     extra = load_prompts(config.continuations, split="train") if split == "validation" else []
     if len(rows) + len(extra) < count:
         raise EmotionCircuitsError(
-            f"steering.{split}_prompts: {count} asked for, {config.continuations} has {len(rows) + len(extra)} for it"
+            f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"
         )
     return spread(rows, count) if count <= len(rows) else [*rows, *spread(extra, count - len(rows))]
 

@@ -1,0 +1,247 @@
+"""What a pilot of the research plan reported, beside what this run measured of the same quantity.
+
+The pilot's figures, with the chance level each of them had or lacked, are data (``plan.json``); this file says where a run holds
+the same quantity.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from emotion_circuits.language import say, term
+from emotion_circuits.report.heads_figures import moves
+from emotion_circuits.report.numerals import estimate, interval, number, percent, signed
+from emotion_circuits.report.page import Comparisons
+from emotion_circuits.report.parts import claims_of, read_json
+from emotion_circuits.report.questions import lead_claim
+from emotion_circuits.report.telling import Told, beside, figure_words
+
+__all__ = ["PlanRow", "plan_rows", "plan_table"]
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One quantity.
+
+    Attributes:
+        what: the quantity.
+        phase: of the plan.
+        pilot: what the pilot reported.
+        level: its chance level, or why it had none.
+        ours: this run's figure with what stands beside it.
+        anchor: of the section that shows it.
+        verdict: of the claim about it, where there is one.
+        instead: shown where there is no verdict.
+    """
+
+    what: str
+    phase: str
+    pilot: str
+    level: str
+    ours: str
+    anchor: str
+    verdict: str
+    instead: str
+
+
+class _Run(NamedTuple):
+    folder: Path
+    aligned: Path | None
+    claims: Sequence[Told]
+    layers: int
+
+
+class _Ours(NamedTuple):
+    text: str
+    anchor: str
+    verdict: str = ""
+
+
+def plan_table(rows: Sequence[PlanRow]) -> Comparisons:
+    """The rows as a part of the page."""
+    return Comparisons(
+        "plan",
+        say("Plan against measurement"),
+        say(
+            "Left: what the pilot of the plan reported, and the chance level or control that its figure had. Right: "
+            "the same quantity in this run. Models and sentences differ, so figures are not to be compared digit by "
+            "digit; what can be compared is whether they lie beyond chance. 'described': a property that is no claim."
+        ),
+        (say("quantity"), say("pilot"), say("the pilot's chance level or control"), say("this run"), say("verdict")),
+        tuple(rows),
+    )
+
+
+def plan_rows(run: Path, aligned: Path | None, claims: Sequence[Told], manifest: dict[str, Any]) -> tuple[PlanRow, ...]:
+    """Every quantity of the plan, with what a run and a comparison of two models say about it.
+
+    Args:
+        run: folder of a finished run.
+        aligned: folder of a comparison with another model, where there is one.
+        claims: of both.
+        manifest: of the run.
+    """
+    data = json.loads((files("emotion_circuits.report") / "plan.json").read_text(encoding="utf-8"))
+    about = _Run(run, aligned, claims, int(manifest["model"]["n_layers"]))
+    rows = []
+    for row in data:
+        found = _MEASURES[row["id"]](about)
+        ours = found or _Ours(say("not measured in this run: {how}", how=say(_HOW[row["id"]])), "")
+        instead = say("described") if found else say("not measured")
+        what, phase, pilot, level = (say(row[key]) for key in ("what", "phase", "pilot", "level"))
+        rows.append(PlanRow(what, phase, pilot, level, ours.text, ours.anchor, ours.verdict, instead))
+    return tuple(rows)
+
+
+def _sentences(run: _Run) -> _Ours | None:
+    rows = pd.read_parquet(run.folder / "capture" / "rows.parquet", columns=["text", "split"])
+    return _Ours(
+        say("{rows} sentences, {unique} of them unique", rows=len(rows), unique=rows["text"].nunique()), "method"
+    )
+
+
+def _cosine(extractor: str, pooling: str) -> Callable[[_Run], _Ours | None]:
+    def measure(run: _Run) -> _Ours | None:
+        table = pd.read_parquet(run.folder / "directions" / "cosines_by_extractor.parquet")
+        own = table[
+            (table["extractor"] == extractor) & (table["pooling"] == pooling) & (table["pair"] == "gratitude – anger")
+        ]
+        if own.empty:
+            return None
+        row = own.iloc[-1]
+        text = say(
+            "{figure} at layer {layer}; shuffled labels {shared}",
+            figure=estimate(row["cosine"], (row["low"], row["high"])), layer=row["layer"], shared=number(row["shared"]),
+        )  # fmt: skip
+        return _Ours(text, "geometry")
+
+    return measure
+
+
+def _strongest_layer(run: _Run) -> _Ours | None:
+    choice = read_json(run.folder / "directions" / "choice.json")
+    extractor, kind, pooling = choice["steering"].split(".")
+    norms = pd.read_parquet(run.folder / "directions" / "norms.parquet")
+    own = norms[(norms["extractor"] == extractor) & (norms["pooling"] == pooling) & (norms["kind"] == kind)]
+    longest = int(own.groupby("layer")["relative"].mean().idxmax())
+    text = say(
+        "reads best at layer {best} of {layers} (chosen on validation); longest in residual norms at layer {longest}",
+        best=choice["layer"], layers=run.layers, longest=longest,
+    )  # fmt: skip
+    return _Ours(text, "norms")
+
+
+def _overlap(run: _Run) -> _Ours | None:
+    if run.aligned is None or not (run.aligned / "subspaces.parquet").exists():
+        return None
+    row = pd.read_parquet(run.aligned / "subspaces.parquet").sort_values("k").iloc[-1]
+    text = say(
+        "{figure} (k = {k}); chance {chance}, random subspaces {null}",
+        figure=number(row["overlap"]), k=row["k"], chance=number(row["chance"]), null=interval(row["null_low"], row["null_high"]),
+    )  # fmt: skip
+    return _Ours(text, "subspaces-aligned")
+
+
+def _claimed(anchor: str, *prefixes: str, ends: str = "", named: bool = False) -> Callable[[_Run], _Ours | None]:
+    def measure(run: _Run) -> _Ours | None:
+        own = [t for t in claims_of(run.claims, *prefixes) if t.claim["id"].endswith(ends)]
+        if not own:
+            return None
+        told = lead_claim(own)
+        claim = told.claim
+        name = say(", ").join(term(p) for p in claim["id"].split(".")[1 if prefixes[0].startswith("steering") else 2 :])
+        return _Ours(say("{name}: {figure}; {beside}", name=name, figure=figure_words(told), beside=beside(told)) if named else
+                     f"{figure_words(told)}; {beside(told)}", anchor, claim["verdict"])  # fmt: skip
+
+    return measure
+
+
+def _place(run: _Run) -> _Ours | None:
+    chosen = read_json(run.folder / "steering" / "choice.json")["chosen"]
+    if not chosen:
+        return _Ours(say("no condition within the bound"), "steered")
+    told = [
+        say(
+            "{emotion}: layer {layers}, alpha {alpha:g}",
+            emotion=term(e), layers=" ".join(map(str, c["layers"])), alpha=c["alpha"],
+        )
+        + (say(", at the first token (the attention sink) {first:g}", first=c["first"]) if c.get("first") else "")
+        for e, c in chosen.items()
+    ]  # fmt: skip
+    return _Ours(
+        say("{conditions} (in residual norms, chosen on validation)", conditions=say("; ").join(told)), "steering-grid"
+    )
+
+
+def _one_head(run: _Run) -> _Ours | None:
+    path = run.folder / "circuits" / "heads.parquet"
+    if not path.exists():
+        return None
+    table = pd.read_parquet(path)
+    heads = table[(table["kind"] == "head") & table["effect"].notna()]
+    if heads.empty:
+        return None
+    row = heads.iloc[int(heads["share"].abs().to_numpy().argmax())]
+    text = say(
+        "largest of {n} measured: {node}, {share} of the gap; {sure} of them beyond random answers",
+        n=len(heads), node=row["node"], share=signed(float(row["share"])), sure=int(moves(heads).sum()),
+    )  # fmt: skip
+    return _Ours(text, "head-grids")
+
+
+def _patched_words(run: _Run) -> _Ours | None:
+    path = run.folder / "circuits" / "patched.parquet"
+    if not path.exists():
+        return None
+    table = pd.read_parquet(path)
+    if "n_gratitude" not in table:
+        return None
+    share = {
+        arm: float((rows["n_gratitude"] > 0).mean())
+        for arm, rows in table[table["emotion"].isin(["gratitude", ""])].groupby("arm")
+    }
+    if not {"plain", "circuit"} <= set(share):
+        return None
+    text = say(
+        "texts with such a word: {plain} → {patched}", plain=percent(share["plain"]), patched=percent(share["circuit"])
+    )
+    return _Ours(text, "patched-texts")
+
+
+_MEASURES: dict[str, Callable[[_Run], _Ours | None]] = {
+    "sentences": _sentences,
+    "cosine-last": _cosine("mean_difference", "last"),
+    "cosine-token": _cosine("token", "emotion"),
+    "strongest-layer": _strongest_layer,
+    "overlap": _overlap,
+    "after-map": _claimed("geometry-aligned", "alignment.geometry"),
+    "injection": _claimed("steered", "steering.", ends=".share", named=True),
+    "place": _place,
+    "attention": _claimed("attention", "trace.attention", named=True),
+    "one-head": _one_head,
+    "patched-sentiment": _claimed("circuits", "circuits.patched", named=True),
+    "patched-words": _patched_words,
+}
+
+_PATCH = "set circuits.generation_prompts (the baseline profile does)"
+_HOW = {
+    "sentences": "no sentences",
+    "cosine-last": "the profile compares one pooling per extractor (directions.geometry)",
+    "cosine-token": "the direction set is not among directions.extractors",
+    "strongest-layer": "no directions",
+    "overlap": "needs emotion-circuits align with a model of the same width",
+    "after-map": "needs emotion-circuits align",
+    "injection": "no condition within the bound",
+    "place": "no condition within the bound",
+    "attention": "no sentences for it",
+    "one-head": "no pair aligns under this tokenizer",
+    "patched-sentiment": _PATCH,
+    "patched-words": _PATCH,
+}

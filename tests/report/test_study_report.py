@@ -1,0 +1,182 @@
+"""The report of a whole (tiny, random) study: every question answered, in both languages, as files, and of bounded size."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from typer.testing import CliRunner
+
+from emotion_circuits.cli.app import app
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.report.browser import open_page
+from emotion_circuits.report.figures import steering_heatmaps
+from emotion_circuits.report.page import Figure, Section, Table, write_page
+from emotion_circuits.report.study_page import read_claims, render_report, write_report
+from emotion_circuits.report.telling import tell
+from emotion_circuits.study import load_config, run_study
+from families import tiny_model
+from report.test_page import browser, claim, page
+from report.told import FACTS
+
+SMALL = {
+    "prompts": ["core"],
+    "capture.kinds": ["resid_post"],
+    "capture.poolings": ["last", "emotion", "mean"],
+    "directions.extractors": ["mean_difference", "token"],
+    "directions.reading": ["mean_difference"],
+    "directions.poolings": ["last", "emotion", "mean"],
+    "directions.null_draws": 2,
+    "trace.groups": 8,
+    "trace.null_draws": 4,
+    "steering.layers": [1],
+    "steering.alphas": [0.2],
+    "steering.validation_prompts": 8,
+    "steering.test_prompts": 8,
+    "steering.random_directions": 2,
+    "steering.max_new_tokens": 6,
+    "steering.max_perplexity_ratio": 50.0,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    model = tiny_model("llama", max_position_embeddings=1024)
+    model.hf.save_pretrained(root / "tiny")
+    model.tokenizer.save_pretrained(root / "tiny")
+    run_study(load_config("quick", overrides={"model": str(root / "tiny"), **SMALL}), root / "run")
+    return root / "run"
+
+
+def test_the_page_opens_with_five_questions_and_the_plan(run, tmp_path):
+    written = render_report(run, out=tmp_path / "r.html")
+    html = written.path.read_text(encoding="utf-8")
+    assert [a.key for a in written.page.answers] == ["taken-in", "travels", "shows", "stable", "steered"]
+    assert html.count('class="question"') == 5
+    assert html.index('id="questions"') < html.index('id="plan-section"') < html.index('id="taken-in"')
+    assert html.count('class="claim ') == len(read_claims(run))
+    # A link leads somewhere.
+    anchors = set(re.findall(r' id="([^"]+)"', html))
+    assert set(re.findall(r'href="#([^"]+)"', html)) <= anchors
+
+
+def test_a_random_model_gets_answers_that_support_nothing(run, tmp_path):
+    told = {a.key: a for a in render_report(run, out=tmp_path / "r.html").page.answers}
+    assert not told["stable"].evidence
+    assert "emotion-circuits align" in told["stable"].command
+    # That text stays within a huge bound of fluency is true of a random model too.
+    supported = [
+        row.name
+        for a in told.values()
+        for row in a.evidence
+        if "supported" in dict(row.verdicts) and "fluency" not in row.name
+    ]
+    claims = [c for c in read_claims(run) if c["verdict"] == "supported" and not c["id"].endswith("fluency")]
+    assert bool(supported) == bool(claims)
+
+
+def test_the_japanese_page_leaves_no_sentence_untranslated(run, tmp_path):
+    written = render_report(run, out=tmp_path / "ja.html", language="ja")
+    assert written.missing == frozenset()
+    html = written.path.read_text(encoding="utf-8")
+    assert '<html lang="ja">' in html
+    # No statement fell back to English.
+    assert '<span lang="en">' not in html
+    body = re.sub(
+        r"<(script|style|pre|code).*?</\1>|<tbody lang=\"en\">.*?</tbody>|<table class=\"sortable.*?</table>",
+        "",
+        html,
+        flags=re.S,
+    )
+    words = re.findall(r">([^<]*)<", body)
+    english = [w for w in words if len(re.findall(r"\b[a-z]{4,}\b", w)) >= 4 and not re.search(r"[ぁ-んァ-ヶ一-龠]", w)]
+    assert english == []
+
+
+def test_the_english_report_is_the_default_and_stays_the_same(run, tmp_path):
+    first = write_report(run, out=tmp_path / "a.html").read_bytes()
+    render_report(run, out=tmp_path / "ja.html", language="ja")
+    assert write_report(run, out=tmp_path / "b.html", language="en").read_bytes() == first
+
+
+def test_an_aligned_folder_that_is_none_is_an_error(run, tmp_path):
+    with pytest.raises(EmotionCircuitsError, match="holds no comparison of two models"):
+        render_report(run, out=tmp_path / "a.html", aligned=tmp_path)
+
+
+@browser
+def test_the_command_writes_page_pdf_figures_and_tables(run, tmp_path):
+    arguments = ["report", str(run), "--out", str(tmp_path / "r.html"), "--lang", "ja", "--json"]
+    arguments += ["--pdf", str(tmp_path / "r.pdf"), "--figures", str(tmp_path / "files")]
+    done = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")
+    assert {p.rsplit(".")[-1] for p in done["figures"]} == {"svg", "png"}
+    for name in done["figures"]:
+        data = open(name, "rb").read()  # noqa: PTH123, SIM115
+        assert data.startswith(b"\x89PNG") or b"<svg" in data[:200]
+        # Three pixels per CSS pixel.
+        assert not data.startswith(b"\x89PNG") or int.from_bytes(data[16:20], "big") >= 2280
+    frames = {p: pd.read_parquet(p) for p in done["tables"] if p.endswith(".parquet")}
+    assert len(frames) == len(done["tables"]) / 2
+    for name, frame in frames.items():
+        assert len(pd.read_csv(name.replace(".parquet", ".csv"))) == len(frame)
+    # The columns of a table are data, and stay as they are in every language.
+    assert "difference_low" in frames[str(tmp_path / "files" / "reader.parquet")]
+
+
+def test_without_a_browser_nothing_is_written(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOTION_CIRCUITS_CHROMIUM", "no-such-browser")
+    arguments = ["report", str(run), "--out", str(tmp_path / "r.html"), "--pdf", str(tmp_path / "r.pdf")]
+    with pytest.raises(EmotionCircuitsError, match="Install one"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@browser
+@pytest.mark.parametrize("view", [{}, {"dark": True}, {"width": 380, "mobile": True}], ids=["light", "dark", "narrow"])
+def test_the_whole_page_works_in_a_browser(run, tmp_path, view):
+    path = write_report(run, out=tmp_path / "r.html")
+    with open_page(path, **view) as tab:
+        # Read and used before anything is drawn.
+        assert int(tab.evaluate("document.documentElement.dataset.ready")) < 2000
+        drawn = tab.evaluate("drawAll().then(() => document.querySelectorAll('.plot .main-svg').length)")
+        assert drawn > 0
+        assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        assert tab.errors == []
+        # Each picture has words, each table a caption and headings with a scope, each id is there once.
+        assert tab.evaluate(
+            "[...document.querySelectorAll('.plot')].every(p => p.getAttribute('aria-label').length > 20)"
+        )
+        assert tab.evaluate("[...document.querySelectorAll('th')].every(t => t.scope)")
+        assert tab.evaluate("[...document.querySelectorAll('table.sortable')].every(t => t.caption.textContent.trim())")
+        assert (
+            tab.evaluate(
+                "(() => { const ids = [...document.querySelectorAll('body [id]')].map(e => e.id)"
+                "    .filter(i => !i.match(/^(clip|g|leg|cb|trace)/));"
+                " return ids.length - new Set(ids).size; })()"
+            )
+            == 0
+        )
+
+
+def test_a_study_of_extended_size_stays_within_15_megabytes(tmp_path):
+    """48 layers, 21 strengths, three emotions; tables of every part and extractor; 400 claims."""
+    rng = np.random.default_rng(0)
+    layers, alphas, emotions = range(48), np.linspace(-2, 2, 21), ("gratitude", "anger", "apology")
+    grid = pd.DataFrame(
+        [(e, layer, a) for e in emotions for layer in layers for a in alphas], columns=["emotion", "layer", "alpha"]
+    )
+    grid = grid.assign(effect=rng.normal(size=len(grid)))
+    grid = grid.assign(change_low=grid["effect"] - 1, change_high=grid["effect"] + 1)
+    long = pd.DataFrame(rng.normal(size=(3 * 48 * 26, 12)), columns=[f"column_{i}" for i in range(12)])
+    lines = go.Figure([go.Scatter(x=np.arange(48), y=rng.normal(size=48)) for _ in range(60)])
+    parts = [Figure(f"grid-{i}", "G", "C", steering_heatmaps(grid, "effect", title="t")) for i in range(4)]
+    parts += [Figure(f"lines-{i}", "L", "C", lines) for i in range(30)]
+    parts += [Table(f"table-{i}", "T", "C", long, folded=True) for i in range(4)]
+    claims = tell([claim(id=f"steering.gratitude.share{i}") for i in range(400)], FACTS)
+    write_page(page(sections=(Section("s", "S", (), claims, tuple(parts)),)), tmp_path / "big.html")
+    size = (tmp_path / "big.html").stat().st_size
+    assert 5_000_000 < size < 15_000_000
