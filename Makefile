@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two workers of one thread each: tiny models gain nothing from threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: env demo test test-all lint format bench clean
+.PHONY: env demo test test-all lint format bench docs clean
 
 env: $(STAMP)
 
@@ -38,6 +38,9 @@ format: env
 
 bench: env
 	$(BIN)/python benchmarks/bench_all.py
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 POOLINGS = ("last", "emotion", "mean")
+"""Poolings that are captured by default."""
 ALL_POOLINGS = (*POOLINGS, "weighted", "frame", "tokens")
+"""Every pooling; ``tokens`` keeps one state per token."""
 FRAME = " I feel"
 """Continuation whose last token's state is pooling ``frame``."""
 

@@ -105,6 +105,7 @@ HUB_EVALUATORS: dict[str, HubSpec] = {
         ),
     )
 }
+"""Known classifiers on the hub, by the name of the evaluator."""
 
 
 class HubClassifier:

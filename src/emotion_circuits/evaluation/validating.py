@@ -26,6 +26,7 @@ LABELLED_SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     ),
     "politeness": (("attributes/politeness",), {"positive": "polite", "negative": "impolite", "neutral": "neutral"}),
 }
+"""Per axis, the bundled sets with labels, and what their labels are called on the axis."""
 
 
 def calibration(

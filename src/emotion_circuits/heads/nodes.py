@@ -73,8 +73,11 @@ class Node:
 
 
 EMBED = Node("embed")
+"""The embedding, as a writer."""
 LOGITS = Node("logits")
+"""The unembedding, as a reader."""
 Edge = tuple[Node, Node]
+"""A writer and a later reader."""
 
 
 def head_nodes(model: LanguageModel) -> list[Node]:

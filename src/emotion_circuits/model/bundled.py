@@ -89,6 +89,7 @@ BUNDLED: dict[str, BundledModel] = {
         ),
     )
 }
+"""Models that come from the package index, by name."""
 
 
 def models_dir() -> Path:

@@ -60,8 +60,11 @@ class Positions:
 
 
 ALL = Positions("all")
+"""Every token."""
 REST = Positions("rest")
+"""Every token but the first, which is an attention sink."""
 LAST = Positions("last")
+"""The prompt's last token, and every generated one."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ Split = Literal["train", "validation", "test"]
 Span = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]]
 
 EMOTIONS: tuple[str, ...] = ("gratitude", "anger", "apology")
+"""The emotions of the bundled corpora."""
 LABELS: tuple[str, ...] = (*EMOTIONS, "neutral")
+"""The emotions and ``neutral``, which is the reference and no direction."""
 
 
 class Prompt(BaseModel):

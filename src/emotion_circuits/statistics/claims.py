@@ -28,6 +28,7 @@ __all__ = ["VERDICTS", "Claim", "Verdict", "judge"]
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "inconclusive")
+"""What :func:`judge` can say."""
 Direction = Literal["greater", "less", "different"]
 
 

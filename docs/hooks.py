@@ -1,0 +1,196 @@
+"""Pages that are written at build time, from the program itself: command line, settings, the notebook.
+
+What is generated cannot go stale: commands and options come from the command tree, settings from the configuration's
+classes, the tutorial notebook from its own cells.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+__all__ = ["cli_page", "notebook_page", "on_files", "settings_page"]
+
+HERE = Path(__file__).parent
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages; the notebook itself stays a file that can be downloaded."""
+    pages = {
+        "reference/cli.md": cli_page(),
+        "reference/settings.md": settings_page(),
+        "notebook.md": notebook_page(HERE / "tutorial.ipynb"),
+    }
+    for name, content in pages.items():
+        files.append(File.generated(config, name, content=content))
+    return files
+
+
+# -- command line --------------------------------------------------------------------------------------------------
+
+
+def command_tree() -> Iterator[tuple[tuple[str, ...], Any]]:
+    """``(path, command)`` of the program and every command below it, parents first."""
+    from typer.main import get_command
+
+    from emotion_circuits.cli.app import app
+
+    def walk(path: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+        yield path, command
+        for name, child in getattr(command, "commands", {}).items():
+            if not child.hidden:
+                yield from walk((*path, name), child)
+
+    return walk(("emotion-circuits",), get_command(app))
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options."""
+    import emotion_circuits.cli
+
+    lines = ["# Command line", "", "Options before the command, as in `emotion-circuits --quiet run`:", ""]
+    for path, command in command_tree():
+        if len(path) == 1:
+            lines += [*_options(command), "", "## Exit codes", "", *_exit_codes(emotion_circuits.cli.__doc__ or "")]
+            continue
+        lines += ["", f"{'#' * len(path)} `{' '.join(path)}`", ""]
+        usage = []
+        if not hasattr(command, "commands"):
+            arguments = " ".join(_metavar(p) for p in command.params if p.param_type_name == "argument")
+            usage = ["```", " ".join(filter(None, [*path, arguments, "[OPTIONS]"])), "```", ""]
+        lines += [*usage, _prose(command.help or ""), "", *([] if not usage else _options(command))]
+    return "\n".join(lines) + "\n"
+
+
+def _metavar(argument: Any) -> str:
+    name = argument.name.upper() + ("..." if argument.nargs != 1 else "")
+    return name if argument.required else f"[{name}]"
+
+
+def _exit_codes(text: str) -> list[str]:
+    """The entries of the sentence ``Exit codes: 0 done; 1 …`` as a list."""
+    found = re.search(r"Exit codes: (.*?)\.?\s*(?:\n\n|\Z)", text, re.DOTALL)
+    if found is None:  # said in some other form: as it is written
+        return [text.partition("\n\n")[2].strip() or "See the help of the commands."]
+    entries = " ".join(found[1].split()).split("; ")
+    return [f"- `{number}`: {meaning}" for number, _, meaning in (entry.partition(" ") for entry in entries)]
+
+
+def _prose(text: str) -> str:
+    """Help as Markdown: an ``Example:`` becomes a block of code."""
+    found = re.search(r"\n*Example: (.*)\Z", text.strip(), re.DOTALL)
+    head = text.strip() if found is None else text.strip()[: found.start()]
+    head = head.replace("<", "&lt;")
+    return head if found is None else f"{head}\n\nExample:\n\n```\n{found[1].strip()}\n```"
+
+
+def _options(command: Any) -> list[str]:
+    rows = ["| argument or option | default | meaning |", "| --- | --- | --- |"]
+    for p in command.params:
+        if p.name == "help" or getattr(p, "hidden", False):
+            continue
+        names = [_metavar(p)] if p.param_type_name == "argument" else [*p.opts, *p.secondary_opts]
+        name = " ".join(f"`{n}`" for n in names)
+        value = "required" if p.required else _default(p.default)
+        meaning = " ".join((p.help or "").split()).replace("|", "\\|").replace("<", "&lt;")
+        rows.append(f"| {name} | {value} | {meaning} |")
+    return rows if len(rows) > 2 else []
+
+
+def _default(value: Any) -> str:
+    if value is None or value is False or callable(value):  # a flag's False says nothing
+        return ""
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    return f"`{value}`" if str(value) else ""
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+
+
+def settings_page() -> str:
+    """Every field of a study's configuration, its default and what the profiles change."""
+    from emotion_circuits.study.config import PROFILES, StudyConfig
+
+    lines = [
+        "# Profiles and settings",
+        "",
+        "A study's configuration is the defaults below, changed by a profile (`--profile`), changed by a YAML file "
+        "(`--config`), changed by single values (`--set steering.samples=2`). Unknown keys are errors. The whole "
+        "configuration of a run is in its `study.json`, which `--config` reads again.",
+        "",
+        f"Profiles: {', '.join(f'`{name}`' for name in PROFILES)}. An empty cell means the default.",
+    ]
+    lines += _section("", StudyConfig, {})
+    for name, field in StudyConfig.model_fields.items():
+        if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+            lines += _section(name, field.annotation, PROFILES)
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str, section: Any, profiles: dict[str, dict[str, Any]]) -> list[str]:
+    changed = {p: values.get(name, {}) for p, values in profiles.items() if values.get(name)}
+    heads = ["setting", "default", *changed, "meaning"]
+    title = f"`{name}`" if name else "The study"
+    summary = (inspect.getdoc(section) or "").split("\n")[0]
+    lines = ["", f"## {title}", "", summary, "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    meanings = _attributes(section)
+    for field, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and hasattr(info.annotation, "model_fields"):
+            continue
+        cells = [f"`{name}.{field}`" if name else f"`{field}`", _value(info.default)]
+        cells += [_value(values[field]) if field in values else "" for values in changed.values()]
+        lines.append(f"| {' | '.join([*cells, meanings.get(field, '')])} |")
+    return lines
+
+
+def _value(value: Any) -> str:
+    return f"`{json.dumps(value)}`"
+
+
+def _attributes(section: Any) -> dict[str, str]:
+    """Field → its sentence in the class's docstring."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in (inspect.getdoc(section) or "").split("Attributes:")[-1].splitlines():
+        start = re.match(r" {4}(\w+): (.*)", line)
+        if start:
+            name = start[1]
+            found[name] = start[2]
+        elif name and line.strip():
+            found[name] += f" {line.strip()}"
+    return {k: re.sub(r":\w+:`~?([^`]+)`", r"`\1`", v).replace("``", "`").replace("|", "\\|") for k, v in found.items()}
+
+
+# -- notebook ------------------------------------------------------------------------------------------------------
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as Markdown: text, code, and the text that the code printed."""
+    book = json.loads(path.read_text(encoding="utf-8"))
+    parts = []
+    for cell in book["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+        elif cell["cell_type"] == "code":
+            parts.append(f"```python\n{source}\n```")
+            shown = "".join(filter(None, (_shown(output) for output in cell.get("outputs", ()))))
+            if shown.strip():
+                parts.append(f"```{{.text .no-copy}}\n{shown.rstrip()}\n```")
+    title, _, rest = "\n\n".join(parts).partition("\n")
+    return f"{title}\n\n[Download this notebook]({path.name}).\n{rest}\n"
+
+
+def _shown(output: dict[str, Any]) -> str:
+    if output["output_type"] == "stream" and output["name"] == "stdout":
+        return "".join(output["text"])
+    if output["output_type"] in ("execute_result", "display_data"):
+        return "".join(output["data"].get("text/plain", "")) + "\n"
+    return ""

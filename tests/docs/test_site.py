@@ -1,0 +1,96 @@
+"""The site builds without a warning, fetches nothing, and names only commands that exist."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
+
+from hooks import cli_page, command_tree, settings_page  # noqa: E402
+
+PACKAGES = sorted(p.stem for p in (ROOT / "docs" / "reference" / "api").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tmp_path
+
+
+# One test, because a build takes a quarter of a minute.
+def test_the_site_builds_strictly_fetches_nothing_and_documents_every_public_name(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 35
+    for page in pages:
+        fetched = re.findall(
+            r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"?https?://[^\">]+", page.read_text("utf-8")
+        )
+        assert not [f for f in fetched if 'rel="canonical"' not in f], page
+    for package in PACKAGES:
+        text = (site / "reference" / "api" / f"{package}.html").read_text("utf-8")
+        for name in getattr(importlib.import_module(f"emotion_circuits.{package}"), "__all__", ()):
+            documented = re.search(rf'id="emotion_circuits\.[\w.]*\b{name}"', text) or f">{name}<" in text
+            assert documented, f"{package}.{name}"
+
+
+def test_the_command_line_reference_has_every_command_and_option() -> None:
+    page = cli_page()
+    for path, command in command_tree():
+        assert len(path) == 1 or f"`{' '.join(path)}`" in page
+        for option in command.params:
+            assert option.param_type_name == "argument" or option.name == "help" or f"`{option.opts[0]}`" in page
+    assert "`130`" in page or "130" in page
+
+
+def test_the_settings_page_says_what_every_setting_means() -> None:
+    rows = [line for line in settings_page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 50
+    assert not [row for row in rows if row.endswith("|  |")]
+
+
+def _commands() -> list[tuple[Path, list[str]]]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```(?:bash)?\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                line = line.split("  #")[0].strip()
+                if line.startswith("emotion-circuits "):
+                    found.append((page, shlex.split(line)))
+    return found
+
+
+def test_commands_in_the_documentation_exist_with_their_options() -> None:
+    known = dict(command_tree())
+    commands = _commands()
+    assert len(commands) > 30
+    for page, words in commands:
+        depth = max(n for n in range(1, len(words) + 1) if tuple(words[:n]) in known)
+        command = known[tuple(words[:depth])]
+        assert not hasattr(command, "commands") or depth == len(words), f"{page.name}: {' '.join(words)}"
+        options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+        used = {w.split("=")[0] for w in words[depth:] if w.startswith("-") and len(w) > 1}
+        assert used <= options, f"{page.name}: {' '.join(words)}: {sorted(used - options)}"
+
+
+def test_the_glossary_has_both_languages() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    rows = [line.replace("\\|", "").split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 50
+    assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows)
+    assert [r[0].strip().lower() for r in rows] == sorted(r[0].strip().lower() for r in rows)
