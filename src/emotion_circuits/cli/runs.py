@@ -65,7 +65,10 @@ def show_run(
     store: Store = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a run: its folder, the capture it rests on, parameters and figures."""
+    """Show a run: its folder, the capture it rests on, parameters and figures.
+
+    Example: emotion-circuits runs show runs/demo
+    """
     from emotion_circuits.study.tracking import LINK, Tracker
 
     tracker, run_id = _tracker(store), run

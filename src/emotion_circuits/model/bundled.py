@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.gguf import convert_gguf
-from emotion_circuits.paths import cache_dir, file_sha256, write_json
+from emotion_circuits.paths import cache_dir, file_sha256, make_folder, write_json
 from emotion_circuits.progress import progress_bar
 
 __all__ = ["BUNDLED", "BundledModel", "install", "installed", "models_dir"]
@@ -120,7 +120,7 @@ def install(name: str, *, force: bool = False) -> Path:
         raise EmotionCircuitsError(f"no bundled model {name!r}; bundled: {', '.join(BUNDLED)}")
     model = BUNDLED[name]
     root = models_dir()
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with FileLock(root / f".{name}.lock"):
         folder = installed(name)
         if folder is not None and not force:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -182,5 +183,6 @@ def _remembered_sha256(file: Path) -> str:
         return str(json.loads(memory.read_text(encoding="utf-8"))["sha256"])
     except (OSError, ValueError, KeyError):
         found = file_sha256(file)
-        write_json(memory, {"sha256": found, "file": str(file)})
+        with suppress(EmotionCircuitsError):  # a cache that cannot be written costs time, nothing else
+            write_json(memory, {"sha256": found, "file": str(file)})
         return found
