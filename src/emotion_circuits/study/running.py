@@ -32,6 +32,7 @@ __all__ = [
     "Context",
     "Stage",
     "StageReport",
+    "forget_files",
     "read_stage",
     "run_stages",
     "stage_folder",
@@ -41,6 +42,8 @@ __all__ = [
 STAGE_FILE = "stage.json"
 FORMAT = 1
 """Version of ``stage.json``."""
+CLEANED = "cleaned"
+"""Entry of ``stage.json`` of a stage without its large files."""
 SUPERSEDED = "superseded"
 """Where stages of other inputs are moved to."""
 BUSY = "another run is working here; wait for it or use another folder"
@@ -150,10 +153,10 @@ def run_stages(
     # A dry run may look at a folder in which a run is working, or that cannot be written to.
     with nullcontext() if dry else locked(context.folder, BUSY):
         keys = stage_keys(context, stages)
+        statuses = _statuses(context.folder, keys)
         reports: list[StageReport] = []
         for stage in stages:
-            folder = stage_folder(context.folder, stage.name)
-            status = stage_status(folder, keys[stage.name])
+            folder, status = stage_folder(context.folder, stage.name), statuses[stage.name]
             if status == "complete":
                 if told:
                     told(stage, "reused")
@@ -233,6 +236,24 @@ def stage_status(folder: Path, key: str) -> str:
                 f"{path}: was changed after it was written (SHA-256 differs); delete {folder} to compute it again"
             )
     return "complete"
+
+
+def _statuses(run: Path, keys: dict[str, str]) -> dict[str, str]:
+    """Status of every stage. One whose large files were cleaned away is done as long as no other stage has to read them."""
+    statuses = {name: stage_status(stage_folder(run, name), key) for name, key in keys.items()}
+    if any(status != "complete" for status in statuses.values()):
+        for name, status in statuses.items():
+            if status == "complete" and (read_stage(stage_folder(run, name)) or {}).get(CLEANED):
+                statuses[name] = "running"
+    return statuses
+
+
+def forget_files(folder: Path, names: Sequence[str]) -> None:
+    """Note in a complete stage's ``stage.json`` that files are about to be removed: they are made again when needed."""
+    found = read_stage(folder)
+    assert found is not None
+    found["files"] = {name: digest for name, digest in found["files"].items() if name not in set(names)}
+    write_json(folder / STAGE_FILE, {**found, CLEANED: True})
 
 
 def _complete(folder: Path, key: str, timing: dict[str, Any]) -> None:
