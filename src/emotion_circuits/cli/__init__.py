@@ -27,8 +27,8 @@ def main() -> None:
     """Entry point: run the command line; errors are one line without a traceback unless ``--debug`` is given."""
     from emotion_circuits.cli.exit_codes import BUG, PROBLEM
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _stop)
     # Options are read by the command line library; errors of loading it should obey this one too.
     debug = "--debug" in sys.argv[1:]
     try:

@@ -43,7 +43,8 @@ class Blueprint(LanguageModel):
     @property
     def vocabulary(self) -> int:
         """Rows of the unembedding."""
-        return int(self.unembedding.weight.shape[0])  # type: ignore[union-attr]
+        weight: torch.Tensor = self.unembedding.weight  # type: ignore[assignment]
+        return int(weight.shape[0])
 
 
 def blueprint(

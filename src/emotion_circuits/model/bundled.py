@@ -107,6 +107,14 @@ def installed(name: str) -> Path | None:
     return folder if whole else None
 
 
+def noted_sums(folder: Path) -> dict[str, str]:
+    """SHA-256 by file name as noted when a bundled model was installed; empty where nothing is noted."""
+    try:
+        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def install(name: str, *, force: bool = False) -> Path:
     """Take a bundled model from its packages into the user's cache, once.
 

@@ -65,6 +65,8 @@ def load_model(
         where = resolve_device(where)
     use_dtype = resolve_dtype(dtype, where)
     options: dict[str, Any] = {"revision": revision} if revision is not None and folder is None else {}
+    if folder is not None and name in bundled.BUNDLED and not Path(name).expanduser().is_dir():
+        _check_bundled(name, folder)
     source = str(folder) if folder is not None else name
     bars = hf_logging.is_progress_bar_enabled()
     if folder is not None:  # a local load is quick; a hub download keeps its bar
@@ -179,6 +181,17 @@ def weights_sha256(model: LanguageModel) -> str:
         digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _check_bundled(name: str, folder: Path) -> None:
+    """Refuse an installed model whose weights are not the ones that were written when it was installed."""
+    noted = bundled.noted_sums(folder)
+    for file in sorted(folder.glob("*.safetensors")):
+        if file.name in noted and noted[file.name] != _remembered_sha256(file):
+            raise EmotionCircuitsError(
+                f"{file}: is damaged (its SHA-256 differs from the one noted at installation); run 'emotion-circuits models "
+                f"install {name} --force'"
+            )
 
 
 def _remembered_sha256(file: Path) -> str:
