@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
+from safetensors import SafetensorError
+
+from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["cache_dir", "file_sha256", "hash_json", "replacing", "write_json", "write_table"]
+__all__ = [
+    "cache_dir",
+    "cannot_write",
+    "file_sha256",
+    "hash_json",
+    "is_temporary",
+    "make_folder",
+    "replacing",
+    "write_json",
+    "write_table",
+]
 
 
 def cache_dir() -> Path:
@@ -42,21 +57,76 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space of your quota",
+    errno.EFBIG: "lift the limit on file sizes (ulimit -f), or use another file system",
+    errno.EROFS: "use a folder that can be written to",
+    errno.EACCES: "use a folder that you may write to",
+    errno.EPERM: "use a folder that you may write to",
+}
+
+
+def cannot_write(path: Path, error: Exception) -> EmotionCircuitsError:
+    """What to tell a person whose file could not be written: which one, why, and what to do.
+
+    Args:
+        path: the file or folder meant.
+        error: an ``OSError``, or a library's error whose text holds ``os error <number>``.
+    """
+    number = getattr(error, "errno", None)
+    if number is None and (found := re.search(r"os error (\d+)", str(error))):
+        number = int(found.group(1))
+    why = os.strerror(number) if number else str(error)
+    remedy = _REMEDIES.get(number or 0, "see to it")
+    return EmotionCircuitsError(
+        f"{path}: cannot be written: {why}. What was finished before is kept: {remedy} and run the same command again"
+    )
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and its parents, where they are missing.
+
+    Raises:
+        EmotionCircuitsError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return folder
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is a half-written one of :func:`replacing`, left by a process that was killed."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+
+    The block should do nothing but write.
+
+    Raises:
+        EmotionCircuitsError: it cannot be written (a full disk, a read-only folder …); what was at ``path`` is untouched.
+    """
+    make_folder(path.parent)
+    temporary: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -55,7 +55,7 @@ def test_a_model_whose_output_wanders_is_refused():
 def test_a_model_with_nan_weights_is_refused():
     model = tiny_model("llama")
     model.hf.model.norm.weight[3] = float("nan")
-    with pytest.raises(EmotionCircuitsError, match="logits are finite"):
+    with pytest.raises(EmotionCircuitsError, match="NaN or infinity in the logits"):
         self_check(model)
 
 

@@ -1,10 +1,6 @@
 """A whole study on a tiny random model: nothing is there to be found, and everything has to work all the same."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 
 import pandas as pd
 import pytest
@@ -15,47 +11,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import load_model
 from emotion_circuits.report.study_page import read_claims, summary_table, write_report
 from emotion_circuits.study import load_config, run_study
-from families import tiny_model
-
-SMALL = {
-    "prompts": ["core"],
-    "capture.kinds": ["resid_post"],
-    "capture.poolings": ["last", "emotion", "mean"],
-    "directions.extractors": ["mean_difference", "token", "logistic"],
-    "directions.reading": ["mean_difference"],
-    "trace.groups": 8,
-    "trace.null_draws": 4,
-    "directions.poolings": ["last", "emotion", "mean"],
-    "directions.null_draws": 2,
-    "steering.layers": [1],
-    "steering.alphas": [0.2],
-    "steering.validation_prompts": 8,
-    "steering.test_prompts": 8,
-    "steering.random_directions": 2,
-    "steering.compare_prompts": 4,
-    "steering.max_new_tokens": 6,
-    # A random model has no fluency to lose; the bound is not what is tested here.
-    "steering.max_perplexity_ratio": 50.0,
-}
-
-
-def save_tiny(folder):
-    model = tiny_model("llama", max_position_embeddings=1024)
-    model.hf.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    return folder
-
-
-def small(folder, **changes):
-    return load_config("quick", overrides={"model": str(folder), **SMALL, **changes})
-
-
-def artefacts(run):
-    """Every file a stage is responsible for, by content."""
-    found = {}
-    for stage in ("capture", "directions", "trace", "steering", "circuits"):
-        found |= {f"{stage}/{k}": v for k, v in json.loads((run / stage / "stage.json").read_text())["files"].items()}
-    return found
+from study_cases import artefacts, save_tiny, small
 
 
 @pytest.fixture(scope="module")
@@ -134,28 +90,6 @@ def test_the_command_of_the_manifest_makes_the_same_bytes(finished):
     assert config == small(finished / "tiny")
     run_study(config, finished / "again")
     assert artefacts(finished / "again") == artefacts(finished / "run")
-
-
-def test_killed_anywhere_it_goes_on_to_the_same_bytes(finished, tmp_path):
-    """kill -9 at growing delays until a run gets through; what is left equals an uninterrupted run's."""
-    command = [sys.executable, "-m", "emotion_circuits.cli", "--quiet", "run", "--out", str(tmp_path / "run")]
-    command += ["--config", str(finished / "run" / "study.json")]
-    kills = 0
-    for delay in (6, 9, 12, 15, 20, 600):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
-        deadline = time.monotonic() + delay
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-        _, err = process.communicate()
-        if process.returncode == 0:
-            break
-        assert process.returncode == -9, err.decode()
-    assert process.returncode == 0
-    assert kills >= 1
-    assert artefacts(tmp_path / "run") == artefacts(finished / "run")
 
 
 def test_read_reports_accuracy_beside_bag_of_words(finished, tmp_path):

@@ -7,13 +7,13 @@ the number of sentences.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -33,18 +33,22 @@ from emotion_circuits.activations.pooling import (
     width,
 )
 from emotion_circuits.activations.store import (
+    FORMAT,
     MANIFEST,
     NORM,
     PAIR_KINDS,
     ROWS,
     ActivationStore,
+    check_format,
     shard_name,
     tensor_name,
 )
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.ledger import Ledger
+from emotion_circuits.locking import locked
 from emotion_circuits.model import LanguageModel, Site, observe, weights_sha256
 from emotion_circuits.model.sites import RESIDUAL_KINDS
-from emotion_circuits.paths import hash_json, replacing, write_json
+from emotion_circuits.paths import hash_json, make_folder, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
 
@@ -52,7 +56,8 @@ __all__ = ["STATE_KINDS", "capture", "capture_config", "residual_norms"]
 
 STATE_KINDS = (*RESIDUAL_KINDS, "z", "q", "k", "v")
 """Kinds with one state per token. Those of heads are stored flat, ``[head * d_head]``."""
-FORMAT = 3
+
+_log = logging.getLogger(__name__)
 
 
 def capture_config(
@@ -127,16 +132,12 @@ def capture(
     poolings = (pooling,) if isinstance(pooling, str) else tuple(pooling)
     chosen = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     _check_arguments(model, prompts, kinds, poolings, chosen)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(Path(folder))
     config = capture_config(model, prompts, kinds, poolings, chosen, shard_rows, frame)
     manifest = {**config, "hash": hash_json(config)}
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            _claim(folder, manifest)
-            return _capture(model, prompts, folder, manifest, batch_tokens)
-    except Timeout:
-        raise EmotionCircuitsError(f"{folder}: another process is capturing into this folder") from None
+    with locked(folder, "another process is capturing into this folder; wait for it or use another folder"):
+        _claim(folder, manifest)
+        return _capture(model, prompts, folder, manifest, batch_tokens)
 
 
 def _check_arguments(
@@ -177,6 +178,7 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
             found = json.loads(note.read_text(encoding="utf-8"))
         except ValueError as error:
             raise EmotionCircuitsError(f"{note}: is damaged ({error}); delete the folder to capture anew") from error
+        check_format(note, found)
         if found.get("hash") != manifest["hash"]:
             differing = [k for k in manifest if k != "hash" and found.get(k) != manifest[k]]
             raise EmotionCircuitsError(
@@ -201,32 +203,39 @@ def _capture(
     shards = [order[start : start + size] for start in range(0, len(order), size)]
     kinds, poolings, layers = manifest["kinds"], manifest["poolings"], manifest["layers"]
     suffix = frame_tokens(model, manifest["frame"]) if "frame" in poolings else []
+    ledger = Ledger(folder)
     with progress_bar(f"capturing {model.name}", len(prompts)) as bar:
         for index, members in enumerate(shards):
             path = folder / shard_name(manifest["hash"], index)
-            if not _complete(path, manifest["hash"]):
+            if not _complete(path, manifest["hash"], ledger):
                 tensors = _run_shard(model, ids, positions, members, kinds, poolings, layers, suffix, batch_tokens, bar)
-                _check_finite(model, tensors, prompts, members)
+                _check_finite(model, tensors, prompts, [positions[row] for row in members], members, ids, layers)
                 with replacing(path) as temporary:
                     save_file(tensors, temporary, metadata={"hash": manifest["hash"]})
+                    ledger.record(path.name, temporary)
             else:
                 bar.advance(len(members))
     table = _table(prompts, ids, positions, shards)
     with replacing(folder / ROWS) as temporary:
         table.to_parquet(temporary, index=False)
+        ledger.record(ROWS, temporary)
     write_json(folder / MANIFEST, manifest)
     return ActivationStore(folder, manifest, table)
 
 
-def _complete(path: Path, expected: str) -> bool:
-    """Whether a shard is there, readable and of this capture (a torn or foreign file is captured anew)."""
+def _complete(path: Path, expected: str, ledger: Ledger) -> bool:
+    """Whether a shard is there, of this capture, and byte for byte what was written (else it is captured anew)."""
     if not path.exists():
         return False
     try:
         with safe_open(path, framework="pt") as file:
-            return bool((file.metadata() or {}).get("hash") == expected)
+            ours = (file.metadata() or {}).get("hash") == expected
+        damaged = not ours or ledger.verdict(path) == "damaged"
     except (SafetensorError, OSError):
-        return False
+        damaged = True
+    if damaged:
+        _log.warning("%s: is damaged; its sentences are captured anew", path)
+    return not damaged
 
 
 def _run_shard(
@@ -295,7 +304,7 @@ def _run_shard(
             return value.new_empty(0)
 
         with observe(model, sites, transform=keep):
-            model.hidden(batch)
+            model.hidden(batch, finite=False)  # the states are checked, layer by layer
         row_at, token_at, pair_at = row_slice.stop, token_slice.stop, pair_slice.stop
         bar.advance(len(rows))
     return tensors
@@ -305,22 +314,32 @@ def _check_finite(
     model: LanguageModel,
     tensors: dict[str, Tensor],
     prompts: Sequence[Prompt],
+    positions: Sequence[PooledPositions],
     members: Sequence[int],
+    ids: Sequence[Sequence[int]],
+    layers: Sequence[int],
 ) -> None:
+    """Refuse NaN and infinity anywhere but where a sentence has no such state, which is known from its tokens alone."""
+    lengths = torch.tensor([len(ids[row]) for row in members])
+    single, unmarked = lengths == 1, torch.tensor([not p.tokens for p in positions])
+    absent = {"emotion": unmarked, "mean": single, "weighted": single, NORM: single}
     for name, tensor in tensors.items():
         pool = name.rsplit(".", 1)[1]
-        if pool == NORM:  # infinite or NaN only where the states are, except for one-token sentences
-            continue
         # A masked score is minus infinity by definition.
-        finite = (torch.isfinite(tensor) | (torch.isneginf(tensor) & name.startswith("scores."))).all(-1)
-        if pool in ("emotion", "mean", "weighted"):  # all-NaN rows are the marked absence, the same in every layer
-            finite = finite | torch.isnan(tensor).all(-1).all(0, keepdim=True)
+        finite = torch.isfinite(tensor) | (torch.isneginf(tensor) & name.startswith("scores."))
+        finite = finite if pool == NORM else finite.all(-1)
+        if pool in absent:
+            finite = finite | absent[pool]
         if not bool(finite.all()):
             layer, column = (int(v) for v in (~finite).nonzero()[0])
-            who = prompts[members[column]].id if pool != "tokens" else f"token {column}"
+            if pool == "tokens":
+                sizes = lengths.square() if name.split(".")[0] in PAIR_KINDS else lengths
+                column = int(torch.searchsorted(sizes.cumsum(0), column, right=True))
+            kind = name.rsplit(".", 1)[0]
             raise EmotionCircuitsError(
-                f"{model.name} gives NaN or infinity at {name} layer index {layer} ({who}); "
-                "load it with dtype='bfloat16' or 'float32'"
+                f"{model.name} gives NaN or infinity at {kind} of layer {layers[layer]}, first in sentence "
+                f"{prompts[members[column]].id} (pooling {pool}); nothing of this batch was kept. Load the model with "
+                "dtype 'float32' or 'bfloat16'; if it still does, its weights are damaged"
             )
 
 

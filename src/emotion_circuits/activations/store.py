@@ -9,6 +9,7 @@ Folder layout::
                            ``[layer, token, d_model]``, sentences one after another (ragged, no padding), and for
                            ``scores pattern`` ``[layer, query × key, head]`` likewise;
                            per kind ``mean_square_norm [layer, row]``. The hash is that of the capture's config.
+    sums.json              CRC-32 of every shard and of the table, checked when the capture is opened or gone on with
 
 Layer is the first axis, so that one layer of a shard, and one sentence of a layer, is one contiguous read.
 """
@@ -29,9 +30,23 @@ from torch import Tensor
 
 from emotion_circuits.activations.shards import Shard
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.ledger import Ledger
+from emotion_circuits.progress import progress_bar
 
-__all__ = ["MANIFEST", "NORM", "PAIR_KINDS", "ROWS", "ActivationStore", "shard_name", "tensor_name"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "NORM",
+    "PAIR_KINDS",
+    "ROWS",
+    "ActivationStore",
+    "check_format",
+    "shard_name",
+    "tensor_name",
+]
 
+FORMAT = 3
+"""Version of the folder's layout."""
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
 NORM = "mean_square_norm"
@@ -49,6 +64,27 @@ def tensor_name(kind: str, pooling: str) -> str:
     return f"{kind}.{pooling}"
 
 
+def check_format(path: Path, found: Any) -> None:
+    """Refuse a capture of another layout.
+
+    Args:
+        path: of the manifest, for the message.
+        found: what it holds.
+
+    Raises:
+        EmotionCircuitsError: no manifest of a capture, or one that an older or newer version wrote.
+    """
+    version = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(version, int):
+        raise EmotionCircuitsError(f"{path}: is not the manifest of a capture (it has no format number)")
+    if version != FORMAT:
+        how = "a newer" if version > FORMAT else "an older"
+        raise EmotionCircuitsError(
+            f"{path}: has format {version}, this version reads {FORMAT}: {how} version of emotion-circuits wrote it; "
+            "use that version, or capture anew into another folder"
+        )
+
+
 class ActivationStore:
     """Captured activations.
 
@@ -62,15 +98,21 @@ class ActivationStore:
         self.folder, self.manifest, self.rows = folder, manifest, rows
 
     @classmethod
-    def open(cls, folder: Path | str) -> ActivationStore:
+    def open(cls, folder: Path | str, *, verify: bool = True) -> ActivationStore:
         """Open a finished capture.
 
+        Args:
+            folder: of the capture.
+            verify: read every shard once and compare its checksum (several GB/s from the page cache; once per process
+                while the files stay as they are). Reading a layer afterwards checks nothing again.
+
         Raises:
-            EmotionCircuitsError: no capture there, or an unfinished one.
+            EmotionCircuitsError: no capture there, an unfinished or damaged one, or one of another version.
         """
         folder = Path(folder)
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            check_format(folder / MANIFEST, manifest)
             rows = pd.read_parquet(folder / ROWS)
         except FileNotFoundError as error:
             raise EmotionCircuitsError(
@@ -78,7 +120,38 @@ class ActivationStore:
             ) from error
         except (ValueError, OSError) as error:
             raise EmotionCircuitsError(f"{folder}: the capture's manifest or table is damaged: {error}") from error
-        return cls(folder, manifest, rows)
+        store = cls(folder, manifest, rows)
+        if verify:
+            store.verify()
+        return store
+
+    def verify(self) -> None:
+        """Compare every shard, and the table, with the checksum noted when it was written.
+
+        Captures without noted sums pass; whether their files are cut off is noticed when they are read.
+
+        Raises:
+            EmotionCircuitsError: a shard that is missing or holds other bytes.
+        """
+        ledger = Ledger(self.folder)
+        if ledger.known is None:
+            return
+        files = [self.folder / ROWS] if ROWS in ledger.known else []
+        files += [shard.path for shard in self._shards]
+        with progress_bar("checking shards", len(files)) as bar:
+            for path in files:
+                try:
+                    damaged = ledger.verdict(path) == "damaged"
+                except OSError as error:
+                    raise EmotionCircuitsError(
+                        f"{path}: cannot be read ({error.strerror}); run the capture again, it resumes"
+                    ) from error
+                if damaged:
+                    raise EmotionCircuitsError(
+                        f"{path}: is damaged (its checksum differs from the one noted in {ledger.path.name} when it was "
+                        "written); delete this one file and run the capture again, it resumes"
+                    )
+                bar.advance()
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -115,6 +115,10 @@ def attribute(
             bar.advance(len(part))
     name = method if method != "integrated" else f"integrated, {steps} steps"
     every = torch.cat(node_scores)
+    if not bool(torch.isfinite(every).all()):
+        raise EmotionCircuitsError(
+            f"{model.name} has NaN or infinite gradients; load it with dtype 'float32' or 'bfloat16'"
+        )
     return Attribution(
         name, tuple(nodes), every, tuple(wanted), torch.cat(edge_scores) if edges else every.new_zeros(len(task), 0)
     )

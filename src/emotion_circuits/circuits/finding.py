@@ -41,6 +41,7 @@ __all__ = [
     "CircuitEdge",
     "CircuitNode",
     "Search",
+    "circuit_sizes",
     "find_circuit",
     "load_circuit",
     "measure_circuit",
@@ -183,7 +184,7 @@ def load_circuit(path: Path) -> Circuit:
         raise EmotionCircuitsError(f"{path}: is not a circuit: {'; '.join(validation_messages(error)[:3])}") from error
 
 
-def _sizes(total: int, count: int = 12) -> list[int]:
+def circuit_sizes(total: int, count: int = 12) -> list[int]:
     """About a dozen sizes, dense where circuits are small; of fewer, evenly chosen ones."""
     shares = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75)
     kept = {shares[round(i * (len(shares) - 1) / max(1, count - 1))] for i in range(count)}
@@ -275,7 +276,7 @@ def measure_circuit(
     members = ranked[:size]
     heads = [n for n in members if n.kind == "head"]
     ring = arena(model, test)
-    sizes = [*_sizes(len(ranked), how.sizes), size]
+    sizes = [*circuit_sizes(len(ranked), how.sizes), size]
     curve = node_curve(model, ring, ranked, sizes, n_random=how.n_random, seed=seed, batch_rows=batch_rows)
     against = circuit_against_random(model, ring, members, samples=how.samples, seed=seed, batch_rows=batch_rows)
     evidence = None
@@ -380,7 +381,9 @@ def _gap(model: LanguageModel, task: PairTask) -> float:
 
 
 def _choose(model: LanguageModel, task: PairTask, ranked: list[Node], how: Search, batch_rows: int) -> int:
-    sizes = [s for s in _sizes(len(ranked), how.sizes) if s <= how.max_nodes] or [min(how.max_nodes, len(ranked))]
+    sizes = [s for s in circuit_sizes(len(ranked), how.sizes) if s <= how.max_nodes] or [
+        min(how.max_nodes, len(ranked))
+    ]
     circuits = [ranked[:s] for s in sizes]
     ring = arena(model, task)
     found = faithfulness(ring, run_node_circuits(model, ring, circuits, batch_rows=batch_rows)).tolist()

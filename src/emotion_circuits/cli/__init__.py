@@ -1,28 +1,75 @@
 """The command ``emotion-circuits``: one file per command, a few lines each: parse, call, print.
 
-Exit codes: 0 done; 1 a problem with the input, or a check that failed; 2 wrong usage; 130 interrupted.
+Exit codes: :mod:`emotion_circuits.cli.exit_codes`.
 """
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
+from types import FrameType
 
 __all__ = ["main"]
 
 
+class _Stopped(BaseException):
+    """A signal asked the program to stop. ``KeyboardInterrupt`` the command line library would swallow."""
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    # A second one ends the program at once, whatever it is cleaning up.
+    signal.signal(number, signal.SIG_DFL)
+    raise _Stopped(number)
+
+
 def main() -> None:
-    """Entry point: run the command line, show user errors without a traceback."""
-    from emotion_circuits.cli.app import app
-    from emotion_circuits.cli.shared import State
+    """Entry point: run the command line; errors are one line without a traceback unless ``--debug`` is given."""
+    from emotion_circuits.cli.exit_codes import BUG, PROBLEM
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _stop)
+    # Options are read by the command line library; errors of loading it should obey this one too.
+    debug = "--debug" in sys.argv[1:]
+    try:
+        from emotion_circuits.cli.app import app
+
+        app()
+    except _Stopped as stopped:
+        number = int(stopped.args[0])
+        sys.stderr.write(f"\n{_how_to_go_on(number)}\n")
+        raise SystemExit(128 + number) from None
+    except Exception as error:
+        if debug:
+            raise
+        text, expected = _worded(error)
+        sys.stderr.write(f"{text}\n")
+        raise SystemExit(PROBLEM if expected else BUG) from None
+
+
+def _how_to_go_on(number: int) -> str:
+    what = "interrupted" if number == signal.SIGINT else "terminated"
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    if words[:1] in (["run"], ["capture"]):
+        command = shlex.join(["emotion-circuits", *sys.argv[1:]])
+        return f"{what}; what was finished is kept. To go on where it stopped, run it again: {command}"
+    return f"{what}; no file was left half written"
+
+
+def _worded(error: Exception) -> tuple[str, bool]:
+    """One line for a person, and whether such a problem is to be expected."""
     from emotion_circuits.errors import EmotionCircuitsError
 
-    try:
-        app()
-    except EmotionCircuitsError as error:
-        if State.debug:
-            raise
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on where it stopped\n")
-        raise SystemExit(130) from None
+    if isinstance(error, EmotionCircuitsError):
+        return f"error: {error}", True
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"error: {where}{error.strerror}; what was finished before is kept", True
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or "out of memory" in first.lower() or "allocate memory" in first:
+        less = "fewer rows or tokens at once (capture.batch_tokens, steering.batch_rows, circuits.batch_rows)"
+        return f"error: not enough memory ({first or 'nothing more is known'}); take a smaller model, or {less}", True
+    return (
+        f"error of the program itself, please report it: {type(error).__name__}: {first} (--debug shows where)",
+        False,
+    )

@@ -24,13 +24,28 @@ from emotion_circuits.cli import (
     steer,
     trace,
 )
-from emotion_circuits.cli.shared import State
+from emotion_circuits.cli.exit_codes import table
+from emotion_circuits.cli.shared import State, listen
 
 __all__ = ["app"]
+
+_EPILOG = f"""\b
+Examples:
+  emotion-circuits run --profile quick --out runs/demo
+  emotion-circuits run --profile baseline --out runs/baseline --dry-run
+  emotion-circuits --quiet read --run runs/demo letters.txt --json
+\b
+Exit codes:
+{table()}
+\b
+Every command that reports takes --json: standard output is then one JSON object, progress goes to standard error.
+Completion of commands, options and values: emotion-circuits --install-completion (bash, zsh, fish).
+"""
 
 app = typer.Typer(
     name="emotion-circuits",
     help="Study how language models handle emotion: capture, directions, steering, heads, circuits.",
+    epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -55,11 +70,15 @@ app.add_typer(runs.app, name="runs")
 @app.callback(invoke_without_command=True)
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and notes; errors are shown.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also say what is loaded, reused and found.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Options before the command."""
     State.debug, State.quiet = debug, quiet
+    listen(verbose)
     if version:
         typer.echo(__version__)
         raise typer.Exit

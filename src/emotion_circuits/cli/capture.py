@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from emotion_circuits.cli.completing import MODELS, offering
 from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, recorded, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
@@ -24,7 +25,9 @@ def _integers(text: str | None) -> list[int] | None:
 
 def capture_command(
     out: Annotated[Path, typer.Option(help="Folder for shards, table and manifest.")],
-    model: Annotated[str, typer.Option(help="Bundled name, hub id, folder or .gguf file.")] = "smollm2-135m",
+    model: Annotated[
+        str, typer.Option(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
+    ] = "smollm2-135m",
     prompts: Annotated[list[str] | None, typer.Option(help="Corpus: bundled name or JSONL; may be repeated.")] = None,
     kinds: Annotated[
         str, typer.Option(help="Site kinds, separated by commas; also z,q,k,v,pattern,scores.")
@@ -44,9 +47,13 @@ def capture_command(
     track: Track = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Record the states of sentences at every layer; an interrupted capture goes on where it was."""
+    """Record the states of sentences at every layer; an interrupted capture goes on where it was.
+
+    Example: emotion-circuits capture --prompts core --layers 9,17 --out runs/states
+    """
     from emotion_circuits.activations import capture, capture_moments
     from emotion_circuits.model import load_model
+    from emotion_circuits.paths import make_folder
     from emotion_circuits.prompts import load_prompts
     from emotion_circuits.study.tracking import Tracker, default_uri, track_capture
 
@@ -62,7 +69,7 @@ def capture_command(
             found = capture_moments(
                 loaded, rows, labels, kinds=wanted, pooling=pools[0], layers=chosen, batch_tokens=batch_tokens
             )
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             for kind, m in found.items():
                 m.save(out, f"{kind}.{pools[0]}")
             facts = {"folder": str(out), "rows": len(rows), "kinds": wanted, "pooling": pools, "moments": True}

@@ -30,7 +30,10 @@ def find(
     revision: Revision = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Score on train pairs, choose the size on validation pairs, report from test pairs."""
+    """Score on train pairs, choose the size on validation pairs, report from test pairs.
+
+    Example: emotion-circuits circuit find smollm2-135m --out circuit.json
+    """
     from emotion_circuits.circuits import find_circuit
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_pairs
@@ -50,7 +53,10 @@ def show(
     figure: Annotated[Path | None, typer.Option(help="Write the drawing (HTML) here.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print a circuit, or draw it."""
+    """Print a circuit, or draw it.
+
+    Example: emotion-circuits circuit show circuit.json --figure circuit.html
+    """
     from emotion_circuits.circuits import circuit_figure, load_circuit
     from emotion_circuits.paths import replacing
 
@@ -75,7 +81,10 @@ def check(
     revision: Revision = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Faithfulness of a saved circuit on any pairs, against random circuits with as many heads and MLPs."""
+    """Faithfulness of a saved circuit on any pairs, against random circuits with as many heads and MLPs.
+
+    Example: emotion-circuits circuit test circuit.json --split test
+    """
     from emotion_circuits.circuits import load_circuit
     from emotion_circuits.circuits.faithfulness import circuit_against_random
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from emotion_circuits.cli.shared import JsonFlag, long_running, show_json
+from emotion_circuits.cli.shared import JsonFlag, long_running, note, show_json
 
 if TYPE_CHECKING:
     from emotion_circuits.prompts.describing import SetDescription
@@ -43,6 +43,8 @@ def check(
     """Check corpora, alone and against one another; every finding is listed.
 
     Exits with 1 when there is an error.
+
+    Example: emotion-circuits data check letters.csv --map text=sentence --map label=emotion
     """
     from emotion_circuits.prompts.checking import check_corpora, write_corpus
     from emotion_circuits.prompts.tables import parse_column_map
@@ -93,7 +95,10 @@ def describe(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Describe sets: counts, lengths, telling n-grams, and what words, punctuation or length alone give away."""
+    """Describe sets: counts, lengths, telling n-grams, and what words, punctuation or length alone give away.
+
+    Example: emotion-circuits data describe core implicit
+    """
     from emotion_circuits.errors import EmotionCircuitsError
     from emotion_circuits.prompts import available_sets
     from emotion_circuits.prompts.card import card_sections
@@ -108,10 +113,10 @@ def describe(
         scored = _embedding_accuracies() if embedding or write_card is not None else ()
     if write_card is not None:
         fill(write_card, card_sections(description, scored))
-        typer.echo(f"wrote the figures of {len(description.sets)} sets into {write_card}")
-    elif as_json:
+        note(f"wrote the figures of {len(description.sets)} sets into {write_card}")
+    if as_json:
         show_json({**description.model_dump(mode="json"), "embedding": [a.model_dump(mode="json") for a in scored]})
-    else:
+    elif write_card is None:
         for item in description.sets:
             _show(item)
         if scored:

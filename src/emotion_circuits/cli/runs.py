@@ -1,4 +1,4 @@
-"""``emotion-circuits runs``: what was recorded, from a run to its capture and back."""
+"""``emotion-circuits runs``: what was recorded, from a run to its capture and back; two runs compared; one cleaned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from emotion_circuits.cli.shared import JsonFlag, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
-app = typer.Typer(help="Recorded runs (MLflow).", no_args_is_help=True)
+app = typer.Typer(help="Runs: recorded ones (MLflow), two compared, a folder cleaned.", no_args_is_help=True)
 
 Store = Annotated[
     str | None, typer.Option("--store", help="Tracking store; default MLFLOW_TRACKING_URI, else runs/mlflow.db.")
@@ -65,7 +65,10 @@ def show_run(
     store: Store = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a run: its folder, the capture it rests on, parameters and figures."""
+    """Show a run: its folder, the capture it rests on, parameters and figures.
+
+    Example: emotion-circuits runs show runs/demo
+    """
     from emotion_circuits.study.tracking import LINK, Tracker
 
     tracker, run_id = _tracker(store), run
@@ -92,3 +95,121 @@ def show_run(
                 typer.echo(f"  {name:48} {entry}")
         else:
             typer.echo(f"{key:10} {value}")
+
+
+def _folder(run: str, store: str | None) -> Path:
+    """A run's folder: given as such, or by the id of a recorded run, for which alone MLflow is needed."""
+    if Path(run).is_dir():
+        return Path(run)
+    if "/" in run or run.startswith("."):
+        raise EmotionCircuitsError(f"{run}: no such folder")
+    matches = _tracker(store).find(run_id=run)
+    if len(matches) != 1:
+        raise EmotionCircuitsError(
+            f"{run}: neither a folder nor the id of one recorded run ({len(matches)} begin with it); see 'emotion-circuits "
+            "runs list'"
+        )
+    folder = Path(matches[0].folder)
+    if not folder.is_dir():
+        raise EmotionCircuitsError(f"{run}: its folder {folder} is gone")
+    return folder
+
+
+@app.command("compare")
+def compare(
+    a: Annotated[str, typer.Argument(help="Folder of a run, or the id of a recorded one.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    all_: Annotated[bool, typer.Option("--all", help="Print claims without any difference too.")] = False,
+    store: Store = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare two runs: configuration, claims, choices, times.
+
+    Flagged are claims of one run only, verdicts that differ, and intervals that do not overlap.
+
+    Example: emotion-circuits runs compare runs/demo runs/demo-again
+    """
+    from emotion_circuits.study.comparing import compare_runs
+    from emotion_circuits.study.reading import open_run
+
+    found = compare_runs(open_run(_folder(a, store)), open_run(_folder(b, store)))
+    if as_json:
+        show_json(found)
+        return
+    console = Console()
+    for title, key in (("Configuration", "config"), ("Model, data, packages", "environment"), ("Choices", "choices")):
+        if not found[key]:
+            typer.echo(f"{title}: the same")
+            continue
+        table = Table(title=f"{title}: what differs")
+        for heading in ("key", "A", "B"):
+            table.add_column(heading, overflow="fold")
+        for row in found[key]:
+            name = f"{row['stage']}: {row['key']}" if "stage" in row else row["key"]
+            table.add_row(name, _short(row["a"]), _short(row["b"]))
+        console.print(table)
+    flagged = [row for row in found["claims"] if row["flags"]]
+    shown = found["claims"] if all_ else flagged
+    if shown:
+        table = Table(title="Claims" if all_ else "Claims that differ")
+        for heading in ("claim", "A", "B", "differs in"):
+            table.add_column(heading, overflow="fold")
+        for row in shown:
+            table.add_row(row["id"], _claim(row["a"]), _claim(row["b"]), ", ".join(row["flags"]))
+        console.print(table)
+    table = Table("stage", "A", "B", title="Stages")
+    for row in found["stages"]:
+        table.add_row(row["stage"], *(_stage(row[side]) for side in "ab"))
+    console.print(table)
+    typer.echo(f"{len(flagged)} of {len(found['claims'])} claims differ.")
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "–"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _claim(figures: dict[str, Any] | None) -> str:
+    if figures is None:
+        return "–"
+    ends = figures["interval"]
+    interval = "" if not ends else f" [{ends[0]:.3g}, {ends[1]:.3g}]"
+    return f"{figures['estimate']:.3g}{interval} {figures['verdict']}"
+
+
+def _stage(found: dict[str, Any]) -> str:
+    return found["status"] if found["seconds"] is None else f"{found['status']}, {found['seconds']:.0f} s"
+
+
+@app.command("clean")
+def clean(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    captures: Annotated[
+        bool,
+        typer.Option(
+            "--captures", help="Also the captured states, the largest part; 'align' and new stages need them."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed; without it nothing is.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """List, or with --yes remove, what a run's folder no longer needs: superseded stages, half-written files.
+
+    Example: emotion-circuits runs clean runs/demo --captures --yes
+    """
+    from emotion_circuits.study.cleaning import clean_run, spare_files
+
+    found = clean_run(run, captures=captures) if yes else spare_files(run, captures=captures)
+    total = sum(s.bytes for s in found)
+    if as_json:
+        rows = [{"path": str(s.path), "bytes": s.bytes, "reason": s.reason, "removed": s.removed} for s in found]
+        show_json({"run": str(run), "removed": yes, "bytes": total, "files": rows})
+        return
+    for s in found:
+        typer.echo(f"{s.bytes / 1e6:10.1f} MB  {s.path}  ({s.reason})")
+    if yes:
+        typer.echo(f"{total / 1e6:.1f} MB freed")
+    else:
+        typer.echo(f"{total / 1e6:.1f} MB can go" + ("; remove them with --yes" if found else ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,9 @@ __all__ = [
     "Revision",
     "State",
     "Track",
+    "listen",
     "long_running",
+    "note",
     "recorded",
     "show_json",
 ]
@@ -44,6 +47,28 @@ class State:
 
     debug = False
     quiet = False
+
+
+def listen(verbose: bool) -> None:
+    """Let the package's notes through to standard error: warnings always, more where ``--verbose`` asks for it."""
+    logger = logging.getLogger("emotion_circuits")
+    logger.handlers = [_Notes()]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.propagate = False
+
+
+class _Notes(logging.Handler):
+    """``warning: …`` on standard error, wherever that is at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        sys.stderr.write(f"{prefix}{record.getMessage()}\n")
+
+
+def note(text: str) -> None:
+    """A line for the person who waits, on standard error; nothing with ``--quiet``."""
+    if not State.quiet:
+        sys.stderr.write(f"{text}\n")
 
 
 @contextmanager

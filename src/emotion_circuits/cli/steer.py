@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotion_circuits.cli.completing import EMOTIONS, MODELS, offering
 from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Pickle, Revision, long_running, show_json
 
 if TYPE_CHECKING:
@@ -21,8 +22,15 @@ _DEPTH = 0.45  # of the model: the middle layers, where emotion directions steer
 
 def steer(
     prompts: Annotated[list[str], typer.Argument(help="Openings to continue.")],
-    emotion: Annotated[str, typer.Option(help="gratitude, anger, apology, or another direction of the run.")],
-    model: Annotated[str | None, typer.Option(help="Bundled name, hub id, folder or .gguf file.")] = None,
+    emotion: Annotated[
+        str,
+        typer.Option(
+            help="gratitude, anger, apology, or another direction of the run.", autocompletion=offering(EMOTIONS)
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
+    ] = None,
     alpha: Annotated[
         float | None,
         typer.Option(help="Strength as a fraction of the layer's residual norm; about 0.05 to 0.4 stays fluent."),

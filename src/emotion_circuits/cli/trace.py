@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emotion_circuits.cli.completing import MODELS, offering
 from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
@@ -15,7 +16,9 @@ __all__ = ["trace_command"]
 
 def trace_command(
     text: Annotated[str, typer.Argument(help="The text to trace.")],
-    model: Annotated[str, typer.Option(help="Bundled name, hub id, folder or .gguf file.")] = "smollm2-135m",
+    model: Annotated[
+        str, typer.Option(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
+    ] = "smollm2-135m",
     run: Annotated[Path | None, typer.Option(help="Take directions from this run instead of fitting them.")] = None,
     emotion: Annotated[str | None, typer.Option(help="Which emotion; by default the strongest at the end.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer whose directions parts are attributed along.")] = None,

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.paths import replacing, write_json
+from emotion_circuits.paths import make_folder, replacing, write_json
 
 __all__ = ["DirectionSet", "DirectionSetMeta"]
 
@@ -176,8 +176,7 @@ class DirectionSet:
 
     def save(self, folder: Path | str) -> Path:
         """Write ``<name>.safetensors`` and ``<name>.json``; returns the JSON's path."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_folder(Path(folder))
         tensors = {
             "vectors": self.vectors.float().contiguous(),
             "thresholds": self.thresholds.double().contiguous(),

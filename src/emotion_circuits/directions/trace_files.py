@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from emotion_circuits.directions.tracing import Trace
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.paths import replacing, write_json
+from emotion_circuits.paths import make_folder, replacing, write_json
 
 __all__ = ["load_trace", "save_trace"]
 
@@ -24,7 +24,7 @@ def save_trace(found: Trace, base: Path | str) -> None:
     tensors = {
         name: getattr(found, name).contiguous() for name in (*_TENSORS, *_OPTIONAL) if getattr(found, name) is not None
     }
-    base.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(base.parent)
     with replacing(base.with_name(f"{base.name}.safetensors")) as temporary:
         save_file(tensors, temporary)
     note = {

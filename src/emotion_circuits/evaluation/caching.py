@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import Evaluator, check_texts
-from emotion_circuits.paths import cache_dir, hash_json, replacing
+from emotion_circuits.paths import cache_dir, hash_json, make_folder, replacing
 
 __all__ = ["Cached", "TextCache", "text_key"]
 
@@ -61,7 +61,7 @@ class TextCache:
         return known.loc[keys].reset_index(drop=True)
 
     def _add(self, fresh: pd.DataFrame) -> pd.DataFrame:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         # Another process may have added rows since they were read: merge under a lock.
         with FileLock(f"{self.path}.lock"):
             known = self._load()

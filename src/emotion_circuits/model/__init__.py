@@ -1,5 +1,6 @@
 """The telescope: load a model, name its sites, watch them, change them, generate."""
 
+from emotion_circuits.model.blueprint import Blueprint, blueprint
 from emotion_circuits.model.bundled import BUNDLED, install, installed
 from emotion_circuits.model.families import FAMILIES, Family
 from emotion_circuits.model.generation import Generated, Sampling, generate
@@ -20,6 +21,7 @@ __all__ = [
     "Ablate",
     "Add",
     "Batch",
+    "Blueprint",
     "CheckResult",
     "Clamp",
     "Family",
@@ -32,6 +34,7 @@ __all__ = [
     "Record",
     "Sampling",
     "Site",
+    "blueprint",
     "for_rows",
     "generate",
     "install",

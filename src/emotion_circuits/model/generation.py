@@ -104,7 +104,7 @@ def generate(
         add_special_tokens: as in :meth:`LanguageModel.tokenize`; ``False`` for text from a chat template.
 
     Raises:
-        EmotionCircuitsError: no prompt, a row without tokens, a prompt that leaves no room, NaN logits.
+        EmotionCircuitsError: no prompt, a row without tokens, a prompt that leaves no room, NaN or infinite logits.
     """
     how = sampling or Sampling()
     batch = model.tokenize(prompts, side="left", add_special_tokens=add_special_tokens)
@@ -163,12 +163,7 @@ def _loop(
         extra = {"past_key_values": cache, "use_cache": True} if use_cache else {"use_cache": False}
         out = model.forward(Batch(step_ids, mask), last_only=True, **extra)
         logits = out.logits[:, -1].float()
-        if bool(torch.isnan(logits).any()):
-            bad = int(torch.isnan(logits).any(-1).nonzero()[0])
-            raise EmotionCircuitsError(
-                f"{model.name} returned NaN logits in row {bad}, step {step}; with float16 try bfloat16, "
-                "with a large alpha a smaller one"
-            )
+        model.check_finite(logits[:, None], Batch(step_ids, mask), f", step {step}")
         if step < how.min_new_tokens and len(eos):
             logits[:, eos] = float("-inf")
         token = _choose(logits, how, None if draws is None else draws[:, step])

@@ -14,7 +14,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.paths import cache_dir, file_sha256
+from emotion_circuits.paths import cache_dir, file_sha256, make_folder
 
 __all__ = ["convert_gguf", "converted_gguf"]
 
@@ -50,7 +50,7 @@ def converted_gguf(file: Path) -> Path:
     if not file.is_file():
         raise EmotionCircuitsError(f"{file}: no such GGUF file")
     folder = cache_dir() / "models" / "gguf" / file_sha256(file)[:32]
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "config.json").exists():
             with tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch:

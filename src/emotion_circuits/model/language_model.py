@@ -232,25 +232,66 @@ class LanguageModel:
 
     # -- forward passes ------------------------------------------------------------------------------------------
 
-    def hidden(self, batch: Batch, **extra: Any) -> Any:
+    def hidden(self, batch: Batch, *, finite: bool = True, **extra: Any) -> Any:
         """Run the transformer **without** the unembedding; returns the Hugging Face base output.
 
         Args:
             batch: tokens and mask.
+            finite: refuse NaN and infinity (:func:`check_finite`).
             **extra: passed to the base model (``past_key_values``, ``use_cache`` …).
-        """
-        return self.base(**self._inputs(batch, extra))
 
-    def logits(self, batch: Batch, *, last_only: bool = False) -> Float[Tensor, "batch position vocabulary"]:
+        Raises:
+            EmotionCircuitsError: NaN or infinity at a real token.
+        """
+        out = self.base(**self._inputs(batch, extra))
+        if finite:
+            self.check_finite(out.last_hidden_state, batch)
+        return out
+
+    def logits(
+        self, batch: Batch, *, last_only: bool = False, finite: bool = True
+    ) -> Float[Tensor, "batch position vocabulary"]:
         """Next-token logits.
 
         Args:
             batch: tokens and mask.
             last_only: return ``[batch, vocabulary]`` at the last column only (left padding: the last real token)
                 and skip the unembedding elsewhere.
+            finite: refuse NaN and infinity (:func:`check_finite`).
+
+        Raises:
+            EmotionCircuitsError: NaN or infinity at a real token.
         """
         out = self.forward(batch, last_only=last_only, use_cache=False).logits
+        out = out[:, -1:] if last_only else out
+        if finite:
+            self.check_finite(out, batch)
         return out[:, -1] if last_only else out  # type: ignore[no-any-return]
+
+    def check_finite(self, values: Float[Tensor, "batch position feature"], batch: Batch, when: str = "") -> None:
+        """Refuse NaN and infinity, which any later figure would hide: a mean of NaN is NaN, a comparison with it false.
+
+        Args:
+            values: what came out at the last positions of the batch.
+            batch: whose padding may hold anything.
+            when: more to say of the moment, e.g. ``", step 3"``.
+
+        Raises:
+            EmotionCircuitsError: naming the row, the place and the token there.
+        """
+        # The largest of a row is NaN or infinite where any is; minus infinity is how a token is ruled out.
+        bad = ~torch.isfinite(values.detach().amax(-1))
+        bad &= batch.attention_mask[:, -bad.shape[1] :].bool().to(bad.device)
+        if not bool(bad.any()):
+            return
+        row, column = (int(v) for v in bad.nonzero()[0])
+        column += batch.input_ids.shape[1] - bad.shape[1]
+        token = self.tokenizer.decode([int(batch.input_ids[row, column])])
+        raise EmotionCircuitsError(
+            f"{self.name} gives NaN or infinity in row {row} of a batch of {len(bad)}, first at token {column} "
+            f"({token!r}){when}. With float16 use dtype 'bfloat16' or 'float32'; with a large alpha a smaller one; else the "
+            "weights are damaged ('emotion-circuits models check' says in which layer)"
+        )
 
     def forward(self, batch: Batch, *, last_only: bool = False, **extra: Any) -> Any:
         """The Hugging Face causal-LM forward with explicit positions."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,7 +23,7 @@ from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.selfcheck import self_check
 from emotion_circuits.paths import cache_dir, file_sha256, hash_json, write_json
 
-__all__ = ["load_model", "weights_sha256"]
+__all__ = ["load_model", "locate", "resolve_device", "resolve_dtype", "weights_sha256"]
 
 _DTYPES = {
     "float32": torch.float32,
@@ -58,12 +59,14 @@ def load_model(
         EmotionCircuitsError: nothing there, an unsupported family, pickled weights only, or a failed check.
     """
     name = os.fspath(name_or_path)
-    folder, shown = _locate(name)
+    folder, shown = locate(name)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
     if str(where) != "auto":
-        where = _device(where)
-    use_dtype = _dtype(dtype, where)
+        where = resolve_device(where)
+    use_dtype = resolve_dtype(dtype, where)
     options: dict[str, Any] = {"revision": revision} if revision is not None and folder is None else {}
+    if folder is not None and name in bundled.BUNDLED and not Path(name).expanduser().is_dir():
+        _check_bundled(name, folder)
     source = str(folder) if folder is not None else name
     bars = hf_logging.is_progress_bar_enabled()
     if folder is not None:  # a local load is quick; a hub download keeps its bar
@@ -103,7 +106,7 @@ def load_model(
     return model
 
 
-def _locate(name: str) -> tuple[Path | None, str]:
+def locate(name: str) -> tuple[Path | None, str]:
     """The local folder to read (``None``: the hub) and the name to show."""
     path = Path(name).expanduser()
     if path.is_dir():
@@ -119,7 +122,7 @@ def _locate(name: str) -> tuple[Path | None, str]:
     return None, name
 
 
-def _device(where: str | torch.device) -> torch.device:
+def resolve_device(where: str | torch.device) -> torch.device:
     """A device that exists here."""
     try:
         device = torch.device(where)
@@ -132,7 +135,8 @@ def _device(where: str | torch.device) -> torch.device:
     return device
 
 
-def _dtype(dtype: str | torch.dtype | None, where: str | torch.device) -> torch.dtype:
+def resolve_dtype(dtype: str | torch.dtype | None, where: str | torch.device) -> torch.dtype:
+    """The dtype meant; by default float32 on the CPU and bfloat16 on CUDA."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype is None:
@@ -164,14 +168,30 @@ def weights_sha256(model: LanguageModel) -> str:
 
     Sums of files are remembered by size and modification time, so that a large model is hashed once.
     """
+    assumed = getattr(model, "assumed_sha256", None)
+    if assumed is not None:
+        return str(assumed)
     files = sorted(model.source.glob("*.safetensors")) if model.source is not None else []
     if files:
         return hash_json({f.name: _remembered_sha256(f) for f in files})
+    if any(tensor.is_meta for tensor in model.hf.state_dict().values()):
+        raise EmotionCircuitsError(f"{model.name}: its weights are not here, so they cannot be told from others")
     digest = hashlib.sha256()
     for key, tensor in sorted(model.hf.state_dict().items()):
         digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _check_bundled(name: str, folder: Path) -> None:
+    """Refuse an installed model whose weights are not the ones that were written when it was installed."""
+    noted = bundled.noted_sums(folder)
+    for file in sorted(folder.glob("*.safetensors")):
+        if file.name in noted and noted[file.name] != _remembered_sha256(file):
+            raise EmotionCircuitsError(
+                f"{file}: is damaged (its SHA-256 differs from the one noted at installation); run 'emotion-circuits models "
+                f"install {name} --force'"
+            )
 
 
 def _remembered_sha256(file: Path) -> str:
@@ -182,5 +202,6 @@ def _remembered_sha256(file: Path) -> str:
         return str(json.loads(memory.read_text(encoding="utf-8"))["sha256"])
     except (OSError, ValueError, KeyError):
         found = file_sha256(file)
-        write_json(memory, {"sha256": found, "file": str(file)})
+        with suppress(EmotionCircuitsError):  # a cache that cannot be written costs time, nothing else
+            write_json(memory, {"sha256": found, "file": str(file)})
         return found

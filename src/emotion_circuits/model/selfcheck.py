@@ -60,18 +60,28 @@ def self_check(model: LanguageModel, *, strict: bool = True) -> list[CheckResult
 
     Raises:
         EmotionCircuitsError: observing or removing an intervention changed the output, one row's edit another row's,
-            or left padding any.
+            or left padding any; NaN or infinity anywhere.
     """
     model.refused.clear()
     results: list[CheckResult] = []
     batch = _probe_batch(model)
     single = Batch(batch.input_ids[1:, 3:], batch.attention_mask[1:, 3:])
-    plain = model.logits(batch)
+    plain = model.logits(batch, finite=False)
 
     kinds: list[SiteKind] = [k for k in KINDS if k != "resid_mid" or model.has_resid_mid]
     layer = model.n_layers // 2
     with observe(model, model.sites(*kinds)) as record:
-        observed = model.logits(batch)
+        observed = model.logits(batch, finite=False)
+    broken = _first_broken(model, record, batch, plain)
+    results.append(CheckResult("states and logits are finite", not broken, broken or "yes"))
+    if broken:
+        # NaN differs from itself: every comparison below would fail too, and hide where it began.
+        if strict:
+            raise EmotionCircuitsError(
+                f"{model.name} failed its self-check: {broken}. With float16 use dtype 'bfloat16' or 'float32'; else its "
+                "weights are damaged: download or convert them again"
+            )
+        return results
     same = torch.equal(plain, observed)
     results.append(CheckResult("observed = unobserved", same, _difference(plain, observed)))
 
@@ -85,25 +95,22 @@ def self_check(model: LanguageModel, *, strict: bool = True) -> list[CheckResult
 
     results += _edits_act(model, [k for k in kinds if k not in model.refused], layer)
 
-    again = model.logits(batch)
+    again = model.logits(batch, finite=False)
     restored = torch.equal(plain, again)
     results.append(CheckResult("after an intervention = before", restored, _difference(plain, again)))
 
-    alone = model.logits(single)
+    alone = model.logits(single, finite=False)
     gap = float((alone[0].float() - plain[1, 3:].float()).abs().max())
     scale = float(alone.float().abs().max())
     padded = gap <= (1e-4 if plain.dtype == torch.float32 else 5e-2) * max(scale, 1.0)
     results.append(CheckResult("left-padded = one by one", padded, f"off by {gap:.1e} (logits reach {scale:.3g})"))
 
-    finite = bool(torch.isfinite(plain[batch.real]).all())
-    results.append(CheckResult("logits are finite", finite, "yes" if finite else "NaN or infinity in the logits"))
     if strict:
         whole = {
             "observed = unobserved",
             "after an intervention = before",
             "an edit stays in its row",
             "left-padded = one by one",
-            "logits are finite",
         }
         failed = [r for r in results if not r.passed and r.name in whole]
         if failed:
@@ -118,10 +125,10 @@ def _edits_act(model: LanguageModel, kinds: list[SiteKind], layer: int) -> list[
     text = _probe_batch(model).input_ids[0, :3].tolist()
     batch = model.collate([text] * (len(kinds) + 1))
     # Last position only: the unembedding of a large vocabulary costs more than the blocks.
-    plain = model.logits(batch, last_only=True)
+    plain = model.logits(batch, last_only=True, finite=False)
     edits = [replace(_edit_of(kind, model, layer), rows=(row,)) for row, kind in enumerate(kinds, start=1)]
     with intervene(model, edits):
-        changed = model.logits(batch, last_only=True)
+        changed = model.logits(batch, last_only=True, finite=False)
     results = []
     for row, kind in enumerate(kinds, start=1):
         moved = float((changed[row] - plain[row]).float().abs().max())
@@ -134,6 +141,16 @@ def _edits_act(model: LanguageModel, kinds: list[SiteKind], layer: int) -> list[
 
 def _tolerance(value: Tensor) -> float:
     return 1e-3 if value.dtype in (torch.float32, torch.float64) else 3e-2
+
+
+def _first_broken(model: LanguageModel, record: Record, batch: Batch, logits: Tensor) -> str:
+    """Where the first NaN or infinity is, in the order of computation; empty where there is none."""
+    for layer in range(model.n_layers):
+        for kind in ("resid_pre", "q", "k", "v", "z", "attn_out", "mlp_out", "resid_post"):
+            site = Site(kind, layer)  # type: ignore[arg-type]
+            if site in record and not bool(torch.isfinite(record[site][batch.real]).all()):
+                return f"NaN or infinity at {kind} of layer {layer}"
+    return "" if bool(torch.isfinite(logits[batch.real]).all()) else "NaN or infinity in the logits"
 
 
 def _attention_adds_up(model: LanguageModel, record: Record, batch: Batch) -> list[CheckResult]:

@@ -10,23 +10,43 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.locking import locked
 from emotion_circuits.model import LanguageModel, load_model
-from emotion_circuits.paths import file_sha256, hash_json, write_json
+from emotion_circuits.paths import cannot_write, file_sha256, hash_json, is_temporary, make_folder, write_json
 from emotion_circuits.study.config import StudyConfig
 
-__all__ = ["Context", "Stage", "StageReport", "run_stages", "stage_folder"]
+__all__ = [
+    "BUSY",
+    "STAGE_FILE",
+    "SUPERSEDED",
+    "Context",
+    "Stage",
+    "StageReport",
+    "forget_files",
+    "read_stage",
+    "run_stages",
+    "stage_folder",
+    "stage_status",
+]
 
 STAGE_FILE = "stage.json"
+FORMAT = 1
+"""Version of ``stage.json``."""
+CLEANED = "cleaned"
+"""Entry of ``stage.json`` of a stage without its large files."""
+SUPERSEDED = "superseded"
+"""Where stages of other inputs are moved to."""
+BUSY = "another run is working here; wait for it or use another folder"
 
 
 @dataclass(eq=False)
@@ -77,7 +97,8 @@ class StageReport:
 
     Attributes:
         name: the stage.
-        status: ``reused``, ``ran`` or (in a dry run) ``would run``.
+        status: ``reused`` or ``ran``; in a dry run ``reused``, ``would resume``, ``would run`` or ``would run anew``
+            (other inputs made what is there; it would be moved to ``superseded``).
         seconds: time it took.
     """
 
@@ -86,9 +107,7 @@ class StageReport:
     seconds: float = 0.0
 
 
-@dataclass
-class _Keys:
-    by_stage: dict[str, str] = field(default_factory=dict)
+_WOULD = {"running": "would resume", "new": "would run", "other": "would run anew"}
 
 
 def stage_folder(run: Path, name: str) -> Path:
@@ -129,59 +148,82 @@ def run_stages(
     Raises:
         EmotionCircuitsError: the folder is in use, or an artefact was changed after it was written.
     """
-    context.folder.mkdir(parents=True, exist_ok=True)
-    with _locked(context.folder):
+    if not dry:
+        make_folder(context.folder)
+    # A dry run may look at a folder in which a run is working, or that cannot be written to.
+    with nullcontext() if dry else locked(context.folder, BUSY):
         keys = stage_keys(context, stages)
+        statuses = _statuses(context.folder, keys)
         reports: list[StageReport] = []
         for stage in stages:
-            folder = stage_folder(context.folder, stage.name)
-            status = _status(folder, keys[stage.name])
+            folder, status = stage_folder(context.folder, stage.name), statuses[stage.name]
             if status == "complete":
                 if told:
                     told(stage, "reused")
                 reports.append(StageReport(stage.name, "reused"))
                 continue
             if dry:
-                reports.append(StageReport(stage.name, "would run"))
+                reports.append(StageReport(stage.name, _WOULD[status]))
                 continue
             if told:
                 told(stage, "resumed" if status == "running" else "running")
             if status == "other":
                 _supersede(context.folder, stage.name)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / STAGE_FILE, {"status": "running", "key": keys[stage.name]})
+            make_folder(folder)
+            _sweep_temporaries(folder)
+            write_json(folder / STAGE_FILE, {"format": FORMAT, "status": "running", "key": keys[stage.name]})
             started = time.monotonic()
             stage.run(context, folder)
-            _complete(folder, keys[stage.name])
-            reports.append(StageReport(stage.name, "ran", time.monotonic() - started))
+            seconds = time.monotonic() - started
+            timing = {"seconds": round(seconds, 3), "whole": status != "running", "threads": torch.get_num_threads()}
+            _complete(folder, keys[stage.name], timing)
+            reports.append(StageReport(stage.name, "ran", seconds))
     return reports
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise EmotionCircuitsError(
-            f"{folder}: another run is working here; wait for it or use another folder"
-        ) from None
-    except OSError as error:
-        raise EmotionCircuitsError(f"{folder}: cannot be written to: {error.strerror}") from error
+def read_stage(folder: Path) -> dict[str, Any] | None:
+    """What ``stage.json`` of a stage's folder says: ``status``, ``key``, and where it is complete ``files`` and ``timing``.
 
+    ``timing`` holds ``seconds``, ``threads`` and ``whole`` (false where the stage went on with interrupted work, whose time
+    is not counted); runs of earlier versions have none.
 
-def _status(folder: Path, key: str) -> str:
-    """``complete``, ``running`` (this very work was interrupted), ``other`` (other inputs) or ``new``."""
+    Returns:
+        ``None`` where there is no such file, or one that is cut off or damaged.
+
+    Raises:
+        EmotionCircuitsError: another version wrote it.
+    """
     note = folder / STAGE_FILE
-    if not note.exists():
-        return "other" if folder.exists() and any(folder.iterdir()) else "new"
     try:
         found = json.loads(note.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
     except ValueError:
-        return "other"
+        return None
+    except OSError as error:
+        raise EmotionCircuitsError(f"{note}: cannot be read: {error.strerror}") from error
+    if not isinstance(found, dict):
+        return None
+    if found.get("format", FORMAT) != FORMAT:
+        raise EmotionCircuitsError(
+            f"{note}: has format {found['format']}, this version reads {FORMAT}: another version of emotion-circuits made this "
+            "run; use that version, or another folder"
+        )
+    return found
+
+
+def stage_status(folder: Path, key: str) -> str:
+    """``complete``, ``running`` (this very work was interrupted), ``other`` (other inputs) or ``new``.
+
+    Raises:
+        EmotionCircuitsError: an artefact of a complete stage is missing or was changed, or another version wrote it.
+    """
+    found = read_stage(folder)
+    if found is None:
+        return "other" if folder.exists() and any(folder.iterdir()) else "new"
     if found.get("key") != key:
         return "other"
-    if found.get("status") != "complete":
+    if found.get("status") != "complete" or not isinstance(found.get("files"), dict):
         return "running"
     for name, digest in found["files"].items():
         path = folder / name
@@ -196,18 +238,47 @@ def _status(folder: Path, key: str) -> str:
     return "complete"
 
 
-def _complete(folder: Path, key: str) -> None:
+def _statuses(run: Path, keys: dict[str, str]) -> dict[str, str]:
+    """Status of every stage. One whose large files were cleaned away is done as long as no other stage has to read them."""
+    statuses = {name: stage_status(stage_folder(run, name), key) for name, key in keys.items()}
+    if any(status != "complete" for status in statuses.values()):
+        for name, status in statuses.items():
+            if status == "complete" and (read_stage(stage_folder(run, name)) or {}).get(CLEANED):
+                statuses[name] = "running"
+    return statuses
+
+
+def forget_files(folder: Path, names: Sequence[str]) -> None:
+    """Note in a complete stage's ``stage.json`` that files are about to be removed: they are made again when needed."""
+    found = read_stage(folder)
+    assert found is not None
+    found["files"] = {name: digest for name, digest in found["files"].items() if name not in set(names)}
+    write_json(folder / STAGE_FILE, {**found, CLEANED: True})
+
+
+def _complete(folder: Path, key: str, timing: dict[str, Any]) -> None:
     files = {
         path.relative_to(folder).as_posix(): file_sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != STAGE_FILE and not path.name.startswith(".")
     }
-    write_json(folder / STAGE_FILE, {"status": "complete", "key": key, "files": files})
+    write_json(
+        folder / STAGE_FILE, {"format": FORMAT, "status": "complete", "key": key, "files": files, "timing": timing}
+    )
+
+
+def _sweep_temporaries(folder: Path) -> None:
+    """Remove half-written files of a process that was killed: under the run's lock nobody else is writing."""
+    for path in list(folder.rglob(".*.tmp")):
+        if is_temporary(path):
+            path.unlink(missing_ok=True)
 
 
 def _supersede(run: Path, name: str) -> None:
     """Move a folder of other inputs aside."""
-    target = run / "superseded"
-    target.mkdir(exist_ok=True)
-    count = sum(1 for _ in target.glob(f"{name}-*"))
-    shutil.move(stage_folder(run, name), target / f"{name}-{count + 1}")
+    target = make_folder(run / SUPERSEDED)
+    taken = [int(number) for p in target.glob(f"{name}-*") if (number := p.name.rpartition("-")[2]).isdigit()]
+    try:
+        shutil.move(stage_folder(run, name), target / f"{name}-{max(taken, default=0) + 1}")
+    except OSError as error:
+        raise cannot_write(target, error) from error

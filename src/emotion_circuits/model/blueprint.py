@@ -1,0 +1,95 @@
+"""A model without its weights: shapes, tokenizer and limits from its configuration alone, in a second and no memory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import bundled
+from emotion_circuits.model.families import family_of
+from emotion_circuits.model.language_model import LanguageModel
+from emotion_circuits.model.loading import locate, resolve_device, resolve_dtype
+
+__all__ = ["Blueprint", "blueprint"]
+
+
+@dataclass(eq=False)
+class Blueprint(LanguageModel):
+    """As a loaded model as far as shapes, names and tokens go; it cannot be run.
+
+    Attributes:
+        place: the device the weights would be on.
+        assumed_sha256: sum of its weights, where something else than their files says it.
+    """
+
+    place: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    assumed_sha256: str | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model would be."""
+        return self.place
+
+    @property
+    def block_parameters(self) -> int:
+        """Parameters of all blocks, embeddings left out."""
+        return sum(p.numel() for block in self.blocks for p in block.parameters())
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the unembedding."""
+        weight: torch.Tensor = self.unembedding.weight  # type: ignore[assignment]
+        return int(weight.shape[0])
+
+
+def blueprint(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+) -> Blueprint | None:
+    """What is known of a model before its weights are loaded.
+
+    Args:
+        name_or_path: as for :func:`emotion_circuits.model.load_model`.
+        device: where it would be loaded.
+        dtype: in which it would be loaded.
+        revision: hub branch, tag or commit.
+
+    Returns:
+        ``None`` for a bundled model that is not installed: nothing is downloaded for a look.
+
+    Raises:
+        EmotionCircuitsError: nothing there, or an unsupported family.
+    """
+    name = os.fspath(name_or_path)
+    if name in bundled.BUNDLED and not Path(name).expanduser().is_dir() and bundled.installed(name) is None:
+        return None
+    folder, shown = locate(name)
+    where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    place = (
+        torch.device("cuda" if torch.cuda.is_available() else "cpu") if str(where) == "auto" else resolve_device(where)
+    )
+    source = str(folder) if folder is not None else name
+    options = {"revision": revision} if revision is not None and folder is None else {}
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+        if getattr(config, "text_config", None) is not None and config.model_type not in ("gemma3_text",):
+            config = config.get_text_config()
+        family = family_of(config)
+        with torch.device("meta"):
+            hf = AutoModelForCausalLM.from_config(config, dtype=resolve_dtype(dtype, where))
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+    except EmotionCircuitsError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EmotionCircuitsError(f"{name}: its configuration or tokenizer cannot be read: {first}") from error
+    commit = getattr(config, "_commit_hash", None)
+    return Blueprint(hf.eval(), tokenizer, family, shown, source=folder, revision=commit or revision, place=place)
