@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 
-from hooks import cli_page, command_tree, settings_page  # noqa: E402
+from hooks import cli_page, command_tree, findings_page, settings_page  # noqa: E402
 
 PACKAGES = sorted(p.stem for p in (ROOT / "docs" / "reference" / "api").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -94,3 +94,11 @@ def test_the_glossary_has_both_languages() -> None:
     assert len(rows) >= 50
     assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows)
     assert [r[0].strip().lower() for r in rows] == sorted(r[0].strip().lower() for r in rows)
+
+
+def test_the_findings_are_those_of_the_readme() -> None:
+    page = findings_page(ROOT / "README.md")
+    assert page.startswith("# What it finds")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert all(line in (ROOT / "README.md").read_text("utf-8") for line in rows if "](" not in line)
