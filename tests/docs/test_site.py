@@ -68,7 +68,7 @@ def _commands() -> list[tuple[Path, list[str]]]:
     found = []
     for page in PAGES:
         for block in re.findall(r"^```(?:bash)?\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 line = line.split("  #")[0].strip()
                 if line.startswith("emotion-circuits "):
                     found.append((page, shlex.split(line)))
