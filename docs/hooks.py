@@ -1,7 +1,7 @@
-"""Pages that are written at build time: command line, settings, findings, the notebook.
+"""Pages that are written at build time: command line, settings, API, findings, the notebook.
 
 What is generated cannot go stale: commands and options come from the command tree, settings from the configuration's
-classes, the findings from the README, the tutorial notebook from its own cells.
+classes, the API from the packages' public names, the findings from the README, the tutorial notebook from its own cells.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-__all__ = ["cli_page", "findings_page", "notebook_page", "on_files", "settings_page"]
+__all__ = ["API", "api_page", "cli_page", "findings_page", "notebook_page", "on_files", "settings_page"]
 
 HERE = Path(__file__).parent
 
@@ -30,6 +30,7 @@ def on_files(files: Files, config: Any) -> Files:
         "findings.md": findings_page(HERE.parent / "README.md"),
         "notebook.md": notebook_page(HERE / "tutorial.ipynb"),
     }
+    pages |= {f"reference/api/{name}.md": api_page(name) for name in API}
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files
@@ -87,11 +88,15 @@ def _exit_codes() -> list[str]:
 
 
 def _prose(text: str) -> str:
-    """Help as Markdown: an ``Example:`` becomes a block of code."""
-    found = re.search(r"\n*Example: (.*)\Z", text.strip(), re.DOTALL)
-    head = text.strip() if found is None else text.strip()[: found.start()]
-    head = head.replace("<", "&lt;")
-    return head if found is None else f"{head}\n\nExample:\n\n```\n{found[1].strip()}\n```"
+    """Help as Markdown: a paragraph ``Example: …`` becomes a block of code."""
+    parts = []
+    for paragraph in text.strip().split("\n\n"):
+        head, example, command = paragraph.partition("Example: ")
+        if example and not head.strip():
+            parts.append(f"Example:\n\n```\n{' '.join(command.split())}\n```")
+        else:
+            parts.append(paragraph.replace("<", "&lt;"))
+    return "\n\n".join(parts)
 
 
 def _options(command: Any) -> list[str]:
@@ -170,6 +175,44 @@ def _attributes(section: Any) -> dict[str, str]:
         elif name and line.strip():
             found[name] += f" {line.strip()}"
     return {k: re.sub(r":\w+:`~?([^`]+)`", r"`\1`", v).replace("``", "`").replace("|", "\\|") for k, v in found.items()}
+
+
+# -- API -----------------------------------------------------------------------------------------------------------
+
+API = (
+    "prompts", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits", "study",
+)  # fmt: skip
+
+_FURTHER = {
+    "steering": """## `REGIMES`
+
+The rule of each regime: `collapsed`, `repetitive`, `no effect`, `costly`, `clean`. See
+[Steering](../../stations/steering.md#regimes).
+""",
+    "study": """## `STAGES`
+
+The stages in their order: `capture`, `directions`, `trace`, `steering`, `circuits`. See
+[Add a stage](../../howto/stage.md).
+
+## Running stages
+
+::: emotion_circuits.study.running
+
+## Tracking
+
+::: emotion_circuits.study.tracking
+""",
+}
+
+
+def api_page(package: str) -> str:
+    """Every public name of a package; where a function is called like the module it stands in, that one too."""
+    path = f"emotion_circuits.{package}"
+    parts = [f"# `{path}`", f"::: {path}"]
+    for name in import_module(path).__all__:
+        if find_spec(f"{path}.{name}") is not None:
+            parts += [f"## `{name}`", f"::: {path}.{name}.{name}"]
+    return "\n\n".join([*parts, _FURTHER.get(package, "")])
 
 
 # -- findings ------------------------------------------------------------------------------------------------------
