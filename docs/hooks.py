@@ -1,7 +1,7 @@
-"""Pages that are written at build time, from the program itself: command line, settings, the notebook.
+"""Pages that are written at build time: command line, settings, API, findings, the notebook.
 
 What is generated cannot go stale: commands and options come from the command tree, settings from the configuration's
-classes, the tutorial notebook from its own cells.
+classes, the API from the packages' public names, the findings from the README, the tutorial notebook from its own cells.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-__all__ = ["cli_page", "notebook_page", "on_files", "settings_page"]
+__all__ = ["API", "api_page", "cli_page", "findings_page", "notebook_page", "on_files", "settings_page"]
 
 HERE = Path(__file__).parent
 
@@ -25,8 +27,10 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {
         "reference/cli.md": cli_page(),
         "reference/settings.md": settings_page(),
+        "findings.md": findings_page(HERE.parent / "README.md"),
         "notebook.md": notebook_page(HERE / "tutorial.ipynb"),
     }
+    pages |= {f"reference/api/{name}.md": api_page(name) for name in API}
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files
@@ -52,12 +56,10 @@ def command_tree() -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def cli_page() -> str:
     """Every command with its arguments and options."""
-    import emotion_circuits.cli
-
     lines = ["# Command line", "", "Options before the command, as in `emotion-circuits --quiet run`:", ""]
     for path, command in command_tree():
         if len(path) == 1:
-            lines += [*_options(command), "", "## Exit codes", "", *_exit_codes(emotion_circuits.cli.__doc__ or "")]
+            lines += [*_options(command), "", "## Exit codes", "", *_exit_codes()]
             continue
         lines += ["", f"{'#' * len(path)} `{' '.join(path)}`", ""]
         usage = []
@@ -73,21 +75,28 @@ def _metavar(argument: Any) -> str:
     return name if argument.required else f"[{name}]"
 
 
-def _exit_codes(text: str) -> list[str]:
-    """The entries of the sentence ``Exit codes: 0 done; 1 …`` as a list."""
-    found = re.search(r"Exit codes: (.*?)\.?\s*(?:\n\n|\Z)", text, re.DOTALL)
-    if found is None:  # said in some other form: as it is written
-        return [text.partition("\n\n")[2].strip() or "See the help of the commands."]
-    entries = " ".join(found[1].split()).split("; ")
+def _exit_codes() -> list[str]:
+    """From the table of codes where the program has one, else from the sentence ``Exit codes: 0 done; 1 …``."""
+    import emotion_circuits.cli
+
+    if find_spec("emotion_circuits.cli.exit_codes") is not None:
+        codes = import_module("emotion_circuits.cli.exit_codes").EXIT_CODES
+        return [f"- `{code}`: {meaning}" for code, meaning in codes.items()]
+    text = emotion_circuits.cli.__doc__ or ""
+    entries = " ".join(text.partition("Exit codes: ")[2].split()).rstrip(".").split("; ")
     return [f"- `{number}`: {meaning}" for number, _, meaning in (entry.partition(" ") for entry in entries)]
 
 
 def _prose(text: str) -> str:
-    """Help as Markdown: an ``Example:`` becomes a block of code."""
-    found = re.search(r"\n*Example: (.*)\Z", text.strip(), re.DOTALL)
-    head = text.strip() if found is None else text.strip()[: found.start()]
-    head = head.replace("<", "&lt;")
-    return head if found is None else f"{head}\n\nExample:\n\n```\n{found[1].strip()}\n```"
+    """Help as Markdown: a paragraph ``Example: …`` becomes a block of code."""
+    parts = []
+    for paragraph in text.strip().split("\n\n"):
+        head, example, command = paragraph.partition("Example: ")
+        if example and not head.strip():
+            parts.append(f"Example:\n\n```\n{' '.join(command.split())}\n```")
+        else:
+            parts.append(paragraph.replace("<", "&lt;"))
+    return "\n\n".join(parts)
 
 
 def _options(command: Any) -> list[str]:
@@ -166,6 +175,58 @@ def _attributes(section: Any) -> dict[str, str]:
         elif name and line.strip():
             found[name] += f" {line.strip()}"
     return {k: re.sub(r":\w+:`~?([^`]+)`", r"`\1`", v).replace("``", "`").replace("|", "\\|") for k, v in found.items()}
+
+
+# -- API -----------------------------------------------------------------------------------------------------------
+
+API = (
+    "prompts", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits", "study",
+)  # fmt: skip
+
+_FURTHER = {
+    "steering": """## `REGIMES`
+
+The rule of each regime: `collapsed`, `repetitive`, `no effect`, `costly`, `clean`. See
+[Steering](../../stations/steering.md#regimes).
+""",
+    "study": """## `STAGES`
+
+The stages in their order: `capture`, `directions`, `trace`, `steering`, `circuits`. See
+[Add a stage](../../howto/stage.md).
+
+## Running stages
+
+::: emotion_circuits.study.running
+
+## Tracking
+
+::: emotion_circuits.study.tracking
+""",
+}
+
+
+def api_page(package: str) -> str:
+    """Every public name of a package; where a function is called like the module it stands in, that one too."""
+    path = f"emotion_circuits.{package}"
+    parts = [f"# `{path}`", f"::: {path}"]
+    for name in import_module(path).__all__:
+        if find_spec(f"{path}.{name}") is not None:
+            parts += [f"## `{name}`", f"::: {path}.{name}.{name}"]
+    return "\n\n".join([*parts, _FURTHER.get(package, "")])
+
+
+# -- findings ------------------------------------------------------------------------------------------------------
+
+
+def findings_page(readme: Path) -> str:
+    """The README's section on what is found, with its links turned towards the site's pages."""
+    section = re.search(
+        r"^## (What it finds[^\n]*)\n(.*?)(?=^## |\Z)", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    if section is None:
+        raise ValueError(f"{readme}: has no section 'What it finds …'")
+    text = re.sub(r"`docs/([\w/.-]+\.md)`", r"[\1](\1)", section[2]).replace("](docs/", "](")
+    return f"# {section[1]}\n{text}"
 
 
 # -- notebook ------------------------------------------------------------------------------------------------------

@@ -14,9 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 
-from hooks import cli_page, command_tree, settings_page  # noqa: E402
+from hooks import API, cli_page, command_tree, findings_page, settings_page  # noqa: E402
 
-PACKAGES = sorted(p.stem for p in (ROOT / "docs" / "reference" / "api").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -42,9 +41,9 @@ def test_the_site_builds_strictly_fetches_nothing_and_documents_every_public_nam
             r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"?https?://[^\">]+", page.read_text("utf-8")
         )
         assert not [f for f in fetched if 'rel="canonical"' not in f], page
-    for package in PACKAGES:
+    for package in API:
         text = (site / "reference" / "api" / f"{package}.html").read_text("utf-8")
-        for name in getattr(importlib.import_module(f"emotion_circuits.{package}"), "__all__", ()):
+        for name in importlib.import_module(f"emotion_circuits.{package}").__all__:
             documented = re.search(rf'id="emotion_circuits\.[\w.]*\b{name}"', text) or f">{name}<" in text
             assert documented, f"{package}.{name}"
 
@@ -68,7 +67,7 @@ def _commands() -> list[tuple[Path, list[str]]]:
     found = []
     for page in PAGES:
         for block in re.findall(r"^```(?:bash)?\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 line = line.split("  #")[0].strip()
                 if line.startswith("emotion-circuits "):
                     found.append((page, shlex.split(line)))
@@ -94,3 +93,11 @@ def test_the_glossary_has_both_languages() -> None:
     assert len(rows) >= 50
     assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows)
     assert [r[0].strip().lower() for r in rows] == sorted(r[0].strip().lower() for r in rows)
+
+
+def test_the_findings_are_those_of_the_readme() -> None:
+    page = findings_page(ROOT / "README.md")
+    assert page.startswith("# What it finds")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert all(line in (ROOT / "README.md").read_text("utf-8") for line in rows if "](" not in line)
