@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from emotion_circuits.cli.completing import MODELS, offering
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, Track, long_running, recorded, show_json
+from emotion_circuits.cli.shared import (
+    Device,
+    Dtype,
+    JsonFlag,
+    Revision,
+    Track,
+    check_before_loading,
+    long_running,
+    recorded,
+    show_json,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["capture_command"]
@@ -60,6 +70,7 @@ def capture_command(
     rows = load_prompts(prompts or ["core"])
     wanted, pools = [k.strip() for k in kinds.split(",")], [p.strip() for p in pooling.split(",")]
     chosen = _integers(layers)
+    check_before_loading(model, revision, option="--layers", layers=chosen)
     with long_running():
         loaded = load_model(model, device=device, dtype=dtype, revision=revision)
         if moments:

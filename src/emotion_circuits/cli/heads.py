@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion_circuits.cli.completing import MODELS, offering
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, check_before_loading, long_running, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def ablate(
     """
     from emotion_circuits.heads import ablation_scan
 
+    check_before_loading(model, revision, layers=None if layer is None else [layer], nodes=nodes)
     along = None if run is None else _direction(run, emotion, layer)
     with long_running():
         loaded, task = open_task(model, pairs, split, max_pairs, device, dtype, revision)
@@ -166,6 +167,7 @@ def patch(
     """
     from emotion_circuits.heads import patch_scan
 
+    check_before_loading(model, revision, nodes=nodes)
     with long_running():
         loaded, task = open_task(model, pairs, split, max_pairs, device, dtype, revision)
         scan = patch_scan(loaded, task, chosen_nodes(loaded, nodes, together), mode, direction=direction)  # type: ignore[arg-type]

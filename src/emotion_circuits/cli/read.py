@@ -86,13 +86,20 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
     from emotion_circuits.directions import Reader, bag_of_words_baseline
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
+    from emotion_circuits.study.reading import FORMAT
 
     try:
-        config = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["config"]
+        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        config = manifest["config"]
     except FileNotFoundError:
         raise EmotionCircuitsError(f"{run}: no finished run here (manifest.json is missing)") from None
     except (ValueError, KeyError) as error:
         raise EmotionCircuitsError(f"{run / 'manifest.json'}: is damaged: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise EmotionCircuitsError(
+            f"{run / 'manifest.json'}: has format {manifest.get('format')}, this version reads {FORMAT}: another version of "
+            "emotion-circuits made this run"
+        )
     model = load_model(
         config["model"], device=device, dtype=dtype or config.get("dtype"), revision=config.get("revision")
     )

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "Revision",
     "State",
     "Track",
+    "check_before_loading",
     "listen",
     "long_running",
     "note",
@@ -76,6 +77,43 @@ def long_running() -> Iterator[None]:
     """Show progress bars on standard error, unless ``--quiet``."""
     with progress_style("silent" if State.quiet else "rich"):
         yield
+
+
+def check_before_loading(
+    model: str,
+    revision: str | None,
+    *,
+    option: str = "--layer",
+    layers: Sequence[int] | None = None,
+    nodes: str | None = None,
+) -> None:
+    """Refuse layers and heads a model does not have, from its configuration alone.
+
+    Args:
+        model: as given.
+        revision: as given.
+        option: that named the layers.
+        layers: layers; ``None``: none were named.
+        nodes: names of heads and MLPs, ``L3H2 M4``.
+
+    Raises:
+        EmotionCircuitsError: naming the option and what there is.
+    """
+    if not layers and not nodes:
+        return
+    from emotion_circuits.heads.nodes import parse_nodes
+    from emotion_circuits.model import blueprint
+    from emotion_circuits.study.checking import check_layers
+
+    plan = blueprint(model, revision=revision)
+    if plan is None:
+        return
+    check_layers(option, layers or (), plan)
+    if nodes is not None and nodes not in ("all", "heads", "mlps"):
+        try:
+            parse_nodes(plan, nodes.split())
+        except EmotionCircuitsError as error:
+            raise EmotionCircuitsError(f"--nodes: {error}") from error
 
 
 def recorded(track: bool | None, record: Callable[[], str]) -> str | None:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotion_circuits.cli.completing import EMOTIONS, MODELS, offering
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Pickle, Revision, long_running, show_json
+from emotion_circuits.cli.shared import (
+    Device,
+    Dtype,
+    JsonFlag,
+    Pickle,
+    Revision,
+    check_before_loading,
+    long_running,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from emotion_circuits.model import LanguageModel
@@ -59,6 +68,7 @@ def steer(
 
     with long_running():
         name = model or _model_of(run)
+        check_before_loading(name, revision, layers=layer)
         loaded = load_model(name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle)
         vectors = _vectors(loaded, run)
         condition = _condition(loaded, vectors, emotion, alpha, layer, run)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from emotion_circuits.cli.completing import MODELS, offering
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, check_before_loading, long_running, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["trace_command"]
@@ -39,6 +39,7 @@ def trace_command(
     from emotion_circuits.model import load_model
     from emotion_circuits.report.trace_section import write_trace
 
+    check_before_loading(model, revision, layers=None if layer is None else [layer])
     with long_running():
         loaded = load_model(model, device=device, dtype=dtype, revision=revision)
         directions = _from_run(run) if run is not None else _fitted(loaded)

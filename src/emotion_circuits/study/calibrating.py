@@ -90,7 +90,7 @@ def calibrate(model: Blueprint, *, rows: int = 96) -> Speed:
         torch.nn.functional.linear(states, table)
 
     def choose() -> None:
-        torch.softmax(logits, -1).topk(256, dim=-1, sorted=False)
+        torch.softmax(logits, -1).topk(min(256, size), dim=-1, sorted=False)
 
     x = torch.randn(1000, model.d_model, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

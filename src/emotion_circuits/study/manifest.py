@@ -10,6 +10,7 @@ from typing import Any
 
 from emotion_circuits.model import LanguageModel, weights_sha256
 from emotion_circuits.study.config import StudyConfig
+from emotion_circuits.study.reading import FORMAT
 
 __all__ = ["PACKAGES", "build_manifest", "environment"]
 
@@ -72,7 +73,7 @@ def build_manifest(
         command: the command line that makes the run again.
     """
     return {
-        "format": 1,
+        "format": FORMAT,
         "command": command,
         "seed": config.seed,
         "config": config.model_dump(mode="json"),

@@ -23,8 +23,8 @@ from emotion_circuits.study.running import StageReport, read_stage, stage_folder
 __all__ = ["corrections", "remember"]
 
 FORMAT = 1
-KEPT = 20
-"""Runs remembered."""
+KEPT = 5
+"""Runs remembered of a model on a device."""
 LEAST = 2.0
 """Seconds: a stage that took less says nothing about one that takes long."""
 
@@ -63,7 +63,20 @@ def remember(config: StudyConfig, model: LanguageModel, folder: Path, reports: S
     if taken:
         record = {**_place(model), "config": config.model_dump(mode="json"), "seconds": taken}
         with suppress(EmotionCircuitsError):  # a cache that cannot be written must not end a finished run
-            write_json(_file(), {"format": FORMAT, "runs": [*_records(), record][-KEPT:]})
+            write_json(_file(), {"format": FORMAT, "runs": _kept([*_records(), record])})
+
+
+def _kept(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The latest few of every place, and none of a model's folder that is gone."""
+    found: list[dict[str, Any]] = []
+    count: dict[str, int] = {}
+    for record in reversed(records):
+        place = json.dumps({key: record.get(key) for key in ("machine", "model", "device", "dtype", "threads")})
+        count[place] = count.get(place, 0) + 1
+        name = str(record.get("model"))
+        if count[place] <= KEPT and (not Path(name).is_absolute() or Path(name).exists()):
+            found.append(record)
+    return found[::-1]
 
 
 def corrections(
