@@ -14,6 +14,7 @@ from emotion_circuits.cli.app import app
 from emotion_circuits.model import BUNDLED
 from emotion_circuits.prompts.schema import EMOTIONS
 from emotion_circuits.study.config import PROFILES
+from study_cases import save_tiny
 
 
 def leaves(command, path=()):
@@ -133,9 +134,22 @@ def test_exit_codes_are_documented_and_kept(monkeypatch, capsys):
         main()
 
 
-def test_quiet_and_verbose_are_known_in_short_too():
-    for option in ("-q", "--quiet", "-v", "--verbose"):
-        assert CliRunner().invoke(app, [option, "evaluate", "list"]).exit_code == 0
+@pytest.mark.parametrize("option", ["-q", "--quiet", "-v", "--verbose"])
+def test_quiet_and_verbose_are_known_in_short_too(option):
+    assert CliRunner().invoke(app, [option, "evaluate", "list"]).exit_code == 0
+
+
+def test_verbose_says_more_and_quiet_nothing_on_standard_error(tmp_path):
+    tiny = save_tiny(tmp_path / "tiny")
+
+    def err(*options):
+        done = call(*options, "models", "info", tiny, "--json")
+        assert done.returncode == 0
+        json.loads(done.stdout)
+        return done.stderr
+
+    assert "3 layers" in err("-v")
+    assert err("-q") == ""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

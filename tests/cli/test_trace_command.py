@@ -40,7 +40,7 @@ def test_bad_input(tiny, tmp_path):
     for arguments, message in (
         (["  ", "--model", tiny], "text is empty"),
         (["I", "--model", tiny, "--emotion", "envy"], "no direction for 'envy'"),
-        (["I", "--model", tiny, "--layer", "9"], "no directions at layer 9"),
+        (["I", "--model", tiny, "--layer", "9"], "9 is not a layer of this model"),
         (["I", "--model", tiny, "--run", str(tmp_path)], "not the folder of a finished run"),
     ):
         with pytest.raises(EmotionCircuitsError, match=message):

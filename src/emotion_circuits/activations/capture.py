@@ -204,6 +204,7 @@ def _capture(
     kinds, poolings, layers = manifest["kinds"], manifest["poolings"], manifest["layers"]
     suffix = frame_tokens(model, manifest["frame"]) if "frame" in poolings else []
     ledger = Ledger(folder)
+    _log.info("%s: capture %s, %d sentences in %d shards", folder, manifest["hash"][:12], len(prompts), len(shards))
     with progress_bar(f"capturing {model.name}", len(prompts)) as bar:
         for index, members in enumerate(shards):
             path = folder / shard_name(manifest["hash"], index)

@@ -27,8 +27,7 @@ def main() -> None:
     """Entry point: run the command line; errors are one line without a traceback unless ``--debug`` is given."""
     from emotion_circuits.cli.exit_codes import BUG, PROBLEM
 
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, _stop)
+    before = {one: signal.signal(one, _stop) for one in (signal.SIGINT, signal.SIGTERM)}
     # Options are read by the command line library; errors of loading it should obey this one too.
     debug = "--debug" in sys.argv[1:]
     try:
@@ -45,6 +44,9 @@ def main() -> None:
         text, expected = _worded(error)
         sys.stderr.write(f"{text}\n")
         raise SystemExit(PROBLEM if expected else BUG) from None
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _how_to_go_on(number: int) -> str:

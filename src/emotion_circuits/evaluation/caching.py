@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import Evaluator, check_texts
+from emotion_circuits.ledger import file_crc32
 from emotion_circuits.paths import cache_dir, hash_json, make_folder, replacing
 
 __all__ = ["Cached", "TextCache", "text_key"]
@@ -35,13 +36,17 @@ class TextCache:
     def __init__(self, kind: str, name: str, version: str, *, root: Path | None = None) -> None:
         safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60]
         self.path = (root or cache_dir()) / kind / f"{safe}-{hash_json([name, version])[:16]}.parquet"
+        self.sum = self.path.with_suffix(".crc32")
 
     def _load(self) -> pd.DataFrame | None:
         try:
+            # One flipped bit may leave a table that reads well and says something else. (Older tables have no sum.)
+            if self.sum.exists() and self.sum.read_text(encoding="ascii") != file_crc32(self.path):
+                return None
             return pd.read_parquet(self.path).set_index("text_sha256")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, NotImplementedError):
             # A damaged cache costs a recomputation, never a result.
             return None
 
@@ -68,6 +73,9 @@ class TextCache:
             merged = fresh if known is None else pd.concat([known, fresh[~fresh.index.isin(known.index)]])
             with replacing(self.path) as temporary:
                 merged.reset_index().to_parquet(temporary, index=False)
+                # Before the table takes its name: killed in between, the old table differs from the sum and is made again.
+                with replacing(self.sum) as note:
+                    note.write_text(file_crc32(temporary), encoding="ascii")
         return merged
 
 

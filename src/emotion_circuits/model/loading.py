@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from emotion_circuits.model.selfcheck import self_check
 from emotion_circuits.paths import cache_dir, file_sha256, hash_json, write_json
 
 __all__ = ["load_model", "locate", "resolve_device", "resolve_dtype", "weights_sha256"]
+
+_log = logging.getLogger(__name__)
 
 _DTYPES = {
     "float32": torch.float32,
@@ -103,6 +106,9 @@ def load_model(
     model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision)
     if check:
         self_check(model)
+    _log.info(
+        "%s: %d layers, %s, on %s, from %s", shown, model.n_layers, model.dtype, model.device, folder or "the hub"
+    )
     return model
 
 

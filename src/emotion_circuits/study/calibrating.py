@@ -100,7 +100,7 @@ def calibrate(model: Blueprint, *, rows: int = 96) -> Speed:
     with torch.inference_mode():
         wide, narrow = _best(block(BATCH_TOKENS)), _best(block(rows))
         whole = model.vocabulary / size / rows
-        host = _best(_interpreter) / _PLAIN
+        host = _best(_interpreter, threads=1) / _PLAIN
         return Speed(
             token=_OVERHEAD * wide / BATCH_TOKENS * model.n_layers,
             call=_CALL * host * model.n_layers,
@@ -112,17 +112,24 @@ def calibrate(model: Blueprint, *, rows: int = 96) -> Speed:
         )
 
 
-def _best(run: Callable[[], object], *, seconds: float = 0.25) -> float:
-    """Least seconds of a call over a few: what it takes when nothing else runs. The first one warms up."""
+def _best(run: Callable[[], object], *, threads: int | None = None, seconds: float = 0.25) -> float:
+    """Least seconds of a call over a few: what it takes when nothing else runs. The first one warms up.
+
+    Args:
+        run: the call.
+        threads: how many share its work; those of the linear algebra by default.
+        seconds: to spend.
+    """
+    threads = torch.get_num_threads() if threads is None else threads
     run()
     taken: list[float] = []
     until = time.perf_counter() + seconds
     while len(taken) < 3 or time.perf_counter() < until:
         started, used = time.perf_counter(), time.process_time()
         run()
-        # On a busy machine a single thread waits more than it works: what it used is what it will take alone.
+        # On a busy machine threads wait more than they work: what they used is what they will take alone.
         wall, work = time.perf_counter() - started, time.process_time() - used
-        taken.append(wall if torch.cuda.is_available() else min(wall, max(work, 1e-7)))
+        taken.append(wall if torch.cuda.is_available() else min(wall, max(work / threads, 1e-7)))
     return min(taken)
 
 

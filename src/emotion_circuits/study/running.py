@@ -8,6 +8,7 @@ done. When the key has changed, the old folder is moved to ``superseded/``; noth
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ __all__ = [
     "stage_folder",
     "stage_status",
 ]
+
+_log = logging.getLogger(__name__)
 
 STAGE_FILE = "stage.json"
 FORMAT = 1
@@ -157,6 +160,7 @@ def run_stages(
         reports: list[StageReport] = []
         for stage in stages:
             folder, status = stage_folder(context.folder, stage.name), statuses[stage.name]
+            _log.info("stage %s: %s (key %s)", stage.name, status, keys[stage.name][:12])
             if status == "complete":
                 if told:
                     told(stage, "reused")
@@ -177,6 +181,7 @@ def run_stages(
             seconds = time.monotonic() - started
             timing = {"seconds": round(seconds, 3), "whole": status != "running", "threads": torch.get_num_threads()}
             _complete(folder, keys[stage.name], timing)
+            _log.info("stage %s: %.1f s", stage.name, seconds)
             reports.append(StageReport(stage.name, "ran", seconds))
     return reports
 
