@@ -52,11 +52,13 @@ def open_task(
 ) -> tuple[LanguageModel, PairTask]:
     """The model, and the pairs that fit it."""
     from emotion_circuits.heads import pair_task
+    from emotion_circuits.heads.tasks import spread
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_pairs
 
     loaded = load_model(model, device=device, dtype=dtype, revision=revision)
-    return loaded, pair_task(loaded, load_pairs(pairs, split=split)[:max_pairs])
+    # Pairs stand by contrast: the first ones would hold two emotions only.
+    return loaded, pair_task(loaded, spread(load_pairs(pairs, split=split), max_pairs))
 
 
 def chosen_nodes(model: LanguageModel, names: str, together: bool) -> list[Node] | list[list[Node]]:
