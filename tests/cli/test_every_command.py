@@ -70,6 +70,7 @@ def test_json_is_all_there_is_on_standard_output(path, tmp_path):
 # One wrong input per command: what every person types some day.
 WRONG = {
     ("run",): ("--config", "nothing.yaml"),
+    ("report",): ("nowhere",),
     ("read",): ("nothing.txt", "--run", "nowhere"),
     ("steer",): ("I", "--emotion", "anger", "--run", "nowhere"),
     ("capture",): ("--prompts", "nothing.jsonl", "--out", "x"),
