@@ -4,7 +4,7 @@ import pytest
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.study.config import load_config
-from emotion_circuits.study.steering import _arms, openings, steering_layers
+from emotion_circuits.study.steering import openings, steering_arms, steering_layers
 
 
 def config(**changes):
@@ -32,7 +32,9 @@ def test_choosing_may_use_train_openings_and_never_test_ones():
 
 
 def test_arms_hold_every_strength_once_and_raw_ones_beside_them():
-    arms = _arms(config(layers=[3], alphas=[0, 0.1], sink=[0, 0.05], raw_layers=[3, 5], raw_alphas=[-1, 0.5]), 30)
+    arms = steering_arms(
+        config(layers=[3], alphas=[0, 0.1], sink=[0, 0.05], raw_layers=[3, 5], raw_alphas=[-1, 0.5]), 30
+    )
     assert [a.kind for a in arms].count("none") == 1
     normed = [a for a in arms if a.kind == "emotion" and a.units == "norm"]
     # alpha 0 without the sink is no steering at all.
@@ -44,6 +46,6 @@ def test_arms_hold_every_strength_once_and_raw_ones_beside_them():
 
 
 def test_the_plans_grid_is_a_profile():
-    arms = _arms(load_config("plan"), 12)
+    arms = steering_arms(load_config("plan"), 12)
     raw = {(a.layers, a.alpha) for a in arms if a.units == "raw" and a.emotion == "anger"}
     assert raw == {((layer,), alpha) for layer in (3, 5, 7, 9, 11) for alpha in (-2, -1, -0.5, 0.5, 1, 2)}

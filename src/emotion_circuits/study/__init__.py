@@ -80,8 +80,7 @@ def run_study(
         remember(config, context.model, folder, reports)
         sentences = study_prompts(config)
         openings = load_prompts(config.continuations)
-        test_set = config.steering.test_openings or config.continuations
-        test = load_prompts(test_set, split="test")
+        test = load_prompts(config.test_continuations, split="test")
         data = {
             "prompts": {"sets": list(config.prompts), "rows": len(sentences), "sha256": prompts_sha256(sentences)},
             "continuations": {
@@ -89,7 +88,7 @@ def run_study(
                 "rows": len(openings),
                 "sha256": prompts_sha256(openings),
             },
-            "test_openings": {"set": test_set, "rows": len(test), "sha256": prompts_sha256(test)},
+            "test_openings": {"set": config.test_continuations, "rows": len(test), "sha256": prompts_sha256(test)},
         }
         command = reproduce(folder)
         write_json(folder / "study.json", config.model_dump(mode="json"))

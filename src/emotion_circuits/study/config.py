@@ -259,6 +259,11 @@ class StudyConfig(_Section):
     trace: TraceConfig = TraceConfig()
     circuits: CircuitsConfig = CircuitsConfig()
 
+    @property
+    def test_continuations(self) -> str:
+        """Corpus whose test split steering is reported on."""
+        return self.steering.test_openings or self.continuations
+
     @field_validator("emotions")
     @classmethod
     def _some_emotions(cls, emotions: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,8 +24,7 @@ from emotion_circuits.steering import NONE, Condition, shared_controls
 from emotion_circuits.study.calibrating import BATCH_TOKENS, Speed
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.stations import study_prompts
-from emotion_circuits.study.steering import _arms as steering_arms
-from emotion_circuits.study.steering import openings
+from emotion_circuits.study.steering import openings, steering_arms
 
 __all__ = ["Estimate", "estimate_study"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion_circuits.activations.store import shard_name
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import Blueprint
 from emotion_circuits.study.calibrating import calibrate
@@ -114,6 +113,5 @@ def _captured(config: StudyConfig, folder: Path, shard_rows: int = 256) -> float
     """Share of the shards that an interrupted capture has finished."""
     known = Ledger(folder).known or {}
     total = -(-len(study_prompts(config)) // shard_rows)
-    prefixes = {name.rpartition("-")[0] for name in known if name.startswith(shard_name("", 0)[:5])}
-    there = sum((folder / name).is_file() for name in known if name.rpartition("-")[0] in prefixes)
+    there = sum((folder / name).is_file() for name in known if name.startswith("shard-"))
     return min(1.0, there / max(total, 1))

@@ -38,7 +38,7 @@ from emotion_circuits.steering import (
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 
-__all__ = ["STEERING", "VECTORS", "openings", "spread", "steering_layers"]
+__all__ = ["STEERING", "VECTORS", "openings", "spread", "steering_arms", "steering_layers"]
 
 VECTORS = "vectors.safetensors"
 """The directions as they were injected, in the stage's folder."""
@@ -93,7 +93,7 @@ def openings(config: StudyConfig, split: str, wanted: int | None = None) -> list
     """
     s = config.steering
     count = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
-    corpus = s.test_openings or config.continuations if split == "test" else config.continuations
+    corpus = config.test_continuations if split == "test" else config.continuations
     rows = load_prompts(corpus, split=split)
     extra = load_prompts(config.continuations, split="train") if split == "validation" else []
     if len(rows) + len(extra) < count:
@@ -140,7 +140,7 @@ def _run(context: Context, folder: Path) -> None:
         "samples": s.samples, "seed": config.seed, "batch_rows": s.batch_rows,
     }  # fmt: skip
 
-    arms = _arms(config, model.n_layers)
+    arms = steering_arms(config, model.n_layers)
     written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder / "validation", **common)
     scored = _scored(model, written)
     table = condition_table(scored, seed=config.seed)
@@ -194,7 +194,7 @@ def _run(context: Context, folder: Path) -> None:
     write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
 
 
-def _arms(config: StudyConfig, n_layers: int) -> list[Condition]:
+def steering_arms(config: StudyConfig, n_layers: int) -> list[Condition]:
     """The grid in normalised units, and beside it the one in raw units where it is asked for."""
     s = config.steering
     layers, manner = steering_layers(config, n_layers), _MANNER[s.operation]
