@@ -162,6 +162,42 @@ def test_rows_of_one_batch_carry_their_own_interventions_while_generating(name):
     assert mixed[0] == again[0]
 
 
+@pytest.mark.parametrize("kind", ["resid_post", "resid_pre", "z"])
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_prompts_that_rows_share_are_read_once_and_the_texts_stay_what_they_are_alone(name, kind):
+    model = model_of(name)
+    layer = model.n_layers - 1
+    prompts = [text for text in TEXTS[:2] for _ in range(4)]
+    edit = edit_of(model, kind, "zero" if kind == "z" else "add", keys=1, layer=layer, alpha=20.0)
+    edits = for_rows([edit], [1, 6])
+    entered: list[int] = []
+    handle = model.blocks[0].register_forward_pre_hook(
+        lambda _module, args, kwargs: entered.append(len(args[0] if args else kwargs["hidden_states"])),
+        with_kwargs=True,
+    )
+    try:
+        together = generate(model, prompts, LONG, interventions=edits)
+    finally:
+        handle.remove()
+    # The first pass through the first block reads two prompts; a block that is passed over is entered all the same.
+    assert entered[0] == 2
+    plain = [generate(model, [text], LONG)[0] for text in TEXTS[:2]]
+    changed = [generate(model, [text], LONG, interventions=[edit])[0] for text in TEXTS[:2]]
+    expected = [changed[i // 4] if i in (1, 6) else plain[i // 4] for i in range(8)]
+    assert together == expected
+    assert not (kind != "z" and changed == plain)
+
+
+def test_shared_prompts_without_any_intervention_and_with_a_watcher():
+    model = model_of("llama")
+    prompts = [TEXTS[0]] * 4
+    site = Site("resid_post", 1)
+    with observe(model, [site], keep="all") as record:
+        seen = generate(model, prompts, LONG)
+    assert [len(value) for value in record.passes(site)] == [4] * 7
+    assert seen == generate(model, prompts, LONG) == generate(model, prompts[:1], LONG) * 4
+
+
 def test_generation_inside_a_context_is_changed_by_it_and_leaves_the_model_clean():
     model = model_of("gpt2")
     edit = Add(site=Site("resid_post", 1), vector=random_tensor(32), alpha=4.0, when="generated")

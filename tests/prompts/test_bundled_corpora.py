@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from emotion_circuits.evaluation import EmotionClassifier, validate_on_bundled
+from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.model import install
 from emotion_circuits.prompts import EMOTIONS, LABELS, available_sets, find_words, load_pairs, load_prompts
 from emotion_circuits.prompts.checking import check_corpora
@@ -145,12 +146,24 @@ def test_continuations_and_requests_are_enough_and_split():
     assert {r.set.removeprefix("continuations/") for r in openings} == kinds
 
 
-def test_fresh_openings_are_test_only_and_of_the_same_kinds():
-    rows, others = load_prompts("continuations-fresh"), load_prompts("continuations")
+@pytest.mark.parametrize("name", ["continuations-fresh", "continuations-held"])
+def test_fresh_openings_are_test_only_and_of_the_same_kinds(name):
+    rows, others = load_prompts(name), load_prompts("continuations")
     assert {(r.split, r.label) for r in rows} == {("test", "neutral")}
     assert {r.set.split("/")[1] for r in rows} == {r.set.split("/")[1] for r in others}
     assert not [r.id for r in rows if find_words(r.text)]
     assert not {r.group for r in rows} & {r.group for r in others}
+
+
+def test_labelled_continuations_are_what_a_judge_is_judged_on():
+    rows = load_prompts(WRITTEN)
+    assert {r.split for r in rows} == {"test"}
+    assert len(rows) >= 150
+    assert min(Counter(r.label for r in rows if r.label in LABELS).values()) >= 14
+    (found,) = [v for v in validate_on_bundled(EmotionClassifier()) if v.data == WRITTEN]
+    assert found.excluded == ("mixed",)
+    assert found.n == len([r for r in rows if r.label in LABELS])
+    assert set(found.recall) == set(LABELS)
 
 
 @pytest.mark.parametrize("name", [*ATTRIBUTES, "politeness_ja"])
@@ -186,7 +199,8 @@ def test_surface_bars(description):
         (name, a.name): round(a.accuracy, 3)
         for name, s in description.items()
         for a in s.accuracies
-        if a.name in ("length alone", "punctuation alone") and a.accuracy > 0.35
+        # Found text has as many rows of a label as were found: its commonest label alone is above the bar.
+        if a.name in ("length alone", "punctuation alone") and a.accuracy > 0.35 and name != WRITTEN
     }
     assert above == {}
 

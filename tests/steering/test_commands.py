@@ -96,7 +96,7 @@ def test_steer_uses_a_runs_directions_and_choice(tiny_folder: str, tmp_path: Pat
 def test_evaluate_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOTION_CIRCUITS_CACHE", str(tmp_path))
     found = json.loads(called("evaluate", "validate", "keywords", "--json"))["validations"]
-    assert [v["data"] for v in found] == ["core", "implicit", "scenarios", "other_feelings"]
+    assert [v["data"] for v in found] == ["core", "implicit", "scenarios", "other_feelings", "continuations-labelled"]
     assert "true \\ judged" in called("evaluate", "validate", "vader")
     assert "emotion" in json.loads(called("evaluate", "list", "--json"))
     own = tmp_path / "own.jsonl"

@@ -195,6 +195,8 @@ def test_emotions_share_a_place_where_the_figures_cannot_tell_it_from_their_best
     two = {c.emotion: c.condition for c in choose_together(scored, ["gratitude", "anger"])}
     assert two == {"gratitude": "gratitude a", "anger": "anger a"}
     assert choose_condition(scored, "gratitude").condition == "gratitude b"
+    always = choose_together(scored, ["gratitude", "anger", "apology"], slack=float("inf"))
+    assert [c.condition for c in always] == ["gratitude a", "anger a", "apology a"]
     hopeless = scored[~scored["condition"].isin(["anger a"])]
     assert [c.condition for c in choose_together(hopeless, ["anger", "apology"])] == [None, "apology b"]
 

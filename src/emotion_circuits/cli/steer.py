@@ -95,7 +95,10 @@ def steer(
     if as_json:
         show_json({"model": loaded.name, "condition": condition.to_json(), "seed": seed, "rows": rows})
         return
-    typer.echo(f"{loaded.name}: {emotion}, layers {', '.join(map(str, condition.layers))}, alpha {condition.alpha:g}")
+    first = f", at the first token {condition.first:g}" if condition.first else ""
+    typer.echo(
+        f"{loaded.name}: {emotion}, layers {', '.join(map(str, condition.layers))}, alpha {condition.alpha:g}{first}"
+    )
     _table(rows)
     if abs(condition.alpha) > 0.4:
         typer.echo("note: above about 0.4 of the residual norm a text usually breaks down; try --alpha 0.2", err=True)

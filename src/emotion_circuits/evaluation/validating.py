@@ -12,12 +12,23 @@ from emotion_circuits.evaluation.base import CalibrationBin, Evaluator, Validati
 from emotion_circuits.prompts import Prompt, available_sets, load_prompts
 from emotion_circuits.statistics import bootstrap_mean_interval
 
-__all__ = ["LABELLED_SETS", "calibration", "validate", "validate_on_bundled", "validate_sentiment", "validate_together"]
+__all__ = [
+    "LABELLED_SETS",
+    "WRITTEN",
+    "calibration",
+    "validate",
+    "validate_on_bundled",
+    "validate_sentiment",
+    "validate_together",
+]
+
+WRITTEN = "continuations-labelled"
+"""Continuations that models wrote, steered, prompted and neither; the judge of such texts is to be judged on them."""
 
 LABELLED_SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     # axis: (bundled sets, label of the set -> label of the axis); labels left out are not on the axis.
     "emotion": (
-        ("core", "implicit", "scenarios", "other_feelings"),
+        ("core", "implicit", "scenarios", "other_feelings", WRITTEN),
         {"gratitude": "gratitude", "anger": "anger", "apology": "apology", "neutral": "neutral"},
     ),
     "sentiment": (

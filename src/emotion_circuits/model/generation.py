@@ -22,6 +22,7 @@ from transformers import DynamicCache
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.intervening import Intervention, intervene
 from emotion_circuits.model.language_model import Batch, LanguageModel
+from emotion_circuits.model.sharing import read_prompts
 
 __all__ = ["Generated", "Sampling", "generate", "row_seed"]
 
@@ -160,9 +161,12 @@ def _loop(
     cache: Any = DynamicCache(config=model.config) if use_cache else None
     step_ids = ids
     for step in range(how.max_new_tokens):
-        extra = {"past_key_values": cache, "use_cache": True} if use_cache else {"use_cache": False}
-        out = model.forward(Batch(step_ids, mask), last_only=True, **extra)
-        logits = out.logits[:, -1].float()
+        if use_cache and step == 0:
+            out = read_prompts(model, batch, cache)
+        else:
+            extra = {"past_key_values": cache, "use_cache": True} if use_cache else {"use_cache": False}
+            out = model.forward(Batch(step_ids, mask), last_only=True, **extra).logits
+        logits = out[:, -1].float()
         model.check_finite(logits[:, None], Batch(step_ids, mask), f", step {step}")
         if step < how.min_new_tokens and len(eos):
             logits[:, eos] = float("-inf")

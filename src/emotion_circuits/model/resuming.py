@@ -25,7 +25,7 @@ __all__ = ["resume"]
 def resume(
     model: LanguageModel,
     layer: int,
-    resid_pre: Float[Tensor, "batch position d_model"],
+    resid_pre: Float[Tensor, "batch position d_model"] | None,
     *,
     stop: int | None = None,
 ) -> Iterator[None]:
@@ -33,12 +33,13 @@ def resume(
 
     Args:
         model: the model.
-        layer: first block that is computed; 0 computes all of them (from ``resid_pre``, not from the embedding).
-        resid_pre: the residual stream entering that block, for the batch that will be run.
+        layer: first block that is computed; 0 computes all of them (from ``resid_pre`` where it is given).
+        resid_pre: the residual stream entering that block, for the batch that will be run; ``None``, with layer 0: the
+            model's own embedding.
         stop: blocks from this one on are passed over as well; ``None`` computes to the end.
 
     Raises:
-        EmotionCircuitsError: a layer out of range, a stream of another width, or an intervention in a block that is
+        EmotionCircuitsError: a layer out of range, no stream or one of another width, or an intervention in a block that is
             not computed (it would silently have no effect). That is checked when the model runs.
     """
     end = model.n_layers if stop is None else stop
@@ -46,7 +47,9 @@ def resume(
         raise EmotionCircuitsError(
             f"cannot run blocks {layer} to {end - 1}: {model.name} has 0 to {model.n_layers - 1}"
         )
-    if resid_pre.dim() != 3 or resid_pre.shape[-1] != model.d_model:
+    if resid_pre is None and layer:
+        raise EmotionCircuitsError(f"to start at block {layer}, give the residual stream that enters it")
+    if resid_pre is not None and (resid_pre.dim() != 3 or resid_pre.shape[-1] != model.d_model):
         raise EmotionCircuitsError(
             f"the residual stream to resume from has shape {list(resid_pre.shape)}, expected [batch, position, "
             f"{model.d_model}]"
@@ -65,12 +68,14 @@ def resume(
                     f"an intervention at {edited[0][0]}.L{edited[0][1]} has no effect in a run of blocks "
                     f"{layer} to {end - 1}"
                 )
-            if index == layer - 1 and hidden_states.shape[:2] != resid_pre.shape[:2]:
+            if index != layer - 1 or resid_pre is None:
+                return skip(hidden_states)
+            if hidden_states.shape[:2] != resid_pre.shape[:2]:
                 raise EmotionCircuitsError(
                     f"the stored residual stream has {list(resid_pre.shape[:2])} rows and positions, the batch "
                     f"{list(hidden_states.shape[:2])}"
                 )
-            return skip(resid_pre if index == layer - 1 else hidden_states)
+            return skip(resid_pre)
 
         return forward
 
@@ -81,7 +86,7 @@ def resume(
             if not layer <= index < end:
                 block.forward = identity(index)  # type: ignore[method-assign]
                 replaced.append(block)
-        if layer == 0:
+        if layer == 0 and resid_pre is not None:
             handle = model.blocks[0].register_forward_pre_hook(
                 _replace_input(resid_pre), with_kwargs=True, prepend=True
             )

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -83,6 +83,23 @@ class Wiring:
         for key, watcher in watchers:
             self.watchers[key].remove(watcher)
         self._sync()
+
+    @property
+    def first_layer(self) -> int | None:
+        """The first layer at which anything is edited or watched; ``None``: nothing is."""
+        return min((layer for _, layer in self._live()), default=None)
+
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Inside the ``with`` block nothing is edited or watched but what is added there."""
+        held = self.edits, self.watchers, self.prompt_end
+        self.edits, self.watchers, self.prompt_end = defaultdict(list), defaultdict(list), None
+        self._sync()
+        try:
+            yield
+        finally:
+            self.edits, self.watchers, self.prompt_end = held
+            self._sync()
 
     @property
     def moment(self) -> Moment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class Accuracy(BaseModel):
         name: what it reads, and where from.
         accuracy: share of rows labelled rightly, in [0, 1].
         interval: 95 %, by resampling groups.
-        chance: 1 / number of labels.
+        chance: share of the commonest label: 1 / number of labels where they are balanced.
         rows: number of rows scored.
         groups: number of groups they come from: the unit.
         bar: the most it may be (or the least, where the name says so), if one is stated.
@@ -181,7 +182,7 @@ def _accuracy(
         name=name,
         accuracy=float(right.sum() / size.sum()),
         interval=(float(low), float(high)),
-        chance=1 / len(set(labels)),
+        chance=max(Counter(labels).values()) / len(labels),
         rows=len(labels),
         groups=len(size),
         bar=bar,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.language import say, term
 from emotion_circuits.report import figures as draw
 from emotion_circuits.report import steering_figures as pictures
@@ -32,8 +33,15 @@ _EVALUATORS = {
     "vader": "VADER: mean score",
 }
 
+_SHARED = {
+    "always": "Of these the emotions take the place and strength that is open to most of them, so that they share their "
+    "random directions.",
+    "equal": "Where that cannot be told from another one, emotions take one that they share, and with it its random "
+    "directions.",
+}
 
-SAID = (*_METRICS, *_EVALUATORS.values())
+
+SAID = (*_METRICS, *_EVALUATORS.values(), *_SHARED.values())
 """Titles of panels; catalogues hold them all."""
 
 
@@ -68,11 +76,41 @@ def steering_sections(run: Path, claims: Sequence[Told], config: dict[str, Any])
             folded=True,
         )
     )
+    written = evaluators[(evaluators["evaluator"] == "emotion") & (evaluators["data"] == WRITTEN)]
+    if len(written):
+        parts.append(
+            Table(
+                "judge-on-written",
+                say("How the emotion classifier reads continuations that models wrote"),
+                say(
+                    "On labelled continuations of neutral openings, steered, prompted and plain. recall: of the texts "
+                    "of a label, the share it finds; precision: of the texts it calls so, the share that are. A share "
+                    "of texts classed as an emotion is to be read with both."
+                ),
+                _judged(written.iloc[0]["confusion"]),
+            )
+        )
     own = claims_of(claims, "steering.")
-    return (Section("steered", say("Can it be steered?"), _prose(choice, bound), own, tuple(parts)),)
+    prose = _prose(choice, bound, config["steering"]["share_places"])
+    return (Section("steered", say("Can it be steered?"), prose, own, tuple(parts)),)
 
 
-def _prose(choice: dict[str, Any], bound: float) -> tuple[str, ...]:
+def _judged(confusion: dict[str, dict[str, int]]) -> pd.DataFrame:
+    """One row per true label: how many, how many are found, how many are called so, how many of those rightly."""
+    rows = []
+    for label, judged in confusion.items():
+        right, texts = judged.get(label, 0), sum(judged.values())
+        called = sum(other.get(label, 0) for other in confusion.values())
+        rows.append(
+            {
+                "label": label, "n": texts, "recall": right / texts, "called": called,
+                "precision": right / called if called else float("nan"),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _prose(choice: dict[str, Any], bound: float, share: str) -> tuple[str, ...]:
     prose = [
         say(
             "A direction, scaled to a fraction alpha of the layer's residual norm, is added to the residual stream "
@@ -81,7 +119,8 @@ def _prose(choice: dict[str, Any], bound: float) -> tuple[str, ...]:
             "whose perplexity ratio stays at most {bound:g} up to the end of its 95 % interval and whose repetition "
             "rises by less than 0.1.",
             openings=choice["openings"], bound=bound,
-        ),
+        )
+        + (say(" ") + say(_SHARED[share]) if share in _SHARED else ""),
         say("Regimes of the grid: {rules}.", rules="; ".join(f"{term(n)} – {say(rule)}" for n, rule in REGIMES.items())),
     ]  # fmt: skip
     if choice["none_within_bound"]:

@@ -284,7 +284,9 @@ def effect_matrix(
 def dose_response(
     scored: pd.DataFrame, emotion: str, column: str, *, layers: str | None = None, resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean of a column by place, manner and α, with intervals; the unsteered mean stands at α = 0.
+    """Mean of a column by place, manner and α, with intervals.
+
+    The unsteered mean stands at α = 0, but where only the first token is pushed there: then that is what α = 0 means.
 
     Args:
         scored: a scored sweep.
@@ -302,7 +304,7 @@ def dose_response(
     found = []
     none = scored[scored["kind"] == "none"]
     for (place, how), part in rows.groupby(["layers", "how"], sort=False):
-        arms = [("none", 0.0)] if len(none) else []
+        arms = [("none", 0.0)] if len(none) and not (part["alpha"] == 0).any() else []
         arms += part[["condition", "alpha"]].drop_duplicates().itertuples(index=False, name=None)
         for name, alpha in sorted(arms, key=lambda arm: arm[1]):
             values = per_prompt(scored, name, column).to_numpy(float)

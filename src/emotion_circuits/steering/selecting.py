@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -67,18 +68,26 @@ def choose_condition(
 
 
 def choose_together(
-    scored: pd.DataFrame, emotions: Sequence[str], *, budget: float = BUDGET, table: pd.DataFrame | None = None
+    scored: pd.DataFrame,
+    emotions: Sequence[str],
+    *,
+    budget: float = BUDGET,
+    slack: float = 1.0,
+    table: pd.DataFrame | None = None,
 ) -> list[Choice]:
     """As few places and strengths as the figures allow, so that emotions share their random directions.
 
-    An emotion may take any condition within its budget whose mean probability is at most one standard error below its
-    best one's: these cannot be told apart on the openings there are. The place that most emotions may take is given to
-    them (of equals, the one with the largest sum of probabilities), and so on with the emotions that are left.
+    An emotion may take any condition within its budget whose mean probability is at most so many standard errors below
+    its best one's; with one, these cannot be told apart on the openings there are. The place that most emotions may
+    take is given to them (of equals, the one with the largest sum of probabilities), and so on with the emotions that
+    are left.
 
     Args:
         scored: as for :func:`choose_condition`.
         emotions: which.
         budget: largest perplexity ratio.
+        slack: standard errors; infinity lets an emotion take whatever is within the budget, so that all share one
+            place if there is one.
         table: :func:`condition_table` of the sweep where it is there already.
 
     Raises:
@@ -91,12 +100,13 @@ def choose_together(
         fits = choice.table[choice.table["within_budget"]]
         if len(fits):
             best = fits.iloc[0]
-            open_to.append(fits[fits["p"] >= best["p"] - best["p_se"]])
+            open_to.append(fits[fits["p"] >= best["p"] - slack * max(best["p_se"], 1e-12)])
     if not open_to:
         return list(single.values())
     rows = pd.concat(open_to, ignore_index=True)
     place = [column for column in ("layers", "alpha", "how") if column in rows]
-    rule = f"{OBJECTIVE.format(budget=budget)}; of conditions within one standard error of the best, one shared by most"
+    which = "of these" if np.isinf(slack) else f"of conditions within {slack:g} standard errors of the best"
+    rule = f"{OBJECTIVE.format(budget=budget)}; {which}, one shared by most"
     found = dict(single)
     while len(rows):
         groups = rows.groupby(place, sort=False).agg(emotions=("emotion", "nunique"), p=("p", "sum")).reset_index()

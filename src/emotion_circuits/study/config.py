@@ -121,8 +121,9 @@ class SteeringConfig(_Section):
             sink; what is added to it reaches every later token at little cost in fluency.
         raw_layers: layers of a second grid in raw units, ``residual += alpha * emotion_vector``; none by default.
         raw_alphas: its strengths.
-        share_places: of the conditions that cannot be told apart, emotions take one that they share, and so share its
-            random directions; otherwise each emotion takes its own best.
+        share_places: ``always``: emotions take one place and strength that is within the bound for all of them, where
+            there is one, and so share its random directions; ``equal``: only where it cannot be told from their best
+            one; ``never``: each emotion takes its own best.
         validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
             from the train split, since nothing is fitted on openings.
         test_prompts: openings on which the choice is reported.
@@ -145,7 +146,7 @@ class SteeringConfig(_Section):
     alphas: tuple[float, ...] = (0, 0.1)
     raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
-    share_places: bool = True
+    share_places: Literal["always", "equal", "never"] = "always"
     validation_prompts: int = Field(default=31, ge=2)
     test_prompts: int = Field(default=36, ge=2)
     test_openings: str | None = "continuations-fresh"
@@ -333,7 +334,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "layers": (0.5, 0.6),
             "sink": (0.0, 0.05, 0.08),
             "alphas": (0, 0.1, 0.2),
-            "share_places": False,
+            "share_places": "never",
             "validation_prompts": 62,
             "shuffled_directions": 20,
             "compare_prompts": 31,
@@ -349,7 +350,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "sink": (0.0, 0.03, 0.05, 0.08, 0.12),
             "alphas": (0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
             "raw_layers": (3, 5, 7, 9, 11),
-            "share_places": False,
+            "share_places": "never",
             "validation_prompts": 62,
             "shuffled_directions": 20,
             "compare_prompts": 62,

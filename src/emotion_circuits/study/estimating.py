@@ -111,11 +111,12 @@ def _trace(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate:
 def _steering(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate:
     s = config.steering
     grid = steering_arms(config, model.n_layers)
-    # Which conditions win is not known yet: two places among all emotions where they share them, else one each.
+    # Which conditions win is not known yet: one place for all emotions, or two among them, or one each.
     places = [arm for arm in grid if arm.emotion == config.emotions[0] and arm.units == "norm"]
     chosen: list[Condition] = []
     for k, emotion in enumerate(config.emotions):
-        like = places[min(k, 1) % len(places)] if s.share_places else places[k % len(places)]
+        at = {"always": 0, "equal": min(k, 1), "never": k}[s.share_places]
+        like = places[at % len(places)]
         chosen.append(replace(like, emotion=emotion, name=f"{emotion} chosen"))
     shuffled = [f"shuffled {i}" for i in range(s.shuffled_directions)]
     arms = [NONE, *shared_controls(chosen, random=s.random_directions, shuffled=shuffled)]

@@ -149,10 +149,11 @@ def _run(context: Context, folder: Path) -> None:
     bound = s.max_perplexity_ratio
     # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
     normed = table[~table["how"].str.contains(" raw ")]
-    if s.share_places:
-        choices = choose_together(scored, config.emotions, budget=bound, table=normed)
-    else:
+    if s.share_places == "never":
         choices = [choose_condition(scored, e, budget=bound, table=normed) for e in config.emotions]
+    else:
+        slack = float("inf") if s.share_places == "always" else 1.0
+        choices = choose_together(scored, config.emotions, budget=bound, slack=slack, table=normed)
     by_name = {arm.name: arm for arm in arms}
     chosen = {c.emotion: by_name[c.condition] for c in choices if c.condition is not None}
     names = {emotion: condition.name for emotion, condition in chosen.items()}
