@@ -188,6 +188,30 @@ def test_prompts_that_rows_share_are_read_once_and_the_texts_stay_what_they_are_
     assert not (kind != "z" and changed == plain)
 
 
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_a_beginning_that_prompts_share_is_read_once_and_the_texts_stay_what_they_are_alone(name):
+    model = model_of(name)
+    heads = [" ".join([TEXTS[k]] * 3) for k in (0, 2)]
+    prompts = [f"{head} {end}" for head in heads for end in ("so", "and then", "we", "it was")]
+    widths: list[int] = []
+    handle = model.blocks[0].register_forward_pre_hook(
+        lambda _module, args, kwargs: widths.append((args[0] if args else kwargs["hidden_states"]).shape[1]),
+        with_kwargs=True,
+    )
+    try:
+        together = generate(model, prompts, SAMPLED, seeds=range(8))
+    finally:
+        handle.remove()
+    longest = model.tokenize(prompts).input_ids.shape[1]
+    if not any(getattr(model.config, name, None) for name in ("sliding_window", "window_size")):
+        assert sum(widths[:2]) <= longest + 8  # beginnings, then ends; apart from that one token at a time
+        assert set(widths[2:]) == {1}
+    else:  # the tiny models' windows are shorter than the prompts
+        assert widths[0] == longest
+    assert together == [generate(model, [p], SAMPLED, seeds=[i])[0] for i, p in enumerate(prompts)]
+    assert together == generate(model, prompts, SAMPLED, seeds=range(8), use_cache=False)
+
+
 def test_shared_prompts_without_any_intervention_and_with_a_watcher():
     model = model_of("llama")
     prompts = [TEXTS[0]] * 4

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.intervening import Intervention, intervene
@@ -158,15 +157,15 @@ def _loop(
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
     ids, mask = batch.input_ids, batch.attention_mask
-    cache: Any = DynamicCache(config=model.config) if use_cache else None
+    cache: Any = None
     step_ids = ids
     for step in range(how.max_new_tokens):
         if use_cache and step == 0:
-            out = read_prompts(model, batch, cache)
+            found, cache, mask = read_prompts(model, batch)
         else:
             extra = {"past_key_values": cache, "use_cache": True} if use_cache else {"use_cache": False}
-            out = model.forward(Batch(step_ids, mask), last_only=True, **extra).logits
-        logits = out[:, -1].float()
+            found = model.forward(Batch(step_ids, mask), last_only=True, **extra).logits
+        logits = found[:, -1].float()
         model.check_finite(logits[:, None], Batch(step_ids, mask), f", step {step}")
         if step < how.min_new_tokens and len(eos):
             logits[:, eos] = float("-inf")

@@ -1,16 +1,18 @@
-"""Read prompts that several rows share once, up to the first layer where the rows part.
+"""Read what prompts share once: whole prompts up to the layer where the rows part, or the beginning of prompts.
 
 The arms of a sweep continue the same openings, and what is done to them begins at one layer: below it every row of an
 opening holds the same numbers. They are computed for one row of each opening, and handed to the others with their keys
-and values.
+and values. Where nothing is done to a batch, as with prompting in words, prompts that begin alike (instructions, few
+shots) have that beginning read once.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -23,34 +25,49 @@ from emotion_circuits.model.wiring import wiring_of
 __all__ = ["read_prompts"]
 
 
-def read_prompts(model: LanguageModel, batch: Batch, cache: Any) -> Float[Tensor, "row 1 vocabulary"]:
-    """Fill an empty cache with a left-padded batch, under whatever is edited and watched, and return the last logits.
+class Read(NamedTuple):
+    """What is known after the prompts.
+
+    Attributes:
+        logits: after the last token of each.
+        cache: every row's keys and values.
+        mask: which columns of the cache are tokens.
+    """
+
+    logits: Float[Tensor, "row 1 vocabulary"]
+    cache: Any
+    mask: Int[Tensor, "row column"]
+
+
+def read_prompts(model: LanguageModel, batch: Batch) -> Read:
+    """Run a left-padded batch under whatever is edited and watched, and keep its keys and values.
 
     Args:
         model: the model.
         batch: the prompts.
-        cache: a new ``DynamicCache`` of the model's config; afterwards it holds every row's keys and values.
     """
     rows, place = _distinct(batch)
-    wiring = wiring_of(model)
-    layer = wiring.first_layer
-    common = model.n_layers if layer is None else layer
-    if 2 * len(rows) > len(place) or not common:
-        return _last(model, batch, cache)
     few = Batch(batch.input_ids[rows], batch.attention_mask[rows])
+    many = 2 * len(rows) <= len(place)
+    layer = wiring_of(model).first_layer
     if layer is None:
-        logits = _last(model, few, cache)[place]
+        logits, cache, mask = _beginnings_once(model, few if many else batch)
+        if not many:
+            return Read(logits, cache, mask)
         cache.batch_select_indices(place)
-        return logits
+        return Read(logits[place], cache, mask[place])
+    cache = DynamicCache(config=model.config)
+    if not many or not layer:
+        return Read(_last(model, batch, cache), cache, batch.attention_mask)
     below = DynamicCache(config=model.config)
-    at = Site("resid_post", common - 1)
-    with wiring.untouched(), observe(model, [at]) as record, resume(model, 0, None, stop=common):
+    at = Site("resid_post", layer - 1)
+    with wiring_of(model).untouched(), observe(model, [at]) as record, resume(model, 0, None, stop=layer):
         model.hidden(few, finite=False, past_key_values=below, use_cache=True)
-    with resume(model, common, record[at][place]):
+    with resume(model, layer, record[at][place]):
         logits = _last(model, batch, cache)
     below.batch_select_indices(place)
-    cache.layers[:common] = below.layers[:common]
-    return logits
+    cache.layers[:layer] = below.layers[:layer]
+    return Read(logits, cache, batch.attention_mask)
 
 
 def _last(model: LanguageModel, batch: Batch, cache: Any) -> Float[Tensor, "row 1 vocabulary"]:
@@ -58,7 +75,7 @@ def _last(model: LanguageModel, batch: Batch, cache: Any) -> Float[Tensor, "row 
     return logits[:, -1:]
 
 
-def _distinct(batch: Batch) -> tuple[Tensor, Tensor]:
+def _distinct(batch: Batch) -> tuple[Int[Tensor, " prompt"], Int[Tensor, " row"]]:
     """One row of each prompt, and for every row the place of its prompt among them."""
     both = torch.cat([batch.input_ids, batch.attention_mask], dim=1).tolist()
     places: dict[tuple[int, ...], int] = {}
@@ -71,3 +88,65 @@ def _distinct(batch: Batch) -> tuple[Tensor, Tensor]:
         place.append(places[row])
     device = batch.input_ids.device
     return torch.tensor(first, device=device), torch.tensor(place, device=device)
+
+
+class _Split(NamedTuple):
+    """Prompts as beginnings that groups of them share, and ends of their own."""
+
+    heads: list[list[int]]
+    place: list[int]
+    tails: list[list[int]]
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Of the longest beginning and the longest end."""
+        return max(map(len, self.heads)), max(map(len, self.tails))
+
+    @property
+    def cost(self) -> int:
+        """Positions that are computed, padding included."""
+        front, back = self.widths
+        return len(self.heads) * front + len(self.tails) * back
+
+
+def _beginnings_once(model: LanguageModel, batch: Batch) -> Read:
+    """Prompts to which nothing is done; a beginning that several share stands in the first columns of the cache."""
+    cache = DynamicCache(config=model.config)
+    texts = [ids[real].tolist() for ids, real in zip(batch.input_ids, batch.real, strict=True)]
+    # Alike are prompts that agree in their first tokens; in how many of them is tried, since templates begin alike too.
+    splits = [_split(texts, alike) for alike in range(16, batch.input_ids.shape[1], 16)]
+    best = min((s for s in splits if all(s.heads)), key=lambda s: s.cost, default=None)
+    if best is None or best.cost > 0.8 * batch.input_ids.numel() or sum(best.widths) >= _window(model):
+        return Read(_last(model, batch, cache), cache, batch.attention_mask)
+    front, back = model.collate(best.heads), model.collate(best.tails)
+    place = torch.tensor(best.place, device=model.device)
+    model.hidden(front, finite=False, past_key_values=cache, use_cache=True)
+    cache.batch_select_indices(place)
+    mask = torch.cat([front.attention_mask[place], back.attention_mask], dim=1)
+    return Read(_last(model, Batch(back.input_ids, mask), cache), cache, mask)
+
+
+def _split(texts: Sequence[list[int]], alike: int) -> _Split:
+    """Prompts that agree in so many first tokens, and what each group begins with."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, ids in enumerate(texts):
+        groups.setdefault(tuple(ids[:alike]), []).append(row)
+    heads = [_common([texts[row] for row in rows]) for rows in groups.values()]
+    place = [0] * len(texts)
+    for index, rows in enumerate(groups.values()):
+        for row in rows:
+            place[row] = index
+    return _Split(heads, place, [ids[len(heads[group]) :] for ids, group in zip(texts, place, strict=True)])
+
+
+def _common(texts: Sequence[list[int]]) -> list[int]:
+    """What all begin with, so that at least one token of each is left."""
+    low, high = min(texts), max(texts)  # what the first and the last in order share, all share
+    size = min(map(len, texts)) - 1
+    return low[: next((i for i in range(size) if low[i] != high[i]), size)]
+
+
+def _window(model: LanguageModel) -> float:
+    """How many columns a token sees back; a gap between beginning and end would count among them."""
+    widths = [getattr(model.config, name, None) for name in ("sliding_window", "window_size")]
+    return min((w for w in widths if w is not None), default=float("inf"))

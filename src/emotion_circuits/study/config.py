@@ -139,15 +139,15 @@ class SteeringConfig(_Section):
         batch_rows: rows written at once (memory).
     """
 
-    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.5,)
+    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.55,)
     contrast: Literal["neutral", "rest"] = "rest"
     operation: Literal["add", "clamp"] = "add"
-    sink: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.05, 0.08)
-    alphas: tuple[float, ...] = (0, 0.1)
+    sink: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.05,)
+    alphas: tuple[float, ...] = (0.1,)
     raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
     share_places: Literal["always", "equal", "never"] = "always"
-    validation_prompts: int = Field(default=31, ge=2)
+    validation_prompts: int = Field(default=93, ge=2)
     test_prompts: int = Field(default=36, ge=2)
     test_openings: str | None = "continuations-fresh"
     samples: int = Field(default=1, ge=1)
@@ -157,7 +157,7 @@ class SteeringConfig(_Section):
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)
     max_perplexity_ratio: float = Field(default=1.5, gt=1)
-    batch_rows: int = Field(default=96, ge=1)
+    batch_rows: int = Field(default=192, ge=1)
 
     @field_validator("layers", "raw_layers")
     @classmethod
@@ -331,9 +331,11 @@ PROFILES: dict[str, dict[str, Any]] = {
         "directions": {"null_draws": 100, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
         "trace": {"null_draws": 20, "groups": 34},
         "steering": {
-            "layers": (0.5, 0.6),
-            "sink": (0.0, 0.05, 0.08),
-            "alphas": (0, 0.1, 0.2),
+            "layers": (0.52, 0.55),
+            "sink": (0.03, 0.05, 0.08),
+            "alphas": (0.1, 0.13),
+            "test_openings": "continuations-held",
+            "samples": 2,
             "share_places": "never",
             "validation_prompts": 62,
             "shuffled_directions": 20,
