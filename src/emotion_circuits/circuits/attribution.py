@@ -11,7 +11,7 @@ the score of the writer's output. Scores are signed (positive: supports the clea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -188,9 +188,3 @@ def _graph(
             yield _Graph(model, kept, task.logit_difference(logits).sum())
     finally:
         wiring.remove(edits=edits)
-
-
-def mean_scores(items: Sequence[Node] | Sequence[Edge], scores: Tensor) -> dict[str, float]:
-    """Mean score by name: ``L3H2`` for a node, ``L1H0>M3`` for an edge."""
-    names = [str(i) if isinstance(i, Node) else f"{i[0]}>{i[1]}" for i in items]
-    return dict(zip(names, scores.mean(0).tolist(), strict=True))

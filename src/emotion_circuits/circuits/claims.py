@@ -91,7 +91,7 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
     return judge(
         id=f"circuits.task.{name}",
         station="circuits",
-        statement=f"{model.name} prefers the answers of the emotion in the prompt ({name})",
+        statement=f"{model.name} prefers the answers of the emotion in the prompt ({name}).",
         estimate=interval.estimate,
         interval=(interval.low, interval.high),
         unit="logits (clean − corrupted logit difference)",

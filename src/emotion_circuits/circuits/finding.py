@@ -414,18 +414,18 @@ def _faithful(
 ) -> list[Claim]:
     """The circuit carries the behaviour better than random ones; and its heads do, its MLPs being given."""
     nulls = {
-        "random": ("faithfulness", f"{samples} random circuits with as many heads and MLPs", "carry"),
+        "random": ("faithfulness", f"{samples} random circuits with as many heads and MLPs", " carry"),
         "same_mlps": (
             "heads",
             f"{samples} circuits of the same MLPs and random heads",
-            "and among them its heads, carry",
+            ", and among them its heads, carry",
         ),
     }
     return [
         judge(
             id=f"circuits.{part}.{name}",
             station="circuits",
-            statement=f"{size} of {total} heads and MLPs of {model.name} {verb} the behaviour on test pairs better than "
+            statement=f"{size} of {total} heads and MLPs of {model.name}{verb} the behaviour on test pairs better than "
             f"{null} ({name}).",
             estimate=against["faithfulness"],
             interval=(against["low"], against["high"]),

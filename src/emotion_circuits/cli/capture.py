@@ -104,4 +104,6 @@ def capture_command(
         show_json(facts)
     else:
         for key, value in facts.items():
+            if value is None:  # not tracked
+                continue
             typer.echo(f"{key:10} {', '.join(map(str, value)) if isinstance(value, list) else value}")

@@ -29,7 +29,6 @@ __all__ = [
     "out_projection",
     "patch",
     "patch_sites",
-    "residual_patch",
 ]
 
 AblationMode = Literal["zero", "mean", "resample", "directional"]
@@ -90,11 +89,6 @@ def patch(
             part = value[:, node.head] if kind == "pattern" else value[:, :, node.head]
             changes.append(Patch(site=Site(kind, node.layer, node.head), value=part, positions=positions))  # type: ignore[arg-type]
     return changes
-
-
-def residual_patch(layer: int, source: BaseRun, positions: Positions = ALL) -> list[Intervention]:
-    """Put the source run's residual stream entering ``layer`` in place at some positions."""
-    return [Patch(site=Site("resid_pre", layer), value=source.resid_pre[layer], positions=positions)]
 
 
 def ablation(

@@ -193,7 +193,7 @@ _OF_OWN = "(own directions, layer {layer}) {statement}"
 
 
 def _task(claim: Mapping[str, Any], rest: str, facts: Facts) -> Words:
-    statement = say("{model} prefers the answers of the emotion in the prompt ({task})", model=facts.model, task=rest)
+    statement = say("{model} prefers the answers of the emotion in the prompt ({task}).", model=facts.model, task=rest)
     return Words(statement, term(claim["unit"]), say("random answer sets"))
 
 
@@ -216,7 +216,7 @@ def _circuit(template: str, null: str) -> Callable[[Mapping[str, Any], str, Fact
 
 _CARRY = "{size} of {total} heads and MLPs of {model} carry the behaviour on test pairs better than {null} ({task})."
 _HEADS_CARRY = (
-    "{size} of {total} heads and MLPs of {model} and among them its heads, carry the behaviour on test pairs better "
+    "{size} of {total} heads and MLPs of {model}, and among them its heads, carry the behaviour on test pairs better "
     "than {null} ({task})."
 )
 
