@@ -13,9 +13,11 @@ from emotion_circuits.activations import capture
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Fluency, KeywordCounts, VaderSentiment
 from emotion_circuits.prompts import Prompt
+from emotion_circuits.report.claim_rules import Facts, words_of
 from emotion_circuits.steering import (
     Condition,
     SteeringVectors,
+    bound_claims,
     choose_condition,
     choose_together,
     condition_table,
@@ -199,6 +201,20 @@ def test_emotions_share_a_place_where_the_figures_cannot_tell_it_from_their_best
     assert [c.condition for c in always] == ["gratitude a", "anger a", "apology a"]
     hopeless = scored[~scored["condition"].isin(["anger a"])]
     assert [c.condition for c in choose_together(hopeless, ["anger", "apology"])] == [None, "apology b"]
+
+
+def test_an_emotion_without_a_condition_within_the_bound_is_claimed_on_all_the_same() -> None:
+    scored = made_up({"none": (0, 0), "anger a": (3.0, 0.9), "anger b": (3.0, 1.2)})
+    table = condition_table(scored)
+    assert choose_condition(scored, "anger").condition is None
+    (claim,) = bound_claims(table, ["anger"])
+    assert claim.verdict == "not supported"
+    assert claim.estimate == pytest.approx(np.exp(0.9), rel=0.1)
+    assert "anger a" in claim.notes
+    record = claim.model_dump(mode="json")
+    assert words_of(record, Facts()).statement == claim.statement
+    with pytest.raises(EmotionCircuitsError, match="'apology'"):
+        bound_claims(table, ["apology"])
 
 
 def test_effect_matrix_and_dose_response() -> None:

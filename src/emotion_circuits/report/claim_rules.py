@@ -136,6 +136,13 @@ def _steering(claim: Mapping[str, Any], rest: str, facts: Facts, arm: str = "") 
     key = (arm, emotion) if arm else (emotion,)
     row = next((r for k, r in facts.effects.items() if k[:-1] == key and metric in (k[-1], "fluency")), None)
     condition = "?" if row is None else str(row["condition"])
+    if metric == "fluency" and row is None:
+        statement = say(
+            "A condition tried for {emotion} stays fluent: the cheapest one's perplexity is at most {bound:g} times that of "
+            "unsteered text (on the openings of the choice; none was written on test openings).",
+            emotion=term(emotion), bound=claim["chance"],
+        )  # fmt: skip
+        return Words(statement, term(claim["unit"]), chance=say("bound"))
     if metric == "fluency":
         statement = say(
             "What is written under the {emotion} direction ({condition}) stays fluent: its perplexity under the "

@@ -3,6 +3,7 @@
 from emotion_circuits.steering.conditions import NONE, Condition, check_conditions, controls, grid, shared_controls
 from emotion_circuits.steering.effects import (
     Effects,
+    bound_claims,
     dose_response,
     effect_matrix,
     effects,
@@ -31,6 +32,7 @@ __all__ = [
     "Condition",
     "Effects",
     "SteeringVectors",
+    "bound_claims",
     "check_conditions",
     "choose_condition",
     "choose_together",

@@ -22,6 +22,7 @@ __all__ = [
     "METRICS",
     "VADER_SIDE",
     "Effects",
+    "bound_claims",
     "dose_response",
     "effect_matrix",
     "effects",
@@ -250,6 +251,42 @@ def steering_claims(found: Effects, *, budget: float = BUDGET) -> list[Claim]:
         )
         for row in costs
     ]
+    return claims
+
+
+def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float = BUDGET) -> list[Claim]:
+    """Claims on emotions for which nothing was chosen: that the cheapest condition tried is within the bound.
+
+    Args:
+        table: :func:`condition_table` of the sweep the choice was made on.
+        emotions: which.
+        budget: largest perplexity ratio that counts as fluent.
+
+    Raises:
+        EmotionCircuitsError: no condition was tried for an emotion.
+    """
+    claims = []
+    for emotion in emotions:
+        rows = table[(table["kind"] == "emotion") & (table["emotion"] == emotion)]
+        if rows.empty:
+            raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
+        row = rows.sort_values("ratio_high", kind="stable").iloc[0]
+        claims.append(
+            judge(
+                id=f"steering.{emotion}.fluency",
+                station="steering",
+                statement=f"A condition tried for {emotion} stays fluent: the cheapest one's perplexity is at most "
+                f"{budget:g} times that of unsteered text (on the openings of the choice; none was written on test "
+                "openings).",
+                estimate=float(row["ratio"]),
+                interval=(float(row["ratio_low"]), float(row["ratio_high"])),
+                unit="perplexity ratio",
+                chance=budget,
+                n=int(row["n"]),
+                direction="less",
+                notes=f"Condition: {row['condition']}. The reference is the bound, not a chance level.",
+            )
+        )
     return claims
 
 

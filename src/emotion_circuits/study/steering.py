@@ -21,6 +21,7 @@ from emotion_circuits.steering import (
     NONE,
     Condition,
     SteeringVectors,
+    bound_claims,
     choose_condition,
     choose_together,
     condition_table,
@@ -167,8 +168,9 @@ def _run(context: Context, folder: Path) -> None:
         },
     )
     write_json(folder / "evaluators.json", _evaluators())
+    claims = bound_claims(normed, [e for e in config.emotions if e not in chosen], budget=bound)
     if not chosen:
-        write_json(folder / "claims.json", [])
+        write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
         return
     if s.compare_prompts:
         _compare(context, folder, list(chosen.values()), vectors, common)
@@ -191,7 +193,7 @@ def _run(context: Context, folder: Path) -> None:
     found = effects(scored, names, seed=config.seed)
     write_table(found.table, folder / "effects.parquet")
     write_table(effect_matrix(scored, names, seed=config.seed), folder / "matrix.parquet")
-    claims = steering_claims(found, budget=bound)
+    claims = [*steering_claims(found, budget=bound), *claims]
     write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
 
 
