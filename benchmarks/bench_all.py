@@ -36,7 +36,8 @@ def at_most(work: str, against: str, value: float, bar: float) -> Row:
 
 
 def faster(work: str, against: str, value: float, bar: float | None = None) -> Row:
-    return Row(work, against, f"{value:.2f} × faster", f"≥ {bar:g}" if bar else "", value >= bar if bar else None)
+    figure = f"{value:.2f} × faster" if value >= 1 else f"{1 / value:.2f} × its time"
+    return Row(work, against, figure, f"≥ {bar:g}" if bar else "", value >= bar if bar else None)
 
 
 def capture_rows(found: dict[str, Any]) -> list[Row]:
