@@ -18,6 +18,7 @@ from torch import Tensor
 from emotion_circuits.activations import ActivationStore, residual_norms
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
+from emotion_circuits.model.language_model import Batch
 from emotion_circuits.paths import replacing
 
 __all__ = [
@@ -255,7 +256,9 @@ def first_token_mean(
     sites = [Site("resid_post", layer) for layer in range(model.n_layers)]
     total = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
     for start in range(0, len(texts), batch_rows):
-        batch = model.tokenize(texts[start : start + batch_rows], side="right")
+        whole = model.tokenize(texts[start : start + batch_rows], side="right")
+        # Nothing that follows is seen from the first token.
+        batch = Batch(whole.input_ids[:, :1], whole.attention_mask[:, :1])
         with observe(model, sites) as record:
             model.hidden(batch)
         total += torch.stack([record[site][:, 0].double().sum(0).cpu() for site in sites])

@@ -147,7 +147,7 @@ class SteeringConfig(_Section):
     raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
     share_places: Literal["always", "equal", "never"] = "always"
-    validation_prompts: int = Field(default=93, ge=2)
+    validation_prompts: int = Field(default=62, ge=2)
     test_prompts: int = Field(default=36, ge=2)
     test_openings: str | None = "continuations-fresh"
     samples: int = Field(default=1, ge=1)
