@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from model_cases import FAMILY_NAMES, MODES, TEXTS, edit_of, kinds_for, model_of, random_tensor, record_all
@@ -162,6 +164,33 @@ def test_rows_of_one_batch_carry_their_own_interventions_while_generating(name):
     assert mixed[0] == again[0]
 
 
+@contextmanager
+def passes_of(model):
+    """The tokens of every forward pass inside the block."""
+    passes, own = [], model._inputs
+
+    def inputs(batch, extra):
+        passes.append(batch.input_ids)
+        return own(batch, extra)
+
+    model._inputs = inputs
+    try:
+        yield passes
+    finally:
+        del model._inputs
+
+
+def test_a_stranger_s_hook_sees_every_row():
+    model = model_of("llama")
+    seen: list[int] = []
+    handle = model.blocks[0].register_forward_hook(lambda _module, args, output: seen.append(len(args[0])))
+    try:
+        generate(model, [TEXTS[0]] * 4, LONG)
+    finally:
+        handle.remove()
+    assert set(seen) == {4}
+
+
 @pytest.mark.parametrize("kind", ["resid_post", "resid_pre", "z"])
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_prompts_that_rows_share_are_read_once_and_the_texts_stay_what_they_are_alone(name, kind):
@@ -170,17 +199,9 @@ def test_prompts_that_rows_share_are_read_once_and_the_texts_stay_what_they_are_
     prompts = [text for text in TEXTS[:2] for _ in range(4)]
     edit = edit_of(model, kind, "zero" if kind == "z" else "add", keys=1, layer=layer, alpha=20.0)
     edits = for_rows([edit], [1, 6])
-    entered: list[int] = []
-    handle = model.blocks[0].register_forward_pre_hook(
-        lambda _module, args, kwargs: entered.append(len(args[0] if args else kwargs["hidden_states"])),
-        with_kwargs=True,
-    )
-    try:
+    with passes_of(model) as passes:
         together = generate(model, prompts, LONG, interventions=edits)
-    finally:
-        handle.remove()
-    # The first pass through the first block reads two prompts; a block that is passed over is entered all the same.
-    assert entered[0] == 2
+    assert [len(rows) for rows in passes[:3]] == [2, 8, 8]  # below the layer, from it on, the next token
     plain = [generate(model, [text], LONG)[0] for text in TEXTS[:2]]
     changed = [generate(model, [text], LONG, interventions=[edit])[0] for text in TEXTS[:2]]
     expected = [changed[i // 4] if i in (1, 6) else plain[i // 4] for i in range(8)]
@@ -193,15 +214,9 @@ def test_a_beginning_that_prompts_share_is_read_once_and_the_texts_stay_what_the
     model = model_of(name)
     heads = [" ".join([TEXTS[k]] * 3) for k in (0, 2)]
     prompts = [f"{head} {end}" for head in heads for end in ("so", "and then", "we", "it was")]
-    widths: list[int] = []
-    handle = model.blocks[0].register_forward_pre_hook(
-        lambda _module, args, kwargs: widths.append((args[0] if args else kwargs["hidden_states"]).shape[1]),
-        with_kwargs=True,
-    )
-    try:
+    with passes_of(model) as passes:
         together = generate(model, prompts, SAMPLED, seeds=range(8))
-    finally:
-        handle.remove()
+    widths = [ids.shape[1] for ids in passes]
     longest = model.tokenize(prompts).input_ids.shape[1]
     if not any(getattr(model.config, name, None) for name in ("sliding_window", "window_size")):
         assert sum(widths[:2]) <= longest + 8  # beginnings, then ends; apart from that one token at a time

@@ -46,6 +46,9 @@ def read_prompts(model: LanguageModel, batch: Batch) -> Read:
         model: the model.
         batch: the prompts.
     """
+    if _hooked(model):
+        cache = DynamicCache(config=model.config)
+        return Read(_last(model, batch, cache), cache, batch.attention_mask)
     rows, place = _distinct(batch)
     few = Batch(batch.input_ids[rows], batch.attention_mask[rows])
     many = 2 * len(rows) <= len(place)
@@ -68,6 +71,12 @@ def read_prompts(model: LanguageModel, batch: Batch) -> Read:
     below.batch_select_indices(place)
     cache.layers[:layer] = below.layers[:layer]
     return Read(logits, cache, batch.attention_mask)
+
+
+def _hooked(model: LanguageModel) -> bool:
+    """Whether somebody else's hooks are on the model: what they do to which rows is not known."""
+    with wiring_of(model).untouched():
+        return any(m._forward_hooks or m._forward_pre_hooks for m in model.base.modules())
 
 
 def _last(model: LanguageModel, batch: Batch, cache: Any) -> Float[Tensor, "row 1 vocabulary"]:
