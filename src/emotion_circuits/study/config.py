@@ -324,6 +324,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "alphas": (0.05, 0.1, 0.2, 0.4),
             "raw_layers": (3, 5, 7, 9, 11),
             "raw_alphas": (-2, -1, -0.5, 0.5, 1, 2),
+            "share_places": "equal",
         },
     },
     "baseline": {
