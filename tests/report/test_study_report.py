@@ -162,6 +162,18 @@ def test_the_whole_page_works_in_a_browser(run, tmp_path, view):
         )
 
 
+def test_heatmaps_keep_the_order_of_layers_and_one_collapse_does_not_hide_the_rest():
+    grid = pd.DataFrame(
+        [(e, f"L{n}", a) for e in ("gratitude", "anger") for n in (3, 9, 11) for a in (0.1, 0.4)],
+        columns=["emotion", "layer", "alpha"],
+    )
+    grid = grid.assign(ratio=[1.0, 55.0] * 6, change_low=0.1, change_high=0.2)
+    for trace in steering_heatmaps(grid, "ratio", title="t", diverging=False).data:
+        assert list(trace.y) == ["L3", "L9", "L11"]
+        assert list(trace.x) == ["0.1", "0.4"]
+        assert trace.zmax == 3
+
+
 def test_a_study_of_extended_size_stays_within_15_megabytes(tmp_path):
     """48 layers, 21 strengths, three emotions; tables of every part and extractor; 400 claims."""
     rng = np.random.default_rng(0)

@@ -218,7 +218,7 @@ def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging:
         table: columns ``emotion``, ``layer``, ``alpha``, ``value``, and its ``change_low`` and ``change_high`` where it diverges.
         value: the column shown.
         title: of the colour bar.
-        diverging: centre the scale at 0.
+        diverging: centre the scale at 0; otherwise it ends at 3, so that one collapsed condition does not hide the others.
     """
     emotions = list(dict.fromkeys(table["emotion"]))
     figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=[term(e) for e in emotions], shared_yaxes=True)
@@ -226,15 +226,17 @@ def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging:
     looks = (
         {"colorscale": DIVERGING, "zmin": -top, "zmax": top}
         if diverging
-        else {"colorscale": "Cividis", "zmin": float(table[value].min()), "zmax": float(table[value].max())}
+        else {"colorscale": "Cividis", "zmin": float(table[value].min()), "zmax": min(float(table[value].max()), 3.0)}
     )
     table = table.assign(alpha=[f"{a:g}" for a in table["alpha"]], layer=table["layer"].astype(str))
     table = table.assign(open=(table["change_low"] <= 0) & (table["change_high"] >= 0) if diverging else False)
+    places = list(dict.fromkeys(table["layer"]))
     order = list(dict.fromkeys(table.sort_values("alpha", key=lambda c: c.astype(float))["alpha"]))
     for column, emotion in enumerate(emotions, start=1):
         part = table[table["emotion"] == emotion]
         grid, open_ = (
-            part.pivot(index="layer", columns="alpha", values=v).reindex(columns=order) for v in (value, "open")
+            part.pivot(index="layer", columns="alpha", values=v).reindex(index=places, columns=order)
+            for v in (value, "open")
         )
         cells(
             figure, grid, open_.fillna(False).astype(bool), words="+.2f" if diverging else ".2f", column=column,
@@ -242,7 +244,7 @@ def steering_heatmaps(table: pd.DataFrame, value: str, *, title: str, diverging:
         )  # fmt: skip
         figure.update_xaxes(title=say("alpha"), type="category", row=1, col=column)
     figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
-    figure.update_yaxes(title=say("layer"), type="category", row=1, col=1)
+    figure.update_yaxes(title=say("layer"), title_standoff=12, automargin=True, type="category", row=1, col=1)
     return dress(figure, 190 + 56 * max(2, table["layer"].nunique()))
 
 

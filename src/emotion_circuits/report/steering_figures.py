@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -114,8 +115,14 @@ def pareto_front(table: pd.DataFrame, front: pd.DataFrame, *, bound: float) -> g
             text=[f"{p}, α {a:g}" for p, a in zip(part["layer"], part["alpha"], strict=True)],
             hovertemplate="%{text}<br>× %{x:.2f}<br>%{y:.0%}<extra></extra>",
         )  # fmt: skip
-    figure.add_vline(x=bound, line={"color": GREY, "dash": "dot"}, annotation_text=say("bound"))
-    figure.update_xaxes(title=say("perplexity ratio to unsteered text (95 % interval)"))
+    figure.add_vline(x=bound, line={"color": GREY, "dash": "dot"})
+    # On a logarithmic axis a note's place is a logarithm, a line's is not.
+    figure.add_annotation(x=np.log10(bound), y=1, yref="paper", text=say("bound"), showarrow=False, xanchor="left")
+    ticks = [0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100]
+    figure.update_xaxes(
+        title=say("perplexity ratio to unsteered text (95 % interval)"), type="log", tickvals=ticks,
+        ticktext=[f"{t:g}" for t in ticks],
+    )  # fmt: skip
     figure.update_yaxes(title=say("share classed as the emotion"), tickformat=".0%", rangemode="tozero")
     return dress(figure, 440)
 
