@@ -195,6 +195,7 @@ def test_a_stranger_s_hook_sees_every_row():
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_prompts_that_rows_share_are_read_once_and_the_texts_stay_what_they_are_alone(name, kind):
     model = model_of(name)
+    model.hf(input_ids=model.tokenize(TEXTS[:1]).input_ids, output_hidden_states=True)  # leaves hooks of its own behind
     layer = model.n_layers - 1
     prompts = [text for text in TEXTS[:2] for _ in range(4)]
     edit = edit_of(model, kind, "zero" if kind == "z" else "add", keys=1, layer=layer, alpha=20.0)

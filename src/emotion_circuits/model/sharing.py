@@ -74,9 +74,13 @@ def read_prompts(model: LanguageModel, batch: Batch) -> Read:
 
 
 def _hooked(model: LanguageModel) -> bool:
-    """Whether somebody else's hooks are on the model: what they do to which rows is not known."""
+    """Whether somebody else's hooks are on the model: what they do to which rows is not known.
+
+    Those by which transformers itself records outputs stay on a model once they were used, and change nothing.
+    """
     with wiring_of(model).untouched():
-        return any(m._forward_hooks or m._forward_pre_hooks for m in model.base.modules())
+        hooks = [h for m in model.base.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
+    return any(not str(getattr(h, "__module__", "")).startswith("transformers.") for h in hooks)
 
 
 def _last(model: LanguageModel, batch: Batch, cache: Any) -> Float[Tensor, "row 1 vocabulary"]:
