@@ -47,8 +47,7 @@ def read_prompts(model: LanguageModel, batch: Batch) -> Read:
         batch: the prompts.
     """
     if _hooked(model):
-        cache = DynamicCache(config=model.config)
-        return Read(_last(model, batch, cache), cache, batch.attention_mask)
+        return _row_by_row(model, batch)
     rows, place = _distinct(batch)
     few = Batch(batch.input_ids[rows], batch.attention_mask[rows])
     many = 2 * len(rows) <= len(place)
@@ -59,10 +58,9 @@ def read_prompts(model: LanguageModel, batch: Batch) -> Read:
             return Read(logits, cache, mask)
         cache.batch_select_indices(place)
         return Read(logits[place], cache, mask[place])
-    cache = DynamicCache(config=model.config)
     if not many or not layer:
-        return Read(_last(model, batch, cache), cache, batch.attention_mask)
-    below = DynamicCache(config=model.config)
+        return _row_by_row(model, batch)
+    cache, below = DynamicCache(config=model.config), DynamicCache(config=model.config)
     at = Site("resid_post", layer - 1)
     with wiring_of(model).untouched(), observe(model, [at]) as record, resume(model, 0, None, stop=layer):
         model.hidden(few, finite=False, past_key_values=below, use_cache=True)
@@ -81,6 +79,12 @@ def _hooked(model: LanguageModel) -> bool:
     with wiring_of(model).untouched():
         hooks = [h for m in model.base.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
     return any(not str(getattr(h, "__module__", "")).startswith("transformers.") for h in hooks)
+
+
+def _row_by_row(model: LanguageModel, batch: Batch) -> Read:
+    """Nothing is shared."""
+    cache = DynamicCache(config=model.config)
+    return Read(_last(model, batch, cache), cache, batch.attention_mask)
 
 
 def _last(model: LanguageModel, batch: Batch, cache: Any) -> Float[Tensor, "row 1 vocabulary"]:
@@ -124,13 +128,13 @@ class _Split(NamedTuple):
 
 def _beginnings_once(model: LanguageModel, batch: Batch) -> Read:
     """Prompts to which nothing is done; a beginning that several share stands in the first columns of the cache."""
-    cache = DynamicCache(config=model.config)
     texts = [ids[real].tolist() for ids, real in zip(batch.input_ids, batch.real, strict=True)]
     # Alike are prompts that agree in their first tokens; in how many of them is tried, since templates begin alike too.
     splits = [_split(texts, alike) for alike in range(16, batch.input_ids.shape[1], 16)]
     best = min((s for s in splits if all(s.heads)), key=lambda s: s.cost, default=None)
     if best is None or best.cost > 0.8 * batch.input_ids.numel() or sum(best.widths) >= _window(model):
-        return Read(_last(model, batch, cache), cache, batch.attention_mask)
+        return _row_by_row(model, batch)
+    cache = DynamicCache(config=model.config)
     front, back = model.collate(best.heads), model.collate(best.tails)
     place = torch.tensor(best.place, device=model.device)
     model.hidden(front, finite=False, past_key_values=cache, use_cache=True)

@@ -236,22 +236,31 @@ def steering_claims(found: Effects, *, budget: float = BUDGET) -> list[Claim]:
         )
     costs = found.table.drop_duplicates("emotion").to_dict("records") if "ratio" in found.table else []
     claims += [
-        judge(
-            id=f"steering.{row['emotion']}.fluency",
-            station="steering",
-            statement=f"What is written under the {row['emotion']} direction ({row['condition']}) stays fluent: its "
-            f"perplexity under the unsteered model is at most {budget:g} times that of unsteered text.",
-            estimate=float(row["ratio"]),
-            interval=(float(row["ratio_low"]), float(row["ratio_high"])),
-            unit="perplexity ratio",
-            chance=budget,
-            n=int(row["n"]),
-            direction="less",
-            notes="The reference is the bound, not a chance level.",
+        _fluency_claim(
+            row,
+            budget,
+            f"What is written under the {row['emotion']} direction ({row['condition']}) stays fluent: its perplexity under "
+            f"the unsteered model is at most {budget:g} times that of unsteered text.",
         )
         for row in costs
     ]
     return claims
+
+
+def _fluency_claim(row: Mapping[Any, Any], budget: float, statement: str, notes: str = "") -> Claim:
+    """That the perplexity ratio of a row of figures lies within the bound."""
+    return judge(
+        id=f"steering.{row['emotion']}.fluency",
+        station="steering",
+        statement=statement,
+        estimate=float(row["ratio"]),
+        interval=(float(row["ratio_low"]), float(row["ratio_high"])),
+        unit="perplexity ratio",
+        chance=budget,
+        n=int(row["n"]),
+        direction="less",
+        notes=f"{notes}The reference is the bound, not a chance level.",
+    )
 
 
 def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float = BUDGET) -> list[Claim]:
@@ -270,21 +279,14 @@ def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float 
         rows = table[(table["kind"] == "emotion") & (table["emotion"] == emotion)]
         if rows.empty:
             raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
-        row = rows.sort_values("ratio_high", kind="stable").iloc[0]
+        row = rows.sort_values("ratio_high", kind="stable").iloc[0].to_dict()
         claims.append(
-            judge(
-                id=f"steering.{emotion}.fluency",
-                station="steering",
-                statement=f"A condition tried for {emotion} stays fluent: the cheapest one's perplexity is at most "
-                f"{budget:g} times that of unsteered text (on the openings of the choice; none was written on test "
-                "openings).",
-                estimate=float(row["ratio"]),
-                interval=(float(row["ratio_low"]), float(row["ratio_high"])),
-                unit="perplexity ratio",
-                chance=budget,
-                n=int(row["n"]),
-                direction="less",
-                notes=f"Condition: {row['condition']}. The reference is the bound, not a chance level.",
+            _fluency_claim(
+                row,
+                budget,
+                f"A condition tried for {emotion} stays fluent: the cheapest one's perplexity is at most {budget:g} times "
+                "that of unsteered text (on the openings of the choice; none was written on test openings).",
+                f"Condition: {row['condition']}. ",
             )
         )
     return claims
