@@ -223,7 +223,8 @@ def test_an_interrupted_sweep_repeats_no_finished_chunk_and_ends_in_the_same_byt
     monkeypatch.setattr(sweeping_module, "generate", dying)
     with pytest.raises(KeyboardInterrupt):
         sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "cut", **arguments)  # type: ignore[arg-type]
-    assert len(list((tmp_path / "cut" / "parts").glob("*.parquet"))) == 4
+    kept = [len(pd.read_parquet(part)) for part in (tmp_path / "cut" / "parts").glob("*.parquet")]
+    assert len(kept) == 4
     after: list[int] = []
 
     def counting(*args: object, **kwargs: object) -> object:
@@ -232,7 +233,7 @@ def test_an_interrupted_sweep_repeats_no_finished_chunk_and_ends_in_the_same_byt
 
     monkeypatch.setattr(sweeping_module, "generate", counting)
     sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "cut", **arguments)  # type: ignore[arg-type]
-    assert sum(after) == len(CONDITIONS) * 10 - 4 * 8
+    assert sum(after) == len(CONDITIONS) * 10 - sum(kept)
     assert (tmp_path / "cut" / "sweep.parquet").read_bytes() == (tmp_path / "whole" / "sweep.parquet").read_bytes()
 
 
@@ -240,7 +241,7 @@ def test_kill_9_loses_at_most_one_chunk(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import sys, time, torch
-        torch.set_num_threads(1)
+        torch.set_num_threads(2)
         sys.path.insert(0, {str(Path(__file__).parent)!r}); sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from pathlib import Path
         from families import tiny_model

@@ -10,16 +10,20 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from transformers import DynamicCache
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import check_texts
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.language_model import Batch
+from emotion_circuits.model.unembedding import passing_logits
 from emotion_circuits.progress import progress_bar
 
 __all__ = ["Fluency", "distinct", "repetition"]
 
+_SLAB = 256  # states whose logits are held at once
 _WORD = re.compile(r"\w+|[^\w\s]", re.UNICODE)
 
 
@@ -148,10 +152,23 @@ def _mean_nats(model: LanguageModel, heads: Sequence[tuple[int, ...]], tails: Se
     hidden = model.hidden(rest, past_key_values=cache, use_cache=True).last_hidden_state
     # The state before each tail token predicts it: the head's last state, then the tail's own.
     before = torch.cat([last[place], hidden[:, :-1]], dim=1)
-    chance = torch.log_softmax(_logits_of(model, before).float(), -1)
-    found = chance.gather(-1, back.input_ids[..., None])[..., 0]
-    inside = back.attention_mask.to(found.dtype)
-    return (-(found * inside).sum(1) / inside.sum(1)).tolist()  # type: ignore[no-any-return]
+    inside = back.attention_mask.bool()
+    found = _nats(model, before[inside], back.input_ids[inside])
+    sums = torch.zeros(len(tails), dtype=found.dtype, device=found.device)
+    sums.index_add_(0, inside.nonzero()[:, 0], found)
+    return (sums / inside.sum(1)).tolist()  # type: ignore[no-any-return]
+
+
+def _nats(
+    model: LanguageModel, states: Float[Tensor, "token d_model"], wanted: Int[Tensor, " token"]
+) -> Float[Tensor, " token"]:
+    """What each wanted token costs in the state before it; a whole text's logits are never held at once."""
+    found = []
+    with passing_logits(model):
+        for some, ids in zip(states.split(_SLAB), wanted.split(_SLAB), strict=True):
+            logits = _logits_of(model, some).float()
+            found.append(torch.logsumexp(logits, -1) - logits.gather(-1, ids[:, None])[:, 0])
+    return torch.cat(found)
 
 
 def _logits_of(model: LanguageModel, hidden: torch.Tensor) -> torch.Tensor:

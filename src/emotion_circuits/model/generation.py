@@ -8,8 +8,7 @@ bit, which can flip a greedy tie or a sample whose draw falls exactly on a bound
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -22,6 +21,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.intervening import Intervention, intervene
 from emotion_circuits.model.language_model import Batch, LanguageModel
 from emotion_circuits.model.sharing import read_prompts
+from emotion_circuits.model.unembedding import passing_logits
 
 __all__ = ["Generated", "Sampling", "generate", "row_seed"]
 
@@ -119,7 +119,7 @@ def generate(
         streams = [torch.rand(how.max_new_tokens, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
         draws = torch.stack(streams).to(model.device)
     ends = torch.full((len(prompts),), batch.input_ids.shape[1], device=model.device)
-    with intervene(model, interventions, prompt_ends=ends), _contiguous_unembedding(model):
+    with intervene(model, interventions, prompt_ends=ends), passing_logits(model):
         written, lengths, finished = _loop(model, batch, how, draws, use_cache)
     texts = [written[i, : int(lengths[i])].tolist() for i in range(len(prompts))]
     decoded = model.tokenizer.batch_decode(texts, skip_special_tokens=True)
@@ -127,16 +127,6 @@ def generate(
         Generated(prompt, text, tuple(ids), bool(done))
         for prompt, text, ids, done in zip(prompts, decoded, texts, finished.tolist(), strict=True)
     ]
-
-
-@contextmanager
-def _contiguous_unembedding(model: LanguageModel) -> Iterator[None]:
-    """The last column of a long prompt is a strided view, on which the unembedding's product is ten times slower."""
-    handle = model.unembedding.register_forward_pre_hook(lambda _module, inputs: (inputs[0].contiguous(), *inputs[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _fits_context(model: LanguageModel, batch: Batch, how: Sampling) -> None:
@@ -184,7 +174,7 @@ def _loop(
     return written, lengths, finished
 
 
-_HEAD = 256  # tokens sorted first: the draw nearly always falls among them, and sorting a whole vocabulary is slow
+_WIDTHS = (64, 512, 4096)  # tokens sorted first: the draw nearly always falls among them, sorting a vocabulary is slow
 
 
 def _choose(
@@ -193,31 +183,54 @@ def _choose(
     """Greedy, or the token whose slice of the (filtered) cumulative distribution holds the row's draw.
 
     Tokens lie in the distribution from the most probable down, equal ones by their id. A row whose draw (or whose
-    filter's edge) falls behind the most probable tokens is sorted whole; the answer is the same.
+    filter's edge) falls behind the most probable tokens is sorted further; the answer is the same.
+
+    Args:
+        logits: one row each; written over.
+        how: temperature and filters.
+        draw: from 0 to 1, one per row; ``None``: greedy.
     """
     if draw is None:
         return logits.argmax(-1)
-    probabilities = torch.softmax(logits / how.temperature, dim=-1)
-    if probabilities.shape[-1] <= 2 * _HEAD:
-        return _drawn(probabilities, how, draw, probabilities.shape[-1])[0]
-    token, settled = _drawn(probabilities, how, draw, _HEAD)
-    rest = (~settled).nonzero()[:, 0]
-    if len(rest):
-        token[rest] = _drawn(probabilities[rest], how, draw[rest], probabilities.shape[-1])[0]
+    # In place: a vocabulary-sized block made anew at every step costs as much as the arithmetic.
+    weights = logits.sub_(logits.amax(-1, keepdim=True)).div_(how.temperature).exp_()
+    mass = weights.sum(-1)
+    vocabulary = weights.shape[-1]
+    token = torch.empty(len(weights), dtype=torch.long, device=weights.device)
+    rest = torch.arange(len(weights), device=weights.device)
+    for width in (*(w for w in _WIDTHS if 2 * w < vocabulary), vocabulary):
+        some = weights if len(rest) == len(weights) else weights[rest]
+        token[rest], settled = _drawn(some, mass[rest], how, draw[rest], width)
+        rest = rest[~settled]
+        if not len(rest):
+            break
     return token
 
 
 def _drawn(
-    probabilities: Float[Tensor, "row vocabulary"], how: Sampling, draw: Float[Tensor, " row"], width: int
+    weights: Float[Tensor, "row vocabulary"],
+    mass: Float[Tensor, " row"],
+    how: Sampling,
+    draw: Float[Tensor, " row"],
+    width: int,
 ) -> tuple[Int[Tensor, " row"], Tensor]:
-    """The drawn token judging by the ``width`` most probable ones, and in which rows those suffice to tell."""
-    whole = width == probabilities.shape[-1]
+    """The drawn token judging by the ``width`` most probable ones, and in which rows those suffice to tell.
+
+    Args:
+        weights: probabilities up to a factor.
+        mass: their sum.
+        how: the filters.
+        draw: from 0 to 1.
+        width: tokens looked at.
+    """
+    whole = width == weights.shape[-1]
     if whole:
-        ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
+        ordered, index = weights.sort(dim=-1, descending=True, stable=True)
     else:
-        some = probabilities.topk(width, dim=-1, sorted=False).indices.sort(dim=-1).values
-        ordered, order = probabilities.gather(-1, some).sort(dim=-1, descending=True, stable=True)
+        some = weights.topk(width, dim=-1, sorted=False).indices.sort(dim=-1).values
+        ordered, order = weights.gather(-1, some).sort(dim=-1, descending=True, stable=True)
         index = some.gather(-1, order)
+    ordered = ordered / mass[:, None]
     total = ordered.cumsum(-1)
     keep = (total - ordered) < how.top_p
     if how.top_k:
@@ -226,8 +239,7 @@ def _drawn(
     total = ordered.cumsum(-1)
     # The kept tokens end within the head, or all are kept and their mass is known without sorting.
     ends_here = torch.full_like(keep[:, -1], whole) | ~keep[:, -1]
-    mass = torch.where(ends_here, total[:, -1], probabilities.sum(-1))
-    goal = draw * mass
+    goal = draw * torch.where(ends_here, total[:, -1], 1.0)
     settled = ends_here | ((how.top_p >= 1 and not how.top_k) & (goal <= total[:, -1]))
     place = (total < goal[:, None]).sum(-1)
     place = torch.minimum(place, keep.sum(-1) - 1)

@@ -22,7 +22,7 @@ from emotion_circuits.model.resuming import resume
 from emotion_circuits.model.sites import Site
 from emotion_circuits.model.wiring import wiring_of
 
-__all__ = ["read_prompts"]
+__all__ = ["foreign_hooks", "read_prompts"]
 
 
 class Read(NamedTuple):
@@ -46,7 +46,7 @@ def read_prompts(model: LanguageModel, batch: Batch) -> Read:
         model: the model.
         batch: the prompts.
     """
-    if _hooked(model):
+    if foreign_hooks(model):
         return _row_by_row(model, batch)
     rows, place = _distinct(batch)
     few = Batch(batch.input_ids[rows], batch.attention_mask[rows])
@@ -71,14 +71,15 @@ def read_prompts(model: LanguageModel, batch: Batch) -> Read:
     return Read(logits, cache, batch.attention_mask)
 
 
-def _hooked(model: LanguageModel) -> bool:
+def foreign_hooks(model: LanguageModel) -> bool:
     """Whether somebody else's hooks are on the model: what they do to which rows is not known.
 
     Those by which transformers itself records outputs stay on a model once they were used, and change nothing.
     """
     with wiring_of(model).untouched():
         hooks = [h for m in model.base.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
-    return any(not str(getattr(h, "__module__", "")).startswith("transformers.") for h in hooks)
+    ours = ("transformers.", "emotion_circuits.")
+    return any(not str(getattr(h, "__module__", "")).startswith(ours) for h in hooks)
 
 
 def _row_by_row(model: LanguageModel, batch: Batch) -> Read:

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from filelock import FileLock, Timeout
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Sampling, generate, weights_sha256
 from emotion_circuits.model.generation import row_seed
+from emotion_circuits.model.replicas import spread
 from emotion_circuits.paths import hash_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
@@ -31,7 +33,7 @@ from emotion_circuits.steering.vectors import SteeringVectors
 __all__ = ["MANIFEST", "TABLE", "sweep", "sweep_config"]
 
 MANIFEST, TABLE = "manifest.json", "sweep.parquet"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def sweep(
             sample repeats itself and is refused.
         samples: continuations per prompt and condition.
         seed: of the sweep.
-        batch_rows: rows generated together, and written together.
+        batch_rows: rows generated together at most, and written together; on a CPU with several cores so many are
+            generated on each of up to four of them.
         examples: emotion → sentences for few-shot prompting; training sentences by default.
 
     Returns:
@@ -164,7 +167,10 @@ def _cells(
     samples: int,
     shots: Mapping[str, Sequence[str]],
 ) -> list[_Cell]:
-    """All cells, ordered so that a batch holds prompts of about one length."""
+    """All cells, ordered so that a batch changes about the same layers of prompts of about one length.
+
+    What rows of a batch share is read once, up to the first layer that any of them changes.
+    """
     contexts: dict[tuple[int, str, bool], tuple[str, bool]] = {}
     found: list[_Cell] = []
     for p, prompt in enumerate(prompts):
@@ -185,16 +191,27 @@ def _cells(
         _Cell(x.prompt, x.condition, x.sample, x.context, x.rendered, lengths[x.context, x.rendered], x.place)
         for x in found
     ]
-    return sorted(sized, key=lambda x: (x.rendered, x.tokens, x.place[1], x.place[2], x.place[0]))
+    return sorted(sized, key=_order)
+
+
+def _order(cell: _Cell) -> tuple[Any, ...]:
+    first = min(cell.condition.layers, default=-1)
+    prompt_and_sample, condition = cell.place[1:], cell.place[0]
+    return cell.rendered, first, cell.tokens, prompt_and_sample, condition
 
 
 def _chunks(cells: Sequence[_Cell], batch_rows: int) -> list[list[_Cell]]:
-    """Batches; text from a chat template never shares one with plain text (special tokens differ)."""
+    """Batches; text from a chat template never shares one with plain text (special tokens differ).
+
+    More than one of a kind are of even size and of an even number, so that those written beside one another end together.
+    """
     chunks: list[list[_Cell]] = []
-    for cell in cells:
-        if not chunks or len(chunks[-1]) == batch_rows or chunks[-1][0].rendered != cell.rendered:
-            chunks.append([])
-        chunks[-1].append(cell)
+    for _, group in groupby(cells, key=lambda cell: cell.rendered):
+        rows = list(group)
+        count = -(-len(rows) // batch_rows)
+        count += count > 1 and count % 2
+        edges = [len(rows) * k // count for k in range(count + 1)]
+        chunks += [rows[start:stop] for start, stop in pairwise(edges)]
     return chunks
 
 
@@ -212,18 +229,15 @@ def _write(
     folder: Path,
 ) -> None:
     chunks = _chunks(cells, batch_rows)
+    left = [index for index in range(len(chunks)) if not _part(folder, index).is_file()]
     done, started = 0, time.monotonic()
     with progress_bar("Steering", len(cells)) as bar:
-        for index, chunk in enumerate(chunks):
-            path = _part(folder, index)
-            if path.is_file():
-                bar.advance(len(chunk))
-                continue
-            table = _run(model, chunk, vectors, how, seed)
-            with replacing(path) as temporary:
+        bar.advance(len(cells) - sum(len(chunks[index]) for index in left))
+        for place, table in spread(model, lambda m, index: _run(m, chunks[index], vectors, how, seed), left):
+            with replacing(_part(folder, left[place])) as temporary:
                 table.to_parquet(temporary, index=False)
             done += int(table["n_tokens"].sum())
-            bar.advance(len(chunk), note=f"{done / max(time.monotonic() - started, 1e-9):.0f} tokens/s")
+            bar.advance(len(table), note=f"{done / max(time.monotonic() - started, 1e-9):.0f} tokens/s")
     tables = [pd.read_parquet(_part(folder, index)) for index in range(len(chunks))]
     whole = pd.concat(tables, ignore_index=True).sort_values("place", kind="stable").drop(columns="place")
     with replacing(folder / TABLE) as temporary:

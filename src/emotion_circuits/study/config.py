@@ -136,7 +136,7 @@ class SteeringConfig(_Section):
         max_new_tokens: length of a continuation.
         temperature: sampling temperature; 0 is greedy.
         max_perplexity_ratio: fluency bound of the choice.
-        batch_rows: rows written at once (memory).
+        batch_rows: rows written at once (memory); on a CPU several such batches are written beside one another.
     """
 
     layers: tuple[Depth | tuple[Depth, ...], ...] = (0.55,)
@@ -157,7 +157,7 @@ class SteeringConfig(_Section):
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)
     max_perplexity_ratio: float = Field(default=1.5, gt=1)
-    batch_rows: int = Field(default=192, ge=1)
+    batch_rows: int = Field(default=128, ge=1)
 
     @field_validator("layers", "raw_layers")
     @classmethod

@@ -266,4 +266,4 @@ def _evaluators() -> list[dict[str, Any]]:
     return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge)]
 
 
-STEERING = Stage("steering", "Steering and its controls", 2, ("directions",), _inputs, _run)
+STEERING = Stage("steering", "Steering and its controls", 3, ("directions",), _inputs, _run)

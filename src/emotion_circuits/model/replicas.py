@@ -1,0 +1,104 @@
+"""Several batches at once on a CPU, each on cores of its own.
+
+A batch of generation is a long chain of small products, which two cores share badly: half of the time one waits for the
+other. Two batches beside one another keep both busy. Each worker has a replica of the model: modules and hooks of its
+own, the same weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from itertools import chain
+from queue import SimpleQueue
+from threading import Event
+from typing import Any, TypeVar
+
+import torch
+
+from emotion_circuits.model.language_model import LanguageModel
+from emotion_circuits.model.sharing import foreign_hooks
+from emotion_circuits.model.wiring import wiring_of
+
+__all__ = ["replica", "spread"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AT_ONCE = 4  # each holds the activations of a batch
+
+
+def replica(model: LanguageModel) -> LanguageModel:
+    """A model that can run beside the given one: the same weights, its own modules, hooks and tokenizer."""
+    weights = {id(tensor): tensor for tensor in chain(model.hf.parameters(), model.hf.buffers())}
+    return LanguageModel(
+        hf=copy.deepcopy(model.hf, weights),
+        tokenizer=copy.deepcopy(model.tokenizer),  # a tokenizer refuses two threads
+        family=model.family,
+        name=model.name,
+        source=model.source,
+        revision=model.revision,
+        refused=dict(model.refused),
+    )
+
+
+def spread(
+    model: LanguageModel, work: Callable[[LanguageModel, Item], Result], items: Sequence[Item]
+) -> Iterator[tuple[int, Result]]:
+    """Do the work for each item, several at once where the model is on a CPU with several cores.
+
+    Where something is edited or watched, or hooks that are not ours are on the model, items are worked on one after the
+    other on the model itself, so that those see everything.
+
+    Args:
+        model: the model.
+        work: ``work(model, item)``; it is given the model or a replica of it.
+        items: what to work on.
+
+    Yields:
+        The item's index and what came of it, in the order in which they are done. An error ends all: what has not begun
+        is dropped, what runs stops at its next forward pass.
+    """
+    threads = torch.get_num_threads()
+    workers = min(threads, len(items), _AT_ONCE)
+    busy = wiring_of(model).first_layer is not None or foreign_hooks(model)
+    if workers < 2 or model.device.type != "cpu" or busy:
+        for index, item in enumerate(items):
+            yield index, work(model, item)
+        return
+    stop = Event()
+    free: SimpleQueue[LanguageModel] = SimpleQueue()
+    for _ in range(workers):
+        free.put(_stoppable(replica(model), stop))
+
+    def run(item: Item) -> Result:
+        mine = free.get()
+        try:
+            return work(mine, item)
+        finally:
+            free.put(mine)
+
+    # torch counts threads per thread.
+    pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(threads // workers))
+    try:
+        futures: dict[Future[Result], int] = {pool.submit(run, item): index for index, item in enumerate(items)}
+        for done in as_completed(futures):
+            yield futures[done], done.result()
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+class _StoppedError(Exception):
+    """The others' work is not wanted any more."""
+
+
+def _stoppable(model: LanguageModel, stop: Event) -> LanguageModel:
+    def check(_module: Any, _inputs: Any) -> None:
+        if stop.is_set():
+            raise _StoppedError
+
+    model.base.register_forward_pre_hook(check)
+    return model
