@@ -11,7 +11,7 @@ import torch
 from model_cases import FAMILY_NAMES, TEXTS, model_of
 
 from emotion_circuits.model import Add, LanguageModel, Sampling, Site, generate, intervene
-from emotion_circuits.model.replicas import replica, spread
+from emotion_circuits.model.replicas import in_parallel, replica
 
 HOW = Sampling(max_new_tokens=6, min_new_tokens=6, temperature=1.0)
 
@@ -55,7 +55,7 @@ def test_work_beside_one_another_gives_what_it_gives_alone(threads: int) -> None
         names.add((threading.get_ident(), torch.get_num_threads()))
         return steered(mine, seed)
 
-    found = dict(spread(model, work, seeds))
+    found = dict(in_parallel(model, work, seeds))
     assert [found[i] for i in range(len(seeds))] == alone
     assert len({thread for thread, _ in names}) == min(threads, 4)
     assert {count for _, count in names} == {threads // min(threads, 4)}
@@ -75,7 +75,7 @@ def test_an_error_ends_all_and_is_the_one_that_is_raised(threads: int) -> None:
 
     started = time.monotonic()
     with pytest.raises(ValueError, match="item 1"):
-        list(spread(model_of("gpt2"), work, range(20)))
+        list(in_parallel(model_of("gpt2"), work, range(20)))
     assert time.monotonic() - started < 10
     assert len(begun) < 20
     assert torch.get_num_threads() == threads
@@ -86,9 +86,9 @@ def test_whoever_watches_the_model_sees_all_work(threads: int) -> None:
     seen = []
     handle = model.blocks[0].register_forward_hook(lambda *_: seen.append(threading.get_ident()))
     try:
-        list(spread(model, lambda mine, _: mine.hidden(mine.tokenize(TEXTS)), range(3)))
+        list(in_parallel(model, lambda mine, _: mine.hidden(mine.tokenize(TEXTS)), range(3)))
     finally:
         handle.remove()
     assert seen == [threading.get_ident()] * 3
     with intervene(model, [Add(site=Site("resid_post", 0), vector=torch.ones(model.d_model))]):
-        assert all(mine is model for _, mine in spread(model, lambda mine, _: mine, range(3)))
+        assert all(mine is model for _, mine in in_parallel(model, lambda mine, _: mine, range(3)))

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, JsonFlag, long_running, show_json
+from emotion_circuits.cli.shared import Device, JsonFlag, long_running, print_table, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["align_command"]
@@ -96,7 +95,6 @@ def _store(folder: Path) -> Any:
 
 
 def _print(found: Any) -> None:
-    console = Console()
     table = Table(
         "layers", "match", "CKA", "CKA, permuted", "RSA", "RSA, permuted", title="The same sentences in both models"
     )
@@ -105,7 +103,7 @@ def _print(found: Any) -> None:
             f"{r.layer_a} → {r.layer_b}", r.matching, f"{r.cka:.3f}", f"{r.cka_low:+.3f} … {r.cka_high:+.3f}", f"{r.rsa:.3f}",
             f"{r.rsa_low:+.3f} … {r.rsa_high:+.3f}",
         )  # fmt: skip
-    console.print(table)
+    print_table(table)
     table = Table(
         "layers", "match", "method", "pairs", "R² neutral", "R² emotion", "cos² apart", "shuffled", "AUROC", "shuffled",
         "own", title="Mapped directions on held-out sentences; 'shuffled': 95 % of directions of shuffled labels",
@@ -117,4 +115,4 @@ def _print(found: Any) -> None:
             f"{r.auroc:.3f} [{r.auroc_low:.3f}, {r.auroc_high:.3f}]",
             f"{r.auroc_shuffled_low:.3f} … {r.auroc_shuffled_high:.3f}", f"{r.auroc_own:.3f}",
         )  # fmt: skip
-    console.print(table)
+    print_table(table)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from emotion_circuits.cli.shared import JsonFlag, long_running, show_json
+from emotion_circuits.cli.shared import JsonFlag, long_running, print_table, show_json
 
 app = typer.Typer(help="Calibration: every method against a known truth.")
 
@@ -61,8 +60,7 @@ def planted(
         table.add_row(
             m.scores, m.name, f"{m.median:.3f}", f"{m.low:.3f}", f"{m.reported_on:.3f}", decoys, f"{m.seconds:.1f}"
         )
-    console = Console()
-    console.print(table)
+    print_table(table)
     for name, rate in result.false_claims.items():
         typer.echo(f"{name}: {rate.hits} of {rate.n}, 95 % upper bound {rate.upper:.3f}")
     for key, value in result.best.items():
@@ -70,7 +68,7 @@ def planted(
     for bar, met in result.bars.items():
         typer.echo(f"{'met' if met else 'MISSED'}: {bar}")
     if result.curve:
-        console.print(_curve_table(result.curve))
+        print_table(_curve_table(result.curve))
 
 
 def _difficulties(text: str) -> list[float]:

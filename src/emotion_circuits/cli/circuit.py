@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from emotion_circuits.cli.heads import MaxPairs, Model, Pairs, SplitName, open_task
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, print_table, show_json
 
 app = typer.Typer(help="Circuits: find one, show it, test it on other pairs.")
 
@@ -110,7 +109,7 @@ def _show(found: object, as_json: bool) -> None:
     for n in found.nodes:
         measured = ("", "") if n.exact is None else (f"{n.exact:+.3f}", f"{n.low:+.3f} … {n.high:+.3f}")
         table.add_row(n.node, n.role, f"{n.score:+.3f}", *measured)
-    Console().print(table)
+    print_table(table)
     for claim in found.claims:
         if claim.id.startswith(("circuits.task", "circuits.faithfulness")) or claim.verdict == "supported":
             typer.echo(f"{claim.verdict}: {claim.statement} ({claim.estimate:.3g} {claim.unit})")

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from emotion_circuits.cli.shared import JsonFlag, long_running, note, show_json
+from emotion_circuits.cli.shared import JsonFlag, long_running, note, print_table, show_json
 
 if TYPE_CHECKING:
     from emotion_circuits.prompts.describing import SetDescription
@@ -174,4 +173,4 @@ def _show_accuracies(title: str, accuracies: tuple[Accuracy, ...]) -> None:
         bar = "" if a.bar is None else f"{a.bar:.2f}"
         interval = "{:.3f}–{:.3f}".format(*a.interval)
         table.add_row(a.name, f"{a.accuracy:.3f}", interval, f"{a.chance:.3f}", bar, f"{a.rows} / {a.groups}")
-    Console().print(table)
+    print_table(table)

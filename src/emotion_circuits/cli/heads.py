@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from emotion_circuits.cli.completing import MODELS, offering
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, check_before_loading, long_running, show_json
+from emotion_circuits.cli.shared import (
+    Device,
+    Dtype,
+    JsonFlag,
+    Revision,
+    check_before_loading,
+    long_running,
+    print_table,
+    show_json,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
@@ -79,7 +87,7 @@ def show_table(table: pd.DataFrame, title: str, top: int, as_json: bool, **facts
     shown = Table(*map(str, table.columns), title=f"{title} ({', '.join(f'{k} {v}' for k, v in facts.items())})")
     for row in table.head(top).itertuples(index=False):
         shown.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
-    Console().print(shown)
+    print_table(shown)
 
 
 @app.command()

@@ -6,11 +6,10 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from emotion_circuits.cli.completing import MODELS, offering
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Pickle, Revision, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Pickle, Revision, long_running, print_table, show_json
 
 app = typer.Typer(help="Models: what is bundled and installed, and whether a model can be observed and changed.")
 
@@ -41,9 +40,9 @@ def list_models(as_json: JsonFlag = False) -> None:
     for row in rows:
         cells = [str(row[key]) for key in ("name", "about", "licence", "download_mb")]
         table.add_row(*cells, "yes" if row["installed"] else "no")
-    Console().print(table)
+    print_table(table)
     known = ", ".join(families.values())
-    Console().print(f"Any Hugging Face id, local folder or .gguf file of these families: {known}")
+    typer.echo(f"Any Hugging Face id, local folder or .gguf file of these families: {known}")
 
 
 @app.command()
@@ -148,6 +147,6 @@ def check(
         table = Table("check", "", "detail", title=m.name)
         for r in results:
             table.add_row(r.name, "ok" if r.passed else "FAILED", r.detail)
-        Console().print(table)
+        print_table(table)
     if not all(r.passed for r in results):
         raise typer.Exit(1)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, long_running, show_json
+from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, long_running, print_table, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["read", "read_lines"]
@@ -41,7 +40,7 @@ def read(
         scores = "  ".join(f"{k} {v:+.2f}" for k, v in row["scores"].items())
         text = row["text"] if len(row["text"]) <= 70 else row["text"][:69] + "…"
         table.add_row(str(row["line"]), row.get("label") or "", row["prediction"], scores, escape(text))
-    Console().print(table)
+    print_table(table)
     if result["accuracy"] is not None:
         typer.echo(
             f"accuracy {result['accuracy']:.3f} on {result['n_labelled']} labelled texts; "

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from emotion_circuits.cli.completing import MODELS, PROFILES, offering
 from emotion_circuits.cli.shared import (
@@ -19,6 +19,7 @@ from emotion_circuits.cli.shared import (
     Track,
     long_running,
     note,
+    print_table,
     recorded,
     show_json,
 )
@@ -83,17 +84,28 @@ def run(
             {"report": str(path), "stages": [r.__dict__ for r in done.stages], "summary": summary, "run_id": run_id}
         )
         return
-    table = Table(title=f"Summary of {out}")
-    table.add_column("finding", overflow="fold")
-    for heading in ("figure", "95 % interval", "chance or null"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("verdict", overflow="fold")
-    for row in summary:
-        table.add_row(*(row[key] for key in ("finding", "figure", "interval", "reference", "verdict")))
-    Console().print(table)
+    print_table(_summary(out, summary))
     if run_id is not None:
         typer.echo(f"Recorded as MLflow run {run_id} (emotion-circuits runs show {out})")
     typer.echo(f"Report: {path.resolve()}")
+
+
+def _summary(out: Path, rows: list[dict[str, str]]) -> Table:
+    """One section per stage, so that names stay short enough for a narrow terminal."""
+    table = Table(title=f"Summary of {out}", box=None, pad_edge=False)
+    for heading in ("finding", "figure", "95 % interval"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("chance or null", "verdict"):
+        table.add_column(heading, overflow="fold")
+    stage = ""
+    for row in rows:
+        first, _, finding = row["finding"].partition(".")
+        if first != stage:
+            stage = first
+            table.add_row()
+            table.add_row(Text(stage, style="bold"))
+        table.add_row(f"  {finding}", *(row[key] for key in ("figure", "interval", "reference", "verdict")))
+    return table
 
 
 def _dry_run(study: Any, out: Path, as_json: bool) -> None:
@@ -133,7 +145,7 @@ def _dry_run(study: Any, out: Path, as_json: bool) -> None:
         table.add_row(s.stage, s.status, *figures, s.note)
     table.add_section()
     table.add_row("in all", "", f"{total['tokens']:,}", _time(total["seconds"]), _size(total["bytes"]), "")
-    Console().print(table)
+    print_table(table)
     typer.echo(plan.method)
 
 

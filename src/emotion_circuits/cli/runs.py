@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from emotion_circuits.cli.shared import JsonFlag, show_json
+from emotion_circuits.cli.shared import JsonFlag, print_table, show_json
 from emotion_circuits.errors import EmotionCircuitsError
 
 app = typer.Typer(help="Runs: recorded ones (MLflow), two compared, a folder cleaned.", no_args_is_help=True)
@@ -56,7 +55,7 @@ def list_runs(
         table.add_column(heading, overflow="fold")
     for r in rows:
         table.add_row(r["run_id"], r["name"], r["started"], r["capture"][:12], r["folder"])
-    Console().print(table)
+    print_table(table)
 
 
 @app.command("show")
@@ -136,7 +135,6 @@ def compare(
     if as_json:
         show_json(found)
         return
-    console = Console()
     for title, key in (("Configuration", "config"), ("Model, data, packages", "environment"), ("Choices", "choices")):
         if not found[key]:
             typer.echo(f"{title}: the same")
@@ -147,7 +145,7 @@ def compare(
         for row in found[key]:
             name = f"{row['stage']}: {row['key']}" if "stage" in row else row["key"]
             table.add_row(name, _short(row["a"]), _short(row["b"]))
-        console.print(table)
+        print_table(table)
     flagged = [row for row in found["claims"] if row["flags"]]
     shown = found["claims"] if all_ else flagged
     if shown:
@@ -156,11 +154,11 @@ def compare(
             table.add_column(heading, overflow="fold")
         for row in shown:
             table.add_row(row["id"], _claim(row["a"]), _claim(row["b"]), ", ".join(row["flags"]))
-        console.print(table)
+        print_table(table)
     table = Table("stage", "A", "B", title="Stages")
     for row in found["stages"]:
         table.add_row(row["stage"], *(_stage(row[side]) for side in "ab"))
-    console.print(table)
+    print_table(table)
     typer.echo(f"{len(flagged)} of {len(found['claims'])} claims differ.")
 
 

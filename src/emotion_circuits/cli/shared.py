@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_style
@@ -27,6 +30,7 @@ __all__ = [
     "listen",
     "long_running",
     "note",
+    "print_table",
     "recorded",
     "show_json",
 ]
@@ -64,6 +68,12 @@ class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
         sys.stderr.write(f"{prefix}{record.getMessage()}\n")
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as the terminal; in a file or a pipe wide enough for names to stay whole."""
+    fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if fixed else 120).print(table)
 
 
 def note(text: str) -> None:

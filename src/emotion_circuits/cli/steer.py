@@ -18,6 +18,7 @@ from emotion_circuits.cli.shared import (
     Revision,
     check_before_loading,
     long_running,
+    print_table,
     show_json,
 )
 
@@ -105,7 +106,6 @@ def steer(
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -114,7 +114,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
         cells = [Text(row["prompt"])]
         cells += [Text(f"{row[k].strip()}\n(perplexity {row[f'{k}_perplexity']:.1f})") for k in ("base", "steered")]
         table.add_row(*cells)
-    Console().print(table)
+    print_table(table)
 
 
 def _model_of(run: Path | None) -> str:

@@ -21,7 +21,7 @@ from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.sharing import foreign_hooks
 from emotion_circuits.model.wiring import wiring_of
 
-__all__ = ["replica", "spread"]
+__all__ = ["in_parallel", "replica"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,7 +43,7 @@ def replica(model: LanguageModel) -> LanguageModel:
     )
 
 
-def spread(
+def in_parallel(
     model: LanguageModel, work: Callable[[LanguageModel, Item], Result], items: Sequence[Item]
 ) -> Iterator[tuple[int, Result]]:
     """Do the work for each item, several at once where the model is on a CPU with several cores.

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Sampling, generate, weights_sha256
 from emotion_circuits.model.generation import row_seed
-from emotion_circuits.model.replicas import spread
+from emotion_circuits.model.replicas import in_parallel
 from emotion_circuits.paths import hash_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
@@ -233,7 +233,7 @@ def _write(
     done, started = 0, time.monotonic()
     with progress_bar("Steering", len(cells)) as bar:
         bar.advance(len(cells) - sum(len(chunks[index]) for index in left))
-        for place, table in spread(model, lambda m, index: _run(m, chunks[index], vectors, how, seed), left):
+        for place, table in in_parallel(model, lambda m, index: _run(m, chunks[index], vectors, how, seed), left):
             with replacing(_part(folder, left[place])) as temporary:
                 table.to_parquet(temporary, index=False)
             done += int(table["n_tokens"].sum())
