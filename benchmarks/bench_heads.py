@@ -15,56 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from emotion_circuits.circuits import attribute
 from emotion_circuits.heads import Node, PairTask, ablation_scan, pair_task
 from emotion_circuits.model import Ablate, LanguageModel, intervene
-from emotion_circuits.model.families import family_of
-from emotion_circuits.prompts import Pair
-
-
-def model_and_task(layers: int, pairs: int) -> tuple[LanguageModel, PairTask]:
-    words = ["<pad>", "<unk>", *(f"w{i}" for i in range(500))]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=layers,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        tie_word_embeddings=True,
-    )
-    hf: Any = LlamaForCausalLM(config).eval().requires_grad_(False)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
-    model = LanguageModel(hf, fast, family_of(config), "smollm2-shape")
-    rows = []
-    for i in range(pairs):
-        rest = " ".join(f"w{(7 * i + j) % 400}" for j in range(11))
-        text, corrupted = f"w{i % 400} w{401 + i % 40} {rest}", f"w{i % 400} w{450 + i % 40} {rest}"
-        start = len(f"w{i % 400}") + 1
-        rows.append(
-            Pair(
-                id=str(i),
-                text=text,
-                corrupted=corrupted,
-                label="gratitude",
-                corrupted_label="anger",
-                spans=((start, start + 4),),
-                corrupted_spans=((start, start + 4),),
-                answers=(" w491",),
-                corrupted_answers=(" w492",),
-                group=str(i),
-                split="test",
-                language="en",
-                set="bench",
-            )
-        )
-    return model, pair_task(model, rows)
+from shapes import pairs, random_llama
 
 
 def timed(run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float]:
@@ -177,7 +132,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model, task = model_and_task(options.layers, options.pairs)
+    model = random_llama("smollm2-135m", num_hidden_layers=options.layers)
+    task = pair_task(model, pairs(options.pairs))
     heads = [Node("head", layer, h) for layer in range(options.layers) for h in range(9)]
     # Frozen weights: gradients have to start somewhere, for every tool at the same place.
     model.hf.get_input_embeddings().register_forward_hook(

@@ -28,8 +28,8 @@ from emotion_circuits.activations import capture
 from emotion_circuits.activations.pooling import token_batches
 from emotion_circuits.heads import Node, ablation_scan, pair_task
 from emotion_circuits.model import Add, LanguageModel, Sampling, Site, generate
-from emotion_circuits.prompts import Pair, Prompt
-from shapes import SHAPES, random_llama, text
+from emotion_circuits.prompts import Prompt
+from shapes import SHAPES, pairs, random_llama, text
 
 LABELS = ("gratitude", "anger", "apology", "neutral")
 NEEDED_GIB = 24
@@ -136,21 +136,6 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
         "written tokens per second": len(texts) * options.new_tokens / found["steered generate"],
         **({"peak_gib": torch.cuda.max_memory_allocated() / 2**30} if device == "cuda" else {}),
     }
-
-
-def pairs(count: int) -> list[Pair]:
-    found = []
-    for i in range(count):
-        rest = text(i, 11)
-        start = len(f"w{i}") + 1
-        found.append(
-            Pair(
-                id=str(i), text=f"w{i} w401 {rest}", corrupted=f"w{i} w450 {rest}", label="gratitude",
-                corrupted_label="anger", spans=((start, start + 4),), corrupted_spans=((start, start + 4),),
-                answers=(" w491",), corrupted_answers=(" w492",), group=str(i), split="test", language="en", set="bench",
-            )
-        )  # fmt: skip
-    return found
 
 
 def curves(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.families import family_of
+from emotion_circuits.prompts import Pair
 
 SHAPES: dict[str, dict[str, int]] = {
     "tiny": {
@@ -54,3 +55,19 @@ def random_llama(
 def text(index: int, tokens: int) -> str:
     """Some words, others for every index."""
     return " ".join(f"w{(31 * index + 7 * i) % WORDS}" for i in range(tokens))
+
+
+def pairs(count: int) -> list[Pair]:
+    """Token-aligned pairs in those words, each with answers of its own side."""
+    found = []
+    for i in range(count):
+        rest = text(i, 11)
+        start = len(f"w{i}") + 1
+        found.append(
+            Pair(
+                id=str(i), text=f"w{i} w401 {rest}", corrupted=f"w{i} w450 {rest}", label="gratitude",
+                corrupted_label="anger", spans=((start, start + 4),), corrupted_spans=((start, start + 4),),
+                answers=(" w491",), corrupted_answers=(" w492",), group=str(i), split="test", language="en", set="bench",
+            )
+        )  # fmt: skip
+    return found
