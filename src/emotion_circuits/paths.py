@@ -28,6 +28,7 @@ __all__ = [
     "hash_json",
     "is_temporary",
     "make_folder",
+    "read_json",
     "replacing",
     "write_json",
     "write_table",
@@ -127,6 +128,20 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        EmotionCircuitsError: it cannot be read, or is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EmotionCircuitsError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise EmotionCircuitsError(f"{path}: is damaged: {error}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from emotion_circuits.prompts.schema import Prompt
 from emotion_circuits.prompts.splitting import split_groups
 
 __all__ = ["FIELDS", "TABLE_SUFFIXES", "parse_column_map", "read_table"]
+
+_log = logging.getLogger(__name__)
 
 FIELDS: tuple[str, ...] = tuple(Prompt.model_fields)
 TABLE_SUFFIXES: tuple[str, ...] = (".csv", ".tsv")
@@ -98,6 +101,12 @@ def read_table(
             value["spans"], missing = _spans(value["spans"], value["text"])
             problems += [Problem(line, "spans", f"the text does not hold {word!r}") for word in missing]
         objects.append((line, value))
+    if "group" not in position:
+        _log.warning(
+            "%s: no column for group, so every row is a group of its own; where rows belong together (one event told in "
+            "several emotions, paraphrases), name it with --map group=COLUMN, or they are split apart",
+            path,
+        )
     if "split" not in position:
         splits = split_groups((value["group"] for _, value in objects), salt=path.stem)
         for _, value in objects:

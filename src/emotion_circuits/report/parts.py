@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion_circuits import paths
 from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
@@ -21,14 +21,11 @@ def read_json(path: Path) -> Any:
     Raises:
         EmotionCircuitsError: missing or damaged.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise EmotionCircuitsError(
             f"{path}: is missing; finish the run first (emotion-circuits run --out {path.parent})"
-        ) from error
-    except ValueError as error:
-        raise EmotionCircuitsError(f"{path}: is damaged: {error}") from error
+        )
+    return paths.read_json(path)
 
 
 def claims_of(claims: Iterable[Told], *prefixes: str) -> tuple[Told, ...]:

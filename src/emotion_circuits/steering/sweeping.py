@@ -22,7 +22,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Sampling, generate, weights_sha256
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.model.replicas import in_parallel
-from emotion_circuits.paths import hash_json, replacing, write_json
+from emotion_circuits.paths import hash_json, read_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
 from emotion_circuits.steering.conditions import Condition, check_conditions
@@ -151,7 +151,7 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
     if not path.is_file():
         write_json(path, manifest)
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = read_json(path)
     if there.get("sha256") != manifest["sha256"]:
         differing = [k for k in config if there.get(k) != json.loads(json.dumps(config[k]))]
         raise EmotionCircuitsError(

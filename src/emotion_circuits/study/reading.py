@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.paths import read_json
 from emotion_circuits.study.running import STAGE_FILE, read_stage
 
 __all__ = ["STAGE_NAMES", "RunFolder", "is_run", "open_run"]
@@ -45,7 +45,7 @@ def is_run(folder: Path) -> bool:
     if any((folder / stage / STAGE_FILE).is_file() for stage in STAGE_NAMES):
         return True
     try:
-        return isinstance(_json(folder / "manifest.json").get("stages"), dict)
+        return isinstance(read_json(folder / "manifest.json").get("stages"), dict)
     except (EmotionCircuitsError, AttributeError):
         return False
 
@@ -58,7 +58,7 @@ def open_run(folder: Path) -> RunFolder:
     """
     if not is_run(folder):
         raise EmotionCircuitsError(f"{folder}: is not the folder of a run (no manifest.json of a study and no stage)")
-    manifest = _json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
     if manifest.get("format", FORMAT) != FORMAT:
         raise EmotionCircuitsError(
             f"{folder / 'manifest.json'}: has format {manifest['format']}, this version reads {FORMAT}: another version of "
@@ -75,16 +75,7 @@ def open_run(folder: Path) -> RunFolder:
         if found is not None and "timing" in found:
             seconds[stage] = float(found["timing"]["seconds"])
         if (place / "claims.json").is_file():
-            claims |= {str(claim["id"]): claim for claim in _json(place / "claims.json")}
+            claims |= {str(claim["id"]): claim for claim in read_json(place / "claims.json")}
         if (place / "choice.json").is_file():
-            choices[stage] = _json(place / "choice.json")
+            choices[stage] = read_json(place / "choice.json")
     return RunFolder(folder, dict(manifest.get("config", {})), manifest, claims, choices, seconds, statuses)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EmotionCircuitsError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise EmotionCircuitsError(f"{path}: is damaged: {error}") from error
