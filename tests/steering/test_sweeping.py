@@ -267,6 +267,7 @@ def test_kill_9_loses_at_most_one_chunk(tmp_path: Path) -> None:
         process.wait()
     kept = {p.name: p.stat().st_mtime_ns for p in parts.glob("part-*.parquet")}
     assert len(kept) >= 3
+    (parts / ".part-00009.parquet.half.tmp").write_bytes(b"PAR1")  # a kill may fall into the writing of a part
     assert not (tmp_path / "killed" / "sweep.parquet").exists()
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed"), "0"], check=True)
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "whole"), "0"], check=True)
@@ -365,3 +366,16 @@ def test_bad_sweeps_are_refused(change: dict[str, object], message: str, tmp_pat
     arguments: dict[str, object] = dict(prompts=prompts(), conditions=[NONE], samples=1, sampling=HOW) | change
     with pytest.raises(EmotionCircuitsError, match=message):
         sweep(tiny_model("gpt2"), vectors=vectors(), folder=tmp_path, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("openings", [1, 3])
+def test_batches_are_even_never_empty_and_hold_every_row_once(openings: int, batch_rows: int) -> None:
+    model = tiny_model("llama")
+    cells = sweeping_module._cells(model, prompts(openings), CONDITIONS[:3], 1, {})
+    chunks = sweeping_module._chunks(cells, batch_rows)
+    assert [cell for chunk in chunks for cell in chunk] == cells
+    sizes = [len(chunk) for chunk in chunks]
+    assert min(sizes) > 0
+    assert max(sizes) <= batch_rows
+    assert max(sizes) - min(sizes) <= 1

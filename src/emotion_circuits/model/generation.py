@@ -192,7 +192,7 @@ def _choose(
     """
     if draw is None:
         return logits.argmax(-1)
-    # In place: a vocabulary-sized block made anew at every step costs as much as the arithmetic.
+    # In place: no further block of the vocabulary's size.
     weights = logits.sub_(logits.amax(-1, keepdim=True)).div_(how.temperature).exp_()
     mass = weights.sum(-1)
     vocabulary = weights.shape[-1]

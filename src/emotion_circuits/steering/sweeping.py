@@ -8,6 +8,7 @@ configuration alone, so a sweep that was interrupted and run again writes the sa
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -209,7 +210,7 @@ def _chunks(cells: Sequence[_Cell], batch_rows: int) -> list[list[_Cell]]:
     for _, group in groupby(cells, key=lambda cell: cell.rendered):
         rows = list(group)
         count = -(-len(rows) // batch_rows)
-        count += count > 1 and count % 2
+        count = min(count + (count > 1 and count % 2), len(rows))
         edges = [len(rows) * k // count for k in range(count + 1)]
         chunks += [rows[start:stop] for start, stop in pairwise(edges)]
     return chunks
@@ -242,9 +243,7 @@ def _write(
     whole = pd.concat(tables, ignore_index=True).sort_values("place", kind="stable").drop(columns="place")
     with replacing(folder / TABLE) as temporary:
         whole.reset_index(drop=True).to_parquet(temporary, index=False)
-    for index in range(len(chunks)):
-        _part(folder, index).unlink(missing_ok=True)
-    (folder / "parts").rmdir()
+    shutil.rmtree(folder / "parts")  # with the half-written file of a process that was killed, where there is one
 
 
 def _run(
