@@ -64,13 +64,18 @@ def sweep_rows(found: dict[str, Any]) -> list[Row]:
 
 def head_rows(found: dict[str, Any]) -> list[Row]:
     rows = []
-    for tool, bar in (("plain loop", 1.7), ("nnsight", None), ("transformer_lens", None)):
+    tools = (
+        ("plain loop", "plain loop", 1.7),
+        ("nnsight", "nnsight", None),
+        ("transformer_lens", "TransformerLens", None),
+    )
+    for tool, title, bar in tools:
         for kind, work in (("scan", "exact head scan"), ("attribution", "attribution")):
             value = found.get(f"{tool} / emotion_circuits, {kind}")
             if value is not None:
-                rows.append(faster(work, tool, value, bar if kind == "scan" else None))
+                rows.append(faster(work, title, value, bar if kind == "scan" else None))
         if tool in found:
-            rows.append(Row("exact head scan, attribution", tool, str(found[tool]), "", None))
+            rows.append(Row("exact head scan, attribution", title, str(found[tool]), "", None))
     return rows
 
 
@@ -120,6 +125,15 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def around(file: Path) -> tuple[str, str]:
+    """What stands before and after the marked part."""
+    before, marker, rest = file.read_text(encoding="utf-8").partition(START)
+    _, closing, after = rest.partition(END)
+    if not marker or not closing:
+        raise SystemExit(f"{file}: needs the markers {START} and {END}")
+    return before, after
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=tuple(BENCHES), default=list(BENCHES))
@@ -127,10 +141,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="file whose marked part becomes the table")
     options = parser.parse_args()
     if options.write:
-        before, marker, rest = options.write.read_text(encoding="utf-8").partition(START)
-        _, closing, after = rest.partition(END)
-        if not marker or not closing:
-            raise SystemExit(f"{options.write}: needs the markers {START} and {END}")
+        around(options.write)
     rows = []
     for name in options.only:
         command, quick, read = BENCHES[name]
@@ -138,6 +149,7 @@ def main() -> None:
         rows += read(run(command + (quick if options.quick else [])))
     print(table(rows))
     if options.write:
+        before, after = around(options.write)  # anew: the file may have been edited in the meantime
         options.write.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
 
 
