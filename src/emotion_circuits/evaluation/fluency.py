@@ -153,13 +153,13 @@ def _mean_nats(model: LanguageModel, heads: Sequence[tuple[int, ...]], tails: Se
     # The state before each tail token predicts it: the head's last state, then the tail's own.
     before = torch.cat([last[place], hidden[:, :-1]], dim=1)
     inside = back.attention_mask.bool()
-    found = _nats(model, before[inside], back.input_ids[inside])
+    found = _token_nats(model, before[inside], back.input_ids[inside])
     sums = torch.zeros(len(tails), dtype=found.dtype, device=found.device)
     sums.index_add_(0, inside.nonzero()[:, 0], found)
     return (sums / inside.sum(1)).tolist()  # type: ignore[no-any-return]
 
 
-def _nats(
+def _token_nats(
     model: LanguageModel, states: Float[Tensor, "token d_model"], wanted: Int[Tensor, " token"]
 ) -> Float[Tensor, " token"]:
     """What each wanted token costs in the state before it; a whole text's logits are never held at once."""

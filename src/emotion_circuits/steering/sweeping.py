@@ -1,4 +1,4 @@
-"""Write continuations for every (prompt, condition, sample), in full batches, so that an interruption loses one chunk.
+"""Write continuations for every (prompt, condition, sample), in full batches; an interruption loses those being written.
 
 Every row of a batch has its own condition. Both arms of any comparison share their random draws: a row's seed comes
 from the sweep's seed, the prompt and the sample, never from the condition. Rows are put into chunks by the sweep's
