@@ -22,9 +22,8 @@ from torch import Tensor
 
 from emotion_circuits.circuits.writing import run_with_outputs, write_difference
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.heads import EMBED, LOGITS, Edge, Node, PairTask, all_edges, all_nodes
-from emotion_circuits.heads.changes import node_value
-from emotion_circuits.model import LanguageModel, Site
+from emotion_circuits.heads import EMBED, LOGITS, BaseRun, Edge, Node, PairTask, all_edges, all_nodes
+from emotion_circuits.model import Batch, LanguageModel, Site, observe
 from emotion_circuits.model.positions import Moment
 from emotion_circuits.model.resuming import resume
 from emotion_circuits.model.wiring import Edit, wiring_of
@@ -87,25 +86,31 @@ def attribute(
     wanted = all_edges(model) if edges else []
     place = {n: i for i, n in enumerate(writers)}
     seat = {n: i for i, n in enumerate(readers)}
+    columns_of: dict[Site, list[int]] = {}
+    for index, node in enumerate(nodes):
+        columns_of.setdefault(Site(node.site.kind, node.layer), []).append(index)
     flat = torch.tensor([place[u] * len(readers) + seat[v] for u, v in wanted], dtype=torch.long)
     node_scores: list[Tensor] = []
     edge_scores: list[Tensor] = []
     with progress_bar(f"attribution ({method})", len(task)) as bar:
         for start in range(0, len(task), rows):
             part = task.select(range(start, min(start + rows, len(task))))
-            clean = run_with_outputs(model, part.clean, nodes)
-            corrupted = run_with_outputs(model, part.corrupted, nodes)
+            batches = {1.0: part.clean, 0.0: part.corrupted}
+            # A pass with its graph is a run too: an end at which the gradient is taken is not run once more.
+            runs = {p: run_with_outputs(model, b, nodes) for p, b in batches.items() if points != [p]}
+            ends = [runs[p].resid_pre[0] if p in runs else _embedded(model, batches[p]) for p in (0.0, 1.0)]
             scores = torch.zeros(len(part), len(nodes), device=model.device)
             reads: Tensor | None = None
             for point in points:
-                stream = corrupted.resid_pre[0] + point * (clean.resid_pre[0] - corrupted.resid_pre[0])
-                with _graph(model, part, stream, edges) as graph:
-                    for index, node in enumerate(nodes):
-                        difference = node_value(clean, node) - node_value(corrupted, node)
-                        scores[:, index] += (difference * graph.gradient(node)).sum((1, 2)) / len(points)
+                with _graph(model, part, torch.lerp(*ends, point), edges) as graph:
+                    clean, corrupted = (runs.get(p) or graph.as_run(batches[p]) for p in (1.0, 0.0))
+                    for site, columns in columns_of.items():
+                        product = (clean.values[site] - corrupted.values[site]) * graph.gradients[site]
+                        found = product.sum((1, 3)) if site.kind == "z" else product.sum((1, 2))[:, None]
+                        scores[:, columns] += found / len(points)
                     if edges:
-                        found = torch.stack([graph.read_gradient(node) for node in readers]) / len(points)
-                        reads = found if reads is None else reads + found
+                        read = torch.stack([graph.read_gradient(node) for node in readers]) / len(points)
+                        reads = read if reads is None else reads + read
             node_scores.append(scores)
             if reads is not None:
                 with torch.no_grad():
@@ -127,8 +132,10 @@ def attribute(
 class _Graph:
     """One forward pass with its autograd graph: gradients at outputs, and at what a single reader reads."""
 
-    def __init__(self, model: LanguageModel, kept: dict[Site, Tensor], total: Tensor) -> None:
-        self.model, self.kept = model, kept
+    def __init__(
+        self, model: LanguageModel, start: Tensor, kept: dict[Site, Tensor], logits: Tensor, total: Tensor
+    ) -> None:
+        self.model, self.start, self.kept, self.logits = model, start, kept, logits
         sites = [s for s in kept if s.kind != "resid_pre"]
         gradients = torch.autograd.grad(total, [kept[s] for s in sites], retain_graph=True, allow_unused=True)
         # Outputs that nothing reads (e.g. heads of the last layer before its last token) have no gradient.
@@ -136,10 +143,10 @@ class _Graph:
             s: torch.zeros_like(kept[s]) if g is None else g for s, g in zip(sites, gradients, strict=True)
         }
 
-    def gradient(self, node: Node) -> Tensor:
-        if node.kind == "head":
-            return self.gradients[Site("z", node.layer)][:, :, node.head]
-        return self.gradients[node.site]
+    def as_run(self, batch: Batch) -> BaseRun:
+        """The pass as a run of ``batch``, with the embedding alone of the residual stream."""
+        values = {s: v.detach() for s, v in self.kept.items() if s.kind in ("z", "mlp_out")}
+        return BaseRun(batch, (self.start,), self.logits.detach(), values)
 
     def read_gradient(self, node: Node) -> Tensor:
         """Gradient of the logit difference with respect to the residual stream as this node alone reads it."""
@@ -159,6 +166,14 @@ class _Graph:
             self.kept[site], self.kept[through], grad_outputs=weight, retain_graph=True, allow_unused=True
         )
         return torch.zeros_like(self.kept[pre]) if found is None else found
+
+
+@torch.no_grad()
+def _embedded(model: LanguageModel, batch: Batch) -> Float[Tensor, "row position d_model"]:
+    """What enters the first block; the blocks after it are passed over."""
+    with resume(model, 0, None, stop=1), observe(model, [Site("resid_pre", 0)]) as record:
+        model.logits(batch, last_only=True)
+    return record[Site("resid_pre", 0)]
 
 
 @contextmanager
@@ -185,6 +200,6 @@ def _graph(
     try:
         with torch.enable_grad(), resume(model, 0, stream.detach().requires_grad_(True)):
             logits = model.logits(task.clean, last_only=True)
-            yield _Graph(model, kept, task.logit_difference(logits).sum())
+            yield _Graph(model, stream.detach(), kept, logits, task.logit_difference(logits).sum())
     finally:
         wiring.remove(edits=edits)
