@@ -102,7 +102,7 @@ def attribute(
             scores = torch.zeros(len(part), len(nodes), device=model.device)
             reads: Tensor | None = None
             for point in points:
-                with _graph(model, part, torch.lerp(*ends, point), edges) as graph:
+                with _graph(model, part, torch.lerp(ends[0], ends[1], point), edges) as graph:
                     clean, corrupted = (runs.get(p) or graph.as_run(batches[p]) for p in (1.0, 0.0))
                     for site, columns in columns_of.items():
                         product = (clean.values[site] - corrupted.values[site]) * graph.gradients[site]

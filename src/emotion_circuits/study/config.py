@@ -129,6 +129,8 @@ class SteeringConfig(_Section):
         test_prompts: openings on which the choice is reported.
         test_openings: corpus whose test split they come from; null: that of ``continuations``.
         samples: texts per opening and condition.
+        validation_samples: the same where conditions are chosen and direction sets compared; null: ``samples``. A large
+            grid is chosen from well enough with one.
         random_directions: random directions of the same norm beside each chosen condition.
         shuffled_directions: directions fitted on shuffled labels beside each chosen condition.
         compare_prompts: openings (chosen like ``validation_prompts``) on which all fitted direction sets and raw-unit
@@ -151,6 +153,7 @@ class SteeringConfig(_Section):
     test_prompts: int = Field(default=36, ge=2)
     test_openings: str | None = "continuations-fresh"
     samples: int = Field(default=1, ge=1)
+    validation_samples: int | None = Field(default=None, ge=1)
     random_directions: int = Field(default=20, ge=1)
     shuffled_directions: int = Field(default=0, ge=0)
     compare_prompts: int = Field(default=0, ge=0)
@@ -358,6 +361,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "shuffled_directions": 20,
             "compare_prompts": 62,
             "samples": 4,
+            "validation_samples": 1,
             "max_new_tokens": 30,
         },
         "circuits": {

@@ -121,16 +121,17 @@ def _steering(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate:
     shuffled = [f"shuffled {i}" for i in range(s.shuffled_directions)]
     arms = [NONE, *shared_controls(chosen, random=s.random_directions, shuffled=shuffled)]
     compared = 1 + len(config.directions.pairs()) * len(config.emotions) if s.compare_prompts else 0
+    choosing = s.validation_samples or s.samples
     parts = {
-        "validation": (len(grid), len(openings(config, "validation")), 1.0),
-        "test": (len(arms), len(openings(config, "test")), _read_again(arms)),
-        "comparison": (compared, s.compare_prompts, 1.0),
+        "validation": (len(grid), len(openings(config, "validation")) * choosing, 1.0),
+        "test": (len(arms), len(openings(config, "test")) * s.samples, _read_again(arms)),
+        "comparison": (compared, s.compare_prompts * choosing, 1.0),
     }
     texts = [p.text for p in (*openings(config, "validation"), *openings(config, "test"))]
     opening = sum(map(len, _ids(model, texts))) / len(texts)
     tokens = seconds = size = 0.0
-    for count, prompts, judged in parts.values():
-        rows = count * prompts * s.samples
+    for count, texts_each, judged in parts.values():
+        rows = count * texts_each
         seconds += speed.decode(rows, s.batch_rows, s.max_new_tokens) + speed.forward(
             rows * opening, rows / s.batch_rows
         )

@@ -138,11 +138,12 @@ def _run(context: Context, folder: Path) -> None:
     vectors.save(folder / VECTORS)
     common: dict[str, Any] = {
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
-        "samples": s.samples, "seed": config.seed, "batch_rows": s.batch_rows,
+        "seed": config.seed, "batch_rows": s.batch_rows,
     }  # fmt: skip
+    choosing = {**common, "samples": s.validation_samples or s.samples}
 
     arms = steering_arms(config, model.n_layers)
-    written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder / "validation", **common)
+    written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder / "validation", **choosing)
     scored = _scored(model, written)
     table = condition_table(scored, seed=config.seed)
     write_table(scored, folder / "validation.parquet")
@@ -173,7 +174,7 @@ def _run(context: Context, folder: Path) -> None:
         write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
         return
     if s.compare_prompts:
-        _compare(context, folder, list(chosen.values()), vectors, common)
+        _compare(context, folder, list(chosen.values()), vectors, choosing)
 
     shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, **of)
     test_arms = [
@@ -181,7 +182,9 @@ def _run(context: Context, folder: Path) -> None:
         *shared_controls(list(chosen.values()), random=s.random_directions, shuffled=list(shuffled)),
     ]
     everything = vectors.with_directions(shuffled).clear_of_first()
-    test = sweep(model, openings(config, "test"), test_arms, everything, folder=folder / "test", **common)
+    test = sweep(
+        model, openings(config, "test"), test_arms, everything, folder=folder / "test", samples=s.samples, **common
+    )
     # What a control direction costs in fluency is not asked: only its effect is.
     control = test["kind"].isin(["random", "shuffled"])
     scored = pd.concat([_scored(model, test[~control]), _scored(model, test[control], fluency=False)])
