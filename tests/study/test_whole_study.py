@@ -1,6 +1,7 @@
 """A whole study on a tiny random model: nothing is there to be found, and everything has to work all the same."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -42,6 +43,16 @@ def test_every_fitted_set_steers_at_the_chosen_places_with_the_same_strength(fin
         assert set(rows["alpha"]) == {condition["alpha"]}
         assert set(rows["layers"]) == {" ".join(map(str, condition["layers"]))}
     assert set(table["n"]) == {4}
+
+
+def test_choosing_may_take_fewer_texts_than_the_report_of_the_choice(finished, tmp_path):
+    shutil.copytree(finished / "run", tmp_path / "run")
+    more = small(finished / "tiny", **{"steering.samples": 2, "steering.validation_samples": 1})
+    run_study(more, tmp_path / "run")
+    folder = tmp_path / "run" / "steering"
+    texts = {part: pd.read_parquet(folder / f"{part}.parquet")["sample"].nunique() for part in ("validation", "test")}
+    assert texts == {"validation": 1, "test": 2}
+    assert set(pd.read_parquet(folder / "comparison.parquet")["n"]) == {4}
 
 
 def test_the_manifest_says_what_was_run(finished):

@@ -21,7 +21,7 @@ from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.sharing import foreign_hooks
 from emotion_circuits.model.wiring import wiring_of
 
-__all__ = ["in_parallel", "replica"]
+__all__ = ["at_once", "in_parallel", "replica"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,6 +43,11 @@ def replica(model: LanguageModel) -> LanguageModel:
     )
 
 
+def at_once(device: torch.device) -> int:
+    """How many batches :func:`in_parallel` works on beside one another on a device, where it has as many."""
+    return min(torch.get_num_threads(), _AT_ONCE) if device.type == "cpu" else 1
+
+
 def in_parallel(
     model: LanguageModel, work: Callable[[LanguageModel, Item], Result], items: Sequence[Item]
 ) -> Iterator[tuple[int, Result]]:
@@ -61,9 +66,8 @@ def in_parallel(
         is dropped, what runs stops at its next forward pass.
     """
     threads = torch.get_num_threads()
-    workers = min(threads, len(items), _AT_ONCE)
-    busy = wiring_of(model).first_layer is not None or foreign_hooks(model)
-    if workers < 2 or model.device.type != "cpu" or busy:
+    workers = min(at_once(model.device), len(items))
+    if workers < 2 or wiring_of(model).first_layer is not None or foreign_hooks(model):
         for index, item in enumerate(items):
             yield index, work(model, item)
         return

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from emotion_circuits.model import Blueprint
+from emotion_circuits.model.replicas import at_once
 
 __all__ = ["BATCH_TOKENS", "Speed", "calibrate"]
 
@@ -34,9 +35,10 @@ class Speed:
     Attributes:
         token: one token through all blocks, in a batch of about a thousand.
         call: one forward call of all blocks beyond its tokens.
-        row: one row of a decoding step through all blocks.
-        unembed: one row's logits.
-        choose: choosing one row's next token from its logits.
+        row: one row of a decoding step through all blocks, where as many batches are written beside one another as the
+            device's cores allow.
+        unembed: one row's logits, likewise.
+        choose: choosing one row's next token from its logits, likewise.
         solve: one probe: a 1000-row covariance in ``d_model`` dimensions and a solve, in double precision.
         host: how much slower than the reference machine this one interprets Python and moves small arrays.
     """
@@ -97,16 +99,19 @@ def calibrate(model: Blueprint, *, rows: int = 96) -> Speed:
     def solve() -> None:
         torch.linalg.solve(x.T @ x + torch.eye(x.shape[1], dtype=x.dtype), x[:3].T)
 
+    beside = at_once(device)
+    alone = torch.get_num_threads() // beside
     with torch.inference_mode():
-        wide, narrow = _best(block(BATCH_TOKENS)), _best(block(rows))
+        wide = _best(block(BATCH_TOKENS))
+        narrow, logit, choice = (_best(run, threads=alone) / beside for run in (block(rows), unembed, choose))
         whole = model.vocabulary / size / rows
         host = _best(_interpreter, threads=1) / _PLAIN
         return Speed(
             token=_OVERHEAD * wide / BATCH_TOKENS * model.n_layers,
             call=_CALL * host * model.n_layers,
             row=_OVERHEAD * narrow / rows * model.n_layers,
-            unembed=_best(unembed) * whole,
-            choose=_best(choose) * whole,
+            unembed=logit * whole,
+            choose=choice * whole,
             solve=_best(solve),
             host=host,
         )
@@ -120,17 +125,22 @@ def _best(run: Callable[[], object], *, threads: int | None = None, seconds: flo
         threads: how many share its work; those of the linear algebra by default.
         seconds: to spend.
     """
-    threads = torch.get_num_threads() if threads is None else threads
-    run()
-    taken: list[float] = []
-    until = time.perf_counter() + seconds
-    while len(taken) < 3 or time.perf_counter() < until:
-        started, used = time.perf_counter(), time.process_time()
+    before = torch.get_num_threads()
+    threads = before if threads is None else threads
+    torch.set_num_threads(threads)
+    try:
         run()
-        # On a busy machine threads wait more than they work: what they used is what they will take alone.
-        wall, work = time.perf_counter() - started, time.process_time() - used
-        taken.append(wall if torch.cuda.is_available() else min(wall, max(work / threads, 1e-7)))
-    return min(taken)
+        taken: list[float] = []
+        until = time.perf_counter() + seconds
+        while len(taken) < 3 or time.perf_counter() < until:
+            started, used = time.perf_counter(), time.process_time()
+            run()
+            # On a busy machine threads wait more than they work: what they used is what they will take alone.
+            wall, work = time.perf_counter() - started, time.process_time() - used
+            taken.append(wall if torch.cuda.is_available() else min(wall, max(work / threads, 1e-7)))
+        return min(taken)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _interpreter() -> int:
