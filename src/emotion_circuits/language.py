@@ -17,7 +17,7 @@ from importlib.resources import files
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["LANGUAGES", "Spoken", "catalogue", "is_term", "language", "say", "speaking", "term"]
+__all__ = ["LANGUAGES", "Spoken", "catalogue", "is_term", "language", "say", "speaking", "spoken_option", "term"]
 
 LANGUAGES = ("en", "ja")
 
@@ -79,8 +79,16 @@ def say(english: str, /, **values: object) -> str:
 
 
 def term(word: str) -> str:
-    """A word of the data in the language that is spoken; unknown ones stay as they are."""
-    return word if language() == "en" else catalogue(language())["terms"].get(word, word)
+    """A word of the data in the language that is spoken, or several joined by a dash; unknown ones stay as they are."""
+    if language() == "en":
+        return word
+    known = catalogue(language())["terms"]
+    return known.get(word) or " – ".join(known.get(part, part) for part in word.split(" – "))
+
+
+def spoken_option() -> str:
+    """What a command line needs for the language that is spoken; nothing for English."""
+    return "" if language() == "en" else f" --lang {language()}"
 
 
 def is_term(word: str) -> bool:

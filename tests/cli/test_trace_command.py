@@ -36,6 +36,26 @@ def test_a_text_is_traced_drawn_and_printed(tiny, tmp_path):
     assert "who writes anger at the last token" in text
 
 
+def test_the_page_speaks_japanese_and_says_how(tiny, tmp_path):
+    page = tmp_path / "trace.html"
+    CliRunner().invoke(
+        app, ["trace", "I thank you.", "--model", tiny, "--emotion", "anger", "--out", str(page), "--lang", "ja"],
+        catch_exceptions=False,
+    )  # fmt: skip
+    html = page.read_text(encoding="utf-8")
+    assert '<html lang="ja"' in html
+    assert "「I thank you.」" in html
+    assert "埋め込み" in html
+    assert f"--out {page} --lang ja" in html
+
+
+def test_an_unknown_language_is_refused_before_anything_is_read(tmp_path):
+    for command in (["trace", "I"], ["run"], ["report", str(tmp_path)], ["align", "a", "b"]):
+        found = CliRunner().invoke(app, [*command, "--lang", "fr"])
+        assert found.exit_code == 2
+        assert "'en', 'ja'" in found.output
+
+
 def test_bad_input(tiny, tmp_path):
     for arguments, message in (
         (["  ", "--model", tiny], "text is empty"),

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, JsonFlag, long_running, print_table, show_json
+from emotion_circuits.cli.shared import Device, JsonFlag, Language, long_running, print_table, show_json
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import speaking
 
 __all__ = ["align_command"]
 
@@ -31,6 +32,7 @@ def align_command(
     ] = False,
     alpha: Annotated[float, typer.Option(help="Strength of --steer, as a fraction of the residual norm.")] = 0.2,
     prompts: Annotated[int, typer.Option(min=8, help="Openings of --steer (test split).")] = 31,
+    lang: Language = "en",
     device: Device = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -66,7 +68,10 @@ def align_command(
                 stores[1], found, out / "steering", alpha=alpha, count=prompts, seed=seed, device=device
             )
             claims += steered.claims
-        page = None if out is None else write_alignment(out, *stores, found, claims, steered)
+        page = None
+        if out is not None:
+            with speaking(lang):
+                page = write_alignment(out, *stores, found, claims, steered)
     if as_json:
         tables = {n: getattr(found, n).to_dict("records") for n in ("similarity", "alignment", "subspaces")}
         show_json(

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from emotion_circuits.cli.shared import JsonFlag, show_json
+from emotion_circuits.cli.shared import JsonFlag, Language, show_json
 
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     out: Annotated[Path | None, typer.Option(help="HTML file; by default report.html in the run's folder.")] = None,
-    lang: Annotated[str, typer.Option(help="en or ja.")] = "en",
+    lang: Language = "en",
     aligned: Annotated[
         Path | None,
         typer.Option(help="Folder written by 'align --out': answers whether it is stable across models."),

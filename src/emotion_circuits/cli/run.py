@@ -15,6 +15,7 @@ from emotion_circuits.cli.shared import (
     Device,
     Dtype,
     JsonFlag,
+    Language,
     Revision,
     Track,
     long_running,
@@ -46,7 +47,7 @@ def run(
             "--dry-run", help="Say what is done and what is left, with estimated tokens, time and disk; run nothing."
         ),
     ] = False,
-    lang: Annotated[str, typer.Option(help="Language of the report: en or ja.")] = "en",
+    lang: Language = "en",
     track: Track = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ __all__ = [
     "Device",
     "Dtype",
     "JsonFlag",
+    "Language",
     "Pickle",
     "Revision",
     "State",
@@ -39,6 +40,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object in
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, or auto (spread over what there is).")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64.")]
 Revision = Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")]
+Language = Annotated[Literal["en", "ja"], typer.Option("--lang", help="Language of the page.")]
 Pickle = Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled weights; only from sources you trust.")]
 
 Track = Annotated[

@@ -8,8 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from emotion_circuits.cli.completing import MODELS, offering
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, check_before_loading, long_running, show_json
+from emotion_circuits.cli.shared import (
+    Device,
+    Dtype,
+    JsonFlag,
+    Language,
+    Revision,
+    check_before_loading,
+    long_running,
+    show_json,
+)
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import speaking
 
 __all__ = ["trace_command"]
 
@@ -23,6 +33,7 @@ def trace_command(
     emotion: Annotated[str | None, typer.Option(help="Which emotion; by default the strongest at the end.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer whose directions parts are attributed along.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this HTML file.")] = None,
+    lang: Language = "en",
     top: Annotated[int, typer.Option(min=1, help="How many parts are listed.")] = 12,
     device: Device = None,
     dtype: Dtype = None,
@@ -63,7 +74,8 @@ def trace_command(
         "note": found.note,
     }
     if out is not None:
-        write_trace(out, found, chosen)
+        with speaking(lang):
+            write_trace(out, found, chosen)
         facts["figures"] = str(out)
     if as_json:
         show_json(facts)

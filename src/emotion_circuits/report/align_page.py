@@ -10,7 +10,7 @@ import pandas as pd
 
 from emotion_circuits.activations import ActivationStore
 from emotion_circuits.directions import Comparison
-from emotion_circuits.language import say, term
+from emotion_circuits.language import say, spoken_option, term
 from emotion_circuits.paths import write_json, write_table
 from emotion_circuits.report.direction_figures import alignment_dots, overlap_by_k
 from emotion_circuits.report.facts import aligned_facts
@@ -66,7 +66,7 @@ def write_alignment(
         "Do the emotion directions of {a} do their work in {b}? {supported} of {total} claims supported.",
         a=names[0], b=names[1], supported=sum(c.verdict == "supported" for c in claims), total=len(claims),
     )  # fmt: skip
-    command = f"emotion-circuits align {a.folder} {b.folder} --out {folder}"
+    command = f"emotion-circuits align {a.folder} {b.folder} --out {folder}{spoken_option()}"
     section = alignment_section(folder, told, title=f"{names[0]} → {names[1]}")
     write_page(Page(say("Two models"), lead, facts, (section,), command, {"a": a.manifest, "b": b.manifest}), path)
     return path

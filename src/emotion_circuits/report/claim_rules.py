@@ -103,7 +103,7 @@ def _cosine(claim: Mapping[str, Any], rest: str, facts: Facts) -> Words:
     statement = say(
         "The directions of {pair} (layer {layer}) are more alike than those of shuffled labels, which share the neutral mean "
         "too.",
-        pair=" – ".join(term(e) for e in rest.split(".")), layer=facts.layers.get("cosine", "?"),
+        pair=term(rest.replace(".", " – ")), layer=facts.layers.get("cosine", "?"),
     )  # fmt: skip
     return Words(statement, term(claim["unit"]), chance=say("shuffled labels"))
 

@@ -168,7 +168,7 @@ def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
             hoverinfo="skip",
         )
         figure.add_scatter(
-            x=part["layer"], y=part["cosine"], name=_pair(str(name)), mode="lines", line={"color": colour}
+            x=part["layer"], y=part["cosine"], name=term(str(name)), mode="lines", line={"color": colour}
         )
     if "shared" in table:
         null = table.groupby("layer")["shared"].mean()
@@ -178,10 +178,6 @@ def cosines_by_layer(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title=say("layer"))
     figure.update_yaxes(title=say("cosine"), range=[-1, 1])
     return dress(figure)
-
-
-def _pair(name: str) -> str:
-    return " – ".join(term(part) for part in name.split(" – "))
 
 
 def faint(colour: str) -> str:

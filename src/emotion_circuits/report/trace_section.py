@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from emotion_circuits.directions import Trace, load_trace
-from emotion_circuits.language import say, term
+from emotion_circuits.language import say, spoken_option, term
 from emotion_circuits.report.direction_figures import attention_panels
 from emotion_circuits.report.numerals import interval, signed
 from emotion_circuits.report.page import Figure, Page, Part, Section, Table, write_page
@@ -220,7 +220,7 @@ def write_trace(path: Path, found: Trace, label: str) -> None:
         (say("sinks"), sinks),
         (say("the model goes on with"), lens),
     )
-    command = f"emotion-circuits trace {json.dumps(found.text, ensure_ascii=False)} --out {path}"
+    command = f"emotion-circuits trace {json.dumps(found.text, ensure_ascii=False)} --out {path}{spoken_option()}"
     lead = say("Where a text writes an emotion, and which parts write it.")
     write_page(Page(say("Trace"), lead, facts, (section,), command, {}), path)
 
