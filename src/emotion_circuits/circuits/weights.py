@@ -24,6 +24,7 @@ from emotion_circuits.heads import Node
 from emotion_circuits.heads.changes import out_projection
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.families import at_path
+from emotion_circuits.model.token_texts import token_text
 
 __all__ = [
     "HeadWeights",
@@ -146,8 +147,8 @@ def written_tokens(model: LanguageModel, node: Node, words: Sequence[str], *, to
         rows.append(
             {
                 "word": word,
-                "raised": [model.tokenizer.decode([int(t)]) for t in order[:top]],
-                "lowered": [model.tokenizer.decode([int(t)]) for t in order.flip(0)[:top]],
+                "raised": [token_text(model.tokenizer, int(t)) for t in order[:top]],
+                "lowered": [token_text(model.tokenizer, int(t)) for t in order.flip(0)[:top]],
                 "own_rank": int((order == token).nonzero()[0, 0]) + 1,
             }
         )

@@ -20,6 +20,7 @@ from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.families import at_path
+from emotion_circuits.model.token_texts import token_text, token_texts
 
 __all__ = ["Trace", "check_parts", "head_readers", "heads_split_exactly", "trace"]
 
@@ -166,7 +167,7 @@ def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int 
     projection += [_own_layer(directions, record[Site("resid_post", i)][0], i) for i in range(last)]
     return Trace(
         text=text,
-        tokens=tuple(model.tokenizer.decode([i]) for i in batch.input_ids[0].tolist()),
+        tokens=tuple(token_texts(model.tokenizer, batch.input_ids[0].tolist())),
         labels=directions.labels,
         layer=at,
         projection=torch.stack(projection, 1),
@@ -253,6 +254,6 @@ def _logit_lens(model: LanguageModel, states: Sequence[Tensor]) -> tuple[tuple[t
         logits = torch.tanh(logits / cap) * cap
     top = torch.softmax(logits, -1).topk(3, -1)
     return tuple(
-        tuple((model.tokenizer.decode([int(i)]), float(p)) for i, p in zip(ids, ps, strict=True))
+        tuple((token_text(model.tokenizer, i), float(p)) for i, p in zip(ids, ps, strict=True))
         for ids, ps in zip(top.indices.tolist(), top.values.tolist(), strict=True)
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
 from emotion_circuits.model.families import Family, at_path
 from emotion_circuits.model.sites import HEAD_KINDS, Site
+from emotion_circuits.model.token_texts import token_text
 
 __all__ = ["Batch", "LanguageModel", "position_ids_from_mask"]
 
@@ -286,7 +287,7 @@ class LanguageModel:
             return
         row, column = (int(v) for v in bad.nonzero()[0])
         column += batch.input_ids.shape[1] - bad.shape[1]
-        token = self.tokenizer.decode([int(batch.input_ids[row, column])])
+        token = token_text(self.tokenizer, int(batch.input_ids[row, column]))
         raise EmotionCircuitsError(
             f"{self.name} gives NaN or infinity in row {row} of a batch of {len(bad)}, first at token {column} "
             f"({token!r}){when}. With float16 use dtype 'bfloat16' or 'float32'; with a large alpha a smaller one; else the "
