@@ -40,7 +40,7 @@ def test_a_token_may_hold_a_character_and_a_part_of_another() -> None:
     tokenizer = KINDS["byte level"]
     ids = tokenizer("a 😀")["input_ids"]
     assert [token_text(tokenizer, i) for i in ids] == ["a", " <0xF0>", "<0x9F>", "<0x98>", "<0x80>"]
-    assert token_texts(tokenizer, ids) == ["a", *(f" 😀 {i}/4" for i in (1, 2, 3, 4))]
+    assert token_texts(tokenizer, ids) == ["a", *(f" 😀[{i}/4]" for i in (1, 2, 3, 4))]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -48,7 +48,7 @@ def test_parts_of_a_character_are_told_by_it(kind: str) -> None:
     tokenizer = KINDS[kind]
     parts = 2 if kind == "byte level" else 3
     found = token_texts(tokenizer, tokenizer("aあb")["input_ids"])
-    assert found == ["a", *(f"あ {i + 1}/{parts}" for i in range(parts)), "b"]
+    assert found == ["a", *(f"あ[{i + 1}/{parts}]" for i in range(parts)), "b"]
 
 
 def test_bytes_that_never_become_a_character_are_shown_as_bytes() -> None:

@@ -36,7 +36,7 @@ def token_text(tokenizer: Any, token: int) -> str:
 
 
 def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
-    """Every token of a text; those that share characters are told by these and by a count: ``あ 1/2``, ``あ 2/2``.
+    """Every token of a text; those that share characters are told by these and by a count: ``あ[1/2]``, ``あ[2/2]``.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
@@ -54,7 +54,7 @@ def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
             start += 1
             continue
         text = tokenizer.decode(list(tokens[start : start + size]))
-        found += [text] if size == 1 else [f"{text} {i + 1}/{size}" for i in range(size)]
+        found += [text] if size == 1 else [f"{text}[{i + 1}/{size}]" for i in range(size)]
         start += size
     return found
 
