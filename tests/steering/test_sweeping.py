@@ -237,7 +237,40 @@ def test_an_interrupted_sweep_repeats_no_finished_chunk_and_ends_in_the_same_byt
     assert (tmp_path / "cut" / "sweep.parquet").read_bytes() == (tmp_path / "whole" / "sweep.parquet").read_bytes()
 
 
-def test_kill_9_loses_at_most_one_chunk(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_part_is_noticed_and_its_texts_are_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, v = tiny_model("llama"), vectors()
+    arguments = dict(sampling=HOW, samples=2, batch_rows=8, seed=5)
+    whole = sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "whole", **arguments)  # type: ignore[arg-type]
+    real, calls = sweeping_module.generate, iter(range(4))
+
+    def dying(*args: object, **kwargs: object) -> object:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sweeping_module, "generate", dying)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "cut", **arguments)  # type: ignore[arg-type]
+    monkeypatch.undo()
+    part = sorted((tmp_path / "cut" / "parts").glob("part-*"))[1]
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 4
+    part.write_bytes(data)
+    found = sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "cut", **arguments)  # type: ignore[arg-type]
+    assert f"{part.name}: is damaged; its texts are written anew" in caplog.text
+    pd.testing.assert_frame_equal(found, whole)
+    table = tmp_path / "cut" / "sweep.parquet"
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    with pytest.raises(EmotionCircuitsError, match=r"sweep\.parquet: is damaged.*delete this file"):
+        sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "cut", **arguments)  # type: ignore[arg-type]
+    table.unlink()
+    again = sweep(model, prompts(), CONDITIONS, v, folder=tmp_path / "cut", **arguments)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(again, whole)
+
+
+def test_kill_9_loses_the_chunks_being_written_and_no_more(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import sys, time, torch

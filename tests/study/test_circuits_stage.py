@@ -90,6 +90,17 @@ def test_an_interrupted_scan_is_not_made_again(ran, monkeypatch):
     assert claims_of(run)
 
 
+def test_a_flipped_bit_in_the_kept_scan_is_noticed_and_the_scan_made_anew(ran, caplog):
+    planted, run = ran
+    scan = run / "circuits" / "scan.safetensors"
+    before = scan.read_bytes()
+    scan.write_bytes(before[:-3] + bytes([before[-3] ^ 1]) + before[-2:])
+    config = load_config("quick", overrides={**SMALL, "circuits.pairs": str(run / "planted.jsonl")})
+    CIRCUITS.run(Context(config, run, loaded=planted.model), run / "circuits")
+    assert "scan.safetensors: is damaged; the scan is made anew" in caplog.text
+    assert scan.read_bytes() == before
+
+
 def test_a_model_that_no_pair_fits_is_told_so(tmp_path):
     folder = tmp_path / "circuits"
     folder.mkdir()

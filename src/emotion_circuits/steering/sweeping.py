@@ -8,6 +8,7 @@ configuration alone, so a sweep that was interrupted and run again writes the sa
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel, Sampling, generate, weights_sha256
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.model.replicas import in_parallel
@@ -35,6 +37,8 @@ __all__ = ["MANIFEST", "TABLE", "sweep", "sweep_config"]
 
 MANIFEST, TABLE = "manifest.json", "sweep.parquet"
 FORMAT = 3
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ def sweep(
         group split sample prompt context text n_tokens finished``.
 
     Raises:
-        EmotionCircuitsError: bad arguments, a folder that holds another sweep, or one in use by another process.
+        EmotionCircuitsError: bad arguments, a folder that holds another sweep, one in use by another process, or a
+            finished table that is not what was written.
     """
     how = sampling or Sampling(max_new_tokens=20, temperature=1.0)
     arms = check_conditions(conditions)
@@ -135,6 +140,11 @@ def sweep(
             finished = where / TABLE
             if not finished.is_file():
                 _write(model, _cells(model, rows, arms, samples, shots), vectors, how, seed, batch_rows, where)
+            if Ledger(where).verdict(finished) == "damaged":
+                raise EmotionCircuitsError(
+                    f"{finished}: is damaged, or was changed after it was written; delete this file, and its texts are "
+                    "written anew"
+                )
             return pd.read_parquet(finished)
     except Timeout as error:
         raise EmotionCircuitsError(f"{where}: another process is writing this sweep") from error
@@ -217,7 +227,17 @@ def _chunks(cells: Sequence[_Cell], batch_rows: int) -> list[list[_Cell]]:
 
 
 def _part(folder: Path, index: int) -> Path:
-    return folder / "parts" / f"part-{index:05d}.parquet"
+    return folder / f"part-{index:05d}.parquet"
+
+
+def _whole(path: Path, ledger: Ledger) -> bool:
+    """Whether a part is there and what was written (else its texts are written anew)."""
+    if not path.is_file():
+        return False
+    damaged = ledger.verdict(path) == "damaged"
+    if damaged:
+        _log.warning("%s: is damaged; its texts are written anew", path)
+    return not damaged
 
 
 def _write(
@@ -230,20 +250,25 @@ def _write(
     folder: Path,
 ) -> None:
     chunks = _chunks(cells, batch_rows)
-    left = [index for index in range(len(chunks)) if not _part(folder, index).is_file()]
+    parts = folder / "parts"
+    ledger = Ledger(parts)
+    left = [index for index in range(len(chunks)) if not _whole(_part(parts, index), ledger)]
     done, started = 0, time.monotonic()
     with progress_bar("Steering", len(cells)) as bar:
         bar.advance(len(cells) - sum(len(chunks[index]) for index in left))
         for place, table in in_parallel(model, lambda m, index: _run(m, chunks[index], vectors, how, seed), left):
-            with replacing(_part(folder, left[place])) as temporary:
+            path = _part(parts, left[place])
+            with replacing(path) as temporary:
                 table.to_parquet(temporary, index=False)
+                ledger.record(path.name, temporary)
             done += int(table["n_tokens"].sum())
             bar.advance(len(table), note=f"{done / max(time.monotonic() - started, 1e-9):.0f} tokens/s")
-    tables = [pd.read_parquet(_part(folder, index)) for index in range(len(chunks))]
+    tables = [pd.read_parquet(_part(parts, index)) for index in range(len(chunks))]
     whole = pd.concat(tables, ignore_index=True).sort_values("place", kind="stable").drop(columns="place")
     with replacing(folder / TABLE) as temporary:
         whole.reset_index(drop=True).to_parquet(temporary, index=False)
-    shutil.rmtree(folder / "parts")  # with the half-written file of a process that was killed, where there is one
+        Ledger(folder).record(TABLE, temporary)
+    shutil.rmtree(parts)  # with the half-written file of a process that was killed, where there is one
 
 
 def _run(

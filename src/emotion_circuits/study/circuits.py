@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, Scan, all_nodes, head_nodes
 from emotion_circuits.heads.screening import Screen, delta_attention
 from emotion_circuits.heads.tasks import by_group
+from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing, write_json, write_table
 from emotion_circuits.prompts import load_pairs
@@ -29,6 +31,8 @@ from emotion_circuits.study.patched import patched_claims, patched_texts
 from emotion_circuits.study.running import Context, Stage
 
 __all__ = ["CIRCUITS"]
+
+_log = logging.getLogger(__name__)
 
 
 def _inputs(context: Context) -> dict[str, Any]:
@@ -91,12 +95,17 @@ def _directions(context: Context) -> Any:
 def _effects(model: LanguageModel, test: PairTask, nodes: list[Node], folder: Path, config: StudyConfig) -> Effects:
     c, path, draws = config.circuits, folder / "scan.safetensors", 400
     task = task_claim(model, test, draws=draws, seed=config.seed, name=c.pairs)
+    ledger = Ledger(folder)
+    if path.exists() and ledger.verdict(path) == "damaged":
+        _log.warning("%s: is damaged; the scan is made anew", path)
+        path.unlink()
     if not path.exists():
         found = node_effects(model, test, nodes, draws=draws, seed=config.seed, name=c.pairs, batch_rows=c.batch_rows)
         tensors = {"effect": found.scan.effect, "kl": found.scan.kl, "gap": found.scan.gap}
         tensors["null"] = torch.from_numpy(found.null)
         with replacing(path) as temporary:
             save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary)
+            ledger.record(path.name, temporary)
     kept = load_file(path)
     sets = tuple((node,) for node in nodes)
     scan = Scan(sets, "noising z", kept["effect"], kept["kl"], kept["gap"], test.groups)
