@@ -11,6 +11,7 @@ beside none and is made again.
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ __all__ = ["LEDGER", "Ledger", "file_crc32"]
 LEDGER = "sums.json"
 FORMAT = 1
 
+_log = logging.getLogger(__name__)
 _seen: dict[tuple[str, int, int], str] = {}
 
 
@@ -85,3 +87,12 @@ class Ledger:
         if self.known is None:
             return "unknown"
         return "whole" if self.known.get(path.name) == file_crc32(path) else "damaged"
+
+    def trusts(self, path: Path, otherwise: str) -> bool:
+        """Whether a file is there and not damaged; of a damaged one a warning tells what is done ``otherwise``."""
+        if not path.is_file():
+            return False
+        damaged = self.verdict(path) == "damaged"
+        if damaged:
+            _log.warning("%s: is damaged; %s", path, otherwise)
+        return not damaged

@@ -8,7 +8,6 @@ configuration alone, so a sweep that was interrupted and run again writes the sa
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -37,8 +36,6 @@ __all__ = ["MANIFEST", "TABLE", "sweep", "sweep_config"]
 
 MANIFEST, TABLE = "manifest.json", "sweep.parquet"
 FORMAT = 3
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -230,16 +227,6 @@ def _part(folder: Path, index: int) -> Path:
     return folder / f"part-{index:05d}.parquet"
 
 
-def _whole(path: Path, ledger: Ledger) -> bool:
-    """Whether a part is there and what was written (else its texts are written anew)."""
-    if not path.is_file():
-        return False
-    damaged = ledger.verdict(path) == "damaged"
-    if damaged:
-        _log.warning("%s: is damaged; its texts are written anew", path)
-    return not damaged
-
-
 def _write(
     model: LanguageModel,
     cells: Sequence[_Cell],
@@ -252,7 +239,8 @@ def _write(
     chunks = _chunks(cells, batch_rows)
     parts = folder / "parts"
     ledger = Ledger(parts)
-    left = [index for index in range(len(chunks)) if not _whole(_part(parts, index), ledger)]
+    anew = "its texts are written anew"
+    left = [index for index in range(len(chunks)) if not ledger.trusts(_part(parts, index), anew)]
     done, started = 0, time.monotonic()
     with progress_bar("Steering", len(cells)) as bar:
         bar.advance(len(cells) - sum(len(chunks[index]) for index in left))

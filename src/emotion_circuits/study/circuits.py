@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,6 @@ from emotion_circuits.study.patched import patched_claims, patched_texts
 from emotion_circuits.study.running import Context, Stage
 
 __all__ = ["CIRCUITS"]
-
-_log = logging.getLogger(__name__)
 
 
 def _inputs(context: Context) -> dict[str, Any]:
@@ -96,10 +93,7 @@ def _effects(model: LanguageModel, test: PairTask, nodes: list[Node], folder: Pa
     c, path, draws = config.circuits, folder / "scan.safetensors", 400
     task = task_claim(model, test, draws=draws, seed=config.seed, name=c.pairs)
     ledger = Ledger(folder)
-    if path.exists() and ledger.verdict(path) == "damaged":
-        _log.warning("%s: is damaged; the scan is made anew", path)
-        path.unlink()
-    if not path.exists():
+    if not ledger.trusts(path, "the scan is made anew"):
         found = node_effects(model, test, nodes, draws=draws, seed=config.seed, name=c.pairs, batch_rows=c.batch_rows)
         tensors = {"effect": found.scan.effect, "kl": found.scan.kl, "gap": found.scan.gap}
         tensors["null"] = torch.from_numpy(found.null)
