@@ -192,7 +192,7 @@ The rule of each regime: `collapsed`, `repetitive`, `no effect`, `costly`, `clea
     "study": """## `STAGES`
 
 The stages in their order: `capture`, `directions`, `trace`, `steering`, `circuits`. See
-[Add a stage](../../howto/stage.md).
+[Add a station](../../howto/station.md).
 
 ## Running stages
 

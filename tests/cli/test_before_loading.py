@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 from emotion_circuits.cli.app import app
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import blueprint, load_model
+from emotion_circuits.stations.capture import CAPTURE
 from emotion_circuits.study import load_config, run_study
-from emotion_circuits.study.checking import check_against_model
 from families import CONFIGS, tiny_model
 from study_cases import save_tiny, small
 
@@ -82,4 +82,4 @@ def test_layers_and_heads_of_a_study(without_weights, tmp_path, change, message)
 def test_kinds_a_parallel_block_does_not_have():
     config = load_config("quick", overrides={"capture.kinds": ["resid_post", "resid_mid"]})
     with pytest.raises(EmotionCircuitsError, match=r"capture\.kinds: resid_mid does not exist"):
-        check_against_model(config, tiny_model("gpt_neox"))
+        CAPTURE.possible(config, tiny_model("gpt_neox"))

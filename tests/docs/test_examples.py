@@ -85,7 +85,7 @@ def test_the_examples_of_the_stations_run_one_after_another() -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", ["method", "howto/evaluator", "howto/language", "howto/attribute", "howto/stage"])
+@pytest.mark.parametrize("name", ["method", "howto/evaluator", "howto/language", "howto/attribute"])
 def test_the_examples_of_a_page_run(name: str) -> None:
     assert run_page(ROOT / "docs" / f"{name}.md") > 0
 

@@ -10,14 +10,19 @@ from pathlib import Path
 import pytest
 
 import emotion_circuits
-from emotion_circuits.circuits import figure
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import LANGUAGES, catalogue, say, speaking, term
-from emotion_circuits.report import asked, claim_rules, direction_figures, plan, steering_section, trace_section
-from emotion_circuits.report.page import write_page
+from emotion_circuits.page.page import write_page
+from emotion_circuits.page.telling import tell
+from emotion_circuits.report import asked, plan
+from emotion_circuits.stations.circuits import drawing
+from emotion_circuits.stations.directions import figures as direction_figures
+from emotion_circuits.stations.registry import aspects
+from emotion_circuits.stations.steering import section as steering_section
+from emotion_circuits.stations.trace import section as trace_section
 from emotion_circuits.steering import REGIMES
 from report.test_page import claim, page
-from report.told import CLAIMS
+from report.told import CLAIMS, KINDS
 
 SOURCE = Path(emotion_circuits.__file__).parent
 OTHERS = [code for code in LANGUAGES if code != "en"]
@@ -34,16 +39,16 @@ def sentences():
                 and isinstance(node.args[0], ast.Constant)
             ):
                 found.add(node.args[0].value)
-    template = (SOURCE / "report" / "template.html.j2").read_text(encoding="utf-8")
+    template = (SOURCE / "page" / "template.html.j2").read_text(encoding="utf-8")
     found |= {match[2] for match in re.finditer(r"""say\((['"])(.*?)\1""", template)}
     for question in asked.QUESTIONS:
         found |= {question.text, question.unstudied}
-        for aspect in question.aspects:
-            found |= {text for text in (aspect.name, aspect.some, aspect.none, aspect.ruled_out) if text}
+    for aspect in aspects():
+        found |= set(aspect.sentences())
     rows = json.loads((files("emotion_circuits.report") / "plan.json").read_text(encoding="utf-8"))
     found |= {row[key] for row in rows for key in ("what", "phase", "pilot", "level")} | set(plan._HOW.values())
-    found |= set(claim_rules.TEMPLATES) | set(direction_figures._MAPS.values()) | set(steering_section.SAID)
-    found |= set(REGIMES.values()) | set(figure._ROLES.values()) | {trace_section._NOTE}
+    found |= set(direction_figures._MAPS.values()) | set(steering_section.SAID)
+    found |= set(REGIMES.values()) | set(drawing._ROLES.values()) | {trace_section._NOTE}
     return found
 
 
@@ -61,11 +66,11 @@ def test_calls_with_something_else_than_a_literal_are_those_that_are_known():
                 and getattr(node.func, "id", "") == "say"
                 and not isinstance(node.args[0], ast.Constant)
             ):
-                found.append(path.stem)
+                found.append(path.relative_to(SOURCE).with_suffix("").as_posix())
     counts = {name: found.count(name) for name in found}
     assert counts == {
-        "claim_rules": 8, "direction_figures": 1, "figure": 1, "plan": 2, "questions": 4, "steering_figures": 2,
-        "steering_section": 2, "trace_section": 2,
+        "stations/circuits/drawing": 1, "stations/directions/figures": 1, "report/plan": 2, "report/questions": 4,
+        "stations/steering/figures": 2, "stations/steering/section": 2, "stations/trace/section": 2,
     }  # fmt: skip
 
 
@@ -92,10 +97,10 @@ def test_japanese_is_japanese():
 @pytest.mark.parametrize("code", OTHERS)
 def test_units_and_counted_things_of_claims_are_terms(code):
     terms = catalogue(code)["terms"]
-    for found in CLAIMS:
-        assert found["unit"].removeprefix("change of ") in terms, found["unit"]
-        assert found["unit_of_n"] in terms
-        assert found["verdict"] in terms
+    for told in tell(CLAIMS, KINDS):
+        assert told.unit.removeprefix("change of ") in terms, told.unit
+        assert told.counted in terms
+        assert told.claim.verdict in terms
 
 
 def test_english_is_what_the_code_says():

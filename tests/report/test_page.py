@@ -5,10 +5,11 @@ import plotly.graph_objects as go
 import pytest
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.report.browser import chromium, open_page
-from emotion_circuits.report.claim_rules import Facts
-from emotion_circuits.report.page import Figure, Page, Section, Table, Texts, write_page
-from emotion_circuits.report.telling import tell
+from emotion_circuits.page.browser import chromium, open_page
+from emotion_circuits.page.page import Figure, Page, Section, Table, Texts, write_page
+from emotion_circuits.page.telling import tell
+from emotion_circuits.page.words import Kind, Words
+from emotion_circuits.statistics import About, Claim, Figures
 
 
 def has_browser():
@@ -21,25 +22,18 @@ def has_browser():
 browser = pytest.mark.skipif(not has_browser(), reason="neither Chromium nor Chrome is installed")
 
 
-def claim(**changes):
-    return {
-        "id": "steering.gratitude.share",
-        "station": "steering",
-        "statement": "Steering <b>works</b>",
-        "estimate": 0.31,
-        "interval": [0.2, 0.4],
-        "unit": "share",
-        "chance": None,
-        "null": "20 random directions",
-        "null_interval": [-0.02, 0.05],
-        "p": 0.001,
-        "q": 0.002,
-        "n": 31,
-        "unit_of_n": "prompts",
-        "verdict": "not supported",
-        "notes": "",
-        **changes,
-    }
+KINDS = {
+    "test.shown": Kind(
+        "test.shown", lambda _: Words("Steering <b>works</b>", "share", "prompts", "20 random directions")
+    )
+}
+
+
+def claim(id="steering.gratitude.share"):
+    figures = Figures(estimate=0.31, interval=(0.2, 0.4), null=(-0.02, 0.05), p=0.001, q=0.002, tests=3, n=31)
+    return Claim(
+        id=id, kind="test.shown", about=About(), figures=figures, verdict="not supported", reason="null"
+    )  # fmt: skip
 
 
 def page(parts=None, claims=None, **changes):
@@ -47,7 +41,7 @@ def page(parts=None, claims=None, **changes):
         "steer",
         "Can it be steered?",
         ("One paragraph.",),
-        tell(claims or [claim()], Facts()),
+        tell(claims or [claim()], KINDS),
         parts
         or (
             Figure("f", "A figure", "Caption.", go.Figure(go.Scatter(x=[1, 2], y=[3, 4])), "It rises."),

@@ -2,22 +2,23 @@ import re
 
 import pytest
 
+from emotion_circuits.page.telling import tell
 from emotion_circuits.report.asked import QUESTIONS
 from emotion_circuits.report.questions import answer_questions, lead_claim
-from emotion_circuits.report.telling import tell
-from report.told import CLAIMS, FACTS
+from emotion_circuits.stations.registry import aspects
+from report.told import CLAIMS, KINDS, changed
 
 
-def answers(claims, **kinds):
-    return {a.key: a for a in answer_questions(tell(claims, FACTS), "runs/demo")}
+def answers(claims):
+    return {a.key: a for a in answer_questions(tell(claims, KINDS), "runs/demo", aspects())}
 
 
-def of(prefix):
-    return [c for c in CLAIMS if c["id"].startswith(prefix)]
+def of(*kinds):
+    return [c for c in CLAIMS if c.kind in kinds]
 
 
 def judged(claims, verdict):
-    return [{**c, "verdict": verdict} for c in claims]
+    return [changed(c, verdict=verdict) for c in claims]
 
 
 def test_there_are_five_and_each_is_answered_in_few_sentences():
@@ -37,7 +38,7 @@ def test_every_claim_is_counted_once():
 
 
 def test_a_question_without_claims_is_not_studied_and_names_the_command():
-    found = answers([c for c in CLAIMS if not c["id"].startswith("alignment")])["stable"]
+    found = answers([c for c in CLAIMS if c.station != "alignment"])["stable"]
     assert found.evidence == ()
     assert "emotion-circuits align runs/demo" in found.command
     assert "emotion-circuits report runs/demo --aligned" in found.command
@@ -48,7 +49,7 @@ def test_a_question_without_claims_is_not_studied_and_names_the_command():
 def test_an_answer_claims_nothing_that_no_claim_supports(question, verdict):
     """With every verdict turned, each sentence is the one for what was not shown."""
     answer = answers(judged(CLAIMS, verdict))[question.key]
-    for aspect in question.aspects:
+    for aspect in (a for a in aspects() if a.question == question.key):
         beginning = re.split(r"[{(]", aspect.some)[0]
         if len(beginning) > 15:
             assert beginning not in answer.text
@@ -60,37 +61,42 @@ def test_fresh_sentences_decide_and_are_told_apart():
     reading = of("directions.reading")
     text = answers(reading)["taken-in"].text
     assert "On fresh sentences without any emotion word this is not shown" in text
-    turned = [{**c, "verdict": "supported"} if c["id"] == fresh else c for c in reading]
+    turned = [changed(c, verdict="supported") if c.id == fresh else c for c in reading]
     assert "It also does so on fresh sentences" in answers(turned)["taken-in"].text
-    ruled_out = [{**c, "verdict": "not supported"} if c["id"] == fresh else c for c in reading]
+    ruled_out = [changed(c, verdict="not supported") if c.id == fresh else c for c in reading]
     assert "it does not" in answers(ruled_out)["taken-in"].text
 
 
 def test_supported_claims_lead_and_then_the_clearest():
     weak, strong, open_ = (
-        {**CLAIMS[0], "estimate": e, "interval": i, "verdict": v}
+        changed(CLAIMS[0], figures={"estimate": e, "interval": i}, verdict=v)
         for e, i, v in (
-            (0.1, [0.01, 0.2], "supported"),
-            (0.3, [0.25, 0.35], "supported"),
-            (9.0, [8.9, 9.1], "inconclusive"),
+            (0.1, (0.01, 0.2), "supported"),
+            (0.3, (0.25, 0.35), "supported"),
+            (9.0, (8.9, 9.1), "inconclusive"),
         )
     )
-    assert lead_claim(tell([weak, strong, open_], FACTS)).claim["estimate"] == 0.3
-    assert lead_claim(tell([weak, open_], FACTS)).claim["estimate"] == 0.1
+
+    def lead(*claims):
+        return lead_claim(tell(claims, KINDS)).claim.figures.estimate
+
+    assert lead(weak, strong, open_) == 0.3
+    assert lead(weak, open_) == 0.1
     # For a cost, lower is clearer.
-    costs = [
-        {**c, "interval": [e - 0.1, e + 0.1], "estimate": e}
-        for e, c in zip((1.2, 2.0), of("steering.gratitude.f") * 2, strict=True)
-    ]
-    assert lead_claim(tell(costs, FACTS)).claim["estimate"] == 1.2
+    cost = of("steering.fluency")[0]
+    assert lead(*(changed(cost, figures={"interval": (e - 0.1, e + 0.1), "estimate": e}) for e in (1.2, 2.0))) == 1.2
+    # Of a two-sided claim either side counts.
+    writer = of("trace.writers")[0]
+    two = [changed(writer, figures={"interval": (e - 0.1, e + 0.1), "estimate": e}) for e in (-2.0, 1.0)]
+    assert lead(*two) == -2.0
 
 
 def test_names_are_those_of_supported_claims():
-    text = answers(of("steering."))["steered"].text
+    text = answers(of("steering.effect"))["steered"].text
     supported = {
-        c["id"].split(".")[1]
-        for c in of("steering.")
-        if c["verdict"] == "supported" and c["id"].split(".")[2] in ("share", "probability")
+        c.about.value
+        for c in of("steering.effect")
+        if c.verdict == "supported" and c.about.metric in ("share", "probability")
     }
     assert supported
     sentence = text.split("(")[0]

@@ -10,11 +10,11 @@ from statsmodels.stats.multitest import multipletests
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.statistics import (
     VERDICTS,
+    About,
     Claim,
     cliffs_delta,
     cohens_dz,
     fdr,
-    judge,
     paired_difference,
     paired_differences,
     power,
@@ -24,11 +24,9 @@ from emotion_circuits.statistics import (
 )
 
 
-def claim(**fields: object) -> Claim:
-    base: dict[str, object] = dict(
-        id="t", station="test", statement="It moves.", estimate=0.3, interval=(0.1, 0.5), unit="share", n=40
-    )
-    return judge(**{**base, **fields})  # type: ignore[arg-type]
+def claim(*, given: Claim | None = None, reach: bool = False, **figures: object) -> Claim:
+    base: dict[str, object] = dict(estimate=0.3, interval=(0.1, 0.5), n=40)
+    return Claim.judged("t", "test.moves", About(), given=given, reach=reach, **{**base, **figures})
 
 
 def test_rules_one_by_one() -> None:
@@ -40,24 +38,38 @@ def test_rules_one_by_one() -> None:
     assert claim(p=0.2).verdict == "inconclusive"
     assert claim(chance=0.25).verdict == "inconclusive"
     assert claim(chance=0.6).verdict == "not supported"
-    assert claim(null="20 random directions", null_interval=(-0.1, 0.2)).verdict == "inconclusive"
-    assert claim(null="20 random directions", null_interval=(-0.1, 0.05)).verdict == "supported"
-    assert claim(null="20 random directions", null_interval=(-0.1, 0.6)).verdict != "supported"
-    assert claim(null="20 random directions", null_interval=(0.0, 0.6)).verdict == "not supported"
-    assert claim(estimate=0.0, interval=(-0.02, 0.03), smallest_effect=0.05).verdict == "not supported"
-    assert claim(estimate=0.0, interval=(-0.2, 0.3), smallest_effect=0.05).verdict == "inconclusive"
+    assert claim(null=(-0.1, 0.2)).verdict == "inconclusive"
+    assert claim(null=(-0.1, 0.05)).verdict == "supported"
+    assert claim(null=(-0.1, 0.6)).verdict != "supported"
+    assert claim(null=(0.0, 0.6)).verdict == "not supported"
+    assert claim(estimate=0.0, interval=(-0.02, 0.03), smallest=0.05).verdict == "not supported"
+    assert claim(estimate=0.0, interval=(-0.2, 0.3), smallest=0.05).verdict == "inconclusive"
     assert claim(estimate=0.0, interval=(-0.2, 0.3)).verdict == "inconclusive"
     assert claim(estimate=-0.3, interval=(-0.5, -0.1)).verdict == "not supported"
-    assert claim(estimate=-0.3, interval=(-0.5, -0.1), direction="less").verdict == "supported"
-    assert claim(estimate=-0.3, interval=(-0.5, -0.1), direction="different").verdict == "supported"
-    assert claim(estimate=0.01, interval=(-0.02, 0.03), direction="different", smallest_effect=0.05).verdict == (
-        "not supported"
-    )
+    assert claim(estimate=-0.3, interval=(-0.5, -0.1), side="less").verdict == "supported"
+    assert claim(estimate=-0.3, interval=(-0.5, -0.1), side="different").verdict == "supported"
+    assert claim(estimate=0.01, interval=(-0.02, 0.03), side="different", smallest=0.05).verdict == "not supported"
+
+
+def test_what_rests_on_another_claim_falls_with_it() -> None:
+    assert claim(given=claim()).verdict == "supported"
+    for other in (claim(n=5), claim(chance=0.6)):
+        assert (claim(given=other).verdict, claim(given=other).reason) == ("not supported", "given")
+        # What is not supported by itself keeps its own reason.
+        assert claim(n=5, given=other).reason == "few"
+
+
+def test_an_effect_that_must_reach_a_size_is_not_supported_below_it() -> None:
+    assert claim(smallest=0.4).verdict == "supported"
+    assert claim(smallest=0.2, reach=True).verdict == "supported"
+    assert (claim(smallest=0.4, reach=True).verdict, claim(smallest=0.4, reach=True).reason) == ("inconclusive", "size")
+    assert claim(smallest=0.6, reach=True).verdict == "not supported"
+    assert claim(reach=True).verdict == "inconclusive"
 
 
 def test_a_null_interval_narrower_than_chance_does_not_lower_the_bar() -> None:
     # The reference is the farther of chance and the null's end.
-    assert claim(chance=0.2, null="shuffled labels", null_interval=(0.0, 0.05)).verdict == "inconclusive"
+    assert claim(chance=0.2, null=(0.0, 0.05)).verdict == "inconclusive"
 
 
 def test_a_claim_is_complete_or_refused() -> None:
@@ -67,17 +79,15 @@ def test_a_claim_is_complete_or_refused() -> None:
         claim(interval=(0.5, 0.1))
     with pytest.raises(EmotionCircuitsError, match="estimate"):
         claim(estimate=float("nan"))
-    with pytest.raises(EmotionCircuitsError, match="null in words"):
-        claim(null_interval=(0.0, 0.1))
-    with pytest.raises(EmotionCircuitsError, match="direction"):
-        claim(direction="up")
+    with pytest.raises(EmotionCircuitsError, match="side"):
+        claim(side="up")
 
 
 def test_a_claim_survives_json() -> None:
-    c = claim(p=0.01, q=0.02, null="20 random directions", null_interval=(-0.1, 0.05), notes="Two rows excluded.")
+    c = claim(p=0.01, q=0.02, tests=4, null=(-0.1, 0.05), beside={"excluded": 2})
     again = Claim.model_validate(json.loads(c.model_dump_json()))
     assert again == c
-    assert "Two rows excluded." in again.notes
+    assert again.figures.beside == {"excluded": 2.0}
     assert again.verdict in VERDICTS
 
 
@@ -93,8 +103,8 @@ def test_false_claims_on_600_simulated_nulls(shape: str) -> None:
             a, b = rng.binomial(3, 0.2, size=(2, n, 100)) / 3
         else:
             a, b = rng.exponential(size=(2, n, 100)) ** 2
-        for k, d in enumerate(paired_differences(a, b, resamples=2000, seed=start)):
-            found = claim(id=f"{start + k}", estimate=d.estimate, interval=(d.low, d.high), p=d.p, n=d.n)
+        for d in paired_differences(a, b, resamples=2000, seed=start):
+            found = claim(estimate=d.estimate, interval=(d.low, d.high), p=d.p, n=d.n)
             supported += found.verdict == "supported"
     # One-sided statements judged by a two-sided test: at most half of 5 % is expected.
     assert supported / 600 <= 0.05
@@ -108,9 +118,7 @@ def test_false_claims_in_a_family_of_twenty_nulls() -> None:
         ds = paired_differences(a, b, resamples=1000, seed=run)
         q = fdr([d.p for d in ds], family="twenty nulls").q
         verdicts = [
-            claim(
-                estimate=d.estimate, interval=(d.low, d.high), p=d.p, q=q[str(i)], n=d.n, direction="different"
-            ).verdict
+            claim(estimate=d.estimate, interval=(d.low, d.high), p=d.p, q=q[str(i)], n=d.n, side="different").verdict
             for i, d in enumerate(ds)
         ]
         any_claim += "supported" in verdicts

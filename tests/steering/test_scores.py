@@ -12,12 +12,14 @@ import torch
 from emotion_circuits.activations import capture
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Fluency, KeywordCounts, VaderSentiment
+from emotion_circuits.page.telling import tell
 from emotion_circuits.prompts import Prompt
-from emotion_circuits.report.claim_rules import Facts, words_of
+from emotion_circuits.stations.registry import kinds
+from emotion_circuits.stations.steering.claims import bound_claims, steering_claims
 from emotion_circuits.steering import (
+    BUDGET,
     Condition,
     SteeringVectors,
-    bound_claims,
     choose_condition,
     choose_together,
     condition_table,
@@ -29,7 +31,6 @@ from emotion_circuits.steering import (
     random_direction,
     score_sweep,
     shuffled_directions,
-    steering_claims,
     vectors_from_store,
 )
 from emotion_circuits.steering.scoring import regime
@@ -124,21 +125,21 @@ def test_effects_beat_random_directions_where_they_do() -> None:
     assert row["beats_low"] > 0
     assert row["null_low"] <= row["best_random_change"] == row["null_high"]
     assert row["ratio"] == pytest.approx(np.exp(0.3), rel=0.03)
-    moved, cost = steering_claims(found)[:-1], steering_claims(found)[-1]
+    moved, cost = steering_claims(found, budget=BUDGET)[:-1], steering_claims(found, budget=BUDGET)[-1]
     assert {c.verdict for c in moved} == {"supported"}
-    assert all("20 random directions" in str(c.null) for c in moved)
+    assert all("20 random directions" in told.null for told in tell(moved, kinds()))
     assert cost.id == "steering.gratitude.fluency"
     assert cost.verdict == "supported"
     assert steering_claims(found, budget=1.2)[-1].verdict == "not supported"
     nothing = effects(scored, {"gratitude": "gratitude random 3"}, resamples=2000)
-    assert all(c.verdict != "supported" for c in steering_claims(nothing)[:-1])
+    assert all(c.verdict != "supported" for c in steering_claims(nothing, budget=BUDGET)[:-1])
 
 
 def test_an_effect_no_larger_than_random_ones_is_not_supported() -> None:
     randoms = {f"gratitude random {i}": (2.0, 0.0) for i in range(20)}
     scored = made_up({"none": (0, 0), "gratitude b": (2.0, 0.3), **randoms}, split="test")
-    claims = steering_claims(effects(scored, {"gratitude": "gratitude b"}, resamples=2000))
-    assert all(c.verdict != "supported" for c in claims if not c.id.endswith("fluency"))
+    claims = steering_claims(effects(scored, {"gratitude": "gratitude b"}, resamples=2000), budget=BUDGET)
+    assert all(c.verdict != "supported" for c in claims if c.kind == "steering.effect")
 
 
 def test_an_effect_must_beat_the_best_random_direction_itself_not_only_no_steering() -> None:
@@ -207,14 +208,14 @@ def test_an_emotion_without_a_condition_within_the_bound_is_claimed_on_all_the_s
     scored = made_up({"none": (0, 0), "anger a": (3.0, 0.9), "anger b": (3.0, 1.2)})
     table = condition_table(scored)
     assert choose_condition(scored, "anger").condition is None
-    (claim,) = bound_claims(table, ["anger"])
+    (claim,) = bound_claims(table, ["anger"], budget=BUDGET)
     assert claim.verdict == "not supported"
-    assert claim.estimate == pytest.approx(np.exp(0.9), rel=0.1)
-    assert "anger a" in claim.notes
-    record = claim.model_dump(mode="json")
-    assert words_of(record, Facts()).statement == claim.statement
+    assert claim.figures.estimate == pytest.approx(np.exp(0.9), rel=0.1)
+    (told,) = tell([claim], kinds())
+    assert "A condition tried for anger stays fluent" in told.statement
+    assert "anger a" in told.notes
     with pytest.raises(EmotionCircuitsError, match="'apology'"):
-        bound_claims(table, ["apology"])
+        bound_claims(table, ["apology"], budget=BUDGET)
 
 
 def test_effect_matrix_and_dose_response() -> None:
@@ -333,7 +334,7 @@ def test_a_direction_that_does_nothing_supports_no_claim_more_often_than_one_in_
         found = effects(
             made_up(arms, split="test", n=31, seed=run), {"gratitude": "gratitude b"}, resamples=400, seed=run
         )
-        verdicts = [c.verdict for c in steering_claims(found) if not c.id.endswith("fluency")]
+        verdicts = [c.verdict for c in steering_claims(found, budget=BUDGET) if c.kind == "steering.effect"]
         supported += verdicts.count("supported")
         claims += len(verdicts)
     assert claims >= 600

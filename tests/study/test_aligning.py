@@ -10,8 +10,12 @@ from emotion_circuits.activations import ActivationStore, capture
 from emotion_circuits.cli.app import app
 from emotion_circuits.directions import compare_models
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.page.telling import tell
 from emotion_circuits.prompts import load_prompts
-from emotion_circuits.study.aligning import alignment_claims, steer_with_mapped
+from emotion_circuits.stations.alignment.claims import alignment_claims
+from emotion_circuits.stations.alignment.settings import AlignmentSettings
+from emotion_circuits.stations.alignment.steering import steer_with_mapped
+from emotion_circuits.stations.registry import kinds
 from families import tiny_model
 
 
@@ -35,18 +39,48 @@ def test_the_command_writes_tables_claims_and_a_page(captures, tmp_path):
     assert {r["control"] for r in found["alignment"]} == {"paired", "shuffled", "random map"}
     assert len(found["subspaces"]) > 0  # both are 32 wide
     assert [c["id"] for c in found["claims"]] == ["alignment.reading", "alignment.geometry"]
-    table = pd.read_parquet(tmp_path / "alignment.parquet")
+    table = pd.read_parquet(tmp_path / "alignment" / "alignment.parquet")
     assert len(table) == len(found["alignment"])
     html = (tmp_path / "align.html").read_text(encoding="utf-8")
     assert html.count('class="claim ') == 2
-    assert (tmp_path / "mapped.resid_post.mean.json").exists()
+    assert (tmp_path / "alignment" / "mapped.resid_post.mean.json").exists()
+
+
+def test_a_comparison_is_kept_resumed_and_made_anew_when_a_run_changes(captures, tmp_path):
+    def align(*more):
+        arguments = [
+            str(captures / "a"),
+            str(captures / "b"),
+            "--depths",
+            "0.5",
+            "--draws",
+            "20",
+            "--out",
+            str(tmp_path),
+        ]
+        return CliRunner().invoke(app, ["align", *arguments, *more, "--json"], catch_exceptions=False)
+
+    assert json.loads(align("--dry-run").stdout)["status"] == "would run"
+    align()
+    before = {p.name: p.read_bytes() for p in (tmp_path / "alignment").iterdir()}
+    assert json.loads(align("--dry-run").stdout)["status"] == "reused"
+    align()
+    assert {p.name: p.read_bytes() for p in (tmp_path / "alignment").iterdir()} == before
+    assert json.loads(align("--dry-run", "--seed", "1").stdout)["status"] == "would run anew"
+    assert json.loads((tmp_path / "manifest.json").read_text())["runs"] == [str(captures / n) for n in "ab"]
+    damaged = tmp_path / "alignment" / "alignment.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    with pytest.raises(EmotionCircuitsError, match="was changed after it was written"):
+        align()
 
 
 def test_steering_with_mapped_directions_of_an_unrelated_model(captures, tmp_path):
     a, b = (ActivationStore.open(captures / name) for name in "ab")
     found = compare_models(a, b, pooling="mean", depths=(0.5,), draws=20, methods=("ridge",))
     model = tiny_model("gpt_neox", max_position_embeddings=512)
-    steered = steer_with_mapped(b, found, tmp_path, model=model, count=8, random=4, max_new_tokens=5)
+    openings = load_prompts("continuations", split="test")[:8]
+    asked = AlignmentSettings(random_directions=4, max_new_tokens=5)
+    steered = steer_with_mapped(model, found, openings, tmp_path, asked)
     arms = set(steered.scored["condition"])
     assert {"none", "anger mapped", "anger own"} <= arms
     assert not [c.id for c in steered.claims if c.verdict == "supported"]
@@ -59,9 +93,9 @@ def test_claims_name_the_layers_chosen_on_validation(captures):
     a, b = (ActivationStore.open(captures / name) for name in "ab")
     found = compare_models(a, b, pooling="mean", depths=(0.0, 1.0), draws=20, methods=("ridge",))
     row = found.chosen()
-    for claim in alignment_claims(found):
-        assert f"layer {row.layer_a} → {row.layer_b}" in claim.statement
-        assert claim.null_interval is not None
+    for told in tell(alignment_claims(found), kinds()):
+        assert f"layer {row.layer_a} → {row.layer_b}" in told.statement
+        assert told.claim.figures.null is not None
 
 
 def test_bad_input(captures, tmp_path):

@@ -1,19 +1,18 @@
 """The circuits stage on a planted model, whose circuit it has to find, and on a model that no pair fits."""
 
-import json
-
 import pandas as pd
 import pytest
 
 from emotion_circuits.circuits import load_circuit, plant
 from emotion_circuits.circuits.planted import PlantedSpec
-from emotion_circuits.report.circuit_section import circuit_sections, moves
-from emotion_circuits.report.claim_rules import Facts
-from emotion_circuits.report.page import Page, write_page
-from emotion_circuits.report.telling import tell
+from emotion_circuits.page.page import Page, write_page
+from emotion_circuits.page.telling import tell
+from emotion_circuits.record.station import Context
+from emotion_circuits.stations.circuits import CIRCUITS
+from emotion_circuits.stations.circuits.folder import CircuitsFolder
+from emotion_circuits.stations.circuits.section import moves, sections
+from emotion_circuits.stations.registry import kinds
 from emotion_circuits.study import load_config
-from emotion_circuits.study.circuits import CIRCUITS
-from emotion_circuits.study.running import Context
 from families import tiny_model
 
 SMALL = {
@@ -40,7 +39,7 @@ def ran(tmp_path_factory):
 
 
 def claims_of(run):
-    return json.loads((run / "circuits" / "claims.json").read_text())
+    return CircuitsFolder.of(run).read_claims()
 
 
 def test_the_planted_heads_are_found_and_attention_is_not_believed(ran):
@@ -50,9 +49,7 @@ def test_the_planted_heads_are_found_and_attention_is_not_believed(ran):
     # The aggregator's effect is repaired by its backup: on 18 pairs it is not asked for.
     single = {str(n) for n, role in planted.roles.items() if role in ("detector", "expresser", "canceller")}
     assert single <= set(heads[moves(heads.dropna(subset=["effect"]))].node)
-    supported = {
-        c["id"].rsplit(".", 1)[1] for c in claims_of(run) if ".head." in c["id"] and c["verdict"] == "supported"
-    }
+    supported = {c.about.part for c in claims_of(run) if c.kind == "circuits.head" and c.verdict == "supported"}
     assert supported <= {str(n) for n in planted.roles} | {str(planted.mlp)}
     by_attention = heads[heads.kind == "head"].sort_values("attention", ascending=False).node
     assert set(by_attention[: len(planted.decoys)]) == {str(n) for n in planted.decoys}
@@ -62,19 +59,19 @@ def test_the_planted_heads_are_found_and_attention_is_not_believed(ran):
 
 def test_one_circuit_for_all_emotions_is_not_called_specific(ran):
     _, run = ran
-    claims = {c["id"]: c for c in claims_of(run)}
-    assert claims["circuits.emotions.overlap"]["verdict"] != "supported"
-    assert claims["circuits.emotions.dissociation"]["verdict"] != "supported"
+    claims = {c.id: c for c in claims_of(run)}
+    assert claims["circuits.emotions.overlap"].verdict != "supported"
+    assert claims["circuits.emotions.dissociation"].verdict != "supported"
     assert len(pd.read_parquet(run / "circuits" / "dissociation.parquet")) == 6 * 3
 
 
 def test_the_section_is_drawn(ran, tmp_path):
     _, run = ran
-    sections = circuit_sections(run, tell(claims_of(run), Facts()))
-    assert [part.name for part in sections[0].parts if hasattr(part, "name")][:4] == [
+    found = sections(CircuitsFolder.of(run), {}, tell(claims_of(run), kinds()))
+    assert [part.name for part in found[0].parts if hasattr(part, "name")][:4] == [
         "head-grids", "attention-effect", "faithfulness", "circuit",
     ]  # fmt: skip
-    write_page(Page("t", "l", (), sections, "c", {}), tmp_path / "page.html")
+    write_page(Page("t", "l", (), found, "c", {}), tmp_path / "page.html")
     html = (tmp_path / "page.html").read_text()
     assert html.count('class="claim ') == len(claims_of(run))
 
@@ -106,5 +103,5 @@ def test_a_model_that_no_pair_fits_is_told_so(tmp_path):
     folder.mkdir()
     CIRCUITS.run(Context(load_config("quick"), tmp_path, loaded=tiny_model("llama")), folder)
     assert claims_of(tmp_path) == []
-    (section,) = circuit_sections(tmp_path, [])
+    (section,) = sections(CircuitsFolder.of(tmp_path), {}, [])
     assert "Not measured" in section.prose[0]

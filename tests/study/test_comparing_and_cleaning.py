@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from emotion_circuits.cli.app import app
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.record.reading import open_run, read_claims
 from emotion_circuits.study import run_study
 from emotion_circuits.study.cleaning import clean_run, spare_files
 from emotion_circuits.study.comparing import compare_runs
-from emotion_circuits.study.reading import open_run
 from study_cases import artefacts, save_tiny, small
 
 
@@ -46,8 +46,11 @@ def test_what_was_asked_and_what_came_out_differently(runs):
     for name, row in claims.items():
         assert (row["flags"] == ["only in a"]) == (name not in b)
         if name in a and name in b:
-            assert row["a"] == {k: a[name][k] for k in ("estimate", "interval", "verdict")}
-            assert ("verdict" in row["flags"]) == (a[name]["verdict"] != b[name]["verdict"])
+            figures = a[name].figures
+            assert row["a"]["estimate"] == figures.estimate
+            assert row["a"]["interval"] == (list(figures.interval) if figures.interval else None)
+            assert ("verdict" in row["flags"]) == (a[name].verdict != b[name].verdict)
+            assert ("part" in row["flags"]) == (a[name].about.part != b[name].about.part)
     assert sum(row["flags"] == ["only in a"] for row in claims.values()) >= 3
     assert all(row[side]["seconds"] > 0 for row in found["stages"] for side in "ab")
     text = command("compare", runs / "a", runs / "b")
@@ -65,7 +68,8 @@ def test_intervals_that_do_not_meet_are_flagged(runs, tmp_path):
     shutil.copytree(runs / "a", tmp_path / "c")
     path = tmp_path / "c" / "directions" / "claims.json"
     claims = json.loads(path.read_text())
-    claims[0] |= {"interval": [5.0, 6.0], "estimate": 5.5, "verdict": "supported"}
+    claims[0]["figures"] |= {"interval": [5.0, 6.0], "estimate": 5.5}
+    claims[0]["verdict"] = "supported"
     path.write_text(json.dumps(claims))
     rows = {r["id"]: r for r in compare_runs(open_run(runs / "a"), open_run(tmp_path / "c"))["claims"]}
     assert "intervals apart" in rows[claims[0]["id"]]["flags"]
@@ -102,7 +106,6 @@ def test_runs_are_compared_and_cleaned_without_tracking(runs):
 
 
 def test_recorded_runs_are_found_by_their_id(runs, monkeypatch, tmp_path):
-    from emotion_circuits.report.study_page import read_claims
     from emotion_circuits.study.tracking import Tracker, track_study
 
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}")

@@ -21,8 +21,8 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import LEDGER
 from emotion_circuits.paths import replacing
 from emotion_circuits.prompts import load_prompts
+from emotion_circuits.record.running import NOTE
 from emotion_circuits.study import run_study
-from emotion_circuits.study.running import STAGE_FILE
 from families import tiny_model
 from study_cases import artefacts, save_tiny, small
 
@@ -241,12 +241,12 @@ def test_an_interrupted_study_does_not_go_on_from_a_flipped_bit(tiny, tmp_path):
     config = small(tiny)
     run_study(config, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "run")
-    note = json.loads((tmp_path / "run" / "capture" / STAGE_FILE).read_text())
+    note = json.loads((tmp_path / "run" / "capture" / NOTE).read_text())
     flip(next((tmp_path / "run" / "capture").glob("shard-*")), random.Random(1))
     with pytest.raises(EmotionCircuitsError, match="was changed after it was written"):
         run_study(config, tmp_path / "run")
     running = {"format": 1, "status": "running", "key": note["key"]}
-    (tmp_path / "run" / "capture" / STAGE_FILE).write_text(json.dumps(running))
+    (tmp_path / "run" / "capture" / NOTE).write_text(json.dumps(running))
     run_study(config, tmp_path / "run")
     assert artefacts(tmp_path / "run") == artefacts(tmp_path / "whole")
 
@@ -285,7 +285,7 @@ def test_sums_and_stages_of_another_version_are_refused(tiny, tmp_path, version)
     with pytest.raises(EmotionCircuitsError, match=f"format {version} is not 1"):
         ActivationStore.open(tmp_path / "a")
     (tmp_path / "run" / "capture").mkdir(parents=True)
-    (tmp_path / "run" / "capture" / STAGE_FILE).write_text(json.dumps({"format": version, "status": "complete"}))
+    (tmp_path / "run" / "capture" / NOTE).write_text(json.dumps({"format": version, "status": "complete"}))
     with pytest.raises(EmotionCircuitsError, match=f"has format {version}"):
         run_study(small(tiny), tmp_path / "run")
 

@@ -7,11 +7,10 @@ from typer.testing import CliRunner
 
 from emotion_circuits.cli.app import app
 from emotion_circuits.model import blueprint
+from emotion_circuits.record.running import NOTE, read_note
+from emotion_circuits.record.speed import Speed
 from emotion_circuits.study import load_config, run_study, study_blueprint
-from emotion_circuits.study.calibrating import Speed
-from emotion_circuits.study.estimating import estimate_study
-from emotion_circuits.study.planning import plan_study
-from emotion_circuits.study.running import STAGE_FILE, read_stage
+from emotion_circuits.study.planning import estimate_study, plan_study
 from emotion_circuits.study.speeds import corrections, remember
 from study_cases import save_tiny, small
 
@@ -35,7 +34,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def of(config):
-    return {e.stage: e for e in estimate_study(config, blueprint(config.model), SPEED)}
+    return estimate_study(config, blueprint(config.model), SPEED)
 
 
 def size(folder):
@@ -96,8 +95,8 @@ def test_what_is_done_costs_nothing_and_what_was_interrupted_less(finished, tmp_
 
     assert {s.status for name, s in plan().items() if name != "report"} == {"done"}
     assert plan()["capture"].seconds == 0
-    note = read_stage(folder / "capture")
-    (folder / "capture" / STAGE_FILE).write_text(json.dumps({"format": 1, "status": "running", "key": note["key"]}))
+    note = read_note(folder / "capture")
+    (folder / "capture" / NOTE).write_text(json.dumps({"format": 2, "status": "running", "key": note["key"]}))
     next((folder / "capture").glob("shard-*-00001.*")).unlink()
     part = plan()["capture"]
     assert part.status == "resumable"
@@ -113,14 +112,14 @@ def test_a_changed_input_is_said_to_begin_anew(finished, tmp_path):
     other = small(config.model, **{"directions.null_draws": 3})
     statuses = [r.status for r in run_study(other, run, dry=True).stages]
     assert statuses == ["reused", "would run anew", "would run anew", "would run anew", "would run anew"]
-    assert (run / "directions" / STAGE_FILE).exists()
+    assert (run / "directions" / NOTE).exists()
 
 
 def test_the_next_estimate_learns_from_the_times_of_this_one(finished):
     config, run, done = finished
     model, stages = blueprint(config.model), ["capture", "directions"]
     assert corrections(model, lambda c: {"capture": 1.0, "directions": 1.0}, stages) == dict.fromkeys(stages, (1.0, 0))
-    assert all(read_stage(run / r.name)["timing"]["seconds"] > 0 for r in done.stages)
+    assert all(read_note(run / r.name)["timing"]["seconds"] > 0 for r in done.stages)
     slow = [r.__class__(r.name, "ran", 10.0) for r in done.stages]
     remember(config, model, run, slow)
     assert corrections(model, lambda c: {"capture": 4.0, "directions": 20.0}, stages) == {

@@ -1,16 +1,21 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.record.folder import StationFolder
+from emotion_circuits.record.running import NOTE, run_stations
+from emotion_circuits.record.settings import Settings
+from emotion_circuits.record.station import Context, Station
 from emotion_circuits.study.config import StudyConfig
-from emotion_circuits.study.running import STAGE_FILE, Context, Stage, run_stages
 
 
-def make_stages(log, first_inputs, fail=()):
+def make_stations(log, first_inputs, fail=()):
     def writer(name):
-        def run(_context, folder):
+        def run(_context, station):
+            folder = station.path
             log.append(name)
             part = folder / "part.txt"
             if not part.exists():
@@ -21,11 +26,11 @@ def make_stages(log, first_inputs, fail=()):
 
         return run
 
-    return [
-        Stage("one", "One", 1, (), lambda _c: first_inputs, writer("one")),
-        Stage("two", "Two", 1, ("one",), lambda _c: {}, writer("two")),
-        Stage("three", "Three", 1, (), lambda _c: {}, writer("three")),
-    ]
+    def station(name, inputs, needs=()):
+        code = SimpleNamespace(inputs=lambda _context: inputs, run=writer(name))
+        return Station(name, name.title(), 1, __name__, Settings, StationFolder, needs, code=code)
+
+    return [station("one", first_inputs), station("two", {}, ("one",)), station("three", {})]
 
 
 def context(folder):
@@ -34,18 +39,18 @@ def context(folder):
 
 def test_unchanged_stages_are_not_run_again(tmp_path):
     log = []
-    run_stages(context(tmp_path), make_stages(log, {"a": 1}))
+    run_stations(context(tmp_path), make_stations(log, {"a": 1}))
     assert log == ["one", "two", "three"]
-    reports = run_stages(context(tmp_path), make_stages(log, {"a": 1}))
+    reports = run_stations(context(tmp_path), make_stations(log, {"a": 1}))
     assert log == ["one", "two", "three"]
     assert [r.status for r in reports] == ["reused"] * 3
 
 
 def test_a_change_reruns_the_stage_and_what_needs_it_and_keeps_the_old(tmp_path):
     log = []
-    run_stages(context(tmp_path), make_stages(log, {"a": 1}))
+    run_stations(context(tmp_path), make_stations(log, {"a": 1}))
     (tmp_path / "one" / "part.txt").touch()
-    run_stages(context(tmp_path), make_stages(log, {"a": 2}))
+    run_stations(context(tmp_path), make_stations(log, {"a": 2}))
     assert log == ["one", "two", "three", "one", "two"]
     assert (tmp_path / "superseded" / "one-1" / "out.txt").read_text() == "one done"
 
@@ -53,36 +58,36 @@ def test_a_change_reruns_the_stage_and_what_needs_it_and_keeps_the_old(tmp_path)
 def test_an_interrupted_stage_finds_its_own_work(tmp_path):
     log = []
     with pytest.raises(RuntimeError):
-        run_stages(context(tmp_path), make_stages(log, {}, fail=("two",)))
-    assert json.loads((tmp_path / "two" / STAGE_FILE).read_text())["status"] == "running"
+        run_stations(context(tmp_path), make_stations(log, {}, fail=("two",)))
+    assert json.loads((tmp_path / "two" / NOTE).read_text())["status"] == "running"
     (tmp_path / "two" / "part.txt").write_text("kept", encoding="utf-8")
-    run_stages(context(tmp_path), make_stages(log, {}))
+    run_stations(context(tmp_path), make_stations(log, {}))
     assert log == ["one", "two", "two", "three"]
     assert (tmp_path / "two" / "part.txt").read_text() == "kept"
 
 
 def test_a_changed_artefact_is_noticed(tmp_path):
-    run_stages(context(tmp_path), make_stages([], {}))
+    run_stations(context(tmp_path), make_stations([], {}))
     (tmp_path / "one" / "out.txt").write_text("one dona", encoding="utf-8")
     with pytest.raises(EmotionCircuitsError, match=r"out\.txt: was changed after it was written"):
-        run_stages(context(tmp_path), make_stages([], {}))
+        run_stations(context(tmp_path), make_stations([], {}))
 
 
 def test_a_missing_artefact_is_noticed(tmp_path):
-    run_stages(context(tmp_path), make_stages([], {}))
+    run_stations(context(tmp_path), make_stations([], {}))
     (tmp_path / "one" / "out.txt").unlink()
     with pytest.raises(EmotionCircuitsError, match=r"out\.txt: is missing"):
-        run_stages(context(tmp_path), make_stages([], {}))
+        run_stations(context(tmp_path), make_stations([], {}))
 
 
 def test_two_runs_in_one_folder(tmp_path):
     with FileLock(tmp_path / ".lock"), pytest.raises(EmotionCircuitsError, match="another run is working"):
-        run_stages(context(tmp_path), make_stages([], {}))
+        run_stations(context(tmp_path), make_stations([], {}))
 
 
 def test_dry_run_changes_nothing(tmp_path):
     log = []
-    reports = run_stages(context(tmp_path), make_stages(log, {}), dry=True)
+    reports = run_stations(context(tmp_path), make_stations(log, {}), dry=True)
     assert [r.status for r in reports] == ["would run"] * 3
     assert log == []
     assert not (tmp_path / "one").exists()
@@ -91,5 +96,5 @@ def test_dry_run_changes_nothing(tmp_path):
 def test_a_foreign_folder_is_moved_aside_not_mixed(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "mine.txt").write_text("precious", encoding="utf-8")
-    run_stages(context(tmp_path), make_stages([], {}))
+    run_stations(context(tmp_path), make_stations([], {}))
     assert (tmp_path / "superseded" / "one-1" / "mine.txt").read_text() == "precious"

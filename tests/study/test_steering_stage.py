@@ -3,8 +3,8 @@
 import pytest
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.stations.steering.plan import openings, steering_arms, steering_layers
 from emotion_circuits.study.config import load_config
-from emotion_circuits.study.steering import openings, steering_arms, steering_layers
 
 
 def config(**changes):

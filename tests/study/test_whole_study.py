@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from emotion_circuits.cli.app import app
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import load_model
-from emotion_circuits.report.study_page import read_claims, summary_table, write_report
+from emotion_circuits.record.reading import read_claims
+from emotion_circuits.report.study_page import summary_table, write_report
 from emotion_circuits.study import load_config, run_study
 from study_cases import artefacts, save_tiny, small
 
@@ -66,19 +67,19 @@ def test_the_manifest_says_what_was_run(finished):
 
 
 def test_a_random_model_supports_no_steering_claim(finished):
-    claims = [c for c in read_claims(finished / "run") if c["id"].startswith("steering.")]
+    claims = [c for c in read_claims(finished / "run") if c.station == "steering"]
     # That a text stays within a (here huge) bound of fluency is true of a random model too.
-    claims = [c for c in claims if not c["id"].endswith(".fluency")]
+    claims = [c for c in claims if c.about.metric != "fluency"]
     assert claims
-    assert not [c["id"] for c in claims if c["verdict"] == "supported"]
-    assert all(c["null_interval"] for c in claims)
+    assert not [c.id for c in claims if c.verdict == "supported"]
+    assert all(c.figures.null for c in claims)
     assert len(summary_table(finished / "run")) >= len(claims)
 
 
 def test_a_random_model_supports_no_claim_of_who_reads(finished):
-    claims = [c for c in read_claims(finished / "run") if c["id"].startswith("trace.readers")]
+    claims = [c for c in read_claims(finished / "run") if c.kind == "trace.readers"]
     assert len(claims) == 9
-    assert not [c["id"] for c in claims if c["verdict"] == "supported"]
+    assert not [c.id for c in claims if c.verdict == "supported"]
 
 
 def test_every_extractor_is_recorded_with_its_nulls(finished):

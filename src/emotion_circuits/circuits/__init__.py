@@ -6,7 +6,6 @@ from emotion_circuits.circuits.claims import head_claims, task_claim
 from emotion_circuits.circuits.comparing import dissociation, jaccard, joint_effect, overlap, stability
 from emotion_circuits.circuits.edges import EdgeScan, edge_scan
 from emotion_circuits.circuits.faithfulness import completeness, edge_curve, faithfulness, minimality, node_curve
-from emotion_circuits.circuits.figure import circuit_figure, curve_figure
 from emotion_circuits.circuits.finding import Circuit, find_circuit, load_circuit
 from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec, plant
 from emotion_circuits.circuits.roles import head_evidence
@@ -25,11 +24,9 @@ __all__ = [
     "arena",
     "attribute",
     "calibrate",
-    "circuit_figure",
     "completeness",
     "composition",
     "copying_score",
-    "curve_figure",
     "dissociation",
     "edge_curve",
     "edge_scan",

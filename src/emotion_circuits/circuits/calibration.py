@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from emotion_circuits.circuits.attribution import attribute
-from emotion_circuits.circuits.claims import TASK_STOPS, head_claims
+from emotion_circuits.circuits.claims import head_claims
 from emotion_circuits.circuits.edges import edge_scan
 from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec, plant
 from emotion_circuits.circuits.roles import head_evidence
@@ -425,7 +425,7 @@ def _without_circuit(specs: Sequence[PlantedSpec], batch_rows: int) -> dict[str,
             models += claimed > 0
             heads += claimed
             tasks += task.verdict == "supported"
-            stopped += sum(TASK_STOPS in c.notes for c in claims)
+            stopped += sum(c.reason == "given" for c in claims)
             total += len(claims)
             bar.advance()
     return {

@@ -23,16 +23,13 @@ from emotion_circuits.heads.scanning import run_variants
 from emotion_circuits.heads.scans import sign_flips
 from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel, Record
-from emotion_circuits.statistics import Claim, bootstrap_mean_intervals, fdr, judge, permutation_ps
-from emotion_circuits.statistics.claims import Verdict
+from emotion_circuits.statistics import About, Claim, bootstrap_mean_intervals, fdr, permutation_ps
 
-__all__ = ["SMALLEST_SHARE", "TASK_STOPS", "Effects", "head_claims", "judge_nodes", "node_effects", "task_claim"]
+__all__ = ["SMALLEST_SHARE", "Effects", "head_claims", "judge_nodes", "node_effects", "task_claim"]
 
 SMALLEST_SHARE = 0.1
 """Smallest share of the clean-corrupted gap for which a single node is claimed: below it, decoys of planted models count
 (a head that writes much anywhere moves the norms, and so the answers)."""
-
-TASK_STOPS = "the task itself is not supported"
 
 
 def _random_answers(
@@ -79,7 +76,7 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
         task: the pairs.
         draws: random answer sets of the null.
         seed: of null and bootstrap.
-        name: of the task in the statement.
+        name: of the task.
     """
     clean, corrupted = base_run(model, task.clean).logits, base_run(model, task.corrupted).logits
     gap = (task.logit_difference(clean) - task.logit_difference(corrupted)).double().cpu().numpy()
@@ -88,19 +85,17 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
     gap = by_group(gap, task.groups)
     interval = bootstrap_mean_intervals(gap, resamples=2000, seed=seed)[0]
     low, high = np.quantile(null, [0.025, 0.975])
-    return judge(
-        id=f"circuits.task.{name}",
-        station="circuits",
-        statement=f"{model.name} prefers the answers of the emotion in the prompt ({name}).",
+    return Claim.judged(
+        f"circuits.task.{name}",
+        "circuits.task",
+        About(task=name, model=model.name),
         estimate=interval.estimate,
         interval=(interval.low, interval.high),
-        unit="logits (clean − corrupted logit difference)",
         n=interval.n,
-        unit_of_n="groups of pairs",
         chance=0.0,
-        null=f"{draws} random answer sets",
-        null_interval=(float(low), float(high)),
+        null=(float(low), float(high)),
         p=float(permutation_ps(gap, resamples=sign_flips(1), seed=seed + 1)[0]),
+        beside={"draws": draws},
     )
 
 
@@ -193,43 +188,32 @@ def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, see
     q = list(fdr(list(map(float, p)), family=family).q.values())
     low, high = np.quantile(effects.null, [0.025, 0.975], axis=1)
     gap = abs(scan.mean_gap)
-    claims = []
-    for index, (node,) in enumerate(scan.sets):
-        e = intervals[index]
-        share = e.estimate / scan.mean_gap if gap > 1e-9 else 0.0
-        claim = judge(
-            id=f"circuits.head.{effects.name}.{node}",
-            station="circuits",
-            statement=f"{node} {'supports' if e.estimate >= 0 else 'opposes'} the answers of the emotion in the prompt by "
-            f"at least {smallest_share:.0%} of the gap",
+    return [
+        Claim.judged(
+            f"circuits.head.{effects.name}.{index + 1}",
+            "circuits.head",
+            About(task=effects.name, part=str(node), rank=index + 1),
+            # A head is claimed only where the model does the task, and only for an effect that is large enough.
+            given=whole,
+            reach=True,
             estimate=e.estimate,
             interval=(e.low, e.high),
-            unit="logits (noising)",
             n=e.n,
-            unit_of_n="groups of pairs",
             chance=0.0,
-            null=f"{effects.draws} random answer sets",
-            null_interval=(float(low[index]), float(high[index])),
+            null=(float(low[index]), float(high[index])),
             p=float(p[index]),
             q=float(q[index]),
-            direction="different",
-            smallest_effect=smallest_share * gap or None,
-            notes=f"{share:.3f} of the gap. Family: {family}.",
+            tests=len(scan.sets),
+            side="different",
+            smallest=smallest_share * gap or None,
+            beside={
+                "draws": effects.draws,
+                "share": e.estimate / scan.mean_gap if gap > 1e-9 else 0.0,
+                "smallest_share": smallest_share,
+            },
         )
-        if claim.verdict == "supported" and whole.verdict != "supported":
-            claim = _instead(claim, "not supported", TASK_STOPS)
-        elif claim.verdict == "supported" and abs(share) < smallest_share:
-            ruled_out = max(abs(e.low), abs(e.high)) < smallest_share * gap
-            verdict: Verdict = "not supported" if ruled_out else "inconclusive"
-            claim = _instead(
-                claim, verdict, f"an effect beyond the null, but less than {smallest_share:.0%} of the gap"
-            )
-        claims.append(claim)
-    return claims
-
-
-def _instead(claim: Claim, verdict: Verdict, reason: str) -> Claim:
-    return claim.model_copy(update={"verdict": verdict, "notes": f"{claim.notes} Not claimed: {reason}."})
+        for index, ((node,), e) in enumerate(zip(scan.sets, intervals, strict=True))
+    ]
 
 
 def head_claims(

@@ -34,7 +34,7 @@ from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Pair
 from emotion_circuits.prompts.loading import validation_messages
-from emotion_circuits.statistics import Claim, judge
+from emotion_circuits.statistics import About, Claim
 
 __all__ = [
     "Circuit",
@@ -290,7 +290,7 @@ def measure_circuit(
     scores = dict(zip(scored.nodes, (scored.node_scores.mean(0) / gap_train).tolist(), strict=True))
     exact = effects.scan.share
     estimated = torch.tensor([scores[n] for (n,) in effects.scan.sets])
-    claims = [effects.task, *[c for c in judge_nodes(effects, seed=seed) if c.id.rsplit(".", 1)[1] in named]]
+    claims = [effects.task, *[c for c in judge_nodes(effects, seed=seed) if c.about.part in named]]
     claims += _faithful(model, name, against, size, len(ranked), len(set(test.groups)), how.samples)
     return Circuit(
         model=model.name,
@@ -413,45 +413,30 @@ def _faithful(
     model: LanguageModel, name: str, against: dict[str, float], size: int, total: int, n: int, samples: int
 ) -> list[Claim]:
     """The circuit carries the behaviour better than random ones; and its heads do, its MLPs being given."""
-    nulls = {
-        "random": ("faithfulness", f"{samples} random circuits with as many heads and MLPs", " carry"),
-        "same_mlps": (
-            "heads",
-            f"{samples} circuits of the same MLPs and random heads",
-            ", and among them its heads, carry",
-        ),
-    }
     return [
-        judge(
-            id=f"circuits.{part}.{name}",
-            station="circuits",
-            statement=f"{size} of {total} heads and MLPs of {model.name}{verb} the behaviour on test pairs better than "
-            f"{null} ({name}).",
+        Claim.judged(
+            f"circuits.{part}.{name}",
+            f"circuits.{part}",
+            About(task=name, model=model.name),
             estimate=against["faithfulness"],
             interval=(against["low"], against["high"]),
-            unit="faithfulness (share of the clean-corrupted gap)",
             n=n,
-            unit_of_n="groups of pairs",
-            null=null,
-            null_interval=(against[f"{key}_low"], against[f"{key}_high"]),
-            notes=f"Mean of the random ones {against[key]:.3f}.",
+            null=(against[f"{key}_low"], against[f"{key}_high"]),
+            beside={"size": size, "total": total, "samples": samples, "random": against[key]},
         )
-        for key, (part, null, verb) in nulls.items()
+        for key, part in (("random", "faithfulness"), ("same_mlps", "heads"))
         if key in against
     ]
 
 
 def _backup(model: LanguageModel, name: str, joint: Joint, heads: int, n: int) -> Claim:
-    return judge(
-        id=f"circuits.backup.{name}",
-        station="circuits",
-        statement=f"Taking out {heads} heads of {model.name}'s circuit at once does more than the sum of taking out each "
-        f"({name}): they stand in for one another.",
+    return Claim.judged(
+        f"circuits.backup.{name}",
+        "circuits.backup",
+        About(task=name, model=model.name),
         estimate=joint.excess,
         interval=joint.excess_interval,
-        unit="logits (joint effect minus sum of single effects, mean ablation)",
         n=n,
-        unit_of_n="groups of pairs",
         chance=0.0,
-        notes=f"Joint {joint.joint:.3f}, sum {joint.summed:.3f} logits.",
+        beside={"heads": heads, "joint": joint.joint, "summed": joint.summed},
     )

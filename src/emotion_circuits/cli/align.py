@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, JsonFlag, Language, long_running, print_table, show_json
+from emotion_circuits.cli.shared import Device, JsonFlag, Language, long_running, note, print_table, show_json
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.language import speaking
 
 __all__ = ["align_command"]
 
@@ -32,6 +32,9 @@ def align_command(
     ] = False,
     alpha: Annotated[float, typer.Option(help="Strength of --steer, as a fraction of the residual norm.")] = 0.2,
     prompts: Annotated[int, typer.Option(min=8, help="Openings of --steer (test split).")] = 31,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say whether it is done already; compute nothing.")
+    ] = False,
     lang: Language = "en",
     device: Device = None,
     as_json: JsonFlag = False,
@@ -43,67 +46,98 @@ def align_command(
 
     Example: emotion-circuits align runs/smollm2 runs/gemma3 --out runs/aligned
     """
-    from emotion_circuits.directions import compare_models
-    from emotion_circuits.report.align_page import write_alignment
-    from emotion_circuits.study.aligning import alignment_claims, steer_with_mapped
+    import pandas as pd
 
-    try:
-        wanted = [float(d) for d in depths.split(",")]
-    except ValueError:
-        raise EmotionCircuitsError(f"--depths: give numbers separated by commas, got {depths!r}") from None
-    if any(not 0 <= d <= 1 for d in wanted):
-        raise EmotionCircuitsError(f"--depths: relative depths lie between 0 and 1, got {depths!r}")
-    stores = _store(run_a), _store(run_b)
-    with long_running():
-        found = compare_models(
-            *stores, kind=kind, pooling=pooling, methods=[m.strip() for m in methods.split(",")], depths=wanted,
-            draws=draws, seed=seed,
+    from emotion_circuits.page.telling import claim_json, tell
+    from emotion_circuits.record.reading import read_claims
+    from emotion_circuits.report.runs_page import write_alignment_page
+    from emotion_circuits.stations.alignment import ALIGNMENT
+    from emotion_circuits.stations.alignment.folder import AlignmentFolder
+    from emotion_circuits.stations.registry import kinds
+    from emotion_circuits.study.over_runs import run_over
+
+    asked = _settings(
+        pooling=pooling,
+        kind=kind,
+        methods=methods,
+        depths=depths,
+        draws=draws,
+        steer=steer,
+        alpha=alpha,
+        prompts=prompts,
+    )
+    if steer and out is None:
+        raise EmotionCircuitsError("--steer keeps its continuations: say where with --out")
+    with tempfile.TemporaryDirectory() as nowhere, long_running():
+        place = out or Path(nowhere)
+        command = f"emotion-circuits align {run_a} {run_b} --out {place}{' --steer' if steer else ''}"
+        done = run_over(
+            ALIGNMENT, (run_a, run_b), place, asked, command=command, dry=dry_run, seed=seed, device=device,
+            told=lambda station, status: note(f"{station.title}: {status}"), **_second(run_b, steer),
         )  # fmt: skip
-        claims = alignment_claims(found)
-        steered = None
-        if steer:
-            if out is None:
-                raise EmotionCircuitsError("--steer keeps its continuations: say where with --out")
-            steered = steer_with_mapped(
-                stores[1], found, out / "steering", alpha=alpha, count=prompts, seed=seed, device=device
+        if dry_run:
+            show_json({"folder": str(out), "station": done.name, "status": done.status}) if as_json else typer.echo(
+                f"{done.name}: {done.status}"
             )
-            claims += steered.claims
-        page = None
-        if out is not None:
-            with speaking(lang):
-                page = write_alignment(out, *stores, found, claims, steered)
+            return
+        page = None if out is None else write_alignment_page(out, language=lang)
+        folder = AlignmentFolder.of(place)
+        tables = {
+            name: getattr(folder, name).read() if getattr(folder, name).exists() else pd.DataFrame()
+            for name in ("similarity", "alignment", "subspaces", "steering")
+        }
+        claims = tell(read_claims(place), kinds())
     if as_json:
-        tables = {n: getattr(found, n).to_dict("records") for n in ("similarity", "alignment", "subspaces")}
+        rows = {name: table.to_dict("records") for name, table in tables.items()}
         show_json(
             {
-                **tables,
-                "steering": None if steered is None else steered.effects.to_dict("records"),
-                "claims": [c.model_dump(mode="json") for c in claims],
+                **rows,
+                "steering": rows["steering"] or None,
+                "claims": [claim_json(told) for told in claims],
                 "page": None if page is None else str(page),
             }
         )
         return
-    _print(found)
-    for claim in claims:
-        typer.echo(f"{claim.verdict}: {claim.statement} {claim.notes}")
+    _print(tables["similarity"], tables["alignment"])
+    for told in claims:
+        typer.echo(f"{told.claim.verdict}: {told.statement} {told.notes}")
     if page is not None:
         typer.echo(f"Page: {page.resolve()}")
 
 
-def _store(folder: Path) -> Any:
-    from emotion_circuits.activations import ActivationStore
+def _settings(*, methods: str, depths: str, **asked: Any) -> Any:
+    from pydantic import ValidationError
 
-    for place in (folder / "capture", folder):
-        if (place / "rows.parquet").is_file():
-            return ActivationStore.open(place)
-    raise EmotionCircuitsError(f"{folder}: neither a run with a finished capture nor a capture folder")
+    from emotion_circuits.prompts.loading import validation_messages
+    from emotion_circuits.stations.alignment.settings import AlignmentSettings
+
+    try:
+        wanted = tuple(float(d) for d in depths.split(","))
+    except ValueError:
+        raise EmotionCircuitsError(f"--depths: give numbers separated by commas, got {depths!r}") from None
+    if any(not 0 <= d <= 1 for d in wanted):
+        raise EmotionCircuitsError(f"--depths: relative depths lie between 0 and 1, got {depths!r}")
+    try:
+        return AlignmentSettings(methods=tuple(m.strip() for m in methods.split(",")), depths=wanted, **asked)
+    except ValidationError as error:
+        raise EmotionCircuitsError("; ".join(f"--{problem}" for problem in validation_messages(error))) from error
 
 
-def _print(found: Any) -> None:
+def _second(run: Path, steer: bool) -> dict[str, Any]:
+    """Name and revision of the second model, which is loaded where it is steered."""
+    from emotion_circuits.stations.alignment.station import captured
+
+    if not steer:
+        return {}
+    about = captured(run).manifest["model"]
+    return {"model_name": str(about["name"]), "revision": about["revision"]}
+
+
+def _print(similarity: Any, alignment: Any) -> None:
     table = Table(
         "layers", "match", "CKA", "CKA, permuted", "RSA", "RSA, permuted", title="The same sentences in both models"
     )
-    for _, r in found.similarity.iterrows():
+    for _, r in similarity.iterrows():
         table.add_row(
             f"{r.layer_a} → {r.layer_b}", r.matching, f"{r.cka:.3f}", f"{r.cka_low:+.3f} … {r.cka_high:+.3f}", f"{r.rsa:.3f}",
             f"{r.rsa_low:+.3f} … {r.rsa_high:+.3f}",
@@ -113,7 +147,7 @@ def _print(found: Any) -> None:
         "layers", "match", "method", "pairs", "R² neutral", "R² emotion", "cos² apart", "shuffled", "AUROC", "shuffled",
         "own", title="Mapped directions on held-out sentences; 'shuffled': 95 % of directions of shuffled labels",
     )  # fmt: skip
-    for _, r in found.alignment.iterrows():
+    for _, r in alignment.iterrows():
         table.add_row(
             f"{r.layer_a} → {r.layer_b}", r.matching, r.method, r.control, f"{r.r2_neutral:.2f}", f"{r.r2_emotion:.2f}",
             f"{r.cos2_apart:.3f}", f"{r.apart_shuffled_low:.3f} … {r.apart_shuffled_high:.3f}",

@@ -56,8 +56,9 @@ def show(
 
     Example: emotion-circuits circuit show circuit.json --figure circuit.html
     """
-    from emotion_circuits.circuits import circuit_figure, load_circuit
+    from emotion_circuits.circuits import load_circuit
     from emotion_circuits.paths import replacing
+    from emotion_circuits.stations.circuits.drawing import circuit_figure
 
     found = load_circuit(file)
     if figure is not None:
@@ -100,16 +101,19 @@ def check(
 
 def _show(found: object, as_json: bool) -> None:
     from emotion_circuits.circuits import Circuit
+    from emotion_circuits.page.telling import claim_json, figure_words, tell
+    from emotion_circuits.stations.circuits.words import KINDS
 
     assert isinstance(found, Circuit)
+    claims = tell(found.claims, {kind.name: kind for kind in KINDS})
     if as_json:
-        show_json(found.model_dump(mode="json"))
+        show_json({**found.model_dump(mode="json"), "claims": [claim_json(told) for told in claims]})
         return
     table = Table("node", "role", "estimated", "noised", "95 %", title=f"{found.model}, {found.task}")
     for n in found.nodes:
         measured = ("", "") if n.exact is None else (f"{n.exact:+.3f}", f"{n.low:+.3f} … {n.high:+.3f}")
         table.add_row(n.node, n.role, f"{n.score:+.3f}", *measured)
     print_table(table)
-    for claim in found.claims:
-        if claim.id.startswith(("circuits.task", "circuits.faithfulness")) or claim.verdict == "supported":
-            typer.echo(f"{claim.verdict}: {claim.statement} ({claim.estimate:.3g} {claim.unit})")
+    for told in claims:
+        if told.claim.kind in ("circuits.task", "circuits.faithfulness") or told.claim.verdict == "supported":
+            typer.echo(f"{told.claim.verdict}: {told.statement} ({figure_words(told)} {told.unit})")

@@ -44,9 +44,9 @@ Together = Annotated[bool, typer.Option("--together", help="Change all of them a
 
 def _direction(run: Path, emotion: str | None, layer: int | None) -> tuple[int, Tensor]:
     """An emotion's direction of a run, and the layer it lives at."""
-    from emotion_circuits.study import load_chosen_set
+    from emotion_circuits.stations.directions.folder import DirectionsFolder
 
-    found = load_chosen_set(run, "steering")
+    found = DirectionsFolder.of(run).chosen_set()
     if emotion is None:
         raise EmotionCircuitsError(f"--emotion: say whose direction; the run has {', '.join(found.labels)}")
     at = found.chosen_layer if layer is None else layer

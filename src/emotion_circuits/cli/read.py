@@ -85,7 +85,7 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
     from emotion_circuits.directions import Reader, bag_of_words_baseline
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
-    from emotion_circuits.study.reading import FORMAT
+    from emotion_circuits.record.reading import FORMAT
 
     try:
         manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))

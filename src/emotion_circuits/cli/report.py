@@ -32,8 +32,8 @@ def report(
 
     Example: emotion-circuits report runs/demo --lang ja --pdf report.pdf --figures paper/
     """
-    from emotion_circuits.report.browser import chromium
-    from emotion_circuits.report.exporting import export_parts, write_pdf
+    from emotion_circuits.page.browser import chromium
+    from emotion_circuits.page.exporting import export_parts, write_pdf
     from emotion_circuits.report.study_page import render_report
 
     if pdf is not None or figures is not None:

@@ -59,7 +59,8 @@ def run(
 
     Example: emotion-circuits run --profile baseline --set steering.samples=2 --out runs/baseline --dry-run
     """
-    from emotion_circuits.report.study_page import read_claims, summary_table, write_report
+    from emotion_circuits.record.reading import read_claims
+    from emotion_circuits.report.study_page import summary_table, write_report
     from emotion_circuits.study import run_study
     from emotion_circuits.study.config import load_config
     from emotion_circuits.study.tracking import Tracker, default_uri, track_study
@@ -105,7 +106,10 @@ def _summary(out: Path, rows: list[dict[str, str]]) -> Table:
             stage = first
             table.add_row()
             table.add_row(Text(stage, style="bold"))
-        table.add_row(f"  {finding}", *(row[key] for key in ("figure", "interval", "reference", "verdict")))
+        table.add_row(
+            f"  {finding} {row['about']}".rstrip(),
+            *(row[key] for key in ("figure", "interval", "reference", "verdict")),
+        )
     return table
 
 

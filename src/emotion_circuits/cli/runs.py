@@ -128,8 +128,8 @@ def compare(
 
     Example: emotion-circuits runs compare runs/demo runs/demo-again
     """
+    from emotion_circuits.record.reading import open_run
     from emotion_circuits.study.comparing import compare_runs
-    from emotion_circuits.study.reading import open_run
 
     found = compare_runs(open_run(_folder(a, store)), open_run(_folder(b, store)))
     if as_json:

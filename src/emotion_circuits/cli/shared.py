@@ -115,7 +115,7 @@ def check_before_loading(
         return
     from emotion_circuits.heads.nodes import parse_nodes
     from emotion_circuits.model import blueprint
-    from emotion_circuits.study.checking import check_layers
+    from emotion_circuits.model.layers import check_layers
 
     plan = blueprint(model, revision=revision)
     if plan is None:

@@ -136,14 +136,11 @@ def _vectors(model: LanguageModel, run: Path | None) -> SteeringVectors:
     from emotion_circuits.steering import SteeringVectors, vectors_from_store
 
     if run is not None:
-        from emotion_circuits.study.running import stage_folder
-        from emotion_circuits.study.stations import load_chosen_set
-        from emotion_circuits.study.steering import VECTORS
+        from emotion_circuits.stations.directions.folder import DirectionsFolder
+        from emotion_circuits.stations.steering.folder import SteeringFolder
 
-        injected = stage_folder(run, "steering") / VECTORS
-        if injected.is_file():
-            return SteeringVectors.load(injected)
-        return SteeringVectors.from_directions(load_chosen_set(run, "steering"))
+        injected = SteeringFolder.of(run).vectors()
+        return injected or SteeringVectors.from_directions(DirectionsFolder.of(run).chosen_set())
     rows = load_prompts("core", split="train")
     key = hash_json([weights_sha256(model), str(model.dtype), prompts_sha256(rows)])[:16]
     folder = cache_dir() / "steer" / f"{Path(model.name).name}-{key}"
@@ -174,15 +171,10 @@ def _condition(
 
 
 def _chosen(run: Path | None, emotion: str) -> Condition | None:
-    """The condition the run chose on validation, where it has reached that stage."""
-    from emotion_circuits.steering import Condition
-
+    """The condition the run chose on validation, where it has come so far."""
     if run is None:
         return None
-    from emotion_circuits.study.running import stage_folder
+    from emotion_circuits.stations.steering.folder import SteeringFolder
 
-    path = stage_folder(run, "steering") / "choice.json"
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))["chosen"].get(emotion)
-    return None if found is None else Condition.from_json(found)
+    choice = SteeringFolder.of(run).choice
+    return choice.read().conditions().get(emotion) if choice.exists() else None

@@ -48,7 +48,7 @@ def trace_command(
     """
     from emotion_circuits.directions import trace
     from emotion_circuits.model import load_model
-    from emotion_circuits.report.trace_section import write_trace
+    from emotion_circuits.stations.trace.section import write_trace
 
     check_before_loading(model, revision, layers=None if layer is None else [layer])
     with long_running():
@@ -102,14 +102,10 @@ def _say(facts: dict[str, Any]) -> None:
 
 def _from_run(run: Path) -> Any:
     """The directions the run itself traces."""
-    from emotion_circuits.study import StudyConfig
-    from emotion_circuits.study.tracing import traced_directions
+    from emotion_circuits.stations.directions.folder import DirectionsFolder
+    from emotion_circuits.stations.trace.folder import TraceFolder
 
-    try:
-        config = StudyConfig.model_validate_json((run / "study.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EmotionCircuitsError(f"{run}: not the folder of a finished run ({error})") from error
-    return traced_directions(run, config.trace.directions)
+    return DirectionsFolder.of(run).load_set(TraceFolder.of(run).choice.read().directions)
 
 
 def _fitted(model: Any) -> Any:

@@ -13,15 +13,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from emotion_circuits.language import say, term
-from emotion_circuits.report.heads_figures import moves
-from emotion_circuits.report.numerals import estimate, interval, number, percent, signed
-from emotion_circuits.report.page import Comparisons
-from emotion_circuits.report.parts import claims_of, read_json
+from emotion_circuits.page.numerals import estimate, interval, number, percent, signed
+from emotion_circuits.page.page import Comparisons
+from emotion_circuits.page.telling import Told, beside, figure_words
 from emotion_circuits.report.questions import lead_claim
-from emotion_circuits.report.telling import Told, beside, figure_words
+from emotion_circuits.stations.alignment.folder import AlignmentFolder
+from emotion_circuits.stations.capture.folder import CaptureFolder
+from emotion_circuits.stations.circuits.figures import moves
+from emotion_circuits.stations.circuits.folder import CircuitsFolder
+from emotion_circuits.stations.directions.folder import DirectionsFolder
+from emotion_circuits.stations.steering.folder import SteeringFolder
 
 __all__ = ["PlanRow", "plan_rows", "plan_table"]
 
@@ -101,7 +103,7 @@ def plan_rows(run: Path, aligned: Path | None, claims: Sequence[Told], manifest:
 
 
 def _sentences(run: _Run) -> _Ours | None:
-    rows = pd.read_parquet(run.folder / "capture" / "rows.parquet", columns=["text", "split"])
+    rows = CaptureFolder.of(run.folder).rows()
     return _Ours(
         say("{rows} sentences, {unique} of them unique", rows=len(rows), unique=rows["text"].nunique()), "method"
     )
@@ -109,7 +111,7 @@ def _sentences(run: _Run) -> _Ours | None:
 
 def _cosine(extractor: str, pooling: str) -> Callable[[_Run], _Ours | None]:
     def measure(run: _Run) -> _Ours | None:
-        table = pd.read_parquet(run.folder / "directions" / "cosines_by_extractor.parquet")
+        table = DirectionsFolder.of(run.folder).cosines_by_extractor.read()
         own = table[
             (table["extractor"] == extractor) & (table["pooling"] == pooling) & (table["pair"] == "gratitude – anger")
         ]
@@ -126,22 +128,22 @@ def _cosine(extractor: str, pooling: str) -> Callable[[_Run], _Ours | None]:
 
 
 def _strongest_layer(run: _Run) -> _Ours | None:
-    choice = read_json(run.folder / "directions" / "choice.json")
-    extractor, kind, pooling = choice["steering"].split(".")
-    norms = pd.read_parquet(run.folder / "directions" / "norms.parquet")
+    folder = DirectionsFolder.of(run.folder)
+    choice, norms = folder.choice.read(), folder.norms.read()
+    extractor, kind, pooling = choice.steering.split(".")
     own = norms[(norms["extractor"] == extractor) & (norms["pooling"] == pooling) & (norms["kind"] == kind)]
-    longest = int(own.groupby("layer")["relative"].mean().idxmax())
+    longest = own.groupby("layer")["relative"].mean().idxmax()
     text = say(
         "reads best at layer {best} of {layers} (chosen on validation); longest in residual norms at layer {longest}",
-        best=choice["layer"], layers=run.layers, longest=longest,
+        best=choice.layer, layers=run.layers, longest=longest,
     )  # fmt: skip
     return _Ours(text, "norms")
 
 
 def _overlap(run: _Run) -> _Ours | None:
-    if run.aligned is None or not (run.aligned / "subspaces.parquet").exists():
+    if run.aligned is None or not (table := AlignmentFolder.of(run.aligned).subspaces).exists():
         return None
-    row = pd.read_parquet(run.aligned / "subspaces.parquet").sort_values("k").iloc[-1]
+    row = table.read().sort_values("k").iloc[-1]
     text = say(
         "{figure} (k = {k}); chance {chance}, random subspaces {null}",
         figure=number(row["overlap"]), k=row["k"], chance=number(row["chance"]), null=interval(row["null_low"], row["null_high"]),
@@ -149,30 +151,31 @@ def _overlap(run: _Run) -> _Ours | None:
     return _Ours(text, "subspaces-aligned")
 
 
-def _claimed(anchor: str, *prefixes: str, ends: str = "", named: bool = False) -> Callable[[_Run], _Ours | None]:
+def _claimed(anchor: str, kind: str, *, metric: str = "", named: bool = False) -> Callable[[_Run], _Ours | None]:
     def measure(run: _Run) -> _Ours | None:
-        own = [t for t in claims_of(run.claims, *prefixes) if t.claim["id"].endswith(ends)]
+        own = [t for t in run.claims if t.claim.kind == kind and metric in ("", t.claim.about.metric)]
         if not own:
             return None
         told = lead_claim(own)
-        claim = told.claim
-        name = say(", ").join(term(p) for p in claim["id"].split(".")[1 if prefixes[0].startswith("steering") else 2 :])
-        return _Ours(say("{name}: {figure}; {beside}", name=name, figure=figure_words(told), beside=beside(told)) if named else
-                     f"{figure_words(told)}; {beside(told)}", anchor, claim["verdict"])  # fmt: skip
+        figure, level, verdict = figure_words(told), beside(told), told.claim.verdict
+        if not named:
+            return _Ours(f"{figure}; {level}", anchor, verdict)
+        name = say(", ").join(term(name) for name in told.claim.about.names())
+        return _Ours(say("{name}: {figure}; {beside}", name=name, figure=figure, beside=level), anchor, verdict)
 
     return measure
 
 
 def _place(run: _Run) -> _Ours | None:
-    chosen = read_json(run.folder / "steering" / "choice.json")["chosen"]
+    chosen = SteeringFolder.of(run.folder).choice.read().conditions()
     if not chosen:
         return _Ours(say("no condition within the bound"), "steered")
     told = [
         say(
             "{emotion}: layer {layers}, alpha {alpha:g}",
-            emotion=term(e), layers=" ".join(map(str, c["layers"])), alpha=c["alpha"],
+            emotion=term(e), layers=" ".join(map(str, c.layers)), alpha=c.alpha,
         )
-        + (say(", at the first token (the attention sink) {first:g}", first=c["first"]) if c.get("first") else "")
+        + (say(", at the first token (the attention sink) {first:g}", first=c.first) if c.first else "")
         for e, c in chosen.items()
     ]  # fmt: skip
     return _Ours(
@@ -181,10 +184,9 @@ def _place(run: _Run) -> _Ours | None:
 
 
 def _one_head(run: _Run) -> _Ours | None:
-    path = run.folder / "circuits" / "heads.parquet"
-    if not path.exists():
+    if not (file := CircuitsFolder.of(run.folder).heads).exists():
         return None
-    table = pd.read_parquet(path)
+    table = file.read()
     heads = table[(table["kind"] == "head") & table["effect"].notna()]
     if heads.empty:
         return None
@@ -197,10 +199,9 @@ def _one_head(run: _Run) -> _Ours | None:
 
 
 def _patched_words(run: _Run) -> _Ours | None:
-    path = run.folder / "circuits" / "patched.parquet"
-    if not path.exists():
+    if not (file := CircuitsFolder.of(run.folder).patched).exists():
         return None
-    table = pd.read_parquet(path)
+    table = file.read()
     if "n_gratitude" not in table:
         return None
     share = {
@@ -222,7 +223,7 @@ _MEASURES: dict[str, Callable[[_Run], _Ours | None]] = {
     "strongest-layer": _strongest_layer,
     "overlap": _overlap,
     "after-map": _claimed("geometry-aligned", "alignment.geometry"),
-    "injection": _claimed("steered", "steering.", ends=".share", named=True),
+    "injection": _claimed("steered", "steering.effect", metric="share", named=True),
     "place": _place,
     "attention": _claimed("attention", "trace.attention", named=True),
     "one-head": _one_head,

@@ -1,70 +1,42 @@
 """How claims become the answers to the five questions: data in, sentences out.
 
-Every claim belongs to one aspect of one question (the longest matching prefix decides), so that none is left out.
+Every claim belongs to one aspect of one question (of several that it fits, the one that asks for most), so that none is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from emotion_circuits.language import say, term
-from emotion_circuits.report.asked import QUESTIONS, Aspect, Question
-from emotion_circuits.report.claim_rules import expected_side
-from emotion_circuits.report.telling import Told, beside, counted, figure_words
+from emotion_circuits.page.page import Answer, Evidence
+from emotion_circuits.page.telling import Told, beside, counted, figure_words
+from emotion_circuits.page.words import Aspect
+from emotion_circuits.report.asked import QUESTIONS, Question
+from emotion_circuits.statistics import Claim
 
-__all__ = ["Answer", "Evidence", "answer_questions", "lead_claim"]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One row below an answer.
-
-    Attributes:
-        name: what was asked.
-        anchor: of its section.
-        verdicts: verdict and how many claims have it.
-        figure: the clearest claim's figure and interval.
-        of: which claim that is.
-        beside: chance level and null.
-    """
-
-    name: str
-    anchor: str
-    verdicts: tuple[tuple[str, int], ...]
-    figure: str
-    of: str
-    beside: str
+__all__ = ["answer_questions", "lead_claim"]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A question with what a run says to it.
-
-    Attributes:
-        key: for links.
-        question: the question.
-        text: the answer in sentences.
-        evidence: its rows; none where it was not studied.
-        command: that would study it, where it was not.
-    """
-
-    key: str
-    question: str
-    text: str
-    evidence: tuple[Evidence, ...]
-    command: str = ""
-
-
-def answer_questions(claims: Sequence[Told], run: str) -> tuple[Answer, ...]:
+def answer_questions(claims: Sequence[Told], run: str, aspects: Sequence[Aspect]) -> tuple[Answer, ...]:
     """The five questions, answered from a run's claims.
 
     Args:
         claims: all there are, those of an alignment among them.
         run: the run's folder, for the commands of what was not studied.
+        aspects: what claims answer, in the order they are told.
     """
-    groups = _grouped(claims)
-    return tuple(_answer(question, groups, run) for question in QUESTIONS)
+    groups: dict[int, list[Told]] = {}
+    for told in claims:
+        fitting = [i for i, aspect in enumerate(aspects) if aspect.fits(told.claim)]
+        if fitting:
+            groups.setdefault(max(fitting, key=lambda i: len(aspects[i].where)), []).append(told)
+    answers = []
+    for question in QUESTIONS:
+        own = [
+            (aspect, groups[i]) for i, aspect in enumerate(aspects) if aspect.question == question.key and i in groups
+        ]
+        answers.append(_answer(question, own, run))
+    return tuple(answers)
 
 
 def lead_claim(claims: Sequence[Told]) -> Told:
@@ -72,48 +44,16 @@ def lead_claim(claims: Sequence[Told]) -> Told:
 
     Furthest is counted in widths of its interval, so that figures of different units can be compared.
     """
-    return max(claims, key=lambda told: (told.claim["verdict"] == "supported", _distance(told)))
+    return max(claims, key=lambda told: (told.claim.verdict == "supported", told.claim.figures.clearness))
 
 
-def _distance(told: Told) -> float:
-    claim = told.claim
-    zero = claim["chance"] or 0.0
-    low, high = claim["interval"] or (claim["estimate"],) * 2
-    return float(expected_side(claim["id"]) * (claim["estimate"] - zero) / max(high - low, 1e-9))
-
-
-def _grouped(claims: Sequence[Told]) -> dict[tuple[str, str], list[Told]]:
-    """Claims by question and aspect; the longest matching prefix decides."""
-    found: dict[tuple[str, str], list[Told]] = {}
-    places = [(p, q.key, a.name) for q in QUESTIONS for a in q.aspects for p in a.prefixes]
-    for told in claims:
-        fitting = [(len(p), key) for p, *key in places if _fits(p, told.claim["id"])]
-        if fitting:
-            key = max(fitting)[1]
-            found.setdefault((key[0], key[1]), []).append(told)
-    return found
-
-
-def _fits(prefix: str, name: str) -> bool:
-    parts, given = prefix.split("."), name.split(".")
-    if "*" not in parts:
-        return name == prefix or name.startswith(prefix + ".")
-    return len(parts) == len(given) and all(p in ("*", g) for p, g in zip(parts, given, strict=True))
-
-
-def _answer(question: Question, groups: dict[tuple[str, str], list[Told]], run: str) -> Answer:
-    sentences, rows = [], []
-    for aspect in question.aspects:
-        own = groups.get((question.key, aspect.name))
-        if not own:
-            continue
-        rows.append(_row(aspect, own))
-        if aspect.some:
-            sentences.append(_sentence(aspect, own))
+def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run: str) -> Answer:
+    rows = tuple(_row(aspect, own) for aspect, own in groups)
+    sentences = [_sentence(aspect, own) for aspect, own in groups if aspect.some]
     text = say(question.text)
     if not rows:
         return Answer(question.key, text, say(question.unstudied), (), question.command.format(run=run))
-    return Answer(question.key, text, _joined(sentences), tuple(rows))
+    return Answer(question.key, text, _joined(sentences), rows)
 
 
 def _joined(sentences: Sequence[str]) -> str:
@@ -121,9 +61,9 @@ def _joined(sentences: Sequence[str]) -> str:
 
 
 def _sentence(aspect: Aspect, own: Sequence[Told]) -> str:
-    supported = [t for t in own if t.claim["verdict"] == "supported"]
+    supported = [t for t in own if t.claim.verdict == "supported"]
     template = aspect.some if supported else aspect.none
-    if aspect.ruled_out and all(t.claim["verdict"] == "not supported" for t in own):
+    if aspect.ruled_out and all(t.claim.verdict == "not supported" for t in own):
         template = aspect.ruled_out
     lead = lead_claim(own)
     names = list(dict.fromkeys(_name(aspect, t) for t in supported))
@@ -144,17 +84,15 @@ def _row(aspect: Aspect, own: Sequence[Told]) -> Evidence:
         aspect.anchor,
         tuple(counted(t.claim for t in own)),
         figure_words(lead),
-        say("{name}: {unit}", name=_words(lead), unit=lead.unit) if len(own) > 1 else lead.unit,
+        say("{name}: {unit}", name=_words(lead.claim), unit=lead.unit) if len(own) > 1 else lead.unit,
         beside(lead) + (f" ({lead.null})" if lead.null else ""),
     )
 
 
 def _name(aspect: Aspect, told: Told) -> str:
-    return term(told.claim["id"].split(".")[aspect.place]) if aspect.place else _words(told)
+    return term(str(getattr(told.claim.about, aspect.names))) if aspect.names else _words(told.claim)
 
 
-def _words(told: Told) -> str:
-    """What a claim speaks about: the parts of its id behind the kind."""
-    parts = told.claim["id"].split(".")
-    start = 1 if parts[0] == "steering" else 3 if parts[0] == "alignment" and len(parts) > 3 else 2
-    return " ".join(term(p) for p in parts[start:])
+def _words(claim: Claim) -> str:
+    """What a claim speaks about."""
+    return " ".join(term(name) for name in claim.about.names())

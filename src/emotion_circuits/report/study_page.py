@@ -6,23 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import say, speaking, term
-from emotion_circuits.report.align_page import aligned_models, alignment_section
-from emotion_circuits.report.circuit_section import circuit_sections
-from emotion_circuits.report.direction_sections import geometry_section, reading_section
-from emotion_circuits.report.facts import aligned_facts, run_facts
-from emotion_circuits.report.page import Page, Section, write_page
-from emotion_circuits.report.parts import read_json
+from emotion_circuits.page.page import Page, Section, write_page
+from emotion_circuits.page.telling import Told, tell
+from emotion_circuits.record.reading import read_claims, read_manifest
 from emotion_circuits.report.plan import plan_rows, plan_table
 from emotion_circuits.report.questions import answer_questions
-from emotion_circuits.report.steering_section import steering_sections
-from emotion_circuits.report.telling import Told, tell
-from emotion_circuits.report.trace_section import trace_section
+from emotion_circuits.stations.alignment.folder import AlignmentFolder
+from emotion_circuits.stations.capture.folder import CaptureFolder
+from emotion_circuits.stations.registry import aspects, kinds, stations
 
-__all__ = ["Report", "read_claims", "render_report", "summary_table", "write_report"]
+__all__ = ["Report", "render_report", "summary_table", "write_report"]
 
 REPORT = "report.html"
 
@@ -64,7 +59,7 @@ def render_report(
         EmotionCircuitsError: not the folder of a finished run or of a comparison, or no such language.
     """
     run = Path(run)
-    manifest = read_json(run / "manifest.json")
+    manifest = read_manifest(run)
     folder = _aligned(run, aligned)
     path = out or run / (REPORT if language == "en" else f"report.{language}.html")
     with speaking(language) as spoken:
@@ -73,31 +68,24 @@ def render_report(
     return Report(path, page, frozenset(spoken.missing))
 
 
-def read_claims(run: Path | str) -> list[dict[str, Any]]:
-    """All claims of a run, in the order of its stations."""
-    found: list[dict[str, Any]] = []
-    for stage in ("directions", "trace", "steering", "circuits"):
-        found += read_json(Path(run) / stage / "claims.json")
-    return found
-
-
 def summary_table(run: Path | str) -> list[dict[str, str]]:
     """One line per claim: finding, figure, unit, interval, reference (chance level or null interval), verdict."""
     rows = []
-    for claim in read_claims(run):
-        reference = "" if claim["chance"] is None else f"{claim['chance']:.3g}"
-        if claim["null_interval"]:
-            low, high = claim["null_interval"]
-            reference = f"{low:+.3f} … {high:+.3f}"
-        interval = claim["interval"]
+    for told in tell(read_claims(Path(run)), kinds()):
+        claim, figures = told.claim, told.claim.figures
+        reference = "" if figures.chance is None else f"{figures.chance:.3g}"
+        if figures.null:
+            reference = f"{figures.null[0]:+.3f} … {figures.null[1]:+.3f}"
+        ends = figures.interval
         rows.append(
             {
-                "finding": claim["id"],
-                "figure": f"{claim['estimate']:+.3f}",
-                "unit": claim["unit"],
-                "interval": f"[{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else "–",
+                "finding": claim.id,
+                "about": claim.about.part or "",
+                "figure": f"{figures.estimate:+.3f}",
+                "unit": told.unit,
+                "interval": f"[{ends[0]:+.3f}, {ends[1]:+.3f}]" if ends else "–",
                 "reference": reference,
-                "verdict": claim["verdict"],
+                "verdict": claim.verdict,
             }
         )
     return rows
@@ -105,7 +93,7 @@ def summary_table(run: Path | str) -> list[dict[str, str]]:
 
 def _aligned(run: Path, given: Path | str | None) -> Path | None:
     folder = run / "aligned" if given is None else Path(given)
-    if (folder / "claims.json").exists() and (folder / "alignment.parquet").exists():
+    if AlignmentFolder.of(folder).choice.exists():
         return folder
     if given is not None:
         raise EmotionCircuitsError(
@@ -116,23 +104,17 @@ def _aligned(run: Path, given: Path | str | None) -> Path | None:
 
 def _page(run: Path, manifest: dict[str, Any], aligned: Path | None) -> Page:
     model, config = manifest["model"], manifest["config"]
-    claims = tell(read_claims(run), run_facts(run, manifest))
-    beside = () if aligned is None else tell(read_json(aligned / "claims.json"), aligned_facts(aligned))
-    every = (*claims, *beside)
+    every = tell([*read_claims(run), *(() if aligned is None else read_claims(aligned))], kinds())
     emotions = say(", ").join(term(e) for e in config["emotions"])
     return Page(
         title=say("Emotion in {model}", model=model["name"]),
         lead=_lead(manifest, every, emotions),
         facts=_facts(manifest, emotions),
-        answers=answer_questions(every, str(run)),
+        answers=answer_questions(every, str(run), aspects()),
         sections=(
             _plan_section(run, aligned, every, manifest),
-            reading_section(run, claims),
-            geometry_section(run, claims),
-            trace_section(run, claims),
-            *steering_sections(run, claims, config),
-            *circuit_sections(run, claims),
-            *_stability(aligned, beside),
+            *_sections(run, manifest, every),
+            *(() if aligned is None else _sections(aligned, read_manifest(aligned), every)),
             _method_section(run),
         ),
         command=manifest["command"],
@@ -140,9 +122,19 @@ def _page(run: Path, manifest: dict[str, Any], aligned: Path | None) -> Page:
     )
 
 
+def _sections(run: Path, manifest: dict[str, Any], claims: tuple[Told, ...]) -> tuple[Section, ...]:
+    """What the stations of a run show, in their order."""
+    return tuple(
+        section
+        for station in stations()
+        if station.name in manifest["stations"]
+        for section in station.sections(run, manifest, [t for t in claims if t.claim.station == station.name])
+    )
+
+
 def _lead(manifest: dict[str, Any], claims: tuple[Told, ...], emotions: str) -> str:
     model = manifest["model"]
-    verdicts = [told.claim["verdict"] for told in claims]
+    verdicts = [told.claim.verdict for told in claims]
     return say(
         "{model} ({family}, {layers} layers, width {width}) was given {rows} sentences of {emotions} and neutral "
         "ones. Of {total} claims, {supported} are supported, {refuted} are not supported, {open} are inconclusive. "
@@ -178,16 +170,8 @@ def _plan_section(run: Path, aligned: Path | None, claims: tuple[Told, ...], man
     return Section("plan-section", table.title, (), (), (table,))
 
 
-def _stability(aligned: Path | None, claims: tuple[Told, ...]) -> tuple[Section, ...]:
-    if aligned is None:
-        return ()
-    first, second = aligned_models(aligned)
-    title = say("Do the directions of {first} do their work in {second}?", first=first, second=second)
-    return (alignment_section(aligned, claims, title=title),)
-
-
 def _method_section(run: Path) -> Section:
-    store = pd.read_parquet(run / "capture" / "rows.parquet")
+    store = CaptureFolder.of(run).rows()
     excluded = int((~store["has_emotion"]).sum())
     return Section(
         "method",

@@ -1,6 +1,6 @@
 """Resampling, nulls, multiplicity, power, claims. The unit is the prompt."""
 
-from emotion_circuits.statistics.claims import VERDICTS, Claim, judge
+from emotion_circuits.statistics.claims import VERDICTS, About, Claim, Figures, Judged, judge
 from emotion_circuits.statistics.effects import cliffs_delta, cohens_dz, wrong_way_share
 from emotion_circuits.statistics.multiplicity import Family, fdr
 from emotion_circuits.statistics.paired import PairedDifference, paired_difference, paired_differences
@@ -16,9 +16,12 @@ from emotion_circuits.statistics.resampling import (
 
 __all__ = [
     "VERDICTS",
+    "About",
     "Claim",
     "Estimate",
     "Family",
+    "Figures",
+    "Judged",
     "PairedDifference",
     "bootstrap_mean_interval",
     "bootstrap_mean_intervals",

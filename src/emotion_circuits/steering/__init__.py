@@ -3,12 +3,11 @@
 from emotion_circuits.steering.conditions import NONE, Condition, check_conditions, controls, grid, shared_controls
 from emotion_circuits.steering.effects import (
     Effects,
-    bound_claims,
+    beside_controls,
     dose_response,
     effect_matrix,
     effects,
     plain_loss,
-    steering_claims,
 )
 from emotion_circuits.steering.injecting import interventions_for
 from emotion_circuits.steering.prompting import few_shot_examples, prompted
@@ -32,7 +31,7 @@ __all__ = [
     "Condition",
     "Effects",
     "SteeringVectors",
-    "bound_claims",
+    "beside_controls",
     "check_conditions",
     "choose_condition",
     "choose_together",
@@ -53,7 +52,6 @@ __all__ = [
     "score_sweep",
     "shared_controls",
     "shuffled_directions",
-    "steering_claims",
     "sweep",
     "vectors_from_store",
 ]

@@ -12,34 +12,24 @@ import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, intervene
-from emotion_circuits.statistics import Claim, bootstrap_mean_intervals, fdr, judge, paired_difference
+from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_difference
 from emotion_circuits.steering.conditions import Condition
 from emotion_circuits.steering.injecting import layer_interventions
-from emotion_circuits.steering.scoring import BUDGET, _aligned, per_prompt
+from emotion_circuits.steering.scoring import _aligned, per_prompt
 from emotion_circuits.steering.vectors import SteeringVectors
 
 __all__ = [
-    "METRICS",
     "VADER_SIDE",
     "Effects",
-    "bound_claims",
+    "beside_controls",
     "dose_response",
     "effect_matrix",
     "effects",
     "plain_loss",
-    "steering_claims",
 ]
 
 VADER_SIDE = {"gratitude": 1, "anger": -1, "apology": -1}
 """Which way each emotion should move VADER; its lexicon holds the words of apology as negative ones."""
-
-METRICS = {
-    "share": "share classed as the emotion",
-    "probability": "mean classifier probability of the emotion",
-    "vader": "mean VADER score",
-    "words": "share with a word of the emotion's lexicon",
-}
-"""What each metric of :class:`Effects` is, in words."""
 
 _LABELS = ("gratitude", "anger", "apology", "neutral")
 
@@ -189,107 +179,34 @@ def _against(
     return {key.replace("random", kind) if "random" in key else f"{kind}_{key}": value for key, value in found.items()}
 
 
-def steering_claims(found: Effects, *, budget: float = BUDGET) -> list[Claim]:
-    """Claims per emotion: the chosen direction moves each metric more than random ones do, at a bounded cost.
+def beside_controls(effects: pd.DataFrame, scored: pd.DataFrame, *, base: str = "none") -> pd.DataFrame:
+    """Every chosen condition's change beside that of each of its controls, one by one.
+
+    One row per emotion, metric and arm: ``emotion metric kind condition effect``, of the chosen condition (``steered``) with
+    ``low high``, of its random and label-shuffled directions and of the two ways of prompting.
 
     Args:
-        found: by :func:`effects`.
-        budget: largest perplexity ratio that counts as fluent.
+        effects: the table of :func:`effects`.
+        scored: the sweep it was made from.
+        base: the unsteered condition.
     """
-    claims = []
-    for row in found.table.to_dict("records"):
-        side = int(row["side"])
-        has_null = "null_low" in row and np.isfinite(row.get("null_low", np.nan))
-        beats = ""
-        if has_null:
-            beats = (
-                f" Against the best of {row['n_random']:.0f} random directions: {row['beats']:+.3f} "
-                f"[{row['beats_low']:+.3f}, {row['beats_high']:+.3f}]."
-            )
-        if np.isfinite(row.get("n_shuffled", np.nan)):
-            beats += (
-                f" Against the best of {row['n_shuffled']:.0f} label-shuffled ones: {row['shuffled_beats']:+.3f} "
-                f"[{row['shuffled_beats_low']:+.3f}, {row['shuffled_beats_high']:+.3f}]."
-            )
-        claims.append(
-            judge(
-                id=f"steering.{row['emotion']}.{row['metric']}",
-                station="steering",
-                statement=f"Adding the {row['emotion']} direction ({row['condition']}) changes the continuation's "
-                f"{METRICS[row['metric']]} {'upwards' if side > 0 else 'downwards'}, beyond random directions of the "
-                "same norm.",
-                estimate=float(row["change"]),
-                interval=(float(row["low"]), float(row["high"])),
-                unit=f"change of {METRICS[row['metric']]}",
-                chance=0.0,
-                null=f"{row['n_random']:.0f} random directions of the same norm (range of their changes)"
-                if has_null
-                else None,
-                null_interval=(float(row["null_low"]), float(row["null_high"])) if has_null else None,
-                p=max(float(row["p"]), float(row["p_beats"])) if has_null else float(row["p"]),
-                q=float(row["q"]),
-                n=int(row["n"]),
-                direction="greater" if side > 0 else "less",
-                notes=f"{row['treated']:.3f} steered, {row['control']:.3f} unsteered; {row['wrong_way']:.0%} of "
-                f"prompts move the wrong way.{beats} Family: {found.family}.",
-            )
-        )
-    costs = found.table.drop_duplicates("emotion").to_dict("records") if "ratio" in found.table else []
-    claims += [
-        _fluency_claim(
-            row,
-            budget,
-            f"What is written under the {row['emotion']} direction ({row['condition']}) stays fluent: its perplexity under "
-            f"the unsteered model is at most {budget:g} times that of unsteered text.",
-        )
-        for row in costs
-    ]
-    return claims
-
-
-def _fluency_claim(row: Mapping[Any, Any], budget: float, statement: str, notes: str = "") -> Claim:
-    """That the perplexity ratio of a row of figures lies within the bound."""
-    return judge(
-        id=f"steering.{row['emotion']}.fluency",
-        station="steering",
-        statement=statement,
-        estimate=float(row["ratio"]),
-        interval=(float(row["ratio_low"]), float(row["ratio_high"])),
-        unit="perplexity ratio",
-        chance=budget,
-        n=int(row["n"]),
-        direction="less",
-        notes=f"{notes}The reference is the bound, not a chance level.",
-    )
-
-
-def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float = BUDGET) -> list[Claim]:
-    """Claims on emotions for which nothing was chosen: that the cheapest condition tried is within the bound.
-
-    Args:
-        table: :func:`condition_table` of the sweep the choice was made on.
-        emotions: which.
-        budget: largest perplexity ratio that counts as fluent.
-
-    Raises:
-        EmotionCircuitsError: no condition was tried for an emotion.
-    """
-    claims = []
-    for emotion in emotions:
-        rows = table[(table["kind"] == "emotion") & (table["emotion"] == emotion)]
-        if rows.empty:
-            raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
-        row = rows.sort_values("ratio_high", kind="stable").iloc[0].to_dict()
-        claims.append(
-            _fluency_claim(
-                row,
-                budget,
-                f"A condition tried for {emotion} stays fluent: the cheapest one's perplexity is at most {budget:g} times "
-                "that of unsteered text (on the openings of the choice; none was written on test openings).",
-                f"Condition: {row['condition']}. ",
-            )
-        )
-    return claims
+    rows: list[dict[str, Any]] = []
+    for row in effects[effects["metric"] != "probability"].to_dict("records"):
+        emotion, metric = str(row["emotion"]), str(row["metric"])
+        marked = _marked(scored, emotion)
+        column = next(column for name, column, _ in _metrics(marked, emotion) if name == metric)
+        means = marked.groupby(["condition", "prompt_id"])[column].mean()
+        own = marked[marked["condition"] == row["condition"]].iloc[0].copy()
+        own["emotion"] = emotion
+        shared = {"emotion": emotion, "metric": metric}
+        steered = {"effect": row["change"], "low": row["low"], "high": row["high"]}
+        rows.append({**shared, "kind": "steered", "condition": row["condition"], **steered})
+        control = marked["condition"].isin([*_matched(marked, own, "random"), *_matched(marked, own, "shuffled")])
+        control |= (marked["kind"] == "prompting") & (marked["emotion"] == emotion)
+        for condition, kind in marked[control][["condition", "kind"]].drop_duplicates().itertuples(index=False):
+            change = float((means[condition] - means[base]).mean())
+            rows.append({**shared, "kind": kind, "condition": condition, "effect": change})
+    return pd.DataFrame(rows)
 
 
 def effect_matrix(
@@ -343,6 +260,7 @@ def dose_response(
     found = []
     none = scored[scored["kind"] == "none"]
     for (place, how), part in rows.groupby(["layers", "how"], sort=False):
+        sink = float(part["first"].iloc[0]) if "first" in part else 0.0
         arms = [("none", 0.0)] if len(none) and not (part["alpha"] == 0).any() else []
         arms += part[["condition", "alpha"]].drop_duplicates().itertuples(index=False, name=None)
         for name, alpha in sorted(arms, key=lambda arm: arm[1]):
@@ -350,7 +268,7 @@ def dose_response(
             (e,) = bootstrap_mean_intervals(values, resamples=resamples, seed=seed)
             found.append(
                 {
-                    "layers": place, "how": how, "alpha": alpha,
+                    "layers": place, "how": how, "first": sink, "alpha": alpha,
                     "mean": e.estimate, "low": e.low, "high": e.high, "n": e.n,
                 }
             )  # fmt: skip

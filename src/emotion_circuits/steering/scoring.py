@@ -117,7 +117,7 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
     for name, part in scored.groupby("condition", sort=False):
         first = part.iloc[0]
         emotion = str(first["emotion"])
-        fields = ("condition", "kind", "emotion", "alpha", "layers", "how")
+        fields = ("condition", "kind", "emotion", "alpha", "layers", "how", "units", "first")
         row: dict[str, object] = {k: first[k] for k in fields if k in part}
         row["n"] = part["prompt_id"].nunique()
         if f"p_{emotion}" in part and "emotion_label" in part:

@@ -35,7 +35,7 @@ from emotion_circuits.steering.vectors import SteeringVectors
 __all__ = ["MANIFEST", "TABLE", "sweep", "sweep_config"]
 
 MANIFEST, TABLE = "manifest.json", "sweep.parquet"
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def sweep(
         examples: emotion → sentences for few-shot prompting; training sentences by default.
 
     Returns:
-        One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers how prompt_id
-        group split sample prompt context text n_tokens finished``.
+        One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers how units first
+        prompt_id group split sample prompt context text n_tokens finished``.
 
     Raises:
         EmotionCircuitsError: bad arguments, a folder that holds another sweep, one in use by another process, or a
@@ -279,6 +279,8 @@ def _run(
                 "alpha": float(cell.condition.alpha),
                 "layers": " ".join(map(str, cell.condition.layers)),
                 "how": cell.condition.how,
+                "units": cell.condition.units,
+                "first": float(cell.condition.first),
                 "prompt_id": cell.prompt.id,
                 "group": cell.prompt.group,
                 "split": cell.prompt.split,

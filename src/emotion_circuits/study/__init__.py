@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.paths import write_json
-from emotion_circuits.prompts import load_prompts, prompts_sha256
-from emotion_circuits.study.checking import check_against_model
+from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.record.manifest import build_manifest
+from emotion_circuits.record.reading import MANIFEST
+from emotion_circuits.record.running import StationReport, run_stations, station_keys
+from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.record.station import Context, Station
+from emotion_circuits.stations.capture.station import study_prompts
+from emotion_circuits.stations.registry import study_stations
+from emotion_circuits.stations.steering.plan import test_corpus
 from emotion_circuits.study.config import PROFILES, StudyConfig, load_config
-from emotion_circuits.study.manifest import build_manifest
-from emotion_circuits.study.running import Context, Stage, StageReport, run_stages, stage_keys
 from emotion_circuits.study.speeds import remember
-from emotion_circuits.study.stations import STAGES, load_chosen_set, study_prompts
 
-__all__ = [
-    "PROFILES",
-    "STAGES",
-    "StudyConfig",
-    "StudyResult",
-    "load_chosen_set",
-    "load_config",
-    "run_study",
-    "study_blueprint",
-]
-
-MANIFEST = "manifest.json"
+__all__ = ["PROFILES", "StudyConfig", "StudyResult", "load_config", "run_study", "study_blueprint"]
 
 
 @dataclass(frozen=True)
@@ -37,66 +31,72 @@ class StudyResult:
 
     Attributes:
         folder: the run's folder.
-        stages: what happened to each stage.
+        stages: what happened to each station.
     """
 
     folder: Path
-    stages: tuple[StageReport, ...]
+    stages: tuple[StationReport, ...]
 
 
 def run_study(
-    config: StudyConfig,
+    config: StudySettings,
     folder: Path | str,
     *,
     model: LanguageModel | None = None,
     dry: bool = False,
-    told: Callable[[Stage, str], None] | None = None,
+    told: Callable[[Station, str], None] | None = None,
 ) -> StudyResult:
-    """Run every stage that has to be run and write the manifest.
+    """Run every station that has to be run and write the manifest.
 
     Args:
         config: what is asked.
         folder: of the run; the same one goes on where an earlier run stopped.
         model: an already loaded model instead of ``config.model``.
         dry: only say what would run; no weights are loaded and nothing is written.
-        told: called with each stage and its status before it runs.
+        told: called with each station and its status before it runs.
 
     Raises:
         EmotionCircuitsError: bad input, a busy folder, or an artefact that was changed.
     """
-    folder = Path(folder)
+    folder, stations = Path(folder), study_stations()
     # What the model cannot do is said before its weights are loaded; a bundled one may have to be installed first.
     plan = model if model is not None else study_blueprint(config, folder)
     if plan is not None:
-        check_against_model(config, plan)
+        _check_possible(config, plan)
     if dry and plan is None:
-        reports = [StageReport(stage.name, "would run") for stage in STAGES]
-        return StudyResult(folder, tuple(reports))
+        return StudyResult(folder, tuple(StationReport(station.name, "would run") for station in stations))
     context = Context(config, folder, loaded=plan if dry else model)
     if plan is None:
-        check_against_model(config, context.model)
-    reports = run_stages(context, STAGES, dry=dry, told=told)
+        _check_possible(config, context.model)
+    reports = run_stations(context, stations, dry=dry, told=told)
     if not dry:
         remember(config, context.model, folder, reports)
-        sentences = study_prompts(config)
-        openings = load_prompts(config.continuations)
-        test = load_prompts(config.test_continuations, split="test")
-        data = {
-            "prompts": {"sets": list(config.prompts), "rows": len(sentences), "sha256": prompts_sha256(sentences)},
-            "continuations": {
-                "set": config.continuations,
-                "rows": len(openings),
-                "sha256": prompts_sha256(openings),
-            },
-            "test_openings": {"set": config.test_continuations, "rows": len(test), "sha256": prompts_sha256(test)},
-        }
-        command = reproduce(folder)
         write_json(folder / "study.json", config.model_dump(mode="json"))
-        write_json(folder / MANIFEST, build_manifest(config, context.model, stage_keys(context, STAGES), data, command))
+        keys = station_keys(context, stations)
+        write_json(folder / MANIFEST, build_manifest(config, context.model, keys, _data(config), reproduce(folder)))
     return StudyResult(folder, tuple(reports))
 
 
-def study_blueprint(config: StudyConfig, folder: Path) -> Blueprint | None:
+def _check_possible(config: StudySettings, model: LanguageModel) -> None:
+    for station in study_stations():
+        station.possible(config, model)
+
+
+def _data(config: StudySettings) -> dict[str, Any]:
+    """Which texts the study used, with their number and hash."""
+    sentences, test = study_prompts(config), test_corpus(config)
+
+    def of(rows: Sequence[Prompt], **about: Any) -> dict[str, Any]:
+        return {**about, "rows": len(rows), "sha256": prompts_sha256(rows)}
+
+    return {
+        "prompts": of(sentences, sets=list(config.prompts)),
+        "continuations": of(load_prompts(config.continuations), set=config.continuations),
+        "test_openings": of(load_prompts(test, split="test"), set=test),
+    }
+
+
+def study_blueprint(config: StudySettings, folder: Path) -> Blueprint | None:
     """The study's model without its weights; ``None`` where it is a bundled one that is not installed.
 
     The sum of weights that are on a hub is not known before they are loaded: that of an earlier capture of the same model

@@ -10,12 +10,12 @@ from pathlib import Path
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.locking import locked
 from emotion_circuits.paths import is_temporary
-from emotion_circuits.study.reading import STAGE_NAMES, is_run
-from emotion_circuits.study.running import BUSY, SUPERSEDED, forget_files, read_stage
+from emotion_circuits.record.reading import is_run, stations_of
+from emotion_circuits.record.running import BUSY, SUPERSEDED, forget_files, read_note
+from emotion_circuits.record.station import Remade
+from emotion_circuits.stations.registry import stations
 
 __all__ = ["Spare", "clean_run", "spare_files"]
-
-_STATES = "captured states, made again when a stage needs them"
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ def spare_files(folder: Path, *, captures: bool = False) -> list[Spare]:
 
     Args:
         folder: of a run.
-        captures: also the shards of the finished capture, the largest part of a run. Reading, steering, tracing and the report
-            go on without them; a stage that is to be computed again captures them anew, and ``align`` needs them.
+        captures: also what a finished station can be without (the shards of a capture, the largest part of a run): reading,
+            steering, tracing and the report go on without them; a station that is to be computed again makes them anew, and
+            ``align`` needs them.
 
     Raises:
         EmotionCircuitsError: not the folder of a run.
@@ -54,22 +55,22 @@ def spare_files(folder: Path, *, captures: bool = False) -> list[Spare]:
     for path in sorted(folder.rglob(".*.tmp")):
         if is_temporary(path) and path.is_file() and old not in path.parents:
             found.append(Spare(path, _size(path), "half written by a process that was stopped"))
-    for stage in STAGE_NAMES:
-        note = read_stage(folder / stage)
+    for name in stations_of(folder):
+        note = read_note(folder / name)
         if note is None or note.get("status") != "complete":
             continue
         kept = set(note.get("files", {}))
-        for parts in sorted((folder / stage).rglob("parts")):
+        for parts in sorted((folder / name).rglob("parts")):
             if parts.is_dir() and not any(
-                name.startswith(f"{parts.relative_to(folder / stage).as_posix()}/") for name in kept
+                file.startswith(f"{parts.relative_to(folder / name).as_posix()}/") for file in kept
             ):
                 found.append(Spare(parts, _size(parts), "parts of a table that is whole"))
-        if stage == "capture":
-            for path in sorted((folder / stage).glob("shard-*.safetensors")):
+        for remade in _remade(name):
+            for path in sorted((folder / name).glob(remade.pattern)):
                 if path.name not in kept:
-                    found.append(Spare(path, _size(path), "shard of another capture"))
+                    found.append(Spare(path, _size(path), "left by another run of the station"))
                 elif captures:
-                    found.append(Spare(path, _size(path), _STATES))
+                    found.append(Spare(path, _size(path), f"{remade.what}, made again when a station needs them"))
     return found
 
 
@@ -85,9 +86,12 @@ def clean_run(folder: Path, *, captures: bool = False) -> list[Spare]:
     _check(folder)
     with locked(folder, BUSY):
         listed = spare_files(folder, captures=captures)
-        states = [s.path.name for s in listed if s.reason == _STATES]
-        if states:
-            forget_files(folder / "capture", states)
+        for name in stations_of(folder):
+            # What is listed beside the station's own files was never in its note.
+            known = (read_note(folder / name) or {}).get("files", {})
+            gone = [s.path.name for s in listed if s.path.parent == folder / name and s.path.name in known]
+            if gone:
+                forget_files(folder / name, gone)
         done: list[Spare] = []
         for spare in listed:
             try:
@@ -104,6 +108,10 @@ def clean_run(folder: Path, *, captures: bool = False) -> list[Spare]:
         if old.is_dir() and not any(old.iterdir()):
             old.rmdir()
     return done
+
+
+def _remade(name: str) -> tuple[Remade, ...]:
+    return next((station.remade for station in stations() if station.name == name), ())
 
 
 def _check(folder: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from emotion_circuits.study.reading import STAGE_NAMES, RunFolder
+from emotion_circuits.record.reading import RunFolder
+from emotion_circuits.statistics import Claim
 
 __all__ = ["compare_runs", "flat"]
 
@@ -36,9 +37,10 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
 
     Returns:
         ``config`` and ``environment`` (model, data, packages): keys whose values differ, with both values; ``claims``: one row
-        per claim of either run with ``estimate``, ``interval`` and ``verdict`` of both (``None`` where a run has no such
-        claim) and ``flags``: ``only in a``, ``only in b``, ``verdict`` (they differ), ``intervals apart`` (they do not
-        overlap); ``choices``: per stage, differing keys; ``stages``: status and seconds of both.
+        per claim of either run with what it is ``about``, and ``estimate``, ``interval`` and ``verdict``, of both (``None``
+        where a run has no such claim) and ``flags``: ``only in a``, ``only in b``, ``verdict`` and ``part`` (they differ),
+        ``intervals apart`` (they do not overlap); ``choices``: per stage, differing keys; ``stages``: status and seconds of
+        both.
     """
     claims = []
     for name in dict.fromkeys([*a.claims, *b.claims]):
@@ -46,8 +48,7 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
         claims.append(
             {
                 "id": name,
-                "statement": str((left or right or {}).get("statement", "")),
-                "unit": str((left or right or {}).get("unit", "")),
+                "about": {side: _about(claim) for side, claim in (("a", left), ("b", right))},
                 "a": _figures(left),
                 "b": _figures(right),
                 "flags": _flags(left, right),
@@ -62,31 +63,37 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
         "claims": claims,
         "choices": [
             {"stage": stage, **row}
-            for stage in STAGE_NAMES
+            for stage in dict.fromkeys([*a.choices, *b.choices])
             for row in _differences(a.choices.get(stage, {}), b.choices.get(stage, {}))
         ],
         "stages": [
             {
                 "stage": stage,
-                "a": {"status": a.statuses[stage], "seconds": a.seconds.get(stage)},
-                "b": {"status": b.statuses[stage], "seconds": b.seconds.get(stage)},
+                "a": {"status": a.statuses.get(stage, "missing"), "seconds": a.seconds.get(stage)},
+                "b": {"status": b.statuses.get(stage, "missing"), "seconds": b.seconds.get(stage)},
             }
-            for stage in STAGE_NAMES
+            for stage in dict.fromkeys([*a.statuses, *b.statuses])
         ],
     }
 
 
-def _figures(claim: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _about(claim: Claim | None) -> dict[str, Any] | None:
+    return None if claim is None else claim.about.model_dump(mode="json", exclude_none=True)
+
+
+def _figures(claim: Claim | None) -> dict[str, Any] | None:
     if claim is None:
         return None
-    return {"estimate": claim.get("estimate"), "interval": claim.get("interval"), "verdict": claim.get("verdict")}
+    return {"estimate": claim.figures.estimate, "interval": claim.figures.interval, "verdict": claim.verdict}
 
 
-def _flags(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> list[str]:
+def _flags(a: Claim | None, b: Claim | None) -> list[str]:
     if a is None or b is None:
         return ["only in b" if a is None else "only in a"]
-    found = ["verdict"] if a.get("verdict") != b.get("verdict") else []
-    left, right = a.get("interval"), b.get("interval")
+    found = ["verdict"] if a.verdict != b.verdict else []
+    if a.about.part != b.about.part:
+        found.append("part")
+    left, right = a.figures.interval, b.figures.interval
     if left and right and (left[1] < right[0] or right[1] < left[0]):
         found.append("intervals apart")
     return found

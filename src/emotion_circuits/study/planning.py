@@ -1,21 +1,21 @@
-"""A dry run: which stages are done, which would go on, which would begin, and what is left to pay."""
+"""A dry run: which stations are done, which would go on, which would begin, and what is left to pay."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import Blueprint
-from emotion_circuits.study.calibrating import calibrate
-from emotion_circuits.study.config import StudyConfig
-from emotion_circuits.study.estimating import estimate_study
-from emotion_circuits.study.running import StageReport, stage_folder
+from emotion_circuits.record.running import StationReport
+from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.record.speed import Speed, calibrate
+from emotion_circuits.record.station import Estimate
+from emotion_circuits.stations.registry import study_stations
 from emotion_circuits.study.speeds import corrections
-from emotion_circuits.study.stations import study_prompts
 
-__all__ = ["METHOD", "Plan", "PlannedStage", "plan_study"]
+__all__ = ["METHOD", "Plan", "PlannedStation", "estimate_study", "plan_study"]
 
 METHOD = (
     "Tokens: counted in the corpora with the model's tokenizer. Time: a model of the work, times how fast this machine does its "
@@ -29,8 +29,8 @@ _REPORT_BYTES, _REPORT_SECONDS = 6_000_000, 4.0
 
 
 @dataclass(frozen=True)
-class PlannedStage:
-    """One stage.
+class PlannedStation:
+    """One station.
 
     Attributes:
         stage: its name.
@@ -53,9 +53,9 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages, and how the figures were come by."""
+    """All stations, and how the figures were come by."""
 
-    stages: tuple[PlannedStage, ...]
+    stages: tuple[PlannedStation, ...]
     method: str
 
     def total(self) -> dict[str, Any]:
@@ -67,7 +67,18 @@ class Plan:
         }
 
 
-def plan_study(config: StudyConfig, folder: Path, model: Blueprint, reports: tuple[StageReport, ...]) -> Plan:
+def estimate_study(config: StudySettings, model: Blueprint, speed: Speed) -> dict[str, Estimate]:
+    """What every station costs, as if it began anew; seconds are not corrected by earlier runs.
+
+    Args:
+        config: what is asked.
+        model: the model's shapes and tokenizer.
+        speed: of this machine.
+    """
+    return {station.name: station.estimate(config, model, speed) for station in study_stations()}
+
+
+def plan_study(config: StudySettings, folder: Path, model: Blueprint, reports: Sequence[StationReport]) -> Plan:
     """Estimates for what a dry run found.
 
     Args:
@@ -76,11 +87,12 @@ def plan_study(config: StudyConfig, folder: Path, model: Blueprint, reports: tup
         model: the model's shapes.
         reports: of :func:`emotion_circuits.study.run_study` with ``dry=True``.
     """
-    speed = calibrate(model, rows=config.steering.batch_rows)
-    guesses = {e.stage: e for e in estimate_study(config, model, speed)}
+    speed = calibrate(model)
+    guesses = estimate_study(config, model, speed)
     learnt = corrections(
-        model, lambda other: {e.stage: e.seconds for e in estimate_study(other, model, speed)}, list(guesses)
+        model, lambda other: {n: e.seconds for n, e in estimate_study(other, model, speed).items()}, list(guesses)
     )
+    of = {station.name: station for station in study_stations()}
     stages = []
     for report in reports:
         guess, (factor, runs) = guesses[report.name], learnt[report.name]
@@ -89,29 +101,20 @@ def plan_study(config: StudyConfig, folder: Path, model: Blueprint, reports: tup
             share = 0.0
         elif report.status == "would run anew":
             note = "made from other inputs; what is there would be moved to superseded/"
-        elif report.status == "would resume" and report.name == "capture":
-            share = 1 - _captured(config, stage_folder(folder, "capture"))
-            note = f"{1 - share:.0%} of its shards are there"
         elif report.status == "would resume":
-            note = "figures are those of the whole stage"
+            done = of[report.name].done(config, folder)
+            share = 1 - (done or 0.0)
+            note = "figures are those of the whole stage" if done is None else f"{done:.0%} of its parts are there"
         stages.append(
-            PlannedStage(
+            PlannedStation(
                 report.name, status, note, round(share * guess.tokens), share * guess.seconds * factor,
                 round(share * guess.bytes), runs,
             )
         )  # fmt: skip
     everything_done = all(s.status == "done" for s in stages) and (folder / "report.html").exists()
     stages.append(
-        PlannedStage("report", "done", "", 0, 0.0, 0, 0)
+        PlannedStation("report", "done", "", 0, 0.0, 0, 0)
         if everything_done
-        else PlannedStage("report", "to do", "", 0, _REPORT_SECONDS * speed.host, _REPORT_BYTES, 0)
+        else PlannedStation("report", "to do", "", 0, _REPORT_SECONDS * speed.host, _REPORT_BYTES, 0)
     )
     return Plan(tuple(stages), METHOD)
-
-
-def _captured(config: StudyConfig, folder: Path, shard_rows: int = 256) -> float:
-    """Share of the shards that an interrupted capture has finished."""
-    known = Ledger(folder).known or {}
-    total = -(-len(study_prompts(config)) // shard_rows)
-    there = sum((folder / name).is_file() for name in known if name.startswith("shard-"))
-    return min(1.0, there / max(total, 1))

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import cache_dir, write_json
+from emotion_circuits.record.running import StationReport, read_note, station_folder
+from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.study.config import StudyConfig
-from emotion_circuits.study.running import StageReport, read_stage, stage_folder
 
 __all__ = ["corrections", "remember"]
 
@@ -53,11 +54,11 @@ def _records() -> list[dict[str, Any]]:
         return []
 
 
-def remember(config: StudyConfig, model: LanguageModel, folder: Path, reports: Sequence[StageReport]) -> None:
+def remember(config: StudySettings, model: LanguageModel, folder: Path, reports: Sequence[StationReport]) -> None:
     """Note the times of the stages that a run computed from beginning to end."""
     taken = {}
     for report in reports:
-        timing = (read_stage(stage_folder(folder, report.name)) or {}).get("timing", {})
+        timing = (read_note(station_folder(folder, report.name)) or {}).get("timing", {})
         if report.status == "ran" and timing.get("whole") and report.seconds >= LEAST:
             taken[report.name] = report.seconds
     if taken:
@@ -80,7 +81,7 @@ def _kept(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def corrections(
-    model: LanguageModel, expected: Callable[[StudyConfig], dict[str, float]], stages: Sequence[str]
+    model: LanguageModel, expected: Callable[[StudySettings], dict[str, float]], stages: Sequence[str]
 ) -> dict[str, tuple[float, int]]:
     """By how much stages took longer than expected, and in how many runs that was seen.
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import write_json
+from emotion_circuits.statistics import Claim
 
 __all__ = ["LINK", "Recorded", "Tracker", "default_uri", "track_capture", "track_study", "tracking_installed"]
 
@@ -234,7 +235,7 @@ def track_capture(folder: Path, manifest: Mapping[str, Any], tracker: Tracker) -
     return run_id
 
 
-def track_study(folder: Path, tracker: Tracker, claims: Sequence[Mapping[str, Any]]) -> str:
+def track_study(folder: Path, tracker: Tracker, claims: Sequence[Claim]) -> str:
     """Record a finished study with its configuration, claims and report, and write its run's id into the folder.
 
     A study that is already recorded with the same manifest is not recorded again.
@@ -249,16 +250,16 @@ def track_study(folder: Path, tracker: Tracker, claims: Sequence[Mapping[str, An
     link = folder / LINK
     if link.exists():
         known = json.loads(link.read_text(encoding="utf-8"))
-        if known.get("stages") == manifest["stages"] and known.get("uri") == tracker.uri:
+        if known.get("stations") == manifest["stations"] and known.get("uri") == tracker.uri:
             return str(known["run_id"])
     run_id = tracker.record(
         folder.resolve().name,
         params=_flat(manifest["config"]),
-        metrics={str(c["id"]): float(c["estimate"]) for c in claims},
+        metrics={claim.id: claim.figures.estimate for claim in claims},
         tags={
             CAPTURE_TAG: str(capture),
             FOLDER_TAG: str(folder.resolve()),
-            **{f"stage.{name}": str(key) for name, key in manifest["stages"].items()},
+            **{f"stage.{name}": str(key) for name, key in manifest["stations"].items()},
         },
         artifacts=[p for p in (folder / "manifest.json", folder / "report.html") if p.exists()],
     )
@@ -266,7 +267,7 @@ def track_study(folder: Path, tracker: Tracker, claims: Sequence[Mapping[str, An
         link,
         {
             "uri": tracker.uri, "experiment": tracker.experiment, "run_id": run_id, "capture": capture,
-            "stages": manifest["stages"],
+            "stations": manifest["stations"],
         },
     )  # fmt: skip
     return run_id

@@ -1,0 +1,174 @@
+"""A station as one declaration: what it is called, asked, needs, writes and says; its code is found by its package.
+
+A station's package holds ``station`` (``inputs`` and ``run``), and where it has them ``estimate`` (``estimate``) and
+``section`` (``sections``). They are imported when they are first used, so that declaring a station costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.page.words import Aspect, Kind
+from emotion_circuits.record.folder import StationFolder
+from emotion_circuits.record.settings import Settings, StudySettings
+
+if TYPE_CHECKING:
+    from emotion_circuits.model import Blueprint, LanguageModel
+    from emotion_circuits.page.page import Section
+    from emotion_circuits.page.telling import Told
+    from emotion_circuits.record.speed import Speed
+
+__all__ = ["Context", "Estimate", "Remade", "Station"]
+
+F = TypeVar("F", bound=StationFolder)
+
+
+@dataclass(eq=False)
+class Context:
+    """What a station may use.
+
+    Attributes:
+        config: of the study.
+        folder: the run's.
+        loaded: a model that is loaded already, or in a dry run its blueprint.
+        runs: folders of other runs, for stations that compare several.
+    """
+
+    config: StudySettings
+    folder: Path
+    loaded: LanguageModel | None = None
+    runs: tuple[Path, ...] = ()
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The study's model, loaded when it is first asked for."""
+        if self.loaded is not None:
+            return self.loaded
+        from emotion_circuits.model import load_model
+
+        c = self.config
+        return load_model(c.model, device=c.device, dtype=c.dtype, revision=c.revision)
+
+    def of(self, folder: type[F]) -> F:
+        """The folder of another station of this run."""
+        return folder.of(self.folder)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a station costs, as if it began anew.
+
+    Attributes:
+        tokens: that go through the model, read and written; a part of the model counts as a part of a token.
+        seconds: on this machine.
+        bytes: that its folder will hold.
+    """
+
+    tokens: float
+    seconds: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Remade:
+    """Files of a finished station that a run can go on without, since they are made again where they are needed.
+
+    Attributes:
+        pattern: of their names.
+        what: what they are.
+    """
+
+    pattern: str
+    what: str
+
+
+def _anything(*_: object) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Station:
+    """One station of a study.
+
+    Attributes:
+        name: of its folder, and of its settings in the configuration.
+        title: what is shown while it runs.
+        version: raised when its artefacts change for the same inputs.
+        package: where its code is.
+        settings: what it can be asked.
+        folder: which files it writes.
+        needs: stations of the same run whose artefacts it reads.
+        needs_of_runs: stations of every *other* run it is given.
+        kinds: of its claims, with their words.
+        aspects: which questions its claims answer.
+        consistent: refuses settings that do not fit those of other stations (``ValueError``).
+        possible: refuses what a model, of which a blueprint is known, cannot do.
+        remade: files that it can be without once it has finished.
+        code: an object with the functions, instead of the package's modules.
+    """
+
+    name: str
+    title: str
+    version: int
+    package: str
+    settings: type[Settings]
+    folder: type[StationFolder]
+    needs: tuple[str, ...] = ()
+    needs_of_runs: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    aspects: tuple[Aspect, ...] = ()
+    consistent: Callable[[StudySettings], None] = _anything
+    possible: Callable[[StudySettings, LanguageModel], None] = _anything
+    remade: tuple[Remade, ...] = ()
+    code: Any = None
+
+    def _function(self, module: str, name: str) -> Callable[..., Any] | None:
+        """A function of the station's package (or of ``code``); ``None`` where it has none of that name."""
+        if self.code is not None:
+            return getattr(self.code, name, None)
+        if find_spec(f"{self.package}.{module}") is None:
+            return None
+        return getattr(import_module(f"{self.package}.{module}"), name, None)
+
+    def _required(self, name: str) -> Callable[..., Any]:
+        found = self._function("station", name)
+        if found is None:
+            raise EmotionCircuitsError(f"station {self.name!r}: {self.package}.station has no function {name!r}")
+        return found
+
+    def inputs(self, context: Context) -> dict[str, Any]:
+        """What of the configuration and the outside world its artefacts depend on, beside the stations it needs."""
+        found: dict[str, Any] = self._required("inputs")(context)
+        return found
+
+    def run(self, context: Context, path: Path) -> None:
+        """Do the work into a folder, which may hold its own unfinished work."""
+        self._required("run")(context, self.folder(path))
+
+    def estimate(self, config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
+        """What it will cost; nothing is known of a station that does not say."""
+        function = self._function("estimate", "estimate")
+        return Estimate(0, 0.0, 0) if function is None else function(config, model, speed)
+
+    def done(self, config: StudySettings, run: Path) -> float | None:
+        """Share of an interrupted run of it that is there already; ``None`` where it does not say."""
+        function = self._function("estimate", "done")
+        return None if function is None else float(function(config, self.folder.of(run)))
+
+    def sections(self, run: Path, manifest: dict[str, Any], claims: Sequence[Told]) -> tuple[Section, ...]:
+        """Its part of a page; none where it has nothing to show.
+
+        Args:
+            run: folder of a finished run.
+            manifest: the run's.
+            claims: the station's own, told.
+        """
+        function = self._function("section", "sections")
+        return () if function is None else tuple(function(self.folder.of(run), manifest, claims))

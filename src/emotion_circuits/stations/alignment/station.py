@@ -1,0 +1,81 @@
+"""Map one model's states to another's on neutral training sentences; judge on sentences the map never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from emotion_circuits.activations import ActivationStore
+from emotion_circuits.activations.store import ROWS
+from emotion_circuits.directions import compare_models
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation import OpenEmotionClassifier
+from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.record.station import Context
+from emotion_circuits.stations.alignment.claims import alignment_claims
+from emotion_circuits.stations.alignment.folder import AlignmentFolder, Choice, Side
+from emotion_circuits.stations.alignment.settings import AlignmentSettings
+from emotion_circuits.stations.alignment.steering import steer_with_mapped
+from emotion_circuits.stations.steering.plan import spread
+
+__all__ = ["captured", "inputs", "run"]
+
+
+def captured(run: Path) -> ActivationStore:
+    """The states of a run, or of a folder that holds nothing but a capture.
+
+    Raises:
+        EmotionCircuitsError: neither.
+    """
+    for place in (run / "capture", run):
+        if (place / ROWS).is_file():
+            return ActivationStore.open(place)
+    raise EmotionCircuitsError(f"{run}: neither a run with a finished capture nor a capture folder")
+
+
+def _openings(context: Context) -> list[Prompt]:
+    rows = load_prompts(context.config.continuations, split="test")
+    return spread(rows, min(context.config.of(AlignmentSettings).prompts, len(rows)))
+
+
+def inputs(context: Context) -> dict[str, Any]:
+    """The settings, the two captures and the seed; with steering the openings and the judge too."""
+    own = context.config.of(AlignmentSettings)
+    steered = {"openings": prompts_sha256(_openings(context)), "classifier": OpenEmotionClassifier().version}
+    return {
+        "alignment": own.model_dump(mode="json"),
+        "captures": [captured(run).manifest["hash"] for run in context.runs],
+        "seed": context.config.seed,
+        **(steered if own.steer else {}),
+    }
+
+
+def run(context: Context, folder: AlignmentFolder) -> None:
+    """Compare the two models, and where it is asked for steer the second one."""
+    own, seed = context.config.of(AlignmentSettings), context.config.seed
+    stores = [captured(path) for path in context.runs]
+    found = compare_models(
+        *stores, kind=own.kind, pooling=own.pooling, methods=own.methods, depths=own.depths, draws=own.draws, seed=seed
+    )
+    for name in ("similarity", "alignment", "subspaces"):
+        if len(getattr(found, name)):
+            getattr(folder, name).write(getattr(found, name))
+    folder.save_mapped(found.mapped())
+    row = found.chosen()
+    first, second = (
+        Side(run=str(path), model=str(s.manifest["model"]["name"]), width=s.d_model, sentences=len(s.rows))
+        for path, s in zip(context.runs, stores, strict=True)
+    )
+    layers = (int(row["layer_a"]), int(row["layer_b"]))
+    folder.choice.write(
+        Choice(
+            first=first, second=second, layers=layers, matching=str(row["matching"]), method=str(row["method"])
+        )
+    )  # fmt: skip
+    claims = alignment_claims(found)
+    if own.steer:
+        steered = steer_with_mapped(context.model, found, _openings(context), folder.sweep, own, seed=seed)
+        folder.steering.write(steered.effects)
+        folder.texts.write(steered.scored)
+        claims += steered.claims
+    folder.write_claims(claims)

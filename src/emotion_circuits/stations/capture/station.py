@@ -1,0 +1,55 @@
+"""Run the model over the study's sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emotion_circuits.activations import capture
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import weights_sha256
+from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.record.station import Context
+from emotion_circuits.stations.capture.folder import CaptureFolder
+from emotion_circuits.stations.capture.settings import CaptureSettings
+
+__all__ = ["inputs", "run", "study_prompts"]
+
+
+def study_prompts(config: StudySettings) -> list[Prompt]:
+    """The sentences of a study: its corpora, restricted to its emotions and neutral.
+
+    Raises:
+        EmotionCircuitsError: a label without training sentences.
+    """
+    rows = load_prompts(config.prompts, labels=(*config.emotions, "neutral"))
+    present = {row.label for row in rows if row.split == "train"}
+    missing = [label for label in (*config.emotions, "neutral") if label not in present]
+    if missing:
+        raise EmotionCircuitsError(
+            f"prompts {', '.join(config.prompts)}: no training sentence is labelled {', '.join(missing)}"
+        )
+    return rows
+
+
+def inputs(context: Context) -> dict[str, Any]:
+    """The settings, the model's weights and the sentences."""
+    model = context.model
+    return {
+        "capture": context.config.of(CaptureSettings).model_dump(mode="json"),
+        "model": [model.name, model.revision, weights_sha256(model), str(model.dtype), model.device.type],
+        "prompts": prompts_sha256(study_prompts(context.config)),
+    }
+
+
+def run(context: Context, folder: CaptureFolder) -> None:
+    """Capture, or go on with an interrupted capture."""
+    own = context.config.of(CaptureSettings)
+    capture(
+        context.model,
+        study_prompts(context.config),
+        folder.path,
+        kinds=own.kinds,
+        pooling=own.poolings,
+        batch_tokens=own.batch_tokens,
+    )

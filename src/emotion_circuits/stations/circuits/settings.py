@@ -1,0 +1,69 @@
+"""What the circuits station can be asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.record.settings import Settings, StudySettings
+
+if TYPE_CHECKING:
+    from emotion_circuits.model import LanguageModel
+
+__all__ = ["CircuitsSettings", "possible"]
+
+
+class CircuitsSettings(Settings):
+    """How heads are screened and circuits are sought, on minimal pairs.
+
+    Attributes:
+        pairs: bundled set or JSONL file of minimal pairs.
+        train_pairs: at most so many train pairs, on which parts are scored.
+        validation_pairs: at most so many validation pairs, on which the circuit's size is chosen.
+        test_pairs: at most so many test pairs, on which everything is reported.
+        steps: points of the integrated gradients.
+        edge_pairs: train pairs on which edges are estimated.
+        exact: so many of the strongest heads and MLPs (by attribution on train) are noised exactly; null: all of them.
+        sizes: circuit sizes tried.
+        n_random: random orderings beside the faithfulness curve.
+        samples: random circuits of the chosen size.
+        roles: of how many heads the role is estimated.
+        thorough: also joint effects, completeness, minimality and weights.
+        emotion_heads: heads per emotion for the comparison of emotions, and patched while generating.
+        generation_prompts: neutral openings on which texts are written with patched heads; 0: none.
+        max_new_tokens: length of these texts.
+        temperature: of their sampling.
+        batch_rows: rows run at once (memory).
+    """
+
+    pairs: str = "pairs"
+    train_pairs: int = Field(default=48, ge=8)
+    validation_pairs: int = Field(default=16, ge=4)
+    test_pairs: int = Field(default=24, ge=4)
+    steps: int = Field(default=2, ge=1)
+    edge_pairs: int = Field(default=4, ge=1)
+    exact: int | None = Field(default=10, ge=3)
+    sizes: int = Field(default=5, ge=3)
+    n_random: int = Field(default=2, ge=1)
+    samples: int = Field(default=10, ge=2)
+    roles: int = Field(default=0, ge=0)
+    thorough: bool = False
+    emotion_heads: int = Field(default=10, ge=1)
+    generation_prompts: int = Field(default=0, ge=0)
+    max_new_tokens: int = Field(default=20, ge=1)
+    temperature: float = Field(default=0.7, ge=0)
+    batch_rows: int = Field(default=256, ge=1)
+
+
+def possible(config: StudySettings, model: LanguageModel) -> None:
+    """Refuse more heads than a model has.
+
+    Raises:
+        EmotionCircuitsError: naming how many it has.
+    """
+    own, heads = config.of(CircuitsSettings), model.n_layers * model.n_heads
+    for key, asked in (("circuits.emotion_heads", own.emotion_heads), ("circuits.roles", own.roles)):
+        if asked > heads:
+            raise EmotionCircuitsError(f"{key}: {asked} heads asked for, {model.name} has {heads}")

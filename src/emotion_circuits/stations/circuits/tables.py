@@ -1,0 +1,81 @@
+"""Tables of heads and circuits: every head and MLP, emotions against one another, weights, texts with patched heads."""
+
+from __future__ import annotations
+
+from emotion_circuits.record.tables import Column, Table, ends
+
+__all__ = ["DISSOCIATION", "HEADS", "OVERLAP", "PATCHED", "WEIGHTS"]
+
+HEADS = Table(
+    "heads",
+    "one head or MLP: attention and attribution on train pairs, exact noising effect on test pairs",
+    (
+        Column("node", "text", "name: L3H2 for a head, M3 for an MLP"),
+        Column("kind", "text", "head or mlp"),
+        Column("layer", "int", "its layer, counted from 0"),
+        Column("head", "int", "head of the layer, counted from 0; −1 for an MLP"),
+        Column("attribution", "float", "estimated effect, positive where it supports the clean answers", "logits"),
+        Column(
+            "attention", "float", "to the emotion word, clean minus corrupted prompt; heads only", "share of attention"
+        ),
+        Column("attention_q", "float", "sign-flip test of it after the false discovery rate over all heads"),
+        Column("effect", "float", "noising effect, positive where it supports the clean answers; if noised", "logits"),
+        *ends("", "the effect's 95 % interval, bootstrap by group; if noised", "logits"),
+        Column("share", "float", "effect over the clean-corrupted gap; if noised", "share of the gap"),
+        Column("kl", "float", "divergence of the next token's distribution from the clean run's; if noised", "nats"),
+        Column("p", "float", "two-sided sign-flip test of the effect, by group; if noised"),
+        Column("q", "float", "p after the false discovery rate over all noised heads and MLPs; if noised"),
+        *ends("null_", "the middle 95 % of effects read from random answers; if noised", "logits"),
+        Column("n", "float", "groups of test pairs; if noised", "groups"),
+        Column("verdict", "text", "supported, not supported or inconclusive; if noised"),
+    ),
+)
+OVERLAP = Table(
+    "overlap",
+    "the strongest heads of two emotions, or of one with itself, from disjoint halves of the train pairs' groups",
+    (
+        Column("a", "text", "an emotion"),
+        Column("b", "text", "an emotion, perhaps the same"),
+        Column("jaccard", "float", "shared heads over all heads of both, mean over halvings", "Jaccard index"),
+        Column("chance", "float", "the same of random sets of that size, mean", "Jaccard index"),
+    ),
+)
+DISSOCIATION = Table(
+    "dissociation",
+    "what taking out one set of heads does to one emotion's test pairs",
+    (
+        Column("circuit", "text", "whose heads are taken out: an emotion's, or a random set"),
+        Column("task", "text", "emotion of the clean prompts"),
+        Column("effect", "float", "ablation effect, positive where the heads support the clean answers", "logits"),
+        *ends("", "the effect's 95 % interval, bootstrap by group", "logits"),
+        Column("share", "float", "effect over the clean-corrupted gap", "share of the gap"),
+        Column("n", "int", "groups of pairs", "groups"),
+    ),
+)
+
+_CHANCE = "1 is chance; copying: −1 to 1"
+WEIGHTS = Table(
+    "weights",
+    "one figure of the strongest heads' weights, for one emotion's directions",
+    (
+        Column("figure", "text", "copying, reads_v, reads_q, reads_k, or output (writes along the direction)"),
+        Column("emotion", "text", "whose directions; empty for copying, which has none"),
+        Column("chosen", "float", "mean over the strongest heads, relative to random directions", _CHANCE),
+        Column("others", "float", "mean over the other heads of their layers, likewise", _CHANCE),
+        *ends("null_", "the middle 95 % of random choices of as many heads per layer", _CHANCE),
+        Column("p", "float", "share of random choices with as high a mean"),
+        Column("heads", "int", "strongest heads that are compared", "heads"),
+    ),
+)
+PATCHED = Table(
+    "patched",
+    "one text that continues a neutral test opening, plainly or with patched heads",
+    (
+        Column("arm", "text", "plain, circuit (the emotion's heads), random (other heads), or neutral source"),
+        Column("emotion", "text", "whose heads are patched; empty for the plain arm"),
+        Column("prompt", "text", "the opening"),
+        Column("text", "text", "the continuation"),
+        Column("p_{label}", "float", "probability of the label by the forced-choice emotion classifier", "probability"),
+        Column("vader", "float", "sentiment by VADER, from −1 to 1", "VADER"),
+    ),
+)

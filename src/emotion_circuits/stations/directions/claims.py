@@ -1,0 +1,67 @@
+"""From tables of the directions station to its claims."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from emotion_circuits.statistics import About, Claim, fdr
+
+__all__ = ["cosine_claims", "reading_claims"]
+
+
+def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None) -> list[Claim]:
+    """One claim per corpus: the states tell more about the emotion than the words do.
+
+    Args:
+        report: :func:`emotion_circuits.directions.reader_report` or ``held_out_report`` on test sentences.
+        kind: ``directions.reading`` (the reader) or ``directions.single`` (one direction set).
+        method: name of the single direction set.
+    """
+    rows = report.to_dict("records")
+    corrected = fdr({str(row["set"]): float(row["p"]) for row in rows}, family=kind).q
+    return [
+        Claim.judged(
+            f"{kind}.{row['set']}",
+            kind,
+            About(corpus=str(row["set"]), method=method),
+            estimate=float(row["difference"]),
+            interval=(float(row["difference_low"]), float(row["difference_high"])),
+            chance=0.0,
+            p=float(row["p"]),
+            q=corrected[str(row["set"])],
+            tests=len(rows),
+            n=int(row["groups"]),
+            smallest=0.05,
+            beside={
+                **{key: float(row[key]) for key in ("accuracy", "low", "high", "bag_of_words", "chance")},
+                "sentences": float(row["n"]),
+            },
+        )
+        for row in rows
+    ]
+
+
+def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Claim]:
+    """One claim per pair of emotions at one layer: their directions share more than label shuffles do.
+
+    Args:
+        cosines: :func:`emotion_circuits.directions.cosines_by_layer`.
+        layer: the layer that reads best on validation.
+        groups: number of groups the directions were fitted on.
+    """
+    claims = []
+    for row in cosines[cosines["layer"] == layer].to_dict("records"):
+        value, other = str(row["pair"]).split(" – ")
+        claims.append(
+            Claim.judged(
+                f"directions.cosine.{value}.{other}",
+                "directions.cosine",
+                About(value=value, other=other, layer=layer),
+                estimate=float(row["cosine"]),
+                interval=(float(row["low"]), float(row["high"])),
+                chance=float(row["shared"]),
+                n=groups,
+                beside={"random": float(row["chance"])},
+            )
+        )
+    return claims

@@ -1,0 +1,96 @@
+"""From effects on test openings to claims: does a direction move its metrics, and does the text stay fluent?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.statistics import About, Claim
+from emotion_circuits.steering import Effects
+
+__all__ = ["bound_claims", "steering_claims"]
+
+_BESIDE = ("treated", "control", "wrong_way")
+_RANDOM = ("n_random", "beats", "beats_low", "beats_high")
+_SHUFFLED = ("n_shuffled", "shuffled_beats", "shuffled_beats_low", "shuffled_beats_high")
+
+
+def steering_claims(
+    found: Effects, *, budget: float, prefix: str = "steering", about: Mapping[str, Any] | None = None
+) -> list[Claim]:
+    """Claims per emotion: the chosen direction moves each metric more than random ones do, at a bounded cost.
+
+    Args:
+        found: by :func:`emotion_circuits.steering.effects`.
+        budget: largest perplexity ratio that counts as fluent.
+        prefix: of ids; its first part is the station whose kinds ``effect`` and ``fluency`` the claims are.
+        about: what else the claims are about.
+    """
+    station, shared = prefix.partition(".")[0], dict(about or {})
+    rows = found.table.to_dict("records")
+    claims = [_effect(row, f"{prefix}.{row['emotion']}.{row['metric']}", station, shared, len(rows)) for row in rows]
+    costs = found.table.drop_duplicates("emotion").to_dict("records") if "ratio" in found.table else []
+    return claims + [_fluency(row, budget, f"{prefix}.{row['emotion']}", f"{station}.fluency", shared) for row in costs]
+
+
+def _effect(row: Mapping[Any, Any], id: str, station: str, shared: Mapping[str, Any], tests: int) -> Claim:
+    random, shuffled = _has(row, "null_low"), _has(row, "n_shuffled")
+    beside = (*_BESIDE, *(_RANDOM if random else ()), *(_SHUFFLED if shuffled else ()))
+    return Claim.judged(
+        id,
+        f"{station}.effect",
+        About(value=str(row["emotion"]), metric=str(row["metric"]), condition=str(row["condition"]), **shared),
+        estimate=float(row["change"]),
+        interval=(float(row["low"]), float(row["high"])),
+        chance=0.0,
+        null=(float(row["null_low"]), float(row["null_high"])) if random else None,
+        p=max(float(row["p"]), float(row["p_beats"])) if random else float(row["p"]),
+        q=float(row["q"]),
+        tests=tests,
+        n=int(row["n"]),
+        side="greater" if int(row["side"]) > 0 else "less",
+        beside={key: float(row[key]) for key in beside},
+    )
+
+
+def _has(row: Mapping[Any, Any], key: str) -> bool:
+    return key in row and math.isfinite(row[key])
+
+
+def _fluency(row: Mapping[Any, Any], budget: float, prefix: str, kind: str, shared: Mapping[str, Any]) -> Claim:
+    """That the perplexity ratio of a row of figures lies within the bound."""
+    return Claim.judged(
+        f"{prefix}.fluency",
+        kind,
+        About(value=str(row["emotion"]), metric="fluency", condition=str(row["condition"]), **shared),
+        estimate=float(row["ratio"]),
+        interval=(float(row["ratio_low"]), float(row["ratio_high"])),
+        chance=budget,
+        n=int(row["n"]),
+        side="less",
+    )
+
+
+def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float) -> list[Claim]:
+    """Claims on emotions for which nothing was chosen: that the cheapest condition tried is within the bound.
+
+    Args:
+        table: :func:`emotion_circuits.steering.condition_table` of the sweep the choice was made on.
+        emotions: which.
+        budget: largest perplexity ratio that counts as fluent.
+
+    Raises:
+        EmotionCircuitsError: no condition was tried for an emotion.
+    """
+    claims = []
+    for emotion in emotions:
+        rows = table[(table["kind"] == "emotion") & (table["emotion"] == emotion)]
+        if rows.empty:
+            raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
+        row = rows.sort_values("ratio_high", kind="stable").iloc[0].to_dict()
+        claims.append(_fluency(row, budget, f"steering.{emotion}", "steering.bound", {}))
+    return claims

@@ -1,0 +1,60 @@
+"""What writing and judging steered texts costs; tokens written are an upper bound, since a text may end early."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from emotion_circuits.model import Blueprint
+from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.record.speed import BATCH_TOKENS, Speed, token_ids
+from emotion_circuits.record.station import Estimate
+from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.stations.steering.plan import openings, steering_arms
+from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.steering import NONE, Condition, shared_controls
+
+__all__ = ["estimate"]
+
+
+def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
+    """Tokens, seconds and bytes of the station, see :mod:`emotion_circuits.record.speed`."""
+    s = config.of(SteeringSettings)
+    grid = steering_arms(config, model.n_layers)
+    # Which conditions win is not known yet: one place for all emotions, or two among them, or one each.
+    places = [arm for arm in grid if arm.emotion == config.emotions[0] and arm.units == "norm"]
+    chosen: list[Condition] = []
+    for k, emotion in enumerate(config.emotions):
+        at = {"always": 0, "equal": min(k, 1), "never": k}[s.share_places]
+        like = places[at % len(places)]
+        chosen.append(replace(like, emotion=emotion, name=f"{emotion} chosen"))
+    shuffled = [f"shuffled {i}" for i in range(s.shuffled_directions)]
+    arms = [NONE, *shared_controls(chosen, random=s.random_directions, shuffled=shuffled)]
+    compared = 1 + len(config.of(DirectionsSettings).pairs()) * len(config.emotions) if s.compare_prompts else 0
+    choosing = s.validation_samples or s.samples
+    parts = {
+        "validation": (len(grid), len(openings(config, "validation")) * choosing, 1.0),
+        "test": (len(arms), len(openings(config, "test")) * s.samples, _read_again(arms)),
+        "comparison": (compared, s.compare_prompts * choosing, 1.0),
+    }
+    texts = [p.text for p in (*openings(config, "validation"), *openings(config, "test"))]
+    opening = sum(map(len, token_ids(model, texts))) / len(texts)
+    tokens = seconds = size = 0.0
+    for count, texts_each, judged in parts.values():
+        rows = count * texts_each
+        seconds += speed.decode(rows, s.batch_rows, s.max_new_tokens) + speed.forward(
+            rows * opening, rows / s.batch_rows
+        )
+        read = rows * judged * s.max_new_tokens
+        seconds += speed.forward(read, read / BATCH_TOKENS) + read * (speed.unembed + speed.choose)
+        # Judging a text, and its share of the bootstrap tables.
+        seconds += rows * 4e-3 * speed.host
+        tokens += rows * (opening + s.max_new_tokens) + read
+        size += rows * 190
+    vectors = (len(config.emotions) + 2) * model.n_layers * model.d_model * 4
+    return Estimate(round(tokens), seconds, round(size + vectors + 260_000))
+
+
+def _read_again(arms: Sequence[Condition]) -> float:
+    """Share of the arms whose fluency is read: random and shuffled directions are not asked."""
+    return sum(arm.kind not in ("random", "shuffled") for arm in arms) / len(arms)

@@ -1,0 +1,87 @@
+"""What the steering station leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from emotion_circuits.record.folder import CHOICE, JsonFile, StationFolder, TableFile
+from emotion_circuits.stations.steering import tables
+
+if TYPE_CHECKING:
+    from emotion_circuits.steering import Condition, SteeringVectors
+
+__all__ = ["Choice", "Evaluators", "SteeringFolder"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(_Record):
+    """What was chosen on validation openings.
+
+    Attributes:
+        objective: what was made largest.
+        openings: on how many.
+        chosen: per emotion the condition's fields, see :class:`emotion_circuits.steering.Condition`.
+        none_within_bound: emotions for which no condition was within the bound.
+    """
+
+    objective: str
+    openings: int
+    chosen: dict[str, dict[str, Any]]
+    none_within_bound: tuple[str, ...]
+
+    def conditions(self) -> dict[str, Condition]:
+        """The chosen condition of each emotion that has one."""
+        from emotion_circuits.steering import Condition
+
+        return {emotion: Condition.from_json(fields) for emotion, fields in self.chosen.items()}
+
+
+class Evaluators(_Record):
+    """How good the evaluators are.
+
+    Attributes:
+        rows: one per evaluator and labelled set, see :class:`emotion_circuits.evaluation.base.Validation`.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+
+
+class SteeringFolder(StationFolder):
+    """Tables of the choice and of the test, the vectors as they were injected, and the sweeps' folders."""
+
+    station = "steering"
+    validation = TableFile(tables.VALIDATION)
+    grid = TableFile(tables.GRID)
+    doses = TableFile(tables.DOSES)
+    comparison = TableFile(tables.COMPARISON)
+    test = TableFile(tables.TEST)
+    arms = TableFile(tables.ARMS)
+    effects = TableFile(tables.EFFECTS)
+    against = TableFile(tables.AGAINST)
+    matrix = TableFile(tables.MATRIX)
+    choice = JsonFile(CHOICE, Choice)
+    evaluators = JsonFile("evaluators.json", Evaluators)
+
+    def sweep(self, name: str) -> Path:
+        """Folder of a sweep: ``validation``, ``comparison`` or ``test``."""
+        return self.path / name
+
+    @property
+    def _vectors(self) -> Path:
+        return self.path / "vectors.safetensors"
+
+    def save_vectors(self, vectors: SteeringVectors) -> None:
+        """Keep the directions as they are injected."""
+        vectors.save(self._vectors)
+
+    def vectors(self) -> SteeringVectors | None:
+        """The directions as they were injected; ``None`` where the station has not come so far."""
+        from emotion_circuits.steering import SteeringVectors
+
+        return SteeringVectors.load(self._vectors) if self._vectors.is_file() else None

@@ -1,0 +1,95 @@
+"""Which openings are written on, and which conditions are tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts import Prompt, load_prompts
+from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.steering import NONE, Condition, grid
+
+__all__ = ["openings", "spread", "steering_arms", "steering_layers", "test_corpus"]
+
+_MANNER: dict[str, dict[str, Any]] = {
+    "add": {"positions": "rest"},
+    "clamp": {"operation": "clamp", "origin": "neutral", "positions": "rest"},
+}
+"""Fields of the grid's conditions by ``steering.operation``."""
+
+
+def test_corpus(config: StudySettings) -> str:
+    """Corpus whose test split steering is reported on."""
+    return config.of(SteeringSettings).test_openings or config.continuations
+
+
+def steering_layers(config: StudySettings, n_layers: int, *, raw: bool = False) -> tuple[int | tuple[int, ...], ...]:
+    """Layers, or groups of layers: relative depths become the nearest layer, whole numbers are taken as they are.
+
+    Args:
+        config: of the study.
+        n_layers: of the model.
+        raw: those of the grid in raw units.
+
+    Raises:
+        EmotionCircuitsError: a layer the model does not have.
+    """
+
+    def number(layer: float) -> int:
+        found = round(layer * (n_layers - 1)) if layer < 1 else int(layer)
+        if found >= n_layers:
+            raise EmotionCircuitsError(
+                f"steering.layers: {found} is not a layer of this model, which has 0 to {n_layers - 1}"
+            )
+        return found
+
+    own = config.of(SteeringSettings)
+    found: list[int | tuple[int, ...]] = []
+    for group in own.raw_layers if raw else own.layers:
+        if isinstance(group, tuple):
+            members = tuple(sorted({number(layer) for layer in group}))
+            found.append(members if len(members) > 1 else members[0])
+        else:
+            found.append(number(group))
+    return tuple(dict.fromkeys(found))
+
+
+def openings(config: StudySettings, split: str, wanted: int | None = None) -> list[Prompt]:
+    """The neutral openings on which a study chooses (``validation``) or reports (``test``, of ``steering.test_openings``).
+
+    Choosing takes openings of the train split too where more are asked for than the validation split holds: nothing is
+    fitted on openings.
+
+    Raises:
+        EmotionCircuitsError: the corpus has fewer than asked for.
+    """
+    s = config.of(SteeringSettings)
+    count = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
+    corpus = test_corpus(config) if split == "test" else config.continuations
+    rows = load_prompts(corpus, split=split)
+    extra = load_prompts(config.continuations, split="train") if split == "validation" else []
+    if len(rows) + len(extra) < count:
+        raise EmotionCircuitsError(
+            f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"
+        )
+    return spread(rows, count) if count <= len(rows) else [*rows, *spread(extra, count - len(rows))]
+
+
+def spread(rows: list[Prompt], count: int) -> list[Prompt]:
+    """Evenly over the corpus, whose rows stand by kind."""
+    return [rows[i * len(rows) // count] for i in range(count)]
+
+
+def steering_arms(config: StudySettings, n_layers: int) -> list[Condition]:
+    """The grid in normalised units, and beside it the one in raw units where it is asked for."""
+    s = config.of(SteeringSettings)
+    layers, manner = steering_layers(config, n_layers), _MANNER[s.operation]
+    found = [NONE]
+    for sink in s.sink:
+        prefix = f"sink {sink:g} " if sink else ""
+        found += grid(config.emotions, layers, s.alphas, prefix=prefix, first=sink, **manner)[1:]
+    raw = steering_layers(config, n_layers, raw=True)
+    if raw:
+        found += grid(config.emotions, raw, s.raw_alphas, prefix="raw ", units="raw")[1:]
+    return found

@@ -1,0 +1,334 @@
+"""The report's steering section: what was tried, what was chosen, what it did on test openings, and the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from emotion_circuits.evaluation.validating import WRITTEN
+from emotion_circuits.language import say, term
+from emotion_circuits.page import figures as draw
+from emotion_circuits.page.numerals import percent
+from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
+from emotion_circuits.page.telling import Told
+from emotion_circuits.stations.steering import figures as pictures
+from emotion_circuits.stations.steering.folder import Choice, SteeringFolder
+from emotion_circuits.steering import REGIMES, Condition, pareto
+
+__all__ = ["SAID", "sections"]
+
+_ARM_COLUMNS = (
+    "condition", "kind", "emotion", "n", "share", "base_share", "words_share", "base_words_share", "change",
+    "change_low", "change_high", "ratio", "ratio_low", "ratio_high", "repetition", "distinct_2", "regime",
+)  # fmt: skip
+
+_DOSES = ("probability of the emotion", "VADER", "nats per token")
+"""Metrics of the doses' table."""
+
+_EVALUATORS = {
+    "share": "emotion classifier: share",
+    "words": "lexicon: share with a word of it",
+    "vader": "VADER: mean score",
+}
+
+_SHARED = {
+    "always": "Of these the emotions take the place and strength that is open to most of them, so that they share their "
+    "random directions.",
+    "equal": "Where that cannot be told from another one, emotions take one that they share, and with it its random "
+    "directions.",
+}
+
+
+SAID = (*_DOSES, *_EVALUATORS.values(), *_SHARED.values())
+"""Titles of panels; catalogues hold them all."""
+
+
+def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[Told]) -> tuple[Section, ...]:
+    """One section; a run without any condition within the bound shows what was tried.
+
+    Args:
+        folder: of a finished run's station.
+        manifest: the run's.
+        claims: the station's.
+    """
+    settings = manifest["config"]["steering"]
+    grid = folder.grid.read()
+    choice = folder.choice.read()
+    chosen = choice.conditions()
+    evaluators = pd.DataFrame(list(folder.evaluators.read().rows))
+    bound = float(settings["max_perplexity_ratio"])
+    # What was found comes first; how it was chosen comes after.
+    parts: list[Part] = _found(folder, chosen) if chosen else []
+    parts += _tried(folder, grid, bound)
+    if folder.comparison.exists():
+        parts.append(_comparison(folder.comparison.read()))
+    parts.append(
+        Table(
+            "evaluators",
+            say("How good the evaluators are on labelled held-out text"),
+            say(
+                "Accuracy with 95 % interval; majority: always the most frequent label. 'other_feelings' holds joy, "
+                "praise, sadness, complaint …: there, right means none of the emotions."
+            ),
+            evaluators[["evaluator", "axis", "data", "split", "n", "accuracy", "interval", "majority"]],
+            folded=True,
+        )
+    )
+    written = evaluators[(evaluators["evaluator"] == "emotion") & (evaluators["data"] == WRITTEN)]
+    if len(written):
+        parts.append(
+            Table(
+                "judge-on-written",
+                say("How the emotion classifier reads continuations that models wrote"),
+                say(
+                    "On labelled continuations of neutral openings, steered, prompted and plain. recall: of the texts "
+                    "of a label, the share it finds; precision: of the texts it calls so, the share that are. A share "
+                    "of texts classed as an emotion is to be read with both."
+                ),
+                _judged(written.iloc[0]["confusion"]),
+            )
+        )
+    prose = _prose(choice, chosen, bound, settings["share_places"])
+    return (Section("steered", say("Can it be steered?"), prose, tuple(claims), tuple(parts)),)
+
+
+def _judged(confusion: dict[str, dict[str, int]]) -> pd.DataFrame:
+    """One row per true label: how many, how many are found, how many are called so, how many of those rightly."""
+    rows = []
+    for label, judged in confusion.items():
+        right, texts = judged.get(label, 0), sum(judged.values())
+        called = sum(other.get(label, 0) for other in confusion.values())
+        rows.append(
+            {
+                "label": label, "n": texts, "recall": right / texts, "called": called,
+                "precision": right / called if called else float("nan"),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _prose(choice: Choice, chosen: dict[str, Condition], bound: float, share: str) -> tuple[str, ...]:
+    prose = [
+        say(
+            "A direction, scaled to a fraction alpha of the layer's residual norm, is added to the residual stream "
+            "while the model goes on with a neutral opening. Place and strength were chosen on {openings} validation "
+            "openings that the figures below never saw: the largest mean probability of the emotion among conditions "
+            "whose perplexity ratio stays at most {bound:g} up to the end of its 95 % interval and whose repetition "
+            "rises by less than 0.1.",
+            openings=choice.openings, bound=bound,
+        )
+        + (say(" ") + say(_SHARED[share]) if share in _SHARED else ""),
+        say("Regimes of the grid: {rules}.", rules="; ".join(f"{term(n)} – {say(rule)}" for n, rule in REGIMES.items())),
+    ]  # fmt: skip
+    if choice.none_within_bound:
+        names = say(", ").join(term(e) for e in choice.none_within_bound)
+        prose.append(say("No condition was within the bound for: {emotions}.", emotions=names))
+    if chosen:
+        named = [
+            say("{emotion}: layer {layers}, alpha {alpha:g}", emotion=term(e), layers=_layers(c), alpha=c.alpha)
+            + (say(", at the first token (the attention sink) {first:g}", first=c.first) if c.first else "")
+            for e, c in chosen.items()
+        ]
+        prose.append(say("Chosen conditions: {conditions}.", conditions=say("; ").join(named)))
+    return tuple(prose)
+
+
+def _layers(condition: Condition) -> str:
+    return " ".join(map(str, condition.layers))
+
+
+def _tried(folder: SteeringFolder, grid: pd.DataFrame, bound: float) -> list[Part]:
+    steered = _placed(grid[grid["kind"] == "emotion"])
+    raw = steered["units"] == "raw"
+    normed = steered[~raw]
+    front = pd.concat([pareto(part) for _, part in normed.groupby("emotion", sort=False)])
+    found: list[Part] = [
+        Figure(
+            "steering-grid",
+            say("What each place and strength does, on the openings the choice was made on"),
+            say(
+                "Each cell: share of continuations classed as the emotion, and perplexity ratio to unsteered text (× "
+                "1: as fluent as unsteered). Colour: regime. 'sink': strength at the first token, added beside alpha."
+            ),
+            pictures.regimes(normed),
+            _regimes(normed),
+        ),
+        Figure(
+            "steering-gain",
+            say("Gain in the emotion's probability"),
+            say(
+                "Classifier probability of the target emotion, steered minus unsteered, by layer and alpha; 0 is no "
+                "effect. Pale and in brackets: the 95 % interval includes 0."
+            ),
+            draw.steering_heatmaps(normed.rename(columns={"change": "effect"}), "effect", title=say("gain")),
+        ),
+        Figure(
+            "steering-cost",
+            say("What it costs: perplexity ratio"),
+            say(
+                "Perplexity of the continuation under the unsteered model, relative to unsteered text: 1 is no cost, "
+                "the bound is {bound:g}.",
+                bound=bound,
+            ),
+            draw.steering_heatmaps(normed, "ratio", title=say("ratio"), diverging=False),
+        ),
+        Figure(
+            "pareto",
+            say("Effect against fluency"),
+            say(
+                "One point per condition; the line joins those that no other beats in both. The choice had to lie "
+                "left of the dotted line up to the end of its 95 % interval."
+            ),
+            pictures.pareto_front(normed, front, bound=bound),
+        ),
+        Figure(
+            "dose-response",
+            say("Dose and response"),
+            say(
+                "Mean over openings with 95 % intervals. Nats per token: how unlikely the text is to the unsteered "
+                "model. Alpha counts beside the strength at the sink, so that alpha 0 is unsteered text only where "
+                "no sink acts."
+            ),
+            pictures.dose_response(_placed(folder.doses.read())),
+        ),
+    ]  # fmt: skip
+    if raw.any():
+        found.append(
+            Figure(
+                "steering-grid-raw",
+                say("The same in raw units"),
+                say(
+                    "residual += alpha × direction as it was fitted, not normalised. Share classed as the emotion, "
+                    "and perplexity ratio. Colour: regime."
+                ),
+                pictures.regimes(steered[raw]),
+            )
+        )
+    return found
+
+
+def _regimes(normed: pd.DataFrame) -> str:
+    counts = normed["regime"].value_counts(sort=False)
+    return say(
+        "{total} conditions: {counts}.",
+        total=len(normed),
+        counts=say(", ").join(f"{n} {term(str(r))}" for r, n in counts.items()),
+    )
+
+
+def _placed(table: pd.DataFrame) -> pd.DataFrame:
+    """With ``layer``: the place as it is shown, the strength at the attention sink beside it."""
+    layers = "L" + table["layers"].astype(str).str.replace(" ", "+")
+    sink = table["first"].map("{:g}".format)
+    return table.assign(layer=layers.where(table["first"] == 0, layers + say(", sink ") + sink))
+
+
+def _comparison(table: pd.DataFrame) -> Figure:
+    return Figure(
+        "direction-sets",
+        say("Direction sets at equal norm"),
+        say(
+            "Gain in the emotion's probability at the chosen place and strength on {n} openings of the choice, 95 % "
+            "intervals; dotted: no effect. Pooling 'emotion' with mean_difference is the token-based direction.",
+            n=int(table["n"].iloc[0]),
+        ),
+        pictures.comparison(table),
+    )
+
+
+def _found(folder: SteeringFolder, chosen: dict[str, Condition]) -> list[Part]:
+    effects, arms, matrix = folder.effects.read(), folder.arms.read(), folder.matrix.read()
+    against = folder.against.read()
+    against = against.assign(evaluator=against["metric"].map(_EVALUATORS))
+    return [
+        _texts(folder.test.read(), effects, chosen),
+        Figure(
+            "against-random",
+            say("On test openings, beside controls of the same norm and beside prompting"),
+            say(
+                "Difference from unsteered continuations of the same openings with the same random draws; 0 is no "
+                "effect. Dashes: random directions; crosses: directions of shuffled labels; diamonds: asking for the "
+                "emotion in words instead. An effect counts where its interval lies above all dashes."
+            ),
+            pictures.against_controls(against),
+            _against_words(effects),
+        ),
+        Figure(
+            "matrix",
+            say("Emotions by emotions"),
+            say(
+                "Change of the classifier's probability of each emotion (columns) under each direction (rows), on "
+                "test openings. Specific steering raises the diagonal alone. 'neutral' is none of them. Pale and in "
+                "brackets: the 95 % interval includes 0."
+            ),
+            draw.effect_matrix(
+                matrix.rename(columns={"direction": "steered", "label": "measured", "change": "effect"})
+            ),
+        ),
+        Table(
+            "arms",
+            say("Arms on test openings"),
+            say(
+                "share: classed as the emotion; words: with a word of its lexicon; ratio: perplexity relative to "
+                "unsteered; 'prompting' asks for the emotion in words instead."
+            ),
+            arms[[c for c in _ARM_COLUMNS if c in arms]],
+            folded=True,
+        ),
+        Table(
+            "effects",
+            say("Effects on test openings"),
+            say(
+                "Paired by opening. null: range over random directions; beats: chosen minus the best random "
+                "direction; the same for label-shuffled directions."
+            ),
+            effects.drop(columns=[c for c in ("condition", "best_random", "best_shuffled") if c in effects]),
+            folded=True,
+        ),
+    ]
+
+
+def _against_words(effects: pd.DataFrame) -> str:
+    told = [
+        say(
+            "{emotion}: classed as it {treated} instead of {control}, best random direction {best}",
+            emotion=term(str(row["emotion"])), treated=percent(row["treated"]), control=percent(row["control"]),
+            best=percent(row["control"] + row["best_random_change"]) if "best_random_change" in row else "–",
+        )
+        for row in effects[effects["metric"] == "share"].to_dict("records")
+    ]  # fmt: skip
+    return say("; ").join(told) + say(".")
+
+
+def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condition], count: int = 12) -> Texts:
+    """The first openings of the test split, whatever was written; nothing is picked by hand.
+
+    Beside every steered column stands the random direction of the same norm that moved the metric furthest.
+    """
+    columns = {say("unsteered"): "none"}
+    for emotion, condition in chosen.items():
+        own = effects[(effects["emotion"] == emotion) & (effects["metric"] == "share")]
+        columns[say("{emotion}: steered", emotion=term(emotion))] = condition.name
+        few = f"{emotion} | prompting few_shot"
+        if (scored["condition"] == few).any():
+            columns[say("{emotion}: asked for in words", emotion=term(emotion))] = few
+        if "best_random" in own and len(own):
+            columns[say("{emotion}: best random direction", emotion=term(emotion))] = str(own["best_random"].iloc[0])
+    first = scored[scored["sample"] == 0]
+    prompts = list(dict.fromkeys(first["prompt"]))[:count]
+    by = first.set_index(["condition", "prompt"])["text"]
+    rows = tuple((p, tuple(str(by.get((name, p), "")) for name in columns.values())) for p in prompts)
+    return Texts(
+        "texts",
+        say("Texts side by side"),
+        say(
+            "The first {count} test openings and their first continuation, unselected; the same random draws in "
+            "every column. Every steered column stands beside its controls: the emotion asked for in words (few-shot "
+            "prompting), and the random direction of the same norm that did best.",
+            count=len(prompts),
+        ),
+        tuple(columns),
+        rows,
+    )

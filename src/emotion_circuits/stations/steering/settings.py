@@ -1,0 +1,113 @@
+"""What the steering station can be asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from emotion_circuits.record.settings import Settings, StudySettings
+
+if TYPE_CHECKING:
+    from emotion_circuits.model import LanguageModel
+
+__all__ = ["SteeringSettings", "possible"]
+
+Depth = Annotated[float, Field(ge=0)]
+
+
+class SteeringSettings(Settings):
+    """Which conditions are written and how many texts each.
+
+    Attributes:
+        layers: relative depths in [0, 1) or layer numbers (whole numbers of 1 or more) to steer at. A list inside the
+            list is a group of layers that are steered together, each with the whole alpha.
+        alphas: strengths as a fraction of the layer's residual norm.
+        contrast: directions of the emotion minus ``neutral``, or minus the ``rest`` (the mean of all other labels), which
+            leaves out what all emotions share.
+        operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from
+            the mean of neutral sentences. Neither touches the first token.
+        sink: with ``add``: strengths at the first token, as fractions of its own length. That token is an attention
+            sink; what is added to it reaches every later token at little cost in fluency.
+        raw_layers: layers of a second grid in raw units, ``residual += alpha * emotion_vector``; none by default.
+        raw_alphas: its strengths.
+        share_places: ``always``: emotions take one place and strength that is within the bound for all of them, where
+            there is one, and so share its random directions; ``equal``: only where it cannot be told from their best
+            one; ``never``: each emotion takes its own best.
+        validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
+            from the train split, since nothing is fitted on openings.
+        test_prompts: openings on which the choice is reported.
+        test_openings: corpus whose test split they come from; null: that of ``continuations``.
+        samples: texts per opening and condition.
+        validation_samples: the same where conditions are chosen and direction sets compared; null: ``samples``. A large
+            grid is chosen from well enough with one.
+        random_directions: random directions of the same norm beside each chosen condition.
+        shuffled_directions: directions fitted on shuffled labels beside each chosen condition.
+        compare_prompts: openings (chosen like ``validation_prompts``) on which all fitted direction sets and raw-unit
+            strengths are compared at the chosen place; 0 leaves the comparison out.
+        max_new_tokens: length of a continuation.
+        temperature: sampling temperature; 0 is greedy.
+        max_perplexity_ratio: fluency bound of the choice.
+        batch_rows: rows written at once (memory); on a CPU several such batches are written beside one another.
+    """
+
+    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.55,)
+    contrast: Literal["neutral", "rest"] = "rest"
+    operation: Literal["add", "clamp"] = "add"
+    sink: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.05,)
+    alphas: tuple[float, ...] = (0.1,)
+    raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
+    raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
+    share_places: Literal["always", "equal", "never"] = "always"
+    validation_prompts: int = Field(default=62, ge=2)
+    test_prompts: int = Field(default=36, ge=2)
+    test_openings: str | None = "continuations-fresh"
+    samples: int = Field(default=1, ge=1)
+    validation_samples: int | None = Field(default=None, ge=1)
+    random_directions: int = Field(default=20, ge=1)
+    shuffled_directions: int = Field(default=0, ge=0)
+    compare_prompts: int = Field(default=0, ge=0)
+    max_new_tokens: int = Field(default=20, ge=1)
+    temperature: float = Field(default=0.7, ge=0)
+    max_perplexity_ratio: float = Field(default=1.5, gt=1)
+    batch_rows: int = Field(default=128, ge=1)
+
+    @field_validator("layers", "raw_layers")
+    @classmethod
+    def _depths(cls, layers: tuple[Any, ...]) -> tuple[Any, ...]:
+        for group in layers:
+            for layer in group if isinstance(group, tuple) else (group,):
+                if layer >= 1 and layer != int(layer):
+                    raise ValueError(f"{layer}: give a relative depth in [0, 1) or a whole layer number")
+            if isinstance(group, tuple) and not group:
+                raise ValueError("an empty group of layers")
+        return layers
+
+    @model_validator(mode="after")
+    def _sink_is_added_to(self) -> SteeringSettings:
+        if not self.sink or (self.operation != "add" and any(self.sink)):
+            raise ValueError("sink: give at least one strength, and only 0 with operation 'clamp'")
+        return self
+
+    @field_validator("alphas")
+    @classmethod
+    def _positive(cls, alphas: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        least = 0 if any(info.data.get("sink", ())) else 1e-9
+        if not alphas or any(not least <= a <= 4 for a in alphas):
+            raise ValueError(
+                "alphas are fractions of the residual norm above 0 and at most 4 (useful: 0.05 to 0.4); 0 where 'sink' acts"
+            )
+        return alphas
+
+
+def possible(config: StudySettings, model: LanguageModel) -> None:
+    """Refuse layers that a model does not have.
+
+    Raises:
+        EmotionCircuitsError: naming the layers it has.
+    """
+    from emotion_circuits.model.layers import check_layers
+
+    own = config.of(SteeringSettings)
+    check_layers("steering.layers", own.layers, model)
+    check_layers("steering.raw_layers", own.raw_layers, model)

@@ -1,0 +1,199 @@
+"""Choose a condition on validation openings, report it on test openings beside its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation import Evaluator, Fluency, KeywordCounts, OpenEmotionClassifier, evaluator
+from emotion_circuits.evaluation.validating import validate_on_bundled
+from emotion_circuits.model import LanguageModel, Sampling
+from emotion_circuits.prompts import LABELS, load_prompts, prompts_sha256
+from emotion_circuits.record.station import Context
+from emotion_circuits.stations.capture.folder import CaptureFolder
+from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
+from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.stations.steering.claims import bound_claims, steering_claims
+from emotion_circuits.stations.steering.folder import Choice, Evaluators, SteeringFolder
+from emotion_circuits.stations.steering.plan import openings, steering_arms, steering_layers
+from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.steering import (
+    NONE,
+    Condition,
+    SteeringVectors,
+    beside_controls,
+    choose_condition,
+    choose_together,
+    condition_table,
+    dose_response,
+    effect_matrix,
+    effects,
+    first_token_mean,
+    neutral_mean,
+    score_sweep,
+    shared_controls,
+    shuffled_directions,
+    sweep,
+)
+
+__all__ = ["inputs", "run"]
+
+_JUDGES = ("emotion", "keywords", "vader")
+
+
+def inputs(context: Context) -> dict[str, Any]:
+    """The settings, the openings, the layers, the seed and the judges."""
+    config = context.config
+    judged = set(config.emotions) - set(LABELS)
+    if judged:
+        raise EmotionCircuitsError(
+            f"emotions: the emotion classifier knows {', '.join(LABELS)}, not {', '.join(sorted(judged))}"
+        )
+    n_layers = context.model.n_layers
+    return {
+        "steering": config.of(SteeringSettings).model_dump(mode="json"),
+        "openings": [prompts_sha256(openings(config, split)) for split in ("validation", "test")],
+        "layers": [steering_layers(config, n_layers), steering_layers(config, n_layers, raw=True)],
+        "seed": config.seed,
+        "classifier": OpenEmotionClassifier().version,
+        "keywords": KeywordCounts().version,
+    }
+
+
+def run(context: Context, folder: SteeringFolder) -> None:
+    """Choose on validation openings, write the test openings once, judge both."""
+    config, model, s = context.config, context.model, context.config.of(SteeringSettings)
+    directions = context.of(DirectionsFolder).chosen_set()
+    store = context.of(CaptureFolder).store()
+    of = {"kind": directions.kind, "pooling": directions.pooling}
+    neutral = neutral_mean(store, **of)
+    first = first_token_mean(model, [p.text for p in load_prompts(config.continuations, split="train")])
+    vectors = _dressed(context, SteeringVectors.from_directions(directions), neutral, first)
+    folder.save_vectors(vectors)
+    common: dict[str, Any] = {
+        "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
+        "seed": config.seed, "batch_rows": s.batch_rows,
+    }  # fmt: skip
+    choosing = {**common, "samples": s.validation_samples or s.samples}
+
+    arms = steering_arms(config, model.n_layers)
+    written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder.sweep("validation"), **choosing)
+    scored = _scored(model, written)
+    table = condition_table(scored, seed=config.seed)
+    folder.validation.write(scored)
+    folder.grid.write(table)
+    folder.doses.write(_doses(scored[scored["units"] == "norm"], config.emotions))
+    bound = s.max_perplexity_ratio
+    # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
+    normed = table[table["units"] == "norm"]
+    if s.share_places == "never":
+        choices = [choose_condition(scored, e, budget=bound, table=normed) for e in config.emotions]
+    else:
+        slack = float("inf") if s.share_places == "always" else 1.0
+        choices = choose_together(scored, config.emotions, budget=bound, slack=slack, table=normed)
+    by_name = {arm.name: arm for arm in arms}
+    chosen = {c.emotion: by_name[c.condition] for c in choices if c.condition is not None}
+    names = {emotion: condition.name for emotion, condition in chosen.items()}
+    absent = tuple(e for e in config.emotions if e not in chosen)
+    folder.choice.write(
+        Choice(
+            objective=choices[0].objective,
+            openings=len(openings(config, "validation")),
+            chosen={e: c.to_json() for e, c in chosen.items()},
+            none_within_bound=absent,
+        )
+    )
+    folder.evaluators.write(Evaluators(rows=tuple(_evaluators())))
+    claims = bound_claims(normed, absent, budget=bound)
+    if not chosen:
+        folder.write_claims(claims)
+        return
+    if s.compare_prompts:
+        _compare(context, folder, list(chosen.values()), vectors, choosing)
+
+    shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, **of)
+    test_arms = [
+        NONE,
+        *shared_controls(list(chosen.values()), random=s.random_directions, shuffled=list(shuffled)),
+    ]
+    everything = vectors.with_directions(shuffled).clear_of_first()
+    test = sweep(
+        model, openings(config, "test"), test_arms, everything, folder=folder.sweep("test"), samples=s.samples, **common
+    )
+    # What a control direction costs in fluency is not asked: only its effect is.
+    control = test["kind"].isin(["random", "shuffled"])
+    scored = pd.concat([_scored(model, test[~control]), _scored(model, test[control], fluency=False)])
+    scored = scored.reset_index(drop=True)
+    folder.test.write(scored)
+    folder.arms.write(condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], seed=config.seed))
+    found = effects(scored, names, seed=config.seed)
+    folder.effects.write(found.table)
+    folder.against.write(beside_controls(found.table, scored))
+    folder.matrix.write(effect_matrix(scored, names, seed=config.seed))
+    folder.write_claims([*steering_claims(found, budget=bound), *claims])
+
+
+_DOSES = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
+
+
+def _doses(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+    """Dose and response of every metric; where a sink acts alone (alpha 0), that stands at alpha 0, not unsteered text."""
+    found = [
+        dose_response(scored, emotion, column.format(emotion)).assign(metric=metric, emotion=emotion)
+        for metric, column in _DOSES.items()
+        for emotion in emotions
+    ]
+    every = pd.concat(found, ignore_index=True)
+    return every.drop_duplicates(["metric", "emotion", "layers", "how", "alpha"], keep="last", ignore_index=True)
+
+
+def _dressed(context: Context, vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
+    """With the contrast that is asked for, with what clamps count from, and clear of the attention sink."""
+    if context.config.of(SteeringSettings).contrast == "rest":
+        vectors = vectors.against_rest(context.config.emotions)
+    return vectors.with_neutral(neutral).with_first(first).clear_of_first()
+
+
+def _compare(
+    context: Context, folder: SteeringFolder, chosen: list[Condition], own: SteeringVectors, common: dict[str, Any]
+) -> None:
+    """Every fitted direction set at the chosen places and strengths: equal norm, same openings, same draws."""
+    config, fitted = context.config, context.of(DirectionsFolder)
+    # Directions of other site kinds are not in the residual stream, where the injection is.
+    sets = {pair: fitted.load_set(set_name(".".join(pair))) for pair in config.of(DirectionsSettings).pairs()}
+    arms, of = [NONE], {}
+    for pair in sets:
+        for condition in chosen:
+            key = f"{'.'.join(pair)} {condition.emotion}"
+            arms.append(replace(condition, name=key, direction=key))
+            of[key] = pair
+    assert own.neutral is not None
+    assert own.first is not None
+    vectors = replace(own, unit={}, lengths={})
+    for pair, found in sets.items():
+        raw = {label: found.vectors[i] for i, label in enumerate(found.labels)}
+        part = _dressed(context, SteeringVectors.from_raw(raw, own.norms), own.neutral, own.first)
+        vectors = replace(
+            vectors, unit={**vectors.unit, **{f"{'.'.join(pair)} {k}": rows for k, rows in part.unit.items()}}
+        )
+    rows = openings(config, "validation", config.of(SteeringSettings).compare_prompts)
+    written = sweep(context.model, rows, arms, vectors, folder=folder.sweep("comparison"), **common)
+    table = condition_table(_scored(context.model, written), seed=config.seed)
+    table = table[table["kind"] == "emotion"].reset_index(drop=True)
+    extractors, poolings = zip(*(of[name] for name in table["condition"]), strict=True)
+    folder.comparison.write(table.assign(extractor=extractors, pooling=poolings))
+
+
+def _scored(model: LanguageModel, table: pd.DataFrame, *, fluency: bool = True) -> pd.DataFrame:
+    return score_sweep(table, [evaluator(name) for name in _JUDGES], Fluency(model) if fluency else None)
+
+
+def _evaluators() -> list[dict[str, Any]]:
+    """Each evaluator's accuracy on labelled held-out text, shown beside the scores it gives."""
+    judges: list[Evaluator] = [evaluator(name, cache=False) for name in _JUDGES]
+    return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge)]

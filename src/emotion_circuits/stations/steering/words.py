@@ -1,0 +1,145 @@
+"""What the claims about steering say; two models compared say the same of mapped directions."""
+
+from __future__ import annotations
+
+from emotion_circuits.language import say, term
+from emotion_circuits.page.numerals import interval, number, percent, signed
+from emotion_circuits.page.words import Aspect, Kind, Words
+from emotion_circuits.statistics import Claim
+
+__all__ = ["ASPECTS", "KINDS", "effect_words", "fluency_words"]
+
+_METRICS = {
+    "share": "share classed as the emotion",
+    "probability": "mean classifier probability of the emotion",
+    "vader": "mean VADER score",
+    "words": "share with a word of the emotion's lexicon",
+}
+"""What each metric of a steered text is."""
+
+
+def effect_words(claim: Claim) -> Words:
+    """That a direction moves a metric further than random ones do."""
+    about, figures = claim.about, claim.figures
+    metric = term(_METRICS[str(about.metric)])
+    told = {"emotion": term(str(about.value)), "condition": about.condition, "metric": metric}
+    if figures.side == "less":
+        statement = say(
+            "Adding the {emotion} direction ({condition}) changes the continuation's {metric} downwards, beyond random "
+            "directions of the same norm.",
+            **told,
+        )
+    else:
+        statement = say(
+            "Adding the {emotion} direction ({condition}) changes the continuation's {metric} upwards, beyond random directions "
+            "of the same norm.",
+            **told,
+        )
+    null = "" if figures.null is None else say(
+        "{n:.0f} random directions of the same norm (range of their changes)", n=figures.beside["n_random"]
+    )  # fmt: skip
+    return Words(statement, say("change of {metric}", metric=metric), term("prompts"), null, _notes(figures.beside))
+
+
+def _notes(beside: dict[str, float]) -> tuple[str, ...]:
+    notes = [
+        say(
+            "{treated} steered, {control} unsteered; {wrong} of prompts move the wrong way.",
+            treated=number(beside["treated"]), control=number(beside["control"]), wrong=percent(beside["wrong_way"]),
+        )
+    ]  # fmt: skip
+    if "beats" in beside:
+        notes.append(
+            say(
+                "Against the best of {n:.0f} random directions: {change} {interval}.",
+                n=beside["n_random"], change=signed(beside["beats"]),
+                interval=interval(beside["beats_low"], beside["beats_high"]),
+            )
+        )  # fmt: skip
+    if "shuffled_beats" in beside:
+        notes.append(
+            say(
+                "Against the best of {n:.0f} label-shuffled directions: {change} {interval}.",
+                n=beside["n_shuffled"], change=signed(beside["shuffled_beats"]),
+                interval=interval(beside["shuffled_beats_low"], beside["shuffled_beats_high"]),
+            )
+        )  # fmt: skip
+    return tuple(notes)
+
+
+def fluency_words(claim: Claim) -> Words:
+    """That what is written under a direction stays fluent."""
+    about = claim.about
+    statement = say(
+        "What is written under the {emotion} direction ({condition}) stays fluent: its perplexity under the unsteered model is "
+        "at most {bound:g} times that of unsteered text.",
+        emotion=term(str(about.value)), condition=about.condition, bound=claim.figures.chance,
+    )  # fmt: skip
+    return Words(statement, term("perplexity ratio"), term("prompts"), chance=say("bound"))
+
+
+def _bound(claim: Claim) -> Words:
+    about = claim.about
+    statement = say(
+        "A condition tried for {emotion} stays fluent: the cheapest one's perplexity is at most {bound:g} times that of "
+        "unsteered text (on the openings of the choice; none was written on test openings).",
+        emotion=term(str(about.value)), bound=claim.figures.chance,
+    )  # fmt: skip
+    notes = (say("Condition: {condition}.", condition=about.condition),)
+    return Words(statement, term("perplexity ratio"), term("prompts"), notes=notes, chance=say("bound"))
+
+
+KINDS = (
+    Kind("steering.effect", effect_words),
+    Kind("steering.fluency", fluency_words),
+    Kind("steering.bound", _bound),
+)
+
+ASPECTS = (
+    Aspect(
+        "shows",
+        "the tone of steered text (VADER)",
+        ("steering.effect",),
+        "steered",
+        where={"metric": ("vader",)},
+        some="Along an emotion's direction the tone of what is written moves the expected way for {supported} of "
+        "{total} emotions ({names}; clearest: {figure}, {beside}).",
+        none="Along no emotion's direction is the tone of what is written shown to move the expected way "
+        "(closest: {figure}, {beside}).",
+        names="value",
+    ),
+    Aspect(
+        "shows",
+        "emotion words in steered text",
+        ("steering.effect",),
+        "steered",
+        where={"metric": ("words",)},
+        some="Words of the emotion's lexicon become more frequent for {supported} of {total} ({names}; clearest: "
+        "{figure}, {beside}).",
+        none="Words of the emotion's lexicon are not shown to become more frequent (closest: {figure}, {beside}).",
+        names="value",
+    ),
+    Aspect(
+        "steered",
+        "adding a direction brings out its emotion",
+        ("steering.effect",),
+        "steered",
+        where={"metric": ("share", "probability")},
+        some="Adding an emotion's direction brings that emotion out more than random directions of the same norm "
+        "do for {names} ({supported} of {total} measurements; clearest: {figure}, {beside}).",
+        none="That adding an emotion's direction brings that emotion out more than random directions do is not "
+        "shown for any emotion (closest: {figure}, {beside}).",
+        names="value",
+    ),
+    Aspect(
+        "steered",
+        "… at a bounded cost in fluency",
+        ("steering.fluency", "steering.bound"),
+        "steered",
+        some="The text is shown to stay within the fluency bound for {supported} of {total} emotions ({names}; "
+        "perplexity ratio {figure}, {beside}).",
+        none="That the text stays within the fluency bound is not shown (perplexity ratio {figure}, {beside}).",
+        ruled_out="The text does not stay fluent (perplexity ratio {figure}, {beside}).",
+        names="value",
+    ),
+)

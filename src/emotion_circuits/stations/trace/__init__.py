@@ -1,0 +1,21 @@
+"""Trace: where an emotion is written, who looks at its words, who reads it."""
+
+from emotion_circuits.record.station import Station
+from emotion_circuits.stations.trace.folder import TraceFolder
+from emotion_circuits.stations.trace.settings import TraceSettings, consistent
+from emotion_circuits.stations.trace.words import ASPECTS, KINDS
+
+__all__ = ["TRACE"]
+
+TRACE = Station(
+    name="trace",
+    title="Tracing emotion through the model",
+    version=2,
+    package=__name__,
+    settings=TraceSettings,
+    folder=TraceFolder,
+    needs=("capture", "directions"),
+    kinds=KINDS,
+    aspects=ASPECTS,
+    consistent=consistent,
+)

@@ -1,0 +1,35 @@
+"""What the trace station can be asked."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from emotion_circuits.record.settings import Settings, StudySettings
+from emotion_circuits.stations.directions.settings import check_fitted
+
+__all__ = ["TraceSettings", "consistent"]
+
+
+class TraceSettings(Settings):
+    """What is traced: who writes an emotion at the last token, who looks at its words, who reads it.
+
+    Attributes:
+        directions: ``extractor.pooling`` of the directions traced, at their best layer on validation.
+        set: corpus whose sentences are averaged (needs marked emotion words for attention).
+        groups: groups of sentences per split; components are chosen on validation and reported on test.
+        null_draws: directions of shuffled labels beside the real one.
+        top: components claimed per emotion and question.
+        text: a sentence that is traced alone and drawn; by default the first test sentence of the first emotion.
+    """
+
+    directions: str = "mean_difference.last"
+    set: str = "core"
+    groups: int = Field(default=24, ge=8)
+    null_draws: int = Field(default=10, ge=2)
+    top: int = Field(default=3, ge=1)
+    text: str | None = None
+
+
+def consistent(config: StudySettings) -> None:
+    """Refuse to trace directions that are not fitted."""
+    check_fitted(config, "trace.directions", config.of(TraceSettings).directions)

@@ -1,0 +1,92 @@
+"""Where an emotion is written, who looks at its words, who reads it.
+
+Components are chosen on validation sentences and reported on test sentences.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from emotion_circuits.directions import (
+    average_attention,
+    average_components,
+    reading_components,
+    shuffled_vectors,
+    trace,
+)
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.record.station import Context
+from emotion_circuits.stations.capture.folder import CaptureFolder
+from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
+from emotion_circuits.stations.trace.claims import trace_claims
+from emotion_circuits.stations.trace.folder import Choice, TraceFolder
+from emotion_circuits.stations.trace.settings import TraceSettings
+
+__all__ = ["inputs", "run"]
+
+
+def _sentences(context: Context, split: str) -> list[Prompt]:
+    """Sentences of the traced corpus in the study's emotions, of some groups spread over the corpus."""
+    own = context.config.of(TraceSettings)
+    rows = load_prompts(own.set, labels=(*context.config.emotions, "neutral"), split=split)
+    groups = list(dict.fromkeys(p.group for p in rows))
+    if len(groups) < 8:
+        raise EmotionCircuitsError(
+            f"trace.set: {own.set} has {len(groups)} groups in its {split} split, a trace needs 8"
+        )
+    wanted = min(own.groups, len(groups))
+    kept = {groups[i * len(groups) // wanted] for i in range(wanted)}
+    return [p for p in rows if p.group in kept]
+
+
+def _text(context: Context) -> tuple[str, str]:
+    """The sentence traced alone and the emotion drawn."""
+    emotion = context.config.emotions[0]
+    text = context.config.of(TraceSettings).text
+    if text is not None:
+        return text, emotion
+    return next(p.text for p in _sentences(context, "test") if p.label == emotion), emotion
+
+
+def inputs(context: Context) -> dict[str, Any]:
+    """The settings, the sentences and the seed."""
+    return {
+        "trace": context.config.of(TraceSettings).model_dump(mode="json"),
+        "sentences": [prompts_sha256(_sentences(context, split)) for split in ("validation", "test")],
+        "seed": context.config.seed,
+    }
+
+
+def run(context: Context, folder: TraceFolder) -> None:
+    """Average over validation sentences, on which components are chosen, and over test sentences; trace one sentence."""
+    config, model, seed = context.config.of(TraceSettings), context.model, context.config.seed
+    store = context.of(CaptureFolder).store()
+    directions = context.of(DirectionsFolder).load_set(set_name(config.directions))
+    layer = directions.chosen_layer
+    assert layer is not None
+    # The last layer's states have no reader in the model but the unembedding.
+    layer = min(layer, model.n_layers - 2)
+    nulls = shuffled_vectors(store, directions, layer, draws=config.null_draws, seed=seed)
+    tables: dict[str, list[pd.DataFrame]] = {"writers": [], "readers": [], "attention": []}
+    for split in ("validation", "test"):
+        sentences = _sentences(context, split)
+        for k, emotion in enumerate(directions.labels):
+            common: dict[str, Any] = {"nulls": nulls[:, k].float(), "seed": seed}
+            found = {
+                "writers": average_components(model, sentences, directions, emotion, layer, **common),
+                "readers": reading_components(model, sentences, directions, emotion, layer, **common),
+            }
+            if "pattern" not in model.refused:
+                found["attention"] = average_attention(model, sentences, emotion, seed=seed)
+            for name, table in found.items():
+                tables[name].append(table.assign(emotion=emotion, split=split))
+    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
+    for name, table in joined.items():
+        getattr(folder, name).write(table)
+    folder.write_claims(trace_claims(joined, config.top, layer))
+    text, emotion = _text(context)
+    folder.save_example(trace(model, text, directions, layer))
+    folder.choice.write(Choice(layer=layer, directions=directions.name, text=text, drawn=emotion))

@@ -1,0 +1,81 @@
+"""What the claims of the trace say."""
+
+from __future__ import annotations
+
+from emotion_circuits.language import say, term
+from emotion_circuits.page.words import Aspect, Kind, Words
+from emotion_circuits.statistics import Claim
+
+__all__ = ["ASPECTS", "KINDS"]
+
+
+def _writes(claim: Claim) -> Words:
+    about = claim.about
+    statement = say(
+        "{name} writes {emotion} at the last token: more along its direction (layer {layer}) than in the neutral sentence of "
+        "the same group.",
+        name=about.part, emotion=term(str(about.value)), layer=about.layer,
+    )  # fmt: skip
+    return _of(claim, statement, term("difference of the projection, residual norms"))
+
+
+def _reads(claim: Claim) -> Words:
+    about = claim.about
+    statement = say(
+        "{name} reads {emotion}: taking the direction out after layer {layer} changes its output more than taking out as "
+        "much along directions of shuffled labels.",
+        name=about.part, emotion=term(str(about.value)), layer=about.layer,
+    )  # fmt: skip
+    return _of(claim, statement, term("relative change of its output"))
+
+
+def _looks(claim: Claim) -> Words:
+    about = claim.about
+    statement = say(
+        "{name} attends from the last token to {emotion} words more than to the same place of a neutral sentence of the same "
+        "length.",
+        name=about.part, emotion=term(str(about.value)),
+    )  # fmt: skip
+    return _of(claim, statement, term("attention"), say("Attention is a screen, not a cause."))
+
+
+def _of(claim: Claim, statement: str, unit: str, *notes: str) -> Words:
+    null = term("directions of shuffled labels") if claim.figures.null else ""
+    return Words(statement, unit, term("groups of sentences"), null, notes)
+
+
+KINDS = (Kind("trace.writers", _writes), Kind("trace.readers", _reads), Kind("trace.attention", _looks))
+
+ASPECTS = (
+    Aspect(
+        "taken-in",
+        "heads that look at emotion words",
+        ("trace.attention",),
+        "trace",
+        some="Looking at emotion words more than at the same place of neutral sentences is supported for "
+        "{supported} of {total} candidates (a head and an emotion: {names}; clearest: {figure}, {beside}).",
+        none="None of {total} candidate heads is shown to look at emotion words more than at the same place of "
+        "neutral sentences (closest: {figure}, {beside}).",
+    ),
+    Aspect(
+        "travels",
+        "who writes it at the last token",
+        ("trace.writers",),
+        "trace",
+        some="Writing along an emotion's direction at the last token is supported for {supported} of {total} "
+        "candidates (a head or MLP and an emotion; parts: {names}; clearest: {figure} residual norms, "
+        "{beside}).",
+        none="None of {total} candidate parts is shown to write along an emotion's direction at the last token "
+        "(closest: {figure} residual norms, {beside}).",
+        names="part",
+    ),
+    Aspect(
+        "travels",
+        "who reads it",
+        ("trace.readers",),
+        "trace",
+        some="Reading it downstream, that is an output which changes when the direction is taken out, is "
+        "supported for {supported} of {total} ({names}; clearest: {figure}, {beside}).",
+        none="None of {total} candidates is shown to read it downstream (closest: {figure}, {beside}).",
+    ),
+)
