@@ -191,7 +191,8 @@ def _aligned_steering(claim: Mapping[str, Any], rest: str, facts: Facts) -> Word
     arm = claim["id"].split(".")[1]
     words = _steering(claim, rest, facts, arm)
     layer = facts.alignment.get("layer_b", "?")
-    statement = say(_OF_MAPPED if arm == "mapped" else _OF_OWN, layer=layer, statement=words.statement)
+    template = _OF_MAPPED if arm == "mapped" else _OF_OWN
+    statement = say(template, layer=layer, statement=words.statement)
     return Words(statement, words.unit, words.null, words.notes)
 
 

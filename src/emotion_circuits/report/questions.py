@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emotion_circuits.language import say, term
+from emotion_circuits.language import gap, say, term
 from emotion_circuits.report.asked import QUESTIONS, Aspect, Question
 from emotion_circuits.report.claim_rules import expected_side
 from emotion_circuits.report.telling import Told, beside, counted, figure_words
@@ -117,7 +117,7 @@ def _answer(question: Question, groups: dict[tuple[str, str], list[Told]], run: 
 
 
 def _joined(sentences: Sequence[str]) -> str:
-    return say(" ").join(sentences)
+    return gap().join(sentences)
 
 
 def _sentence(aspect: Aspect, own: Sequence[Told]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.evaluation.validating import WRITTEN
-from emotion_circuits.language import say, term
+from emotion_circuits.language import gap, say, term
 from emotion_circuits.report import figures as draw
 from emotion_circuits.report import steering_figures as pictures
 from emotion_circuits.report.numerals import percent
@@ -120,7 +120,7 @@ def _prose(choice: dict[str, Any], bound: float, share: str) -> tuple[str, ...]:
             "rises by less than 0.1.",
             openings=choice["openings"], bound=bound,
         )
-        + (say(" ") + say(_SHARED[share]) if share in _SHARED else ""),
+        + (gap() + say(_SHARED[share]) if share in _SHARED else ""),
         say("Regimes of the grid: {rules}.", rules="; ".join(f"{term(n)} – {say(rule)}" for n, rule in REGIMES.items())),
     ]  # fmt: skip
     if choice["none_within_bound"]:
