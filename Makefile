@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two workers of one thread each: tiny models gain nothing from threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: env demo test test-all lint format bench docs clean
+.PHONY: env demo test test-all lint format bench docs locale clean
 
 env: $(STAMP)
 
@@ -42,6 +42,14 @@ bench: env
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Brings the sentences of the code into every catalogue; NEW=sv begins one for another language.
+locale: env
+	mkdir -p build
+	$(BIN)/pybabel -q extract -F pyproject.toml --no-location --sort-output --no-wrap --project=emotion-circuits \
+		--copyright-holder='Emotion Circuits contributors' -o build/emotion_circuits.pot src
+	$(BIN)/pybabel -q update -D emotion_circuits -i build/emotion_circuits.pot -d src/emotion_circuits/locale --no-wrap \
+		--no-fuzzy-matching --ignore-pot-creation-date $(if $(NEW),--init-missing -l $(NEW))
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,25 +1,23 @@
-"""English sentences as keys, other languages from a catalogue: what a page says, in the reader's language.
+"""English sentences as keys, other languages from gettext catalogues: what a page says, in the reader's language.
 
-Code says everything in English, through :func:`say` (sentences) and :func:`term` (words of the data: column names, emotions,
-verdicts). The catalogue of another language holds both; a sentence that it lacks is said in English and noted in
-:attr:`Spoken.missing`.
+Code says everything in English, through :func:`say` (sentences), :func:`nsay` (sentences with a number) and :func:`term`
+(words of the data: column names, emotions, verdicts). The catalogue of another language holds them all; a sentence that it lacks
+is said in English and noted in :attr:`Spoken.missing`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from gettext import NullTranslations
 
+from emotion_circuits.catalogues import LANGUAGES, TERM, translations
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["LANGUAGES", "Spoken", "catalogue", "is_term", "language", "say", "speaking", "spoken_option", "term"]
-
-LANGUAGES = ("en", "ja")
+__all__ = ["LANGUAGES", "N_", "Spoken", "gap", "language", "nsay", "say", "speaking", "spoken_option", "term"]
 
 
 @dataclass
@@ -36,6 +34,7 @@ class Spoken:
 
 
 _SPOKEN: ContextVar[Spoken | None] = ContextVar("spoken", default=None)
+_ENGLISH = NullTranslations()
 
 
 @contextmanager
@@ -67,23 +66,43 @@ def say(english: str, /, **values: object) -> str:
     >>> say("layer {layer}", layer=3)
     'layer 3'
     """
-    template = english
-    spoken = _SPOKEN.get()
-    if spoken is not None and spoken.language != "en":
-        found = catalogue(spoken.language)["texts"].get(english)
-        if found is None:
-            spoken.missing.add(english)
-        else:
-            template = found
+    # In a catalogue the empty message is the header.
+    template = _catalogue().gettext(english) if english else english
     return template.format(**values) if values else template
+
+
+def nsay(singular: str, plural: str, n: int, /, **values: object) -> str:
+    """A sentence in the form that the number ``n`` asks for in the language that is spoken; ``{n}`` is filled with it.
+
+    >>> nsay("{n} row", "{n} rows", 1), nsay("{n} row", "{n} rows", 2)
+    ('1 row', '2 rows')
+    """
+    return _catalogue().ngettext(singular, plural, n).format(n=n, **values)
 
 
 def term(word: str) -> str:
     """A word of the data in the language that is spoken, or several joined by a dash; unknown ones stay as they are."""
-    if language() == "en":
-        return word
-    known = catalogue(language())["terms"]
-    return known.get(word) or " – ".join(known.get(part, part) for part in word.split(" – "))
+    catalogue = _catalogue()
+    whole = catalogue.pgettext(TERM, word)
+    return whole if whole != word else " – ".join(catalogue.pgettext(TERM, part) for part in word.split(" – "))
+
+
+def gap() -> str:
+    """What stands between two sentences: a space, or nothing in languages that set none.
+
+    >>> gap()
+    ' '
+    """
+    return say("{sentence} {next}", sentence="", next="")
+
+
+def N_(english: str) -> str:  # noqa: N802 - the name that gettext's tools know
+    """Marks a sentence that reaches :func:`say` as a variable, so that it is found when catalogues are updated.
+
+    >>> N_("fitted map")
+    'fitted map'
+    """
+    return english
 
 
 def spoken_option() -> str:
@@ -91,14 +110,29 @@ def spoken_option() -> str:
     return "" if language() == "en" else f" --lang {language()}"
 
 
-def is_term(word: str) -> bool:
-    """Whether the language that is spoken has a word for it."""
-    return language() == "en" or word in catalogue(language())["terms"]
+def _catalogue() -> NullTranslations:
+    return _ENGLISH if language() == "en" else _translations(language())
 
 
 @cache
-def catalogue(code: str) -> Mapping[str, Mapping[str, str]]:
-    """``texts`` (English sentence to its translation) and ``terms`` (word of the data to its translation)."""
-    path = files("emotion_circuits") / "locale" / f"{code}.json"
-    found: Mapping[str, Mapping[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+def _translations(code: str) -> NullTranslations:
+    found = translations(code)
+    found.add_fallback(_Noting())
     return found
+
+
+class _Noting(NullTranslations):
+    """Behind a catalogue: what it lacks is said in English and noted."""
+
+    def gettext(self, message: str) -> str:
+        self._note(message)
+        return super().gettext(message)
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        self._note(msgid1)
+        return super().ngettext(msgid1, msgid2, n)
+
+    def _note(self, message: str) -> None:
+        spoken = _SPOKEN.get()
+        if spoken is not None:
+            spoken.missing.add(message)

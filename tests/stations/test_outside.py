@@ -111,4 +111,6 @@ def test_it_is_on_the_page(outside, language):
 
 def test_settings_that_it_does_not_know_are_named(outside):
     _, command, run, *_ = outside
-    assert "length.samples: unknown key; known: set, resamples" in command(*run, "--set", "length.samples=3", fails=True)
+    assert "length.samples: unknown key; known: set, resamples" in command(
+        *run, "--set", "length.samples=3", fails=True
+    )

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from emotion_circuits.catalogues import LANGUAGES
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_style
 
@@ -40,7 +41,10 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object in
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, or auto (spread over what there is).")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64.")]
 Revision = Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")]
-Language = Annotated[Literal["en", "ja"], typer.Option("--lang", help="Language of the page.")]
+Language = Annotated[
+    Literal[LANGUAGES],  # type: ignore[valid-type]  # known when the folder of catalogues is read
+    typer.Option("--lang", help="Language of the page."),
+]
 Pickle = Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled weights; only from sources you trust.")]
 
 Track = Annotated[

@@ -1,4 +1,9 @@
-"""Numbers as the page shows them: three significant digits, a true minus sign, a dash for what is missing."""
+"""Numbers as the page shows them: three significant digits, a true minus sign, a dash for what is missing.
+
+They look the same in every language, with a decimal point: figures draw them so, tables are sorted by what they show, and
+``[0,05, 0,18]`` would be hard to read. Babel's formats for English and Japanese have neither this minus sign nor this per cent
+sign; its significant digits write 30366 as 30400, not as 3.04e+04; and it rounds the decimal digits of a float, not its value.
+"""
 
 from __future__ import annotations
 

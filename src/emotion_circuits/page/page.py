@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from emotion_circuits.language import language, say, term
+from emotion_circuits.language import language, nsay, say, term
 from emotion_circuits.page.numerals import number
 from emotion_circuits.page.telling import Told, beside, counted, figure_words, slug
 from emotion_circuits.paths import replacing
@@ -240,7 +240,8 @@ def write_page(page: Page, path: Path) -> None:
         figure=figure_words,
         beside=beside,
     )
-    environment.globals.update(say=say, language=language())
+    # HTML and the sorting of names write codes with a dash.
+    environment.globals.update(say=say, nsay=nsay, language=language().replace("_", "-"))
     source = (files("emotion_circuits.page") / "template.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(
         page=page,

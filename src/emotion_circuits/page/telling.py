@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.language import say
+from emotion_circuits.language import gap, say
 from emotion_circuits.page.numerals import estimate, fixed, number, places
 from emotion_circuits.page.words import Kind
 from emotion_circuits.statistics import VERDICTS, Claim
@@ -58,7 +58,7 @@ def _tell(claim: Claim, kinds: Mapping[str, Kind]) -> Told:
             f"claim {claim.id!r}: is of the kind {claim.kind!r}, which no station declares; known: {', '.join(sorted(kinds))}"
         )
     words = kinds[claim.kind].words(claim)
-    notes = say(" ").join((_reason(claim), *words.notes, *_family(claim)))
+    notes = gap().join((_reason(claim), *words.notes, *_family(claim)))
     return Told(claim, words.statement, words.unit, words.chance or say("chance"), words.null, words.counted, notes)
 
 

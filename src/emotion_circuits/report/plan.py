@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emotion_circuits.language import say, term
+from emotion_circuits.language import N_, say, term
 from emotion_circuits.page.numerals import estimate, interval, number, percent, signed
 from emotion_circuits.page.page import Comparisons
 from emotion_circuits.page.telling import Told, beside, figure_words
@@ -95,7 +95,8 @@ def plan_rows(run: Path, aligned: Path | None, claims: Sequence[Told], manifest:
     rows = []
     for row in data:
         found = _MEASURES[row["id"]](about)
-        ours = found or _Ours(say("not measured in this run: {how}", how=say(_HOW[row["id"]])), "")
+        how = _HOW[row["id"]]
+        ours = found or _Ours(say("not measured in this run: {how}", how=say(how)), "")
         instead = say("described") if found else say("not measured")
         what, phase, pilot, level = (say(row[key]) for key in ("what", "phase", "pilot", "level"))
         rows.append(PlanRow(what, phase, pilot, level, ours.text, ours.anchor, ours.verdict, instead))
@@ -231,18 +232,18 @@ _MEASURES: dict[str, Callable[[_Run], _Ours | None]] = {
     "patched-words": _patched_words,
 }
 
-_PATCH = "set circuits.generation_prompts (the baseline profile does)"
+_PATCH = N_("set circuits.generation_prompts (the baseline profile does)")
 _HOW = {
-    "sentences": "no sentences",
-    "cosine-last": "the profile compares one pooling per extractor (directions.geometry)",
-    "cosine-token": "the direction set is not among directions.extractors",
-    "strongest-layer": "no directions",
-    "overlap": "needs emotion-circuits align with a model of the same width",
-    "after-map": "needs emotion-circuits align",
-    "injection": "no condition within the bound",
-    "place": "no condition within the bound",
-    "attention": "no sentences for it",
-    "one-head": "no pair aligns under this tokenizer",
+    "sentences": N_("no sentences"),
+    "cosine-last": N_("the profile compares one pooling per extractor (directions.geometry)"),
+    "cosine-token": N_("the direction set is not among directions.extractors"),
+    "strongest-layer": N_("no directions"),
+    "overlap": N_("needs emotion-circuits align with a model of the same width"),
+    "after-map": N_("needs emotion-circuits align"),
+    "injection": N_("no condition within the bound"),
+    "place": N_("no condition within the bound"),
+    "attention": N_("no sentences for it"),
+    "one-head": N_("no pair aligns under this tokenizer"),
     "patched-sentiment": _PATCH,
     "patched-words": _PATCH,
 }

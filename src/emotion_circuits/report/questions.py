@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emotion_circuits.language import say, term
+from emotion_circuits.language import gap, say, term
 from emotion_circuits.page.page import Answer, Evidence
 from emotion_circuits.page.telling import Told, beside, counted, figure_words
 from emotion_circuits.page.words import Aspect
@@ -57,7 +57,7 @@ def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run
 
 
 def _joined(sentences: Sequence[str]) -> str:
-    return say(" ").join(sentences)
+    return gap().join(sentences)
 
 
 def _sentence(aspect: Aspect, own: Sequence[Told]) -> str:

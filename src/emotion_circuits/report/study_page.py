@@ -52,7 +52,7 @@ def render_report(
     Args:
         run: folder of a finished run.
         out: the HTML file; ``report.html`` in the run's folder by default, with the language's code where that is not English.
-        language: ``en`` or ``ja``.
+        language: one of :data:`emotion_circuits.language.LANGUAGES`.
         aligned: folder of a comparison with another model; ``aligned`` in the run's folder where that exists.
 
     Raises:

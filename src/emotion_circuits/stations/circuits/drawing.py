@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_circuits.circuits.finding import Circuit
 from emotion_circuits.heads import Node
-from emotion_circuits.language import say
+from emotion_circuits.language import N_, say
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -93,8 +93,8 @@ def circuit_figure(circuit: Circuit, *, n_edges: int = 24, share: float = 0.04) 
 
 
 _ROLES = {
-    "other": "head, role not estimated", "mlp": "MLP", "detector": "detector", "aggregator": "aggregator",
-    "expresser": "expresser", "canceller": "canceller", "backup": "backup",
+    "other": N_("head, role not estimated"), "mlp": N_("MLP"), "detector": N_("detector"), "aggregator": N_("aggregator"),
+    "expresser": N_("expresser"), "canceller": N_("canceller"), "backup": N_("backup"),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.circuits.finding import Circuit
-from emotion_circuits.language import say, term
+from emotion_circuits.language import gap, say, term
 from emotion_circuits.page.numerals import estimate, fixed, interval, percent, signed
 from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
 from emotion_circuits.page.telling import Told
@@ -97,12 +97,12 @@ def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: 
     )  # fmt: skip
     if len(measured):
         largest = measured.iloc[int(measured["share"].abs().to_numpy().argmax())]
-        counted += say(" ") + say(
+        counted += gap() + say(
             "The largest is {node} with {share} of the gap.",
             node=largest["node"],
             share=percent(float(largest["share"])),
         )
-    counted += say(" ") + say(
+    counted += gap() + say(
         "Attribution on train pairs and exact effects on test pairs agree to a rank correlation of {rank:.2f} over "
         "{nodes:.0f} nodes.",
         rank=circuit.agreement["spearman"], nodes=circuit.agreement["nodes"],

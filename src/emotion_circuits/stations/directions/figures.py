@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from emotion_circuits.language import say, term
+from emotion_circuits.language import N_, say, term
 from emotion_circuits.page.figures import CYCLE, DIVERGING, GREY, colour_of, dress, faint, hatch
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 _GREY = "rgba(120,120,120,0.35)"
-_MAPS = {"paired": "fitted map", "shuffled": "map of shuffled pairs", "random map": "random map"}
+_MAPS = {"paired": N_("fitted map"), "shuffled": N_("map of shuffled pairs"), "random map": N_("random map")}
 
 
 def extractor_dots(table: pd.DataFrame) -> go.Figure:

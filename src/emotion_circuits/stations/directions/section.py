@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from emotion_circuits.language import say, term
+from emotion_circuits.language import gap, say, term
 from emotion_circuits.page import figures as draw
 from emotion_circuits.page.numerals import interval, number, percent
 from emotion_circuits.page.page import Figure, Section, Table
@@ -61,7 +61,7 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                     "Dashed: bag of words on the same sentences. Dotted: chance."
                 ),
                 draw.accuracy_by_layer(part.rename(columns={"set": "series"})),
-                say("The layer chosen on validation is {layer}.", layer=choice.layer) + say(" ") + _accuracies(reader),
+                say("The layer chosen on validation is {layer}.", layer=choice.layer) + gap() + _accuracies(reader),
             ),
             Figure(
                 "extractors",
@@ -131,11 +131,11 @@ def _unnamed(reader: pd.DataFrame) -> str:
     ]  # fmt: skip
     if not told:
         return ""
-    found = say(" ") + say(
+    found = gap() + say(
         "On sentences without any emotion word the reader is right on {figures}.", figures=say(" and on ").join(told)
     )
     if len(told) > 1:
-        found += say(" ") + say(
+        found += gap() + say(
             "The fresh sentences were written after every choice and never edited against a model or classifier; "
             "where the two differ, they decide."
         )

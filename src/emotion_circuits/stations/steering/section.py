@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.evaluation.validating import WRITTEN
-from emotion_circuits.language import say, term
+from emotion_circuits.language import gap, say, term
 from emotion_circuits.page import figures as draw
 from emotion_circuits.page.numerals import percent
 from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
@@ -119,7 +119,7 @@ def _prose(choice: Choice, chosen: dict[str, Condition], bound: float, share: st
             "rises by less than 0.1.",
             openings=choice.openings, bound=bound,
         )
-        + (say(" ") + say(_SHARED[share]) if share in _SHARED else ""),
+        + (gap() + say(_SHARED[share]) if share in _SHARED else ""),
         say("Regimes of the grid: {rules}.", rules="; ".join(f"{term(n)} – {say(rule)}" for n, rule in REGIMES.items())),
     ]  # fmt: skip
     if choice.none_within_bound:
