@@ -106,7 +106,7 @@ def test_a_page_names_a_language_of_a_country_as_html_does(with_a_language, tmp_
         "-c",
         "from pathlib import Path\n"
         "from emotion_circuits.language import speaking\n"
-        "from emotion_circuits.report.page import Page, write_page\n"
+        "from emotion_circuits.page.page import Page, write_page\n"
         "with speaking('pt_BR'):\n"
         f"    write_page(Page('T', 'L', (), (), 'c', {{}}), Path({str(page)!r}))\n",
     )
