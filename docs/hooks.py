@@ -17,7 +17,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-__all__ = ["API", "api_page", "cli_page", "findings_page", "notebook_page", "on_files", "settings_page"]
+__all__ = ["API", "api_page", "cli_page", "findings_page", "notebook_page", "on_files", "settings_page", "tables_page"]
 
 HERE = Path(__file__).parent
 
@@ -27,6 +27,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {
         "reference/cli.md": cli_page(),
         "reference/settings.md": settings_page(),
+        "reference/tables.md": tables_page(),
         "findings.md": findings_page(HERE.parent / "README.md"),
         "notebook.md": notebook_page(HERE / "tutorial.ipynb"),
     }
@@ -143,6 +144,29 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def tables_page() -> str:
+    """Every declared table of every station."""
+    from emotion_circuits.stations.registry import stations
+
+    lines = [
+        "# Tables",
+        "",
+        "What the Parquet files of a run hold. A name in braces stands for one column per such thing.",
+    ]
+    for station in stations():
+        tables = station.folder.tables()
+        if tables:
+            lines += ["", f"## `{station.name}/`"]
+        for table in tables.values():
+            lines += ["", f"### `{table.name}.parquet`", "", table.meaning, "", "| column | type | unit | meaning |"]
+            lines += ["| --- | --- | --- | --- |"]
+            for c in table.columns:
+                lines.append(
+                    f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning}{' (not always there)' if c.optional else ''} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
 def _section(name: str, section: Any, profiles: dict[str, dict[str, Any]]) -> list[str]:
     changed = {p: values.get(name, {}) for p, values in profiles.items() if values.get(name)}
     heads = ["setting", "default", *changed, "meaning"]
@@ -189,14 +213,23 @@ _FURTHER = {
 The rule of each regime: `collapsed`, `repetitive`, `no effect`, `costly`, `clean`. See
 [Steering](../../stations/steering.md#regimes).
 """,
-    "study": """## `STAGES`
+    "study": """## Stations
 
-The stages in their order: `capture`, `directions`, `trace`, `steering`, `circuits`. See
-[Add a station](../../howto/station.md).
+::: emotion_circuits.stations.registry
 
-## Running stages
+::: emotion_circuits.record.station
 
-::: emotion_circuits.study.running
+::: emotion_circuits.record.folder
+
+::: emotion_circuits.record.tables
+
+See [Add a station](../../howto/station.md).
+
+## Running stations
+
+::: emotion_circuits.record.running
+
+::: emotion_circuits.study.over_runs
 
 ## Tracking
 
