@@ -6,6 +6,7 @@ from emotion_circuits.activations.pooling import (
     ALL_POOLINGS,
     FRAME,
     POOLINGS,
+    READABLE,
     frame_tokens,
     pooled_positions,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "ALL_POOLINGS",
     "FRAME",
     "POOLINGS",
+    "READABLE",
     "STATE_KINDS",
     "ActivationStore",
     "Moments",

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.activations import FRAME, ActivationStore
+from emotion_circuits.activations import FRAME, READABLE, ActivationStore
 from emotion_circuits.directions.baseline import bag_of_words_by_set
 from emotion_circuits.directions.direction_set import DirectionSet, decide
 from emotion_circuits.directions.fitting import fit_directions, rows_of
@@ -22,8 +22,6 @@ from emotion_circuits.progress import progress_bar
 from emotion_circuits.statistics import bootstrap_mean_interval, paired_difference
 
 __all__ = ["ReaderChoice", "fit_reader", "reader_report"]
-
-READABLE = ("last", "mean", "weighted", "frame")
 
 
 @dataclass(frozen=True, eq=False)
