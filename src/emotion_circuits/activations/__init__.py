@@ -10,6 +10,7 @@ from emotion_circuits.activations.pooling import (
     frame_tokens,
     pooled_positions,
 )
+from emotion_circuits.activations.rows import corpora_of, group_numbers
 from emotion_circuits.activations.store import ActivationStore
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "capture",
     "capture_config",
     "capture_moments",
+    "corpora_of",
     "frame_tokens",
+    "group_numbers",
     "pooled_positions",
     "residual_norms",
 ]

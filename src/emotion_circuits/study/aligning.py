@@ -11,7 +11,7 @@ from emotion_circuits.activations import ActivationStore
 from emotion_circuits.directions import Comparison
 from emotion_circuits.evaluation import evaluator
 from emotion_circuits.model import LanguageModel, Sampling, load_model
-from emotion_circuits.prompts import load_prompts
+from emotion_circuits.prompts import evenly, load_prompts
 from emotion_circuits.statistics import Claim, judge
 from emotion_circuits.steering import (
     NONE,
@@ -23,7 +23,6 @@ from emotion_circuits.steering import (
     steering_claims,
     sweep,
 )
-from emotion_circuits.study.steering import spread
 
 __all__ = ["MappedSteering", "alignment_claims", "steer_with_mapped"]
 
@@ -136,8 +135,7 @@ def steer_with_mapped(
         for arm in ("mapped", "own")
     }  # fmt: skip
     every = shared_controls([c for group in arms.values() for c in group.values()], random=random, prompting=False)
-    rows = load_prompts("continuations", split="test")
-    openings = spread(rows, min(count, len(rows)))
+    openings = evenly(load_prompts("continuations", split="test"), count)
     table = sweep(
         model, openings, [NONE, *every], vectors,
         sampling=Sampling(max_new_tokens=max_new_tokens, temperature=temperature), seed=seed, folder=folder,

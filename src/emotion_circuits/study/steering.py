@@ -16,7 +16,7 @@ from emotion_circuits.evaluation import Evaluator, Fluency, KeywordCounts, OpenE
 from emotion_circuits.evaluation.validating import validate_on_bundled
 from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.paths import write_json, write_table
-from emotion_circuits.prompts import LABELS, Prompt, load_prompts, prompts_sha256
+from emotion_circuits.prompts import LABELS, Prompt, evenly, load_prompts, prompts_sha256
 from emotion_circuits.steering import (
     NONE,
     Condition,
@@ -39,7 +39,7 @@ from emotion_circuits.steering import (
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 
-__all__ = ["STEERING", "VECTORS", "openings", "spread", "steering_arms", "steering_layers"]
+__all__ = ["STEERING", "VECTORS", "openings", "steering_arms", "steering_layers"]
 
 VECTORS = "vectors.safetensors"
 """The directions as they were injected, in the stage's folder."""
@@ -101,12 +101,7 @@ def openings(config: StudyConfig, split: str, wanted: int | None = None) -> list
         raise EmotionCircuitsError(
             f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"
         )
-    return spread(rows, count) if count <= len(rows) else [*rows, *spread(extra, count - len(rows))]
-
-
-def spread(rows: list[Prompt], count: int) -> list[Prompt]:
-    """Evenly over the corpus, whose rows stand by kind."""
-    return [rows[i * len(rows) // count] for i in range(count)]
+    return [*evenly(rows, count), *evenly(extra, count - len(rows))]
 
 
 def _inputs(context: Context) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from emotion_circuits.directions import (
 )
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import write_json, write_table
-from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.prompts import Prompt, evenly_by_group, load_prompts, prompts_sha256
 from emotion_circuits.statistics import Claim, fdr, judge
 from emotion_circuits.study.running import Context, Stage
 
@@ -33,14 +33,12 @@ def _sentences(context: Context, split: str) -> list[Prompt]:
     """Sentences of the traced corpus in the study's emotions, of some groups spread over the corpus."""
     config = context.config
     rows = load_prompts(config.trace.set, labels=(*config.emotions, "neutral"), split=split)
-    groups = list(dict.fromkeys(p.group for p in rows))
-    if len(groups) < 8:
+    groups = len({p.group for p in rows})
+    if groups < 8:
         raise EmotionCircuitsError(
-            f"trace.set: {config.trace.set} has {len(groups)} groups in its {split} split, a trace needs 8"
+            f"trace.set: {config.trace.set} has {groups} groups in its {split} split, a trace needs 8"
         )
-    wanted = min(config.trace.groups, len(groups))
-    kept = {groups[i * len(groups) // wanted] for i in range(wanted)}
-    return [p for p in rows if p.group in kept]
+    return evenly_by_group(rows, config.trace.groups)
 
 
 def _text(context: Context) -> tuple[str, str]:
