@@ -36,6 +36,7 @@ from emotion_circuits.steering import (
     steering_claims,
     sweep,
 )
+from emotion_circuits.study.checking import check_layers
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 
@@ -66,15 +67,12 @@ def steering_layers(config: StudyConfig, n_layers: int, *, raw: bool = False) ->
     """
 
     def number(layer: float) -> int:
-        found = round(layer * (n_layers - 1)) if layer < 1 else int(layer)
-        if found >= n_layers:
-            raise EmotionCircuitsError(
-                f"steering.layers: {found} is not a layer of this model, which has 0 to {n_layers - 1}"
-            )
-        return found
+        return round(layer * (n_layers - 1)) if layer < 1 else int(layer)
 
+    asked = config.steering.raw_layers if raw else config.steering.layers
+    check_layers("steering.raw_layers" if raw else "steering.layers", asked, n_layers)
     found: list[int | tuple[int, ...]] = []
-    for group in config.steering.raw_layers if raw else config.steering.layers:
+    for group in asked:
         if isinstance(group, tuple):
             members = tuple(sorted({number(layer) for layer in group}))
             found.append(members if len(members) > 1 else members[0])
