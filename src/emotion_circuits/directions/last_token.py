@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.activations.pooling import batches_by_length
-from emotion_circuits.directions.tracing import check_parts, head_readers
+from emotion_circuits.directions.trace_text import check_parts, head_readers
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.progress import progress_bar
