@@ -51,6 +51,32 @@ def test_reading_sees_what_was_captured(model, store, pooling):
         torch.testing.assert_close(states[place], store.pooled("resid_post", pooling, layer), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pooling", ["last", "mean", "weighted", "frame"])
+def test_a_text_of_one_token_is_read_as_it_is_captured(tmp_path, pooling, dtype):
+    model = tiny_model("llama")
+    model.hf.to(dtype)
+    short = prompts(1)[0].model_copy(update={"id": "short", "text": "I"})
+    captured = capture(model, [short, *prompts(2)], tmp_path, pooling=pooling)
+    states = pooled_states(model, captured.rows.text.tolist(), pooling=pooling, layers=[0, 2])
+    assert bool(states[:, 0].isnan().all()) == (pooling in ("mean", "weighted"))
+    for place, layer in enumerate((0, 2)):
+        there = captured.pooled("resid_post", pooling, layer).float()
+        assert torch.equal(states[place].isnan(), there.isnan())
+        torch.testing.assert_close(states[place], there, rtol=0, atol=1e-6, equal_nan=True)
+
+
+def test_a_text_without_a_state_gets_no_label_and_changes_no_other(model, store):
+    by_mean = Reader.of(model, fit_directions(store, pooling="mean"), 1)
+    table = by_mean.read(["I am furious", "I", "I am at home"])
+    assert table.label[1] is None
+    assert table.filter(like="score_").isna().all(axis=1).tolist() == [False, True, False]
+    pd.testing.assert_frame_equal(
+        table.drop(index=1).reset_index(drop=True), by_mean.read(["I am furious", "I am at home"])
+    )
+    assert Reader.of(model, fit_directions(store), 1).read(["I"]).label[0] in LABELS
+
+
 def test_reader_predicts_as_its_directions(model, store, tmp_path):
     a = fit_directions(store, extractor="lda", pooling="frame")
     b = fit_directions(store, extractor="lda", pooling="mean")

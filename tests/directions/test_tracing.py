@@ -5,7 +5,7 @@ from emotion_circuits.directions import DirectionSet, load_trace, save_trace
 from emotion_circuits.directions.last_token import last_token_attention, last_token_parts
 from emotion_circuits.directions.trace_reading import reading_components
 from emotion_circuits.directions.trace_sets import average_attention, average_components
-from emotion_circuits.directions.tracing import trace
+from emotion_circuits.directions.trace_text import trace
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Ablate, Site, intervene, observe
 from emotion_circuits.prompts import Prompt

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, model_of
+from model_cases import FAMILY_NAMES, batch_of, model_of
 from transformers import AutoConfig
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import FAMILIES, Site
-from emotion_circuits.model.families import family_of
+from emotion_circuits.model import FAMILIES, Site, observe
+from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.sites import KINDS
 from families import CONFIGS, tiny_model
 
@@ -61,7 +61,7 @@ def test_the_rows_paths_lead_to_modules_of_the_right_shape(name):
     }[family.qkv]
     seen = [attention.get_submodule(p).weight.shape[1 if family.conv1d else 0] for p in family.projections]
     assert seen == widths
-    for path in (family.attention_norm, family.mlp_norm_path(model.config)):
+    for path in (family.attention_norm, family.post_norm):
         assert path is None or block.get_submodule(path).weight.shape == (32,)
     assert model.base.get_submodule(family.final_norm).weight.shape == (32,)
 
@@ -69,7 +69,64 @@ def test_the_rows_paths_lead_to_modules_of_the_right_shape(name):
 def test_a_head_dimension_of_its_own_is_respected():
     model = tiny_model("qwen3", head_dim=16)
     assert model.d_head == 16
-    assert model.site_shape(Site("z", 0), 2, 5) == (2, 5, 4, 16)
+    with observe(model, [Site("z", 0)]) as record:
+        model.logits(model.tokenize(["fives", "round"]))
+    assert record[Site("z", 0)].shape == (2, 5, 4, 16)
+    assert model.out_projection(0).shape == (4, 16, 32)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@torch.no_grad()
+def test_attention_is_the_sum_of_its_heads_where_the_row_has_no_post_norm(name):
+    model = model_of(name)
+    with observe(model, [Site("z", 1), Site("attn_out", 1)]) as record:
+        model.logits(batch_of(model))
+    written = torch.einsum("bphe,hed->bpd", record[Site("z", 1)], model.out_projection(1))
+    rest = record[Site("attn_out", 1)] - written  # the projection's bias, the same everywhere
+    summed = torch.allclose(rest, rest[:1, -1:].expand_as(rest), atol=1e-5)
+    assert summed == (model.family.post_norm is None)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@torch.no_grad()
+def test_a_norms_gain_is_what_it_multiplies_with(name):
+    model = tiny_model(name)
+    norm = model.base.get_submodule(model.family.final_norm)
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
+    plain = [norm(x) - norm(-x)]  # without a bias
+    gain = model.family.gain(norm).clone()
+    norm.weight.fill_(1 - model.family.norm_offset)
+    plain.append(norm(x) - norm(-x))
+    torch.testing.assert_close(plain[0], plain[1] * gain)
+    torch.testing.assert_close(model.family.gain(norm), torch.ones(32))
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@torch.no_grad()
+def test_logits_are_the_capped_unembedding_of_the_last_states(name):
+    changes = {"final_logit_softcapping": 1.5} if name.startswith(("gemma2", "gemma3")) else {}
+    model = tiny_model(name, **changes)
+    batch = batch_of(model)
+    logits = model.unembedding(model.hidden(batch).last_hidden_state)
+    torch.testing.assert_close(model.capped(logits), model.logits(batch))
+    assert torch.equal(model.capped(logits), logits) == (not changes)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_context_and_window_are_the_configs(name):
+    model = model_of(name)
+    local = {"mistral": 5, "gemma2": 5, "gemma3": 5, "gpt_neo": 4}
+    assert model.context == 128
+    assert model.window == local.get(name, float("inf"))
+
+
+def test_a_config_with_a_vision_part_is_read_as_its_language_model():
+    both = AutoConfig.for_model("gemma3", text_config=CONFIGS["gemma3"] | {"model_type": "gemma3_text"})
+    text = language_config(both)
+    assert text.model_type == "gemma3_text"
+    assert text.hidden_size == 32
+    assert family_of(text).name == "Gemma 3"
+    assert language_config(text) is text
 
 
 @pytest.mark.parametrize("site", [Site(kind, 2) for kind in KINDS] + [Site("z", 1, 10), Site("pattern", 0, 0)])

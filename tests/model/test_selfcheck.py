@@ -81,7 +81,7 @@ def test_a_model_whose_attention_does_not_use_the_seam_loses_the_sites_inside_at
 
 
 def test_a_wrong_scale_inside_attention_is_noticed(monkeypatch):
-    model = tiny_model("gpt_neo")
+    model = with_row(tiny_model("gpt_neo"), score_divisor="scale_attn")
     for block in model.blocks:
         block.attn.attention.scale_attn = torch.tensor(50.0)  # the seam believes it; the model does not divide by it
     assert "pattern · v = z" in failures(model)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion_circuits.prompts import Prompt, find_words, split_groups, tokens_of_span
+from emotion_circuits.prompts import (
+    Prompt,
+    corpus_of,
+    evenly,
+    evenly_by_group,
+    find_words,
+    split_groups,
+    tokens_of_span,
+)
 
 WORDS = st.lists(st.text(alphabet="abcdeé漢", min_size=1, max_size=6), min_size=1, max_size=12)
 
@@ -35,6 +45,30 @@ def test_splits_do_not_depend_on_order_and_meet_their_shares(groups, salt):
     assert set(one) == groups
     counts = [list(one.values()).count(s) for s in ("train", "validation", "test")]
     assert counts[1] == counts[2] == round(len(groups) * 0.2)
+
+
+@given(st.lists(st.integers(), unique=True, max_size=40), st.integers(0, 50))
+def test_rows_are_picked_evenly_from_the_first_on(items, count):
+    found = evenly(items, count)
+    assert len(found) == min(count, len(items))
+    assert found[:1] == items[: min(count, 1)]
+    ends = [*(items.index(item) for item in found), len(items)]
+    steps = {b - a for a, b in pairwise(ends)}
+    assert max(steps, default=1) - min(steps, default=1) <= 1
+    assert min(steps, default=1) >= 1
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), max_size=30), st.integers(0, 10))
+def test_groups_are_picked_whole_and_in_order(groups, count):
+    row = dict(text="t", label="anger", split="train", language="en", set="s")
+    rows = [Prompt(id=str(i), group=group, **row) for i, group in enumerate(groups)]
+    chosen = evenly_by_group(rows, count)
+    assert [p.group for p in chosen] == [g for g in groups if g in evenly(list(dict.fromkeys(groups)), count)]
+    assert chosen == sorted(chosen, key=lambda p: int(p.id))
+
+
+def test_a_corpus_is_named_by_what_stands_before_its_parts():
+    assert [corpus_of(name) for name in ("core", "core/implicit", "languages/ja/core")] == ["core", "core", "languages"]
 
 
 @given(st.text(alphabet="abc .", min_size=1, max_size=20), st.integers(0, 25), st.integers(0, 25))

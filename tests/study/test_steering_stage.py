@@ -16,6 +16,10 @@ def test_layers_are_depths_numbers_or_groups():
     assert steering_layers(asked, 30) == (14, 3, (7, 11, 14))
     with pytest.raises(EmotionCircuitsError, match=r"11 is not a layer"):
         steering_layers(asked, 8)
+    with pytest.raises(
+        EmotionCircuitsError, match=r"steering\.raw_layers: 9 is not a layer of this model, which has 0 to 7"
+    ):
+        steering_layers(config(raw_layers=[9]), 8, raw=True)
 
 
 def test_choosing_may_use_train_openings_and_never_test_ones():

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emotion_circuits.cli.app import app
+from emotion_circuits.directions import DirectionSet, save_reader
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import load_model
 from emotion_circuits.record.reading import read_claims
@@ -115,6 +116,21 @@ def test_read_reports_accuracy_beside_bag_of_words(finished, tmp_path):
     assert 0 <= result["accuracy"] <= 1
     assert 0 <= result["bag_of_words_accuracy"] <= 1
     assert [row["text"] for row in result["rows"]] == [r["text"] for r in rows]
+
+
+def test_a_text_of_one_token_is_not_labelled_where_the_reader_averages(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished / "run", run)
+    directions = DirectionSet.load(run / "directions" / "mean_difference.resid_post.mean.json")
+    save_reader(run / "directions", [(directions, 1)])
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "I", "label": "anger"}\n{"text": "The bus left."}\n', encoding="utf-8")
+    arguments = ["--quiet", "read", "--run", str(run), str(file)]
+    result = json.loads(CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
+    assert [row["prediction"] is None for row in result["rows"]] == [True, False]
+    assert set(result["rows"][0]["scores"].values()) == {None}
+    assert (result["n_unread"], result["n_labelled"], result["accuracy"]) == (1, 0, None)
+    assert "a single token" in CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
 
 
 def test_steer_prints_both_texts(finished):

@@ -6,22 +6,27 @@ from emotion_circuits.activations.pooling import (
     ALL_POOLINGS,
     FRAME,
     POOLINGS,
+    READABLE,
     frame_tokens,
     pooled_positions,
 )
+from emotion_circuits.activations.rows import corpora_of, group_numbers
 from emotion_circuits.activations.store import ActivationStore
 
 __all__ = [
     "ALL_POOLINGS",
     "FRAME",
     "POOLINGS",
+    "READABLE",
     "STATE_KINDS",
     "ActivationStore",
     "Moments",
     "capture",
     "capture_config",
     "capture_moments",
+    "corpora_of",
     "frame_tokens",
+    "group_numbers",
     "pooled_positions",
     "residual_norms",
 ]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from emotion_circuits.activations.pooling import (
     ALL_POOLINGS,
+    AVERAGES,
     FRAME,
     POOLINGS,
     PooledPositions,
@@ -28,6 +29,7 @@ from emotion_circuits.activations.pooling import (
     mix,
     pool_weights,
     pooled_positions,
+    stateless,
     text_mask,
     token_batches,
     width,
@@ -322,8 +324,8 @@ def _check_finite(
 ) -> None:
     """Refuse NaN and infinity anywhere but where a sentence has no such state, which is known from its tokens alone."""
     lengths = torch.tensor([len(ids[row]) for row in members])
-    single, unmarked = lengths == 1, torch.tensor([not p.tokens for p in positions])
-    absent = {"emotion": unmarked, "mean": single, "weighted": single, NORM: single}
+    absent = {pool: stateless(pool, lengths) for pool in AVERAGES}
+    absent |= {NORM: absent["mean"], "emotion": torch.tensor([not p.tokens for p in positions])}
     for name, tensor in tensors.items():
         pool = name.rsplit(".", 1)[1]
         # A masked score is minus infinity by definition.

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotion_circuits.activations.pooling import FRAME, batches_by_length, run_batch
+from emotion_circuits.activations.pooling import FRAME, READABLE, batches_by_length, run_batch, stateless
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing, write_json
@@ -220,8 +220,8 @@ def capture_moments(
     Raises:
         EmotionCircuitsError: unknown label or pooling, a sentence without tokens, non-finite states.
     """
-    if pooling not in ("last", "mean", "weighted", "frame"):
-        raise EmotionCircuitsError(f"moments need a pooling among last, mean, weighted, frame; got {pooling!r}")
+    if pooling not in READABLE:
+        raise EmotionCircuitsError(f"moments need a pooling among {', '.join(READABLE)}; got {pooling!r}")
     chosen = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     found: dict[str, _Buffer] = {}
     place = {label: i for i, label in enumerate(labels)}
@@ -231,9 +231,11 @@ def capture_moments(
                 if prompt.label not in place:
                     raise EmotionCircuitsError(f"sentence {prompt.id}: label {prompt.label!r} is none of {labels}")
             ids: list[list[int]] = model.tokenizer([p.text for p in part], add_special_tokens=True)["input_ids"]
-            empty = [p.id for p, row in zip(part, ids, strict=True) if not row or (pooling != "last" and len(row) < 2)]
-            if empty and pooling != "frame":
-                raise EmotionCircuitsError(f"sentence {empty[0]} has too few tokens for pooling {pooling!r}")
+            lengths = torch.tensor([len(row) for row in ids])
+            missing = stateless(pooling, lengths) | ((lengths == 0) & (pooling != "frame"))
+            if bool(missing.any()):
+                short = part[int(missing.nonzero()[0, 0])].id
+                raise EmotionCircuitsError(f"sentence {short} has too few tokens for pooling {pooling!r}")
             for rows in batches_by_length(ids, batch_tokens):
                 states = run_batch(model, [ids[i] for i in rows], kinds, chosen, pooling, frame)
                 targets = torch.tensor([place[part[i].label] for i in rows])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -18,8 +18,10 @@ from emotion_circuits.prompts import Prompt, tokens_of_span
 
 __all__ = [
     "ALL_POOLINGS",
+    "AVERAGES",
     "FRAME",
     "POOLINGS",
+    "READABLE",
     "PooledPositions",
     "batches_by_length",
     "frame_tokens",
@@ -27,6 +29,7 @@ __all__ = [
     "pool_weights",
     "pooled_positions",
     "run_batch",
+    "stateless",
     "text_mask",
     "token_batches",
     "width",
@@ -36,6 +39,10 @@ POOLINGS = ("last", "emotion", "mean")
 """Poolings that are captured by default."""
 ALL_POOLINGS = (*POOLINGS, "weighted", "frame", "tokens")
 """Every pooling; ``tokens`` keeps one state per token."""
+AVERAGES = ("mean", "weighted")
+"""Averages over a text's tokens without the first, which is an attention sink."""
+READABLE = ("last", *AVERAGES, "frame")
+"""Poolings with one state for any text, marked words or not."""
 FRAME = " I feel"
 """Continuation whose last token's state is pooling ``frame``."""
 
@@ -130,7 +137,7 @@ def run_batch(
     pooling: str,
     frame: str = FRAME,
 ) -> dict[str, Float[Tensor, "layer row d"]]:
-    """Pooled states of one batch of token ids (on the CPU, in the model's dtype), by kind."""
+    """Pooled states of one batch of token ids (on the CPU, in the model's dtype), by kind; NaN where :func:`stateless`."""
     suffix = frame_tokens(model, frame) if pooling == "frame" else []
     batch = model.collate([[*row, *suffix] for row in ids], side="right")
     weight = pool_weights(pooling, batch, text_mask(batch, len(suffix)), [PooledPositions(())] * len(ids))
@@ -164,6 +171,16 @@ def text_mask(batch: Batch, suffix: int) -> Tensor:
     return (torch.arange(batch.input_ids.shape[1], device=lengths.device)[None] < lengths).long()
 
 
+def stateless(pool: str, lengths: Int[Tensor, " row"]) -> Bool[Tensor, " row"]:
+    """Texts that have no such state: a single token is the sink, which averages leave out.
+
+    Args:
+        pool: one of :data:`READABLE`.
+        lengths: tokens of each text.
+    """
+    return lengths < 2 if pool in AVERAGES else torch.zeros_like(lengths, dtype=torch.bool)
+
+
 def pool_weights(pool: str, batch: Batch, text: Tensor, positions: Sequence[PooledPositions]) -> Tensor:
     """The index of the pooled token ``[row]``, or averaging weights ``[row, position]`` (NaN: no such state)."""
     lengths = text.sum(-1)
@@ -172,12 +189,11 @@ def pool_weights(pool: str, batch: Batch, text: Tensor, positions: Sequence[Pool
     if pool == "frame":
         return batch.attention_mask.sum(-1) - 1
     weights = torch.zeros(text.shape, device=text.device)
-    if pool in ("mean", "weighted"):
+    if pool in AVERAGES:
         weights[:, 1:] = text[:, 1:].float()
         if pool == "weighted":
             weights *= torch.arange(text.shape[1], device=text.device)
-        # A sentence of one token has nothing but the sink.
-        weights[lengths == 1, 0] = float("nan")
+        weights[stateless(pool, lengths), 0] = float("nan")
     else:
         for row, where in enumerate(positions):
             if where.tokens:

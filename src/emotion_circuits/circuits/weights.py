@@ -17,11 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from emotion_circuits.circuits.writing import has_post_norm
 from emotion_circuits.directions import DirectionSet
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node
-from emotion_circuits.heads.changes import out_projection
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.families import at_path
 from emotion_circuits.model.token_texts import token_text
@@ -59,16 +57,10 @@ class HeadWeights:
         return self.v @ self.o
 
 
-def _gain(model: LanguageModel, norm: nn.Module) -> Tensor:
-    """A norm's linear part. Gemma stores ``gain − 1``."""
-    weight: Tensor = norm.weight.detach().float()  # type: ignore[union-attr,operator]
-    return weight + 1 if model.config.model_type.startswith("gemma") else weight
-
-
 def _fold(model: LanguageModel, norm: nn.Module | None, weight: Float[Tensor, "d_model out"]) -> Tensor:
     if norm is None:
         return weight
-    folded = _gain(model, norm)[:, None] * weight
+    folded = model.family.gain(norm)[:, None] * weight
     return folded - folded.mean(0) if isinstance(norm, nn.LayerNorm) else folded
 
 
@@ -105,9 +97,9 @@ def head_weights(model: LanguageModel, node: Node) -> HeadWeights:
     block = model.blocks[node.layer]
     norm = at_path(block, model.family.attention_norm) if model.family.attention_norm else None
     q, k, v = (_fold(model, norm, w[node.head]) for w in _projections(model, node.layer))
-    o = out_projection(model, node.layer)[node.head].detach().float()
-    if has_post_norm(model):
-        o = o * _gain(model, at_path(block, model.family.attn_out))
+    o = model.out_projection(node.layer)[node.head].detach().float()
+    if model.family.post_norm is not None:
+        o = o * model.family.gain(at_path(block, model.family.post_norm))
     return HeadWeights(q, k, v, o)
 
 

@@ -9,16 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.heads import BaseRun, Node, base_run
-from emotion_circuits.heads.changes import node_sites, node_value, out_projection
+from emotion_circuits.heads.changes import node_sites, node_value
 from emotion_circuits.model import Batch, LanguageModel, Site
 from emotion_circuits.model.families import at_path
 
-__all__ = ["has_post_norm", "head_write", "run_with_outputs", "write_difference"]
-
-
-def has_post_norm(model: LanguageModel) -> bool:
-    """Whether a norm stands between a head's output projection and the residual stream (Gemma 2/3, OLMo 2)."""
-    return not model.family.out_proj.startswith(f"{model.family.attn_out}.")
+__all__ = ["head_write", "run_with_outputs", "write_difference"]
 
 
 def run_with_outputs(model: LanguageModel, batch: Batch, nodes: Sequence[Node]) -> BaseRun:
@@ -60,10 +55,10 @@ def head_write(
     b: Float[Tensor, "row position head d_head"],
 ) -> Float[Tensor, "row position d_model"]:
     """As :func:`write_difference` for one head, from its layer's ``z`` in both runs."""
-    weight = out_projection(model, node.layer)
+    weight = model.out_projection(node.layer)
     difference: Tensor = (a[:, :, node.head] - b[:, :, node.head]) @ weight[node.head]
-    if has_post_norm(model):
+    if model.family.post_norm is not None:
         inside = torch.einsum("bphe,hed->bpd", (a + b) / 2, weight)
-        norm = at_path(model.blocks[node.layer], model.family.attn_out)
+        norm = at_path(model.blocks[node.layer], model.family.post_norm)
         difference = torch.func.jvp(norm, (inside,), (difference,))[1]
     return difference

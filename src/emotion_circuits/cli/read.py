@@ -38,8 +38,10 @@ def read(
     table = Table("line", "label", "read as", "scores", "text")
     for row in result["rows"]:
         scores = "  ".join(f"{k} {v:+.2f}" for k, v in row["scores"].items())
+        if row["prediction"] is None:
+            scores = "a single token: nothing to average"
         text = row["text"] if len(row["text"]) <= 70 else row["text"][:69] + "…"
-        table.add_row(str(row["line"]), row.get("label") or "", row["prediction"], scores, escape(text))
+        table.add_row(str(row["line"]), row.get("label") or "", row["prediction"] or "", scores, escape(text))
     print_table(table)
     if result["accuracy"] is not None:
         typer.echo(
@@ -112,7 +114,8 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
             f"label {unknown[0]!r} is none of the run's: {', '.join(labels)}; rename it, or leave the label out"
         )
     train = [p for p in load_prompts(config["prompts"], split="train") if p.label in labels]
-    labelled = [i for i, row in enumerate(lines) if row["label"] is not None]
+    # A text that has no state to read counts neither for nor against, as on the study's own sentences.
+    labelled = [i for i, row in enumerate(lines) if row["label"] is not None and table["label"].iloc[i] is not None]
     accuracy = words = None
     if labelled:
         right = [table["label"].iloc[i] == lines[i]["label"] for i in labelled]
@@ -122,10 +125,11 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
     rows = []
     for i, line in enumerate(lines):
         scores = {label: float(table[f"score_{label}"].iloc[i]) for label in labels[:-1]}
-        rows.append({**line, "prediction": str(table["label"].iloc[i]), "scores": scores})
+        rows.append({**line, "prediction": table["label"].iloc[i], "scores": scores})
     return {
         "n": len(lines),
         "n_labelled": len(labelled),
+        "n_unread": int(table["label"].isna().sum()),
         "accuracy": accuracy,
         "bag_of_words_accuracy": words,
         "model": config["model"],

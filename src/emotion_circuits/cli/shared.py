@@ -124,7 +124,7 @@ def check_before_loading(
     plan = blueprint(model, revision=revision)
     if plan is None:
         return
-    check_layers(option, layers or (), plan)
+    check_layers(option, layers or (), plan.n_layers, plan.name)
     if nodes is not None and nodes not in ("all", "heads", "mlps"):
         try:
             parse_nodes(plan, nodes.split())

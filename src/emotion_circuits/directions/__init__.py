@@ -2,7 +2,6 @@
 
 from emotion_circuits.directions.baseline import bag_of_words_baseline
 from emotion_circuits.directions.choosing import ReaderChoice, fit_reader, reader_report
-from emotion_circuits.directions.comparing import Comparison, compare_models
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.evaluating import (
     auroc,
@@ -27,7 +26,8 @@ from emotion_circuits.directions.subspace_tables import subspace_reliability, su
 from emotion_circuits.directions.trace_files import load_trace, save_trace
 from emotion_circuits.directions.trace_reading import reading_components
 from emotion_circuits.directions.trace_sets import average_attention, average_components
-from emotion_circuits.directions.tracing import Trace, trace
+from emotion_circuits.directions.trace_text import Trace, trace
+from emotion_circuits.directions.two_models import Comparison, compare_models
 
 __all__ = [
     "EXTRACTORS",

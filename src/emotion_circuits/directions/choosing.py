@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.activations import FRAME, ActivationStore
+from emotion_circuits.activations import FRAME, READABLE, ActivationStore, corpora_of
 from emotion_circuits.directions.baseline import bag_of_words_by_set
 from emotion_circuits.directions.direction_set import DirectionSet, decide
 from emotion_circuits.directions.fitting import fit_directions, rows_of
@@ -22,8 +22,6 @@ from emotion_circuits.progress import progress_bar
 from emotion_circuits.statistics import bootstrap_mean_interval, paired_difference
 
 __all__ = ["ReaderChoice", "fit_reader", "reader_report"]
-
-READABLE = ("last", "mean", "weighted", "frame")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +89,7 @@ def fit_reader(
     held = rows_of(store, "validation", sets, None).to_numpy()
     if not held.any():
         raise EmotionCircuitsError(f"{store.folder}: no validation rows to choose a reader on")
-    corpora = store.rows["set"].str.split("/").str[0].to_numpy()
+    corpora = corpora_of(store.rows).to_numpy()
     labels: tuple[str, ...] = ()
     found: list[tuple[str, tuple[tuple[DirectionSet, int], ...], tuple[float, ...], dict[str, float]]] = []
     with progress_bar("choosing the reader", len(extractors) * len(pools)) as bar:
@@ -202,7 +200,7 @@ def reader_report(store: ActivationStore, choice: ReaderChoice, *, split: str = 
     scores = choice.scores(store)
     held = held & ~scores.isnan().any(-1).numpy()
     predicted = np.array([names[int(i)] for i in decide(scores)], dtype=object)
-    corpora = rows["set"].str.split("/").str[0].to_numpy()
+    corpora = corpora_of(rows).to_numpy()
     truth = rows["label"].to_numpy()
     records = []
     for corpus in dict.fromkeys(corpora[held]):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.activations import ActivationStore
+from emotion_circuits.activations import ActivationStore, corpora_of
 from emotion_circuits.directions.baseline import bag_of_words_by_set
 from emotion_circuits.directions.direction_set import DirectionSet, decide
 from emotion_circuits.directions.extractors import extract, midpoint_thresholds, permute_within
@@ -90,7 +90,7 @@ def evaluate_directions(
         commonest label), ``n``, ``excluded`` rows that have no such state.
     """
     rows = store.rows
-    corpora = rows["set"].str.split("/").str[0]
+    corpora = corpora_of(rows)
     chosen = rows["split"].isin(list(splits))
     words: dict[tuple[str, ...], np.ndarray] = {}
     by_states: dict[tuple[str, str], list[int]] = {}
@@ -273,7 +273,7 @@ def null_accuracies(
     states = store.pooled(directions.kind, directions.reading, layer).double()[
         torch.tensor(store.rows.index.get_indexer(held.rows.index))
     ]
-    corpora = held.rows["set"].str.split("/").str[0].to_numpy()
+    corpora = corpora_of(held.rows).to_numpy()
     lengths = directions.vectors[:, directions.place(layer)].double().norm(dim=-1, keepdim=True)
     options = directions.fit.get("options") or {}
     records = []
@@ -341,7 +341,7 @@ def held_out_report(
     nulls = null_accuracies(store, directions, layer, split=split, draws=null_draws, seed=seed)
     right = (held.predicted == held.truth).astype(float)
     right_words = (words == held.rows["label"].to_numpy()).astype(float)
-    corpora = held.rows["set"].str.split("/").str[0].to_numpy()
+    corpora = corpora_of(held.rows).to_numpy()
     records = []
     for corpus in dict.fromkeys(corpora):
         at = corpora == corpus

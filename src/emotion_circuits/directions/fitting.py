@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from emotion_circuits.activations import ActivationStore, residual_norms
+from emotion_circuits.activations import ActivationStore, corpora_of, group_numbers, residual_norms
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.extractors import Examples, extract, midpoint_thresholds, names_with_neutral
 from emotion_circuits.errors import EmotionCircuitsError
@@ -29,11 +29,11 @@ def reading_of(pooling: str, store: ActivationStore) -> str:
 
 
 def rows_of(store: ActivationStore, split: str, sets: Sequence[str] | None, labels: Sequence[str] | None) -> pd.Series:
-    """True on rows of a split, of some corpora (by the part of ``set`` before ``/``) and of some labels."""
+    """True on rows of a split, of some corpora or parts of them, and of some labels."""
     rows = store.rows
     chosen = rows["split"] == split
     if sets is not None:
-        chosen &= rows["set"].str.split("/").str[0].isin(list(sets)) | rows["set"].isin(list(sets))
+        chosen &= corpora_of(rows).isin(list(sets)) | rows["set"].isin(list(sets))
     if labels is not None:
         chosen &= rows["label"].isin([*labels, "neutral"])
     return chosen
@@ -47,7 +47,7 @@ def examples_at(
     usable = torch.tensor(chosen.to_numpy().copy()) & ~torch.isnan(states).all(-1)
     rows = store.rows[usable.numpy()]
     labels = torch.tensor([names.index(v) for v in rows["label"]], dtype=torch.long)
-    groups = torch.tensor(pd.factorize(rows["set"].str.split("/").str[0] + "\x1f" + rows["group"])[0].copy())
+    groups = group_numbers(rows)
     return Examples(states[usable], labels, groups, names), int(chosen.sum()) - int(usable.sum())
 
 
@@ -155,7 +155,7 @@ def _provenance(
         "capture": store.manifest.get("hash"),
         "prompts_sha256": store.manifest.get("prompts_sha256"),
         "split": split,
-        "sets": sorted({s.split("/")[0] for s in store.rows["set"]}) if sets is None else list(sets),
+        "sets": sorted(set(corpora_of(store.rows))) if sets is None else list(sets),
         "rows": counts,
         "excluded_without_pooled_token": excluded,
         "options": dict(options or {}),

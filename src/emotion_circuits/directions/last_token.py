@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.activations.pooling import batches_by_length
-from emotion_circuits.directions.tracing import check_parts, head_readers, heads_split_exactly
+from emotion_circuits.directions.trace_text import check_parts, head_readers
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.progress import progress_bar
@@ -101,7 +101,7 @@ def last_token_parts(
         EmotionCircuitsError: parts that do not sum to the whole, NaN or infinity.
     """
     layers = range(layer + 1)
-    split = heads_split_exactly(model) and "z" not in model.refused
+    split = model.family.post_norm is None and "z" not in model.refused
     kinds = ("attn_out", "mlp_out", *(("z",) if split else ()))
     sites = [Site("resid_pre", 0), Site("resid_post", layer)]
     sites += [Site(kind, i) for i in layers for kind in kinds]  # type: ignore[arg-type]

@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.activations import FRAME, frame_tokens
+from emotion_circuits.activations import FRAME, READABLE, frame_tokens
+from emotion_circuits.activations.pooling import batches_by_length, run_batch, stateless
 from emotion_circuits.directions.direction_set import DirectionSet, decide
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import LanguageModel, Site, observe
+from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import write_json
 from emotion_circuits.progress import progress_bar
 
@@ -37,7 +38,7 @@ def pooled_states(
     frame: str = FRAME,
     batch_tokens: int = 1024,
 ) -> Float[Tensor, "layer text d_model"]:
-    """Pooled states of texts at some layers, as a capture gives them; float32.
+    """Pooled states of texts at some layers, as a capture in the model's dtype gives them; float32.
 
     Args:
         model: the model.
@@ -48,58 +49,35 @@ def pooled_states(
         frame: the words of pooling ``frame``.
         batch_tokens: upper bound of tokens in one forward pass.
 
+    Returns:
+        NaN where a text has no such state: averages leave the first token out, which is all a text of one token has.
+
     Raises:
         EmotionCircuitsError: a text without tokens or beyond the model's context, a pooling that needs marked words.
     """
-    if pooling not in ("last", "mean", "weighted", "frame"):
-        raise EmotionCircuitsError(f"texts cannot be read by pooling {pooling!r}; use last, mean, weighted or frame")
+    if pooling not in READABLE:
+        raise EmotionCircuitsError(f"texts cannot be read by pooling {pooling!r}; use {', '.join(READABLE)}")
     if not texts:
         return torch.zeros(len(layers), 0, model.d_model)
     ids: list[list[int]] = model.tokenizer(list(texts), add_special_tokens=True)["input_ids"]
     suffix = frame_tokens(model, frame) if pooling == "frame" else []
-    limit = getattr(model.config, "max_position_embeddings", None)
     for index, row in enumerate(ids):
         if not row:
             raise EmotionCircuitsError(f"text {index + 1} ({texts[index]!r}) has no tokens for {model.name}")
-        if limit is not None and len(row) + len(suffix) > limit:
-            raise EmotionCircuitsError(f"text {index + 1} has {len(row)} tokens; {model.name}'s context is {limit}")
-    sites = [Site(kind, layer) for layer in layers]  # type: ignore[arg-type]
+        if model.context is not None and len(row) + len(suffix) > model.context:
+            raise EmotionCircuitsError(
+                f"text {index + 1} has {len(row)} tokens; {model.name}'s context is {model.context}"
+            )
     out = torch.zeros(len(layers), len(texts), model.d_model)
-    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
-    at = 0
-    with progress_bar(f"reading with {model.name}", len(order)) as bar:
-        while at < len(order):
-            chosen = [order[at]]
-            while at + len(chosen) < len(order):
-                following = order[at + len(chosen)]
-                if (len(chosen) + 1) * (len(ids[following]) + len(suffix)) > batch_tokens:
-                    break
-                chosen.append(following)
-            batch = model.collate([[*ids[i], *suffix] for i in chosen], side="right")
-            weights = _pool_weights(pooling, batch.attention_mask)
-
-            def pool(_site: Site, value: Tensor, weights: Tensor = weights) -> Tensor:
-                return torch.bmm(weights[:, None], value.float())[:, 0]
-
-            with observe(model, sites, transform=pool) as r:
-                model.hidden(batch)
-            for place, site in enumerate(sites):
-                out[place, chosen] = r[site].cpu()
-            at += len(chosen)
-            bar.advance(len(chosen))
-    if not bool(torch.isfinite(out).all()):
+    with progress_bar(f"reading with {model.name}", len(texts)) as bar:
+        for rows in batches_by_length([[*row, *suffix] for row in ids], batch_tokens):
+            found = run_batch(model, [ids[i] for i in rows], [kind], layers, pooling, frame)
+            out[:, rows] = found[kind].float()
+            bar.advance(len(rows))
+    there = ~stateless(pooling, torch.tensor([len(row) for row in ids]))
+    if not bool(torch.isfinite(out[:, there]).all()):
         raise EmotionCircuitsError(f"{model.name} gives NaN or infinity; load it with dtype='bfloat16' or 'float32'")
     return out
-
-
-def _pool_weights(pooling: str, mask: Tensor) -> Float[Tensor, "row position"]:
-    lengths = mask.sum(-1)
-    position = torch.arange(mask.shape[1], device=mask.device)
-    if pooling in ("last", "frame"):
-        return (position[None] == lengths[:, None] - 1).float()
-    weights = mask.float() * (position if pooling == "weighted" else (position > 0))
-    weights[lengths == 1, 0] = 1.0  # a text of one token has nothing but its first
-    return weights / weights.sum(-1, keepdim=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +156,7 @@ class Reader:
         return (*self.members[0][0].labels, "neutral")
 
     def scores(self, texts: Sequence[str]) -> Float[Tensor, "text label"]:
-        """One score per text and emotion; the largest above 0 wins, otherwise neutral."""
+        """One score per text and emotion; the largest above 0 wins, otherwise neutral. NaN: see :func:`pooled_states`."""
         total = torch.zeros(len(texts), len(self.labels) - 1, dtype=torch.float64)
         by_states: dict[tuple[str, str], list[int]] = {}
         for index, (directions, _) in enumerate(self.members):
@@ -195,6 +173,8 @@ class Reader:
     def read(self, texts: Sequence[str]) -> pd.DataFrame:
         """One row per text: ``text``, ``label`` and ``score_<emotion>``.
 
+        A text of one token cannot be read where an average is among the members: its label is ``None``, its scores are NaN.
+
         Raises:
             EmotionCircuitsError: an empty text.
         """
@@ -202,7 +182,9 @@ class Reader:
             if not text.strip():
                 raise EmotionCircuitsError(f"text {index + 1} is empty")
         scores = self.scores(list(texts))
-        table = pd.DataFrame({"text": list(texts), "label": [self.labels[int(i)] for i in decide(scores)]})
+        known = ~scores.isnan().any(-1)
+        labels = [self.labels[int(i)] if ok else None for i, ok in zip(decide(scores), known, strict=True)]
+        table = pd.DataFrame({"text": list(texts), "label": pd.Series(labels, dtype=object)})
         for k, label in enumerate(self.labels[:-1]):
             table[f"score_{label}"] = scores[:, k].numpy()
         return table

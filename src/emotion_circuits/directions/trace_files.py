@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from emotion_circuits.directions.tracing import Trace
+from emotion_circuits.directions.trace_text import Trace
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import make_folder, replacing, write_json
 

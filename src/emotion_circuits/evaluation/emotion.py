@@ -28,7 +28,7 @@ from emotion_circuits.evaluation.base import Validation, check_texts
 from emotion_circuits.evaluation.embedding import SentenceEmbedder
 from emotion_circuits.evaluation.validating import validate
 from emotion_circuits.paths import cache_dir, hash_json, replacing
-from emotion_circuits.prompts import LABELS, Prompt, available_sets, find_words, load_prompts, prompts_sha256
+from emotion_circuits.prompts import LABELS, Prompt, available_sets, corpus_of, find_words, load_prompts, prompts_sha256
 
 __all__ = ["EmbeddingProbe", "EmotionClassifier", "OpenEmotionClassifier", "Politeness"]
 
@@ -151,7 +151,7 @@ class EmbeddingProbe:
     def validation(self) -> Validation:
         """Held-out accuracy, confusion and calibration on the test splits."""
         test = self._splits["test"]
-        sets = sorted({p.set.split("/")[0] for p in test})
+        sets = sorted({corpus_of(p.set) for p in test})
         return validate(self, test, data=" + ".join(sets), split="test")
 
 

@@ -166,16 +166,6 @@ def _token_nats(
     found = []
     with passing_logits(model):
         for some, ids in zip(states.split(_SLAB), wanted.split(_SLAB), strict=True):
-            logits = _logits_of(model, some).float()
+            logits = model.capped(model.unembedding(some)).float()
             found.append(torch.logsumexp(logits, -1) - logits.gather(-1, ids[:, None])[:, 0])
     return torch.cat(found)
-
-
-def _logits_of(model: LanguageModel, hidden: torch.Tensor) -> torch.Tensor:
-    """Logits of final hidden states, with the soft cap and scale that some families put behind the unembedding."""
-    logits: torch.Tensor = model.unembedding(hidden)
-    scale = getattr(model.config, "logit_scale", None)
-    if scale is not None:
-        logits = logits * scale
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return logits if cap is None else torch.tanh(logits / cap) * cap

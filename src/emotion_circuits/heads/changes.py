@@ -16,7 +16,6 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads.nodes import Node
 from emotion_circuits.heads.scanning import BaseRun
 from emotion_circuits.model import ALL, Ablate, Intervention, LanguageModel, Patch, Positions, Site
-from emotion_circuits.model.families import at_path
 
 __all__ = [
     "AblationMode",
@@ -26,7 +25,6 @@ __all__ = [
     "mean_values",
     "node_sites",
     "node_value",
-    "out_projection",
     "patch",
     "patch_sites",
 ]
@@ -147,15 +145,6 @@ def mean_values(run: BaseRun, sites: Iterable[Site]) -> dict[Site, Tensor]:
     return {site: run.values[site][keep].mean(0) for site in sites}
 
 
-def out_projection(model: LanguageModel, layer: int) -> Float[Tensor, "head d_head d_model"]:
-    """The weights that take each head's ``z`` to what it adds (before a post-norm, where the family has one)."""
-    module = at_path(model.blocks[layer], model.family.out_proj)
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    oriented = weight if model.family.conv1d else weight.T
-    by_head: Tensor = oriented.unflatten(0, (model.n_heads, model.d_head))
-    return by_head
-
-
 def head_direction(model: LanguageModel, node: Node, direction: Float[Tensor, " d_model"]) -> Tensor:
     """The direction in a node's output space that writes along a residual direction.
 
@@ -164,4 +153,4 @@ def head_direction(model: LanguageModel, node: Node, direction: Float[Tensor, " 
     """
     if node.kind == "mlp":
         return direction
-    return (out_projection(model, node.layer)[node.head] @ direction.to(model.device, model.dtype)).detach()
+    return (model.out_projection(node.layer)[node.head] @ direction.to(model.device, model.dtype)).detach()

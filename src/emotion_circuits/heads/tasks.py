@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Batch, LanguageModel
-from emotion_circuits.prompts import Pair, tokens_of_span
+from emotion_circuits.prompts import Pair, evenly_by_group, tokens_of_span
 
 __all__ = ["PairTask", "by_group", "pair_task", "spread"]
 
@@ -145,12 +145,10 @@ def pair_task(model: LanguageModel, pairs: Sequence[Pair]) -> PairTask:
 
 def spread(pairs: Sequence[Pair], limit: int) -> list[Pair]:
     """At most ``limit`` pairs: whole groups, evenly spaced over the corpus (whose rows stand by kind)."""
-    names = list(dict.fromkeys(p.group for p in pairs))
-    size = {name: sum(p.group == name for p in pairs) for name in names}
-    for count in range(len(names), 0, -1):
-        kept = {names[i * len(names) // count] for i in range(count)}
-        if sum(size[name] for name in kept) <= limit:
-            return [p for p in pairs if p.group in kept]
+    for count in range(len({p.group for p in pairs}), 0, -1):
+        chosen = evenly_by_group(pairs, count)
+        if len(chosen) <= limit:
+            return chosen
     return list(pairs[:limit])
 
 

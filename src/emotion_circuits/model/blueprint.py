@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import bundled
-from emotion_circuits.model.families import family_of
+from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.loading import locate, resolve_device, resolve_dtype
 
@@ -79,9 +79,7 @@ def blueprint(
     source = str(folder) if folder is not None else name
     options = {"revision": revision} if revision is not None and folder is None else {}
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
-        if getattr(config, "text_config", None) is not None and config.model_type not in ("gemma3_text",):
-            config = config.get_text_config()
+        config = language_config(AutoConfig.from_pretrained(source, trust_remote_code=False, **options))
         family = family_of(config)
         with torch.device("meta"):
             hf = AutoModelForCausalLM.from_config(config, dtype=resolve_dtype(dtype, where))

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["FAMILIES", "Family", "at_path", "family_of"]
+__all__ = ["FAMILIES", "Family", "at_path", "family_of", "language_config"]
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,22 @@ class Family:
         attention: path from a block to the attention module (the object the attention seam is called with).
         attn_out: path from a block to the module whose *output* attention adds to the residual stream.
         out_proj: path from a block to attention's output projection, whose input is the concatenated heads.
-        mlp: path from a block to the module whose MLP form holds the up projection (for weight analyses).
         mlp_out: path from a block to the module whose output the MLP adds to the residual stream.
         mid: path from a block to the module whose input is ``resid_mid``.
         parallel: config attribute that says the block is parallel (``True``/``False`` when it is fixed).
         final_norm: path from ``base`` to the norm before the unembedding.
         attention_norm: path from a block to the norm attention reads through (``None``: post-norm family).
-        mlp_norm: path from a block to the norm the MLP reads through (see :meth:`mlp_norm_path`).
+        norm_offset: what a norm adds to its stored weight (Gemma stores ``gain − 1``).
+        logit_cap: config attribute of the soft cap behind the unembedding.
+        window: config attribute of how many columns a token of a local layer sees back.
         qkv: layout of the projections: ``separate`` (q_proj, k_proj, v_proj), ``fused_thirds`` (GPT-2: [q|k|v]),
             ``fused_per_head`` (NeoX: [q|k|v] inside each head), ``fused_groups`` (Phi-3: all q, then k, then v).
         projections: path(s) from the attention module to those projections.
         conv1d: GPT-2's ``Conv1D`` stores weights as ``[in, out]``.
         seam: ``interface`` (transformers' AttentionInterface) or ``method`` (per-instance ``_attn`` override).
-        parallel_shares_norm: a parallel block has one norm, which attention and MLP both read through.
+        own_mask: with seam ``method``, the attention module's buffer ``[1, 1, query, key]`` of what may be looked at.
+        score_divisor: with seam ``method``, the attention module's attribute that scores are divided by.
+        tuple_blocks: a block returns a tuple that begins with the residual stream.
         pre_norm: config attribute that must be true for the row to hold (OPT-350m is post-norm).
     """
 
@@ -50,28 +54,39 @@ class Family:
     attention: str
     attn_out: str
     out_proj: str
-    mlp: str
     mlp_out: str
     mid: str
     final_norm: str
     attention_norm: str | None
-    mlp_norm: str | None
+    norm_offset: float = 0.0
+    logit_cap: str | None = None
+    window: str = "sliding_window"
     parallel: bool | str = False
     qkv: Literal["separate", "fused_thirds", "fused_per_head", "fused_groups"] = "separate"
     projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
     conv1d: bool = False
     seam: Literal["interface", "method"] = "interface"
-    parallel_shares_norm: bool = False
+    own_mask: str | None = None
+    score_divisor: str | None = None
+    tuple_blocks: bool = False
     pre_norm: str | None = None
 
     def is_parallel(self, config: Any) -> bool:
         """Whether this model's blocks compute attention and MLP in parallel (no ``resid_mid``)."""
         return bool(getattr(config, self.parallel)) if isinstance(self.parallel, str) else self.parallel
 
-    def mlp_norm_path(self, config: Any) -> str | None:
-        """Path from a block to the norm the MLP of this model reads through."""
-        shared = self.parallel_shares_norm and self.is_parallel(config)
-        return self.attention_norm if shared else self.mlp_norm
+    @property
+    def post_norm(self) -> str | None:
+        """Path from a block to a norm between attention's output projection and the residual stream.
+
+        Where there is one, attention's output is not the sum of what its heads write (Gemma 2/3, OLMo 2).
+        """
+        return None if self.out_proj.startswith(f"{self.attn_out}.") else self.attn_out
+
+    def gain(self, norm: nn.Module) -> Float[Tensor, " d_model"]:
+        """The factors a norm of this family multiplies with, in float32."""
+        weight: Tensor = norm.weight.detach().float()  # type: ignore[union-attr,operator]
+        return weight + self.norm_offset if self.norm_offset else weight
 
 
 def _llama_like(name: str, **changes: Any) -> Family:
@@ -81,12 +96,10 @@ def _llama_like(name: str, **changes: Any) -> Family:
         "attention": "self_attn",
         "attn_out": "self_attn",
         "out_proj": "self_attn.o_proj",
-        "mlp": "mlp",
         "mlp_out": "mlp",
         "mid": "post_attention_layernorm",
         "final_norm": "norm",
         "attention_norm": "input_layernorm",
-        "mlp_norm": "post_attention_layernorm",
     }
     return Family(name=name, **{**row, **changes})
 
@@ -95,7 +108,8 @@ _GEMMA_SANDWICH: dict[str, Any] = {
     "attn_out": "post_attention_layernorm",
     "mlp_out": "post_feedforward_layernorm",
     "mid": "pre_feedforward_layernorm",
-    "mlp_norm": "pre_feedforward_layernorm",
+    "norm_offset": 1.0,
+    "logit_cap": "final_logit_softcapping",
 }
 
 FAMILIES: dict[str, Family] = {
@@ -106,12 +120,10 @@ FAMILIES: dict[str, Family] = {
         attention="attn",
         attn_out="attn",
         out_proj="attn.c_proj",
-        mlp="mlp",
         mlp_out="mlp",
         mid="ln_2",
         final_norm="ln_f",
         attention_norm="ln_1",
-        mlp_norm="ln_2",
         qkv="fused_thirds",
         projections=("c_attn",),
         conv1d=True,
@@ -123,13 +135,14 @@ FAMILIES: dict[str, Family] = {
         attention="attn.attention",
         attn_out="attn",
         out_proj="attn.attention.out_proj",
-        mlp="mlp",
         mlp_out="mlp",
         mid="ln_2",
         final_norm="ln_f",
         attention_norm="ln_1",
-        mlp_norm="ln_2",
+        window="window_size",
         seam="method",
+        own_mask="bias",
+        tuple_blocks=True,
     ),
     "gpt_neox": Family(
         name="GPT-NeoX / Pythia",
@@ -138,12 +151,10 @@ FAMILIES: dict[str, Family] = {
         attention="attention",
         attn_out="attention",
         out_proj="attention.dense",
-        mlp="mlp",
         mlp_out="mlp",
         mid="post_attention_layernorm",
         final_norm="final_layer_norm",
         attention_norm="input_layernorm",
-        mlp_norm="post_attention_layernorm",
         parallel="use_parallel_residual",
         qkv="fused_per_head",
         projections=("query_key_value",),
@@ -155,20 +166,20 @@ FAMILIES: dict[str, Family] = {
         attention="attn",
         attn_out="attn",
         out_proj="attn.out_proj",
-        mlp="mlp",
         mlp_out="mlp",
         mid="mlp",
         final_norm="ln_f",
         attention_norm="ln_1",
-        mlp_norm="ln_1",
         parallel=True,
         seam="method",
+        score_divisor="scale_attn",
+        tuple_blocks=True,
     ),
     "llama": _llama_like("Llama"),
     "mistral": _llama_like("Mistral"),
     "qwen2": _llama_like("Qwen 2"),
     "qwen3": _llama_like("Qwen 3"),
-    "gemma": _llama_like("Gemma"),
+    "gemma": _llama_like("Gemma", norm_offset=1.0),
     "gemma2": _llama_like("Gemma 2", **_GEMMA_SANDWICH),
     "gemma3_text": _llama_like("Gemma 3", **_GEMMA_SANDWICH),
     "phi3": _llama_like("Phi-3", qkv="fused_groups", projections=("qkv_proj",)),
@@ -179,12 +190,10 @@ FAMILIES: dict[str, Family] = {
         attention="self_attn",
         attn_out="self_attn",
         out_proj="self_attn.out_proj",
-        mlp="fc1",
         mlp_out="fc2",
         mid="final_layer_norm",
         final_norm="final_layer_norm",
         attention_norm="self_attn_layer_norm",
-        mlp_norm="final_layer_norm",
         pre_norm="do_layer_norm_before",
     ),
     "olmo2": _llama_like(
@@ -193,11 +202,15 @@ FAMILIES: dict[str, Family] = {
         mlp_out="post_feedforward_layernorm",
         mid="mlp",
         attention_norm=None,
-        mlp_norm=None,
     ),
-    "stablelm": _llama_like("StableLM", parallel="use_parallel_residual", parallel_shares_norm=True),
+    "stablelm": _llama_like("StableLM", parallel="use_parallel_residual"),
 }
 """Rows by Hugging Face ``config.model_type``."""
+
+
+def language_config(config: Any) -> Any:
+    """The part of a Hugging Face config that describes the language model (one that also sees pictures has several)."""
+    return config if getattr(config, "text_config", None) is None else config.get_text_config()
 
 
 def family_of(config: Any) -> Family:

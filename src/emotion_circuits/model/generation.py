@@ -130,11 +130,10 @@ def generate(
 
 
 def _fits_context(model: LanguageModel, batch: Batch, how: Sampling) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
     longest = int(batch.attention_mask.sum(-1).max())
-    if limit is not None and longest + how.max_new_tokens > limit:
+    if model.context is not None and longest + how.max_new_tokens > model.context:
         raise EmotionCircuitsError(
-            f"a prompt of {longest} tokens and {how.max_new_tokens} new ones exceed {model.name}'s context of {limit}"
+            f"a prompt of {longest} tokens and {how.max_new_tokens} new ones exceed {model.name}'s context of {model.context}"
         )
 
 

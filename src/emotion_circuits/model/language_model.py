@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
 from emotion_circuits.model.families import Family, at_path
-from emotion_circuits.model.sites import HEAD_KINDS, Site
+from emotion_circuits.model.sites import Site
 from emotion_circuits.model.token_texts import token_text
 
 __all__ = ["Batch", "LanguageModel", "position_ids_from_mask"]
@@ -128,6 +128,17 @@ class LanguageModel:
         """Parameter dtype."""
         return self.hf.get_input_embeddings().weight.dtype  # type: ignore[no-any-return]
 
+    @property
+    def context(self) -> int | None:
+        """Tokens a text may have; ``None`` where the config sets no limit."""
+        return getattr(self.config, "max_position_embeddings", None)
+
+    @property
+    def window(self) -> float:
+        """Columns a token of a local layer sees back; infinite where every layer sees everything."""
+        width = getattr(self.config, self.family.window, None)
+        return float("inf") if width is None else width
+
     @cached_property
     def has_resid_mid(self) -> bool:
         """False where attention and MLP run in parallel."""
@@ -162,15 +173,17 @@ class LanguageModel:
         """All sites of the given kinds, layer by layer."""
         return [Site(kind, layer) for layer in range(self.n_layers) for kind in kinds]  # type: ignore[arg-type]
 
-    def site_shape(self, site: Site, batch: int, positions: int) -> tuple[int, ...]:
-        """The shape a record of ``site`` has for a batch."""
-        if site.kind in ("scores", "pattern"):
-            shape: tuple[int, ...] = (batch, self.n_heads, positions, positions)
-            return shape if site.head is None else (batch, positions, positions)
-        if site.kind in HEAD_KINDS:
-            shape = (batch, positions, self.n_heads, self.d_head)
-            return shape if site.head is None else (batch, positions, self.d_head)
-        return (batch, positions, self.d_model)
+    def out_projection(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
+        """The weights that take each head's ``z`` to what it adds (before the family's ``post_norm``, if it has one)."""
+        weight: Tensor = at_path(self.blocks[layer], self.family.out_proj).weight  # type: ignore[assignment]
+        oriented = weight if self.family.conv1d else weight.T
+        by_head: Tensor = oriented.unflatten(0, (self.n_heads, self.d_head))
+        return by_head
+
+    def capped(self, logits: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch vocabulary"]:
+        """What the model makes of its unembedding's output: a soft cap where the family has one (Gemma 2)."""
+        cap = getattr(self.config, self.family.logit_cap, None) if self.family.logit_cap else None
+        return logits if cap is None else torch.tanh(logits / cap) * cap
 
     # -- text to tokens ------------------------------------------------------------------------------------------
 

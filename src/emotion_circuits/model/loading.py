@@ -18,7 +18,7 @@ from transformers.utils import logging as hf_logging
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import bundled
-from emotion_circuits.model.families import family_of
+from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.gguf import converted_gguf
 from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.selfcheck import self_check
@@ -75,9 +75,7 @@ def load_model(
     if folder is not None:  # a local load is quick; a hub download keeps its bar
         hf_logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
-        if getattr(config, "text_config", None) is not None and config.model_type not in ("gemma3_text",):
-            config = config.get_text_config()
+        config = language_config(AutoConfig.from_pretrained(source, trust_remote_code=False, **options))
         family = family_of(config)
         hf = AutoModelForCausalLM.from_pretrained(
             source,

@@ -54,11 +54,9 @@ def resume(
             f"the residual stream to resume from has shape {list(resid_pre.shape)}, expected [batch, position, "
             f"{model.d_model}]"
         )
-    # GPT-Neo's and GPT-J's blocks return a tuple, all others a tensor.
-    as_tuple = model.family.seam == "method"
 
     def skip(hidden: Any) -> Any:
-        return (hidden, None) if as_tuple else hidden
+        return (hidden, None) if model.family.tuple_blocks else hidden
 
     def identity(index: int) -> Callable[..., Any]:
         def forward(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:

@@ -133,7 +133,8 @@ def _beginnings_once(model: LanguageModel, batch: Batch) -> Read:
     # Alike are prompts that agree in their first tokens; in how many of them is tried, since templates begin alike too.
     splits = [_split(texts, alike) for alike in range(16, batch.input_ids.shape[1], 16)]
     best = min((s for s in splits if all(s.heads)), key=lambda s: s.cost, default=None)
-    if best is None or best.cost > 0.8 * batch.input_ids.numel() or sum(best.widths) >= _window(model):
+    # The gap between a beginning and an end would count among the columns of a window.
+    if best is None or best.cost > 0.8 * batch.input_ids.numel() or sum(best.widths) >= model.window:
         return _row_by_row(model, batch)
     cache = DynamicCache(config=model.config)
     front, back = model.collate(best.heads), model.collate(best.tails)
@@ -162,9 +163,3 @@ def _common(texts: Sequence[list[int]]) -> list[int]:
     low, high = min(texts), max(texts)  # what the first and the last in order share, all share
     size = min(map(len, texts)) - 1
     return low[: next((i for i in range(size) if low[i] != high[i]), size)]
-
-
-def _window(model: LanguageModel) -> float:
-    """How many columns a token sees back; a gap between beginning and end would count among them."""
-    widths = [getattr(model.config, name, None) for name in ("sliding_window", "window_size")]
-    return min((w for w in widths if w is not None), default=float("inf"))

@@ -364,13 +364,13 @@ class _MethodSeam:
 
     def __init__(self, wiring: Wiring, layer: int, module: Any) -> None:
         self.module = module
-        original = module._attn
-        scale = getattr(module, "scale_attn", None)
-        scaling = 1.0 if scale is None else 1.0 / float(scale)
+        original, family = module._attn, wiring.model.family
+        scaling = 1.0 if family.score_divisor is None else 1.0 / float(getattr(module, family.score_divisor))
+        buffer: Tensor | None = None if family.own_mask is None else getattr(module, family.own_mask)
 
         def attend(query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None) -> Any:
             output, weights = original(query, key, value, attention_mask)
-            local = _local_mask(module, query.shape[-2], key.shape[-2], attention_mask)
+            local = _local_mask(buffer, query.shape[-2], key.shape[-2], attention_mask)
             plain = _Explicit(query, key, value, local, scaling, None)
             return wiring.attention(layer, plain, output), weights
 
@@ -381,11 +381,10 @@ class _MethodSeam:
             del self.module._attn
 
 
-def _local_mask(module: Any, queries: int, keys: int, mask: Tensor | None) -> Tensor | None:
-    """What the family's mask allows, with GPT-Neo's own causal/local buffer applied."""
+def _local_mask(buffer: Tensor | None, queries: int, keys: int, mask: Tensor | None) -> Tensor | None:
+    """What the mask allows, with the module's own causal or local buffer applied."""
     allowed = None if mask is None else (mask[..., -keys:] > torch.finfo(mask.dtype).min / 2)
-    buffer = getattr(module, "bias", None)
-    if isinstance(buffer, Tensor) and buffer.dim() == 4:
+    if buffer is not None:
         own = buffer[:, :, keys - queries : keys, :keys].bool()
         allowed = own if allowed is None else own & allowed
     return allowed

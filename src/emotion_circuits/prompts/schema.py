@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["EMOTIONS", "LABELS", "Pair", "Prompt", "Span", "Split"]
+__all__ = ["EMOTIONS", "LABELS", "Pair", "Prompt", "Span", "Split", "corpus_of"]
 
 Split = Literal["train", "validation", "test"]
 Span = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]]
@@ -28,7 +28,7 @@ class Prompt(BaseModel):
         group: rows that belong together (one scenario, topic or template); a group is never divided by a split.
         split: ``train`` (directions are fitted), ``validation`` (choices are made), ``test`` (figures are reported).
         language: ISO 639-1 code.
-        set: the corpus it belongs to.
+        set: the corpus it belongs to, and after a ``/`` which part of it (``core/implicit``).
         spans: character spans ``[start, end)`` of the words that name the emotion.
     """
 
@@ -93,6 +93,16 @@ class Pair(Prompt):
         if set(self.answers) & set(self.corrupted_answers):
             raise ValueError("corrupted_answers: shares an answer with answers")
         return self
+
+
+def corpus_of(set_name: str) -> str:
+    """The corpus a row's ``set`` names, without the part of it.
+
+    Example:
+        >>> corpus_of("core/implicit")
+        'core'
+    """
+    return set_name.split("/")[0]
 
 
 def printable(text: str) -> str:

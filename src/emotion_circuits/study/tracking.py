@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import write_json
 from emotion_circuits.statistics import Claim
+from emotion_circuits.study.comparing import flat
 
 __all__ = ["LINK", "Recorded", "Tracker", "default_uri", "track_capture", "track_study", "tracking_installed"]
 
@@ -205,14 +206,6 @@ def _key(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return found
-
-
 def track_capture(folder: Path, manifest: Mapping[str, Any], tracker: Tracker) -> str:
     """Record a capture and write its run's id beside its manifest.
 
@@ -224,7 +217,7 @@ def track_capture(folder: Path, manifest: Mapping[str, Any], tracker: Tracker) -
     capture = str(manifest["hash"])
     run_id = tracker.record(
         f"capture {manifest['model']['name']}",
-        params=_flat({k: v for k, v in manifest.items() if k != "hash"}),
+        params=flat({k: v for k, v in manifest.items() if k != "hash"}),
         metrics={"rows": float(manifest["n_rows"])},
         tags={CAPTURE_TAG: capture, FOLDER_TAG: str(folder.resolve())},
         artifacts=[folder / "manifest.json"],
@@ -254,7 +247,7 @@ def track_study(folder: Path, tracker: Tracker, claims: Sequence[Claim]) -> str:
             return str(known["run_id"])
     run_id = tracker.record(
         folder.resolve().name,
-        params=_flat(manifest["config"]),
+        params=flat(manifest["config"]),
         metrics={claim.id: claim.figures.estimate for claim in claims},
         tags={
             CAPTURE_TAG: str(capture),

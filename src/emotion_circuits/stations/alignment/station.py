@@ -10,13 +10,12 @@ from emotion_circuits.activations.store import ROWS
 from emotion_circuits.directions import compare_models
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import OpenEmotionClassifier
-from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.prompts import Prompt, evenly, load_prompts, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.alignment.claims import alignment_claims
 from emotion_circuits.stations.alignment.folder import AlignmentFolder, Choice, Side
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.alignment.steering import steer_with_mapped
-from emotion_circuits.stations.steering.plan import spread
 
 __all__ = ["captured", "inputs", "run"]
 
@@ -34,8 +33,7 @@ def captured(run: Path) -> ActivationStore:
 
 
 def _openings(context: Context) -> list[Prompt]:
-    rows = load_prompts(context.config.continuations, split="test")
-    return spread(rows, min(context.config.of(AlignmentSettings).prompts, len(rows)))
+    return evenly(load_prompts(context.config.continuations, split="test"), context.config.of(AlignmentSettings).prompts)
 
 
 def inputs(context: Context) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from emotion_circuits.heads import Node, PairTask
 from emotion_circuits.heads.texts import source_patch
 from emotion_circuits.model import LanguageModel, Sampling, generate
 from emotion_circuits.progress import progress_bar
-from emotion_circuits.prompts import load_prompts
+from emotion_circuits.prompts import evenly, load_prompts
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.stations.circuits.settings import CircuitsSettings
 
@@ -37,8 +37,7 @@ def patched_texts(
         One row per arm and opening: ``arm emotion prompt text`` and the evaluators' columns.
     """
     c = config.of(CircuitsSettings)
-    rows = load_prompts(config.continuations, split="test")
-    openings = [rows[i * len(rows) // c.generation_prompts].text for i in range(min(c.generation_prompts, len(rows)))]
+    openings = [p.text for p in evenly(load_prompts(config.continuations, split="test"), c.generation_prompts)]
     sampling = Sampling(max_new_tokens=c.max_new_tokens, temperature=c.temperature)
     sources = _sources(test)
     rng = np.random.default_rng(config.seed)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.prompts import Prompt, load_prompts
+from emotion_circuits.model.layers import check_layers
+from emotion_circuits.prompts import Prompt, evenly, load_prompts
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import NONE, Condition, grid
 
-__all__ = ["openings", "spread", "steering_arms", "steering_layers", "test_corpus"]
+__all__ = ["openings", "steering_arms", "steering_layers", "test_corpus"]
 
 _MANNER: dict[str, dict[str, Any]] = {
     "add": {"positions": "rest"},
@@ -37,16 +38,13 @@ def steering_layers(config: StudySettings, n_layers: int, *, raw: bool = False) 
     """
 
     def number(layer: float) -> int:
-        found = round(layer * (n_layers - 1)) if layer < 1 else int(layer)
-        if found >= n_layers:
-            raise EmotionCircuitsError(
-                f"steering.layers: {found} is not a layer of this model, which has 0 to {n_layers - 1}"
-            )
-        return found
+        return round(layer * (n_layers - 1)) if layer < 1 else int(layer)
 
     own = config.of(SteeringSettings)
+    asked = own.raw_layers if raw else own.layers
+    check_layers("steering.raw_layers" if raw else "steering.layers", asked, n_layers)
     found: list[int | tuple[int, ...]] = []
-    for group in own.raw_layers if raw else own.layers:
+    for group in asked:
         if isinstance(group, tuple):
             members = tuple(sorted({number(layer) for layer in group}))
             found.append(members if len(members) > 1 else members[0])
@@ -73,12 +71,7 @@ def openings(config: StudySettings, split: str, wanted: int | None = None) -> li
         raise EmotionCircuitsError(
             f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"
         )
-    return spread(rows, count) if count <= len(rows) else [*rows, *spread(extra, count - len(rows))]
-
-
-def spread(rows: list[Prompt], count: int) -> list[Prompt]:
-    """Evenly over the corpus, whose rows stand by kind."""
-    return [rows[i * len(rows) // count] for i in range(count)]
+    return [*evenly(rows, count), *evenly(extra, count - len(rows))]
 
 
 def steering_arms(config: StudySettings, n_layers: int) -> list[Condition]:

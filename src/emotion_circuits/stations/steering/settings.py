@@ -109,5 +109,5 @@ def possible(config: StudySettings, model: LanguageModel) -> None:
     from emotion_circuits.model.layers import check_layers
 
     own = config.of(SteeringSettings)
-    check_layers("steering.layers", own.layers, model)
-    check_layers("steering.raw_layers", own.raw_layers, model)
+    check_layers("steering.layers", own.layers, model.n_layers, model.name)
+    check_layers("steering.raw_layers", own.raw_layers, model.n_layers, model.name)

@@ -17,7 +17,7 @@ from emotion_circuits.directions import (
     trace,
 )
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.prompts import Prompt, evenly_by_group, load_prompts, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
@@ -32,14 +32,10 @@ def _sentences(context: Context, split: str) -> list[Prompt]:
     """Sentences of the traced corpus in the study's emotions, of some groups spread over the corpus."""
     own = context.config.of(TraceSettings)
     rows = load_prompts(own.set, labels=(*context.config.emotions, "neutral"), split=split)
-    groups = list(dict.fromkeys(p.group for p in rows))
-    if len(groups) < 8:
-        raise EmotionCircuitsError(
-            f"trace.set: {own.set} has {len(groups)} groups in its {split} split, a trace needs 8"
-        )
-    wanted = min(own.groups, len(groups))
-    kept = {groups[i * len(groups) // wanted] for i in range(wanted)}
-    return [p for p in rows if p.group in kept]
+    groups = len({p.group for p in rows})
+    if groups < 8:
+        raise EmotionCircuitsError(f"trace.set: {own.set} has {groups} groups in its {split} split, a trace needs 8")
+    return evenly_by_group(rows, own.groups)
 
 
 def _text(context: Context) -> tuple[str, str]:

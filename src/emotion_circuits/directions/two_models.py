@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from emotion_circuits.activations import ActivationStore
+from emotion_circuits.activations import ActivationStore, group_numbers
 from emotion_circuits.directions.alignment import (
     METHODS,
     LinearMap,
@@ -135,7 +135,7 @@ def compare_models(
         raise EmotionCircuitsError(f"the captures have different emotions: {own_a.labels} and {own_b.labels}")
     names = (*own_a.labels, "neutral")
     labels = torch.tensor([names.index(v) for v in rows["label"]])
-    groups = torch.tensor(pd.factorize(rows["set"].str.split("/").str[0] + "\x1f" + rows["group"])[0].copy())
+    groups = group_numbers(rows)
     splits = {s: torch.tensor((rows["split"] == s).to_numpy().copy()) for s in ("train", "validation", "test")}
     neutral = labels == len(own_a.labels)
     for split, inside in splits.items():

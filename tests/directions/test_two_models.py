@@ -5,8 +5,8 @@ import torch
 from direction_cases import planted_store
 
 from emotion_circuits.activations import capture
-from emotion_circuits.directions.comparing import compare_models
 from emotion_circuits.directions.subspace_tables import subspace_reliability, subspaces_between
+from emotion_circuits.directions.two_models import compare_models
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import Prompt
 from families import tiny_model

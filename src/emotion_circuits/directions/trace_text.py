@@ -22,18 +22,13 @@ from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.families import at_path
 from emotion_circuits.model.token_texts import token_text, token_texts
 
-__all__ = ["Trace", "check_parts", "head_readers", "heads_split_exactly", "trace"]
+__all__ = ["Trace", "check_parts", "head_readers", "trace"]
 
 SINK = 4.0
 """A token whose state is longer than so many residual norms in some layer is a sink: its size says nothing of the text."""
 
 TOLERANCE = 1e-3
 """Largest accepted gap between the parts and the whole, as a fraction of the largest part (float32 rounding)."""
-
-
-def heads_split_exactly(model: LanguageModel) -> bool:
-    """Whether attention's output is the sum of its heads' outputs (no norm between projection and residual)."""
-    return model.family.attn_out != "post_attention_layernorm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +130,7 @@ def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int 
     last = model.n_layers
     sites = [Site("resid_pre", 0), *model.sites("resid_post", "attn_out", "mlp_out")]
     sites += model.sites("resid_mid") if model.has_resid_mid else []
-    split = heads_split_exactly(model) and "z" not in model.refused
+    split = model.family.post_norm is None and "z" not in model.refused
     if split:
         sites += model.sites("z")
     watched = "pattern" not in model.refused
@@ -224,8 +219,7 @@ def head_readers(
 ) -> tuple[Float[Tensor, "head d_head direction"], Float[Tensor, " direction"]]:
     """What turns a layer's ``z`` into parts along directions: the output projection seen from them, and its bias."""
     module: Any = at_path(model.blocks[layer], model.family.out_proj)
-    weight: Tensor = module.weight.double().cpu()
-    weight = weight if model.family.conv1d else weight.T  # [head * d_head, d_model]
+    weight = model.out_projection(layer).flatten(0, 1).double().cpu()
     offset = getattr(module, "bias", None)
     bias = units @ offset.double().cpu() if isinstance(offset, Tensor) else torch.zeros(len(units)).double()
     return (weight @ units.T).unflatten(0, (model.n_heads, -1)), bias
@@ -249,10 +243,7 @@ def _logit_lens(model: LanguageModel, states: Sequence[Tensor]) -> tuple[tuple[t
     """The likeliest next tokens if the model stopped at each layer (nostalgebraist 2020)."""
     norm = at_path(model.base, model.family.final_norm)
     logits = model.unembedding(norm(torch.stack([s.to(model.device) for s in states])[None]))[0].float()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    if cap:
-        logits = torch.tanh(logits / cap) * cap
-    top = torch.softmax(logits, -1).topk(3, -1)
+    top = torch.softmax(model.capped(logits), -1).topk(3, -1)
     return tuple(
         tuple((token_text(model.tokenizer, i), float(p)) for i, p in zip(ids, ps, strict=True))
         for ids, ps in zip(top.indices.tolist(), top.values.tolist(), strict=True)
