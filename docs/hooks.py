@@ -180,7 +180,8 @@ def _attributes(section: Any) -> dict[str, str]:
 # -- API -----------------------------------------------------------------------------------------------------------
 
 API = (
-    "prompts", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits", "study",
+    "prompts", "curation", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits",
+    "study",
 )  # fmt: skip
 
 _FURTHER = {
