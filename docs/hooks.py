@@ -181,7 +181,7 @@ def _attributes(section: Any) -> dict[str, str]:
 
 API = (
     "prompts", "curation", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits",
-    "study",
+    "planted", "study",
 )  # fmt: skip
 
 _FURTHER = {
@@ -189,6 +189,29 @@ _FURTHER = {
 
 The rule of each regime: `collapsed`, `repetitive`, `no effect`, `costly`, `clean`. See
 [Steering](../../stations/steering.md#regimes).
+""",
+    "circuits": """## What a circuit's file holds
+
+::: emotion_circuits.circuits.circuit
+    options:
+      members: [CircuitNode, CircuitEdge, PairCounts, CurvePoint, Area, Agreement, HeadEvidence]
+
+## Drawings
+
+::: emotion_circuits.circuits.figure
+""",
+    "planted": """## What calibration finds
+
+::: emotion_circuits.planted.records
+    options:
+      members:
+        - DirectionRecord
+        - ResponseRecord
+        - TaskRecord
+        - ClaimedHeads
+        - PublishedAuroc
+        - CalibrationSettings
+        - upper_bound
 """,
     "study": """## `STAGES`
 

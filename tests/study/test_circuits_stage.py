@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from emotion_circuits.circuits import load_circuit, plant
-from emotion_circuits.circuits.planted import PlantedSpec
+from emotion_circuits.circuits import load_circuit
+from emotion_circuits.planted import PlantedSpec, plant
 from emotion_circuits.report.circuit_section import circuit_sections, moves
 from emotion_circuits.report.claim_rules import Facts
 from emotion_circuits.report.page import Page, write_page

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from emotion_circuits.circuits import circuit_figure, curve_figure, load_circuit
-from emotion_circuits.circuits.finding import Circuit
+from emotion_circuits.circuits import Circuit, load_circuit
+from emotion_circuits.circuits.figure import circuit_figure, curve_figure
 from emotion_circuits.language import say, term
 from emotion_circuits.report.heads_figures import attention_against_effect, dissociation_matrix, head_grids, moves
 from emotion_circuits.report.numerals import estimate, fixed, interval, percent, signed
@@ -60,8 +60,8 @@ def circuit_sections(run: Path, claims: Sequence[Told]) -> tuple[Section, ...]:
                 "prompt's output. Grey: random circuits with as many heads and as many MLPs, the middle 95 % of them "
                 "as a band. CPR (area under the curve) {cpr:.2f}, random {cpr_random:.2f}; CMD (area between the "
                 "curve and 1; smaller is better) {cmd:.2f}, random {cmd_random:.2f}.",
-                cpr=circuit.cpr["circuit"], cpr_random=circuit.cpr["random"], cmd=circuit.cmd["circuit"],
-                cmd_random=circuit.cmd["random"],
+                cpr=circuit.cpr.circuit, cpr_random=circuit.cpr.random, cmd=circuit.cmd.circuit,
+                cmd_random=circuit.cmd.random,
             ),
             curve_figure(circuit),
             _kept(circuit),
@@ -74,8 +74,8 @@ def circuit_sections(run: Path, claims: Sequence[Told]) -> tuple[Section, ...]:
                 "of the strongest estimated links, none weaker than 4 % of the strongest; wider is stronger, red "
                 "supports the answers, blue opposes them. Links are estimates and were not tested one by one. "
                 "Jaccard index of the members over resampled train pairs {jaccard:.2f} {ends}, chance {chance:.2f}.",
-                count=len(circuit.nodes), jaccard=circuit.stability["jaccard"],
-                ends=interval(circuit.stability["low"], circuit.stability["high"]), chance=circuit.stability["chance"],
+                count=len(circuit.nodes), jaccard=circuit.stability.jaccard,
+                ends=interval(circuit.stability.low, circuit.stability.high), chance=circuit.stability.chance,
             ),
             circuit_figure(circuit),
             _strongest(circuit),
@@ -113,7 +113,7 @@ def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: 
     counted += say(" ") + say(
         "Attribution on train pairs and exact effects on test pairs agree to a rank correlation of {rank:.2f} over "
         "{nodes:.0f} nodes.",
-        rank=circuit.agreement["spearman"], nodes=circuit.agreement["nodes"],
+        rank=circuit.agreement.spearman, nodes=circuit.agreement.nodes,
     )  # fmt: skip
     prose = [
         say(
@@ -123,7 +123,7 @@ def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: 
             "circuit's size was chosen on {validation} validation pairs, and what stands here is from {test} test "
             "pairs in {groups} groups. Pairs stand both ways round, so noising and denoising are the same figure on "
             "average.",
-            train=pairs["train"], validation=pairs["validation"], test=pairs["test"], groups=circuit.groups,
+            train=pairs.train, validation=pairs.validation, test=pairs.test, groups=circuit.groups,
         ),
         counted,
     ]  # fmt: skip
@@ -142,8 +142,8 @@ def _kept(circuit: Circuit) -> str:
     against = circuit.against_random
     return say(
         "The chosen circuit ({size} parts) keeps {kept} of the gap, random ones {low} to {high}.",
-        size=len(circuit.nodes), kept=estimate(against["faithfulness"], (against["low"], against["high"])),
-        low=fixed(against["random_low"], 2), high=fixed(against["random_high"], 2),
+        size=len(circuit.nodes), kept=estimate(against.faithfulness, (against.low, against.high)),
+        low=fixed(against.random.low, 2), high=fixed(against.random.high, 2),
     )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def _more(folder: Path, circuit: Circuit) -> list[Part]:
                 say(
                     "Shares of the gap on test pairs; the rules are in docs/circuits.md. 'none': no figure reaches 0.1."
                 ),
-                pd.DataFrame(circuit.evidence),
+                pd.DataFrame([e.model_dump() for e in circuit.evidence]),
                 folded=True,
             )
         )

@@ -13,8 +13,9 @@ from scipy.stats import spearmanr
 
 from emotion_circuits.circuits.attribution import Attribution, attribute
 from emotion_circuits.circuits.claims import Effects, node_effects, task_claim
-from emotion_circuits.circuits.comparing import Dissociation, EmotionOverlap, dissociation, emotion_overlap
 from emotion_circuits.circuits.finding import Search, measure_circuit, ranking, split_task
+from emotion_circuits.circuits.joint import Dissociation, dissociation
+from emotion_circuits.circuits.overlap import EmotionOverlap, emotion_overlap
 from emotion_circuits.circuits.weights import weights_table
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, Scan, all_nodes, head_nodes
@@ -254,4 +255,4 @@ def _dissociation_claim(found: Dissociation, k: int) -> Claim:
     )
 
 
-CIRCUITS = Stage("circuits", "Heads and circuits", 1, ("directions",), _inputs, _run)
+CIRCUITS = Stage("circuits", "Heads and circuits", 2, ("directions",), _inputs, _run)
