@@ -204,7 +204,8 @@ def _attributes(section: Any) -> dict[str, str]:
 # -- API -----------------------------------------------------------------------------------------------------------
 
 API = (
-    "prompts", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits", "study",
+    "prompts", "curation", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits",
+    "planted", "study",
 )  # fmt: skip
 
 _FURTHER = {
@@ -212,6 +213,29 @@ _FURTHER = {
 
 The rule of each regime: `collapsed`, `repetitive`, `no effect`, `costly`, `clean`. See
 [Steering](../../stations/steering.md#regimes).
+""",
+    "circuits": """## What a circuit's file holds
+
+::: emotion_circuits.circuits.circuit
+    options:
+      members: [CircuitNode, CircuitEdge, PairCounts, CurvePoint, Area, Agreement, HeadEvidence]
+
+## Drawings
+
+::: emotion_circuits.stations.circuits.drawing
+""",
+    "planted": """## What calibration finds
+
+::: emotion_circuits.planted.records
+    options:
+      members:
+        - DirectionRecord
+        - ResponseRecord
+        - TaskRecord
+        - ClaimedHeads
+        - PublishedAuroc
+        - CalibrationSettings
+        - upper_bound
 """,
     "study": """## Stations
 

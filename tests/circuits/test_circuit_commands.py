@@ -7,13 +7,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from emotion_circuits.circuits import find_circuit, plant
-from emotion_circuits.circuits.finding import Search
-from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec
+from emotion_circuits.circuits import Search, find_circuit
 from emotion_circuits.cli import bench, circuit, heads
 from emotion_circuits.directions import DirectionSet
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import write_json
+from emotion_circuits.planted import PlantedModel, PlantedSpec, plant
 
 
 def save_planted(planted: PlantedModel, root: Path) -> tuple[Path, Path]:

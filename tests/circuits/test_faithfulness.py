@@ -5,20 +5,13 @@ import pytest
 import torch
 from character_tasks import character_pairs
 
-from emotion_circuits.circuits.comparing import (
-    chance_jaccard,
-    dissociation,
-    emotion_overlap,
-    jaccard,
-    joint_effect,
-    overlap,
-    stability,
-)
+from emotion_circuits.circuits.arena import arena, run_edge_circuit, run_node_circuits
 from emotion_circuits.circuits.faithfulness import completeness, edge_curve, faithfulness, minimality, node_curve
-from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec, plant
-from emotion_circuits.circuits.running import arena, run_edge_circuit, run_node_circuits
+from emotion_circuits.circuits.joint import dissociation, joint_effect
+from emotion_circuits.circuits.overlap import chance_jaccard, emotion_overlap, jaccard, overlap, stability
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import LOGITS, Node, PairTask, all_edges, all_nodes, pair_task
+from emotion_circuits.planted import PlantedModel, PlantedSpec, plant
 from families import tiny_model
 
 
@@ -97,9 +90,9 @@ def test_stability_knows_signal_from_noise() -> None:
     noise = torch.randn(32, 100, generator=generator)
     signal = noise.clone()
     signal[:, :10] += 5
-    assert stability(signal, 10).mean > 0.99
+    assert stability(signal, 10).jaccard > 0.99
     weak = stability(noise, 10)
-    assert weak.mean < 0.7
+    assert weak.jaccard < 0.7
     assert weak.chance == pytest.approx(10 / 190, abs=0.01)
 
 

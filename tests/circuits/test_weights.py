@@ -4,12 +4,12 @@ import pytest
 import torch
 from character_tasks import character_pairs
 
-from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec, plant
 from emotion_circuits.circuits.weights import alignment, composition, copying_score, head_weights, written_tokens
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, pair_task
 from emotion_circuits.model import Site, observe
 from emotion_circuits.model.families import at_path
+from emotion_circuits.planted import PlantedModel, PlantedSpec, plant
 from families import CONFIGS, tiny_model
 
 

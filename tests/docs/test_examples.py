@@ -25,7 +25,10 @@ from emotion_circuits.prompts import Prompt, load_prompts
 from families import tiny_model
 
 ROOT = Path(__file__).parents[2]
-STATIONS = ["prompts", "model", "activations", "directions", "evaluation", "steering", "heads", "circuits", "study"]
+STATIONS = [
+    "prompts", "curation", "model", "activations", "directions", "evaluation", "steering", "heads", "circuits", "planted",
+    "study",
+]  # fmt: skip
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GROUPS = 5  # of each corpus and split
 

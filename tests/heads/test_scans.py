@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emotion_circuits.circuits.planted import PlantedSpec, plant
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import (
     Node,
@@ -20,6 +19,7 @@ from emotion_circuits.heads.screening import delta_attention
 from emotion_circuits.heads.tasks import spread
 from emotion_circuits.model import ALL, Ablate, Patch, Positions, Site, intervene, observe
 from emotion_circuits.model.resuming import resume
+from emotion_circuits.planted import PlantedSpec, plant
 from emotion_circuits.prompts import Pair
 from families import CONFIGS, tiny_model
 

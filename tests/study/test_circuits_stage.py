@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from emotion_circuits.circuits import load_circuit, plant
-from emotion_circuits.circuits.planted import PlantedSpec
+from emotion_circuits.circuits import load_circuit
+from emotion_circuits.planted import PlantedSpec, plant
 from emotion_circuits.page.page import Page, write_page
 from emotion_circuits.page.telling import tell
 from emotion_circuits.record.station import Context

@@ -1,35 +1,45 @@
-"""Circuits: attribution, exact edges, faithfulness, roles, weights; and planted models with a known circuit."""
+"""Circuits: attribution, exact edges, faithfulness, roles, weights, and what two circuits share."""
 
+from emotion_circuits.circuits.arena import Arena, arena, run_edge_circuit, run_node_circuits
 from emotion_circuits.circuits.attribution import Attribution, attribute
-from emotion_circuits.circuits.calibration import Calibration, calibrate
+from emotion_circuits.circuits.circuit import Circuit, load_circuit
 from emotion_circuits.circuits.claims import head_claims, task_claim
-from emotion_circuits.circuits.comparing import dissociation, jaccard, joint_effect, overlap, stability
 from emotion_circuits.circuits.edges import EdgeScan, edge_scan
-from emotion_circuits.circuits.faithfulness import completeness, edge_curve, faithfulness, minimality, node_curve
-from emotion_circuits.circuits.finding import Circuit, find_circuit, load_circuit
-from emotion_circuits.circuits.planted import PlantedModel, PlantedSpec, plant
+from emotion_circuits.circuits.faithfulness import (
+    AgainstRandom,
+    circuit_against_random,
+    completeness,
+    edge_curve,
+    faithfulness,
+    minimality,
+    node_curve,
+)
+from emotion_circuits.circuits.finding import Search, find_circuit
+from emotion_circuits.circuits.joint import Joint, dissociation, joint_effect
+from emotion_circuits.circuits.overlap import Stability, emotion_overlap, jaccard, overlap, stability
 from emotion_circuits.circuits.roles import head_evidence
-from emotion_circuits.circuits.running import Arena, arena, run_edge_circuit, run_node_circuits
 from emotion_circuits.circuits.weights import alignment, composition, copying_score, head_weights, written_tokens
 
 __all__ = [
+    "AgainstRandom",
     "Arena",
     "Attribution",
-    "Calibration",
     "Circuit",
     "EdgeScan",
-    "PlantedModel",
-    "PlantedSpec",
+    "Joint",
+    "Search",
+    "Stability",
     "alignment",
     "arena",
     "attribute",
-    "calibrate",
+    "circuit_against_random",
     "completeness",
     "composition",
     "copying_score",
     "dissociation",
     "edge_curve",
     "edge_scan",
+    "emotion_overlap",
     "faithfulness",
     "find_circuit",
     "head_claims",
@@ -41,7 +51,6 @@ __all__ = [
     "minimality",
     "node_curve",
     "overlap",
-    "plant",
     "run_edge_circuit",
     "run_node_circuits",
     "stability",

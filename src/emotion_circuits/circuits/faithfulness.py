@@ -15,16 +15,27 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from emotion_circuits.circuits.running import Arena, arena, run_edge_circuit, run_node_circuits
+from emotion_circuits.circuits.arena import Arena, arena, run_edge_circuit, run_node_circuits
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Edge, Node, PairTask, all_nodes
 from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.progress import progress_bar
 
-__all__ = ["Curve", "circuit_against_random", "completeness", "edge_curve", "faithfulness", "minimality", "node_curve"]
+__all__ = [
+    "AgainstRandom",
+    "Curve",
+    "RandomCircuits",
+    "circuit_against_random",
+    "completeness",
+    "edge_curve",
+    "faithfulness",
+    "minimality",
+    "node_curve",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +236,52 @@ def minimality(model: LanguageModel, arena: Arena, circuit: Sequence[Node]) -> p
     return pd.DataFrame({"node": [str(n) for n in circuit], "faithfulness_lost": f[0] - f[1:]})
 
 
+class RandomCircuits(BaseModel):
+    """Random circuits of one kind beside the circuit itself.
+
+    Attributes:
+        mean: mean of their faithfulness, as a share of the clean-corrupted gap.
+        low: 2.5 % quantile of it over them.
+        high: 97.5 % quantile of it over them.
+        p: share of them that are as faithful as the circuit, with the +1 correction.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+class AgainstRandom(BaseModel):
+    """Faithfulness of a circuit beside random circuits.
+
+    Attributes:
+        faithfulness: of the circuit, as a share of the clean-corrupted gap.
+        low: lower end of its 95 % interval by group of pairs.
+        high: upper end of its 95 % interval by group of pairs.
+        random: circuits with as many heads and as many MLPs.
+        same_mlps: circuits of the same MLPs and random heads; ``None`` where the circuit has no head.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    faithfulness: float
+    low: float
+    high: float
+    random: RandomCircuits
+    same_mlps: RandomCircuits | None = None
+
+    def figures(self) -> dict[str, float]:
+        """All figures by one name each: ``faithfulness``, ``low``, ``high``, ``random``, ``random_low`` and so on."""
+        flat = {"faithfulness": self.faithfulness, "low": self.low, "high": self.high}
+        for name, null in (("random", self.random), ("same_mlps", self.same_mlps)):
+            if null is not None:
+                flat |= {name: null.mean, f"{name}_low": null.low, f"{name}_high": null.high, f"{name}_p": null.p}
+        return flat
+
+
 def circuit_against_random(
     model: LanguageModel,
     task: PairTask | Arena,
@@ -233,7 +290,7 @@ def circuit_against_random(
     samples: int = 40,
     seed: int = 0,
     batch_rows: int = 256,
-) -> dict[str, float]:
+) -> AgainstRandom:
     """Faithfulness of one circuit beside two kinds of random circuits.
 
     *Random* circuits have as many heads and as many MLPs. *Same MLPs* keep the circuit's own MLPs and draw the heads
@@ -246,11 +303,6 @@ def circuit_against_random(
         samples: how many random circuits of either kind.
         seed: of the random circuits and of the bootstrap.
         batch_rows: rows run at once.
-
-    Returns:
-        ``faithfulness`` with its 95 % interval by group (``low``, ``high``); mean and middle 95 % of the random circuits
-        (``random``, ``random_low``, ``random_high``), of those with the same MLPs (``same_mlps`` and so on; absent where
-        the circuit has no head); and the share of random ones that are as faithful (``random_p``, ``same_mlps_p``).
     """
     rng = np.random.default_rng(seed)
     ring = task if isinstance(task, Arena) else arena(model, task)
@@ -267,14 +319,20 @@ def circuit_against_random(
     found = run_node_circuits(model, ring, every, batch_rows=batch_rows)
     f = faithfulness(ring, found).double().cpu().numpy()
     low, high = _intervals(ring, found[:1], rng)
-    result = {"faithfulness": float(f[0]), "low": float(low[0]), "high": float(high[0])}
+    found_nulls: dict[str, RandomCircuits] = {}
     for index, name in enumerate(nulls):
         some = f[1 + index * samples : 1 + (index + 1) * samples]
         below, above = np.quantile(some, [0.025, 0.975])
-        result |= {
-            name: float(some.mean()),
-            f"{name}_low": float(below),
-            f"{name}_high": float(above),
-            f"{name}_p": float(((some >= f[0]).sum() + 1) / (samples + 1)),
-        }
-    return result
+        found_nulls[name] = RandomCircuits(
+            mean=float(some.mean()),
+            low=float(below),
+            high=float(above),
+            p=float(((some >= f[0]).sum() + 1) / (samples + 1)),
+        )
+    return AgainstRandom(
+        faithfulness=float(f[0]),
+        low=float(low[0]),
+        high=float(high[0]),
+        random=found_nulls["random"],
+        same_mlps=found_nulls.get("same_mlps"),
+    )

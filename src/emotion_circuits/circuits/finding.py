@@ -7,138 +7,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from emotion_circuits.circuits.arena import Arena, arena, run_node_circuits
 from emotion_circuits.circuits.attribution import Attribution, attribute
+from emotion_circuits.circuits.circuit import (
+    Agreement,
+    Area,
+    Circuit,
+    CircuitEdge,
+    CircuitNode,
+    CurvePoint,
+    HeadEvidence,
+    PairCounts,
+)
 from emotion_circuits.circuits.claims import Effects, judge_nodes, node_effects
-from emotion_circuits.circuits.comparing import Joint, joint_effect, stability
 from emotion_circuits.circuits.faithfulness import (
+    AgainstRandom,
     circuit_against_random,
     completeness,
     faithfulness,
     minimality,
     node_curve,
 )
+from emotion_circuits.circuits.joint import Joint, joint_effect
+from emotion_circuits.circuits.overlap import stability
 from emotion_circuits.circuits.roles import head_evidence
-from emotion_circuits.circuits.running import Arena, arena, run_node_circuits
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, pair_task, task_gap
 from emotion_circuits.heads.tasks import by_group, spread
 from emotion_circuits.model import LanguageModel
-from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Pair
-from emotion_circuits.prompts.loading import validation_messages
 from emotion_circuits.statistics import About, Claim
 
 __all__ = [
-    "Circuit",
-    "CircuitEdge",
-    "CircuitNode",
     "Search",
     "circuit_sizes",
     "find_circuit",
-    "load_circuit",
     "measure_circuit",
     "ranking",
     "split_task",
 ]
-
-
-class CircuitNode(BaseModel):
-    """A member.
-
-    Attributes:
-        node: its name.
-        score: estimated share of the gap on train pairs, signed.
-        exact: mean effect of noising it on test pairs, as a share of their gap; ``None`` where it was not measured.
-        low: 95 % interval by group of pairs.
-        high: 95 % interval by group of pairs.
-        role: estimated role of a head, ``mlp`` or ``embed``.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    node: str
-    score: float
-    exact: float | None = None
-    low: float | None = None
-    high: float | None = None
-    role: str = ""
-
-
-class CircuitEdge(BaseModel):
-    """A link: ``score`` is its estimated share of the gap on train pairs, signed."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    writer: str
-    reader: str
-    score: float
-
-
-class Circuit(BaseModel):
-    """A found circuit, as written to JSON.
-
-    Attributes:
-        format: version of this layout.
-        model: name of the model.
-        task: name of the pairs.
-        method: how parts were scored.
-        pairs: pairs by split, and how many did not fit the model.
-        groups: groups of test pairs, the unit of every interval.
-        gap: mean logit difference clean − corrupted on test pairs.
-        nodes: members, strongest first.
-        edges: strongest links among members, embedding and logits.
-        curve: faithfulness over size on test pairs, with random circuits of the same make-up.
-        cpr: area under the curve (random circuits' beside it).
-        cmd: area of its distance from 1.
-        against_random: :func:`~emotion_circuits.circuits.faithfulness.circuit_against_random`, test pairs.
-        stability: Jaccard index of the best parts over resampled train pairs, with chance.
-        agreement: Spearman correlation of estimated (train) with exact effects (test), and of how many nodes.
-        evidence: the figures that the roles stand on, per head.
-        joint: joint effect of the members' heads against the sum of single ones, test pairs.
-        incompleteness: mean over random parts of the circuit.
-        unneeded: members without which faithfulness drops by less than 0.01; ``None`` (as ``joint`` and
-            ``incompleteness``) where the search was not thorough.
-        claims: what is supported and what is not.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: Literal[2] = 2
-    model: str
-    task: str
-    method: str
-    pairs: dict[str, int]
-    groups: int
-    gap: float
-    nodes: list[CircuitNode]
-    edges: list[CircuitEdge]
-    curve: list[dict[str, float]]
-    cpr: dict[str, float]
-    cmd: dict[str, float]
-    against_random: dict[str, float]
-    stability: dict[str, float]
-    agreement: dict[str, float]
-    evidence: list[dict[str, Any]]
-    claims: list[Claim]
-    joint: dict[str, float] | None = None
-    incompleteness: float | None = None
-    unneeded: list[str] | None = None
-
-    def members(self) -> list[Node]:
-        """The nodes."""
-        return [Node.parse(n.node) for n in self.nodes]
-
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        write_json(path, self.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
@@ -168,20 +80,6 @@ class Search:
     choosing_pairs: int = 16
     joint_heads: int = 16
     thorough: bool = True
-
-
-def load_circuit(path: Path) -> Circuit:
-    """Read a circuit's JSON.
-
-    Raises:
-        EmotionCircuitsError: unreadable, or not a circuit.
-    """
-    try:
-        return Circuit.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EmotionCircuitsError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise EmotionCircuitsError(f"{path}: is not a circuit: {'; '.join(validation_messages(error)[:3])}") from error
 
 
 def circuit_sizes(total: int, count: int = 12) -> list[int]:
@@ -292,25 +190,43 @@ def measure_circuit(
     estimated = torch.tensor([scores[n] for (n,) in effects.scan.sets])
     claims = [effects.task, *[c for c in judge_nodes(effects, seed=seed) if c.about.part in named]]
     claims += _faithful(model, name, against, size, len(ranked), len(set(test.groups)), how.samples)
+    deep = _thorough(model, name, test, ring, members, ranked, how, seed) if how.thorough else _Thorough()
     return Circuit(
         model=model.name,
         task=name,
         method=f"{scored.method} of {len(scored.node_scores)} train pairs",
-        pairs={s: len(t) for s, t in tasks.items()} | {"excluded": sum(len(t.excluded) for t in tasks.values())},
+        pairs=PairCounts(
+            train=len(tasks["train"]),
+            validation=len(tasks["validation"]),
+            test=len(tasks["test"]),
+            excluded=sum(len(t.excluded) for t in tasks.values()),
+        ),
         groups=len(set(test.groups)),
         gap=gap_test,
         nodes=[_member(n, scores[n], table, gap_test, named) for n in members],
         edges=_edges(links, members, gap_train, how.n_edges),
-        curve=[{k: float(v) for k, v in row.items()} for row in curve.table.to_dict("records")],  # type: ignore[misc]
-        cpr={"circuit": curve.cpr, "random": curve.random_cpr},
-        cmd={"circuit": curve.cmd, "random": curve.random_cmd},
+        curve=[CurvePoint.model_validate(row) for row in curve.table.to_dict("records")],
+        cpr=Area(circuit=curve.cpr, random=_finite(curve.random_cpr)),
+        cmd=Area(circuit=curve.cmd, random=_finite(curve.random_cmd)),
         against_random=against,
-        stability={"k": firm.k, "jaccard": firm.mean, "low": firm.low, "high": firm.high, "chance": firm.chance},
-        agreement={"spearman": _spearman(estimated, exact.cpu()), "nodes": len(exact)},
-        evidence=[] if evidence is None else evidence.to_dict("records"),  # type: ignore[arg-type]
-        claims=claims,
-        **_thorough(model, name, test, ring, members, ranked, how, claims, seed),
+        stability=firm,
+        agreement=Agreement(spearman=_spearman(estimated, exact.cpu()), nodes=len(exact)),
+        evidence=[] if evidence is None else _evidence(evidence),
+        claims=[*claims, *deep.claims],
+        joint=deep.joint,
+        incompleteness=deep.incompleteness,
+        unneeded=deep.unneeded,
     )
+
+
+@dataclass(frozen=True)
+class _Thorough:
+    """What only a thorough search measures; see the fields of :class:`Circuit`, and the joint effect's claim."""
+
+    joint: Joint | None = None
+    incompleteness: float | None = None
+    unneeded: list[str] | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 def _thorough(
@@ -321,30 +237,29 @@ def _thorough(
     members: list[Node],
     ranked: list[Node],
     how: Search,
-    claims: list[Claim],
     seed: int,
-) -> dict[str, Any]:
-    """Joint against single effects, completeness and minimality; the joint effect's claim is added to ``claims``."""
-    if not how.thorough:
-        return {}
+) -> _Thorough:
+    """Joint against single effects with its claim, completeness and minimality."""
     heads = [n for n in members if n.kind == "head"][: how.joint_heads]
-    found: dict[str, Any] = {}
-    if len(heads) > 1:
-        joint = joint_effect(model, test, heads, "mean", seed=seed)
-        found["joint"] = {
-            "heads": float(len(heads)),
-            "joint": joint.joint,
-            "summed": joint.summed,
-            "excess": joint.excess,
-            "excess_low": joint.excess_interval[0],
-            "excess_high": joint.excess_interval[1],
-        }
-        claims.append(_backup(model, name, joint, len(heads), len(set(test.groups))))
+    joint = joint_effect(model, test, heads, "mean", seed=seed) if len(heads) > 1 else None
     complete = completeness(model, ring, members, ranked, samples=4, seed=seed)
     needed = minimality(model, ring, members)
-    found["incompleteness"] = float(complete.incompleteness.mean())
-    found["unneeded"] = needed.node[needed.faithfulness_lost.abs() < 0.01].tolist()
-    return found
+    return _Thorough(
+        joint=joint,
+        incompleteness=float(complete.incompleteness.mean()),
+        unneeded=needed.node[needed.faithfulness_lost.abs() < 0.01].tolist(),
+        claims=() if joint is None else (_backup(model, name, joint, len(heads), len(set(test.groups))),),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _evidence(table: pd.DataFrame) -> list[HeadEvidence]:
+    """Rows of :func:`~emotion_circuits.circuits.roles.head_evidence`; what was not measured is ``None``."""
+    whole = table.astype(object).where(table.notna(), None)
+    return [HeadEvidence.model_validate(row) for row in whole.to_dict("records")]
 
 
 def _member(node: Node, score: float, table: pd.DataFrame, gap: float, named: dict[str, str]) -> CircuitNode:
@@ -410,7 +325,7 @@ def _spearman(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def _faithful(
-    model: LanguageModel, name: str, against: dict[str, float], size: int, total: int, n: int, samples: int
+    model: LanguageModel, name: str, against: AgainstRandom, size: int, total: int, n: int, samples: int
 ) -> list[Claim]:
     """The circuit carries the behaviour better than random ones; and its heads do, its MLPs being given."""
     return [
@@ -418,14 +333,14 @@ def _faithful(
             f"circuits.{part}.{name}",
             f"circuits.{part}",
             About(task=name, model=model.name),
-            estimate=against["faithfulness"],
-            interval=(against["low"], against["high"]),
+            estimate=against.faithfulness,
+            interval=(against.low, against.high),
             n=n,
-            null=(against[f"{key}_low"], against[f"{key}_high"]),
-            beside={"size": size, "total": total, "samples": samples, "random": against[key]},
+            null=(null.low, null.high),
+            beside={"size": size, "total": total, "samples": samples, "random": null.mean},
         )
-        for key, part in (("random", "faithfulness"), ("same_mlps", "heads"))
-        if key in against
+        for part, null in (("faithfulness", against.random), ("heads", against.same_mlps))
+        if null is not None
     ]
 
 

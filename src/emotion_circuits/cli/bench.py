@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from emotion_circuits.cli.shared import JsonFlag, long_running, print_table, show_json
+
+if TYPE_CHECKING:
+    from emotion_circuits.planted import DifficultyPoint
 
 app = typer.Typer(help="Calibration: every method against a known truth.")
 
@@ -35,7 +39,7 @@ def planted(
 
     Example: emotion-circuits bench planted --seeds 4 --no-circuit 8
     """
-    from emotion_circuits.circuits.calibration import calibrate, difficulty_curve
+    from emotion_circuits.planted import calibrate, difficulty_curve
 
     steps = _difficulties(sweep)
     with long_running():
@@ -48,7 +52,8 @@ def planted(
         )
         if steps:
             others = range(first_seed, first_seed + sweep_seeds)
-            result.curve = difficulty_curve(others, steps, n_pairs=n_pairs, edges=edges)
+            curve = difficulty_curve(others, steps, n_pairs=n_pairs, edges=edges)
+            result = result.model_copy(update={"curve": curve})
     if as_json:
         show_json(result.model_dump(mode="json"))
         return
@@ -61,9 +66,9 @@ def planted(
             m.scores, m.name, f"{m.median:.3f}", f"{m.low:.3f}", f"{m.reported_on:.3f}", decoys, f"{m.seconds:.1f}"
         )
     print_table(table)
-    for name, rate in result.false_claims.items():
+    for name, rate in result.false_claims.named().items():
         typer.echo(f"{name}: {rate.hits} of {rate.n}, 95 % upper bound {rate.upper:.3f}")
-    for key, value in result.best.items():
+    for key, value in result.best.model_dump().items():
         typer.echo(f"{key}: {value:.4g}" + (f" ({result.best_methods[key]})" if key in result.best_methods else ""))
     for bar, met in result.bars.items():
         typer.echo(f"{'met' if met else 'MISSED'}: {bar}")
@@ -83,14 +88,14 @@ def _difficulties(text: str) -> list[float]:
     return found
 
 
-def _curve_table(curve: list[dict[str, object]]) -> Table:
-    steps = list(dict.fromkeys(row["difficulty"] for row in curve))
-    table = Table("scores", "method", *(f"{s:g}" for s in steps), title="Median AUROC by difficulty")  # type: ignore[str-format]
-    by = {(row["scores"], row["method"], row["difficulty"]): row for row in curve}
-    for scores, method in dict.fromkeys((row["scores"], row["method"]) for row in curve):
+def _curve_table(curve: Sequence[DifficultyPoint]) -> Table:
+    steps = list(dict.fromkeys(point.difficulty for point in curve))
+    table = Table("scores", "method", *(f"{s:g}" for s in steps), title="Median AUROC by difficulty")
+    by = {(point.scores, point.method, point.difficulty): point for point in curve}
+    for scores, method in dict.fromkeys((point.scores, point.method) for point in curve):
         cells = [by.get((scores, method, s)) for s in steps]
-        table.add_row(str(scores), str(method), *("" if c is None else f"{c['median']:.2f}" for c in cells))
+        table.add_row(scores, method, *("" if c is None else f"{c.median:.2f}" for c in cells))
+    first = {point.difficulty: point for point in curve}
     for name in ("correct", "role_accuracy", "claimed_true", "claimed_other"):
-        first = {row["difficulty"]: row[name] for row in curve}
-        table.add_row("", name, *(f"{first[s]:.2f}" for s in steps))
+        table.add_row("", name, *(f"{getattr(first[s], name):.2f}" for s in steps))
     return table

@@ -85,17 +85,16 @@ def check(
 
     Example: emotion-circuits circuit test circuit.json --split test
     """
-    from emotion_circuits.circuits import load_circuit
-    from emotion_circuits.circuits.faithfulness import circuit_against_random
+    from emotion_circuits.circuits import circuit_against_random, load_circuit
 
     found = load_circuit(file)
     with long_running():
         loaded, task = open_task(model or found.model, pairs, split, max_pairs, device, dtype, revision)
         result = circuit_against_random(loaded, task, found.members(), samples=samples, seed=seed)
     if as_json:
-        show_json({"circuit": str(file), "pairs": len(task), **result})
+        show_json({"circuit": str(file), "pairs": len(task), **result.figures()})
         return
-    for key, value in result.items():
+    for key, value in result.figures().items():
         typer.echo(f"{key}: {value:.4g}")
 
 

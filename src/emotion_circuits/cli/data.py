@@ -11,8 +11,7 @@ from rich.table import Table
 from emotion_circuits.cli.shared import JsonFlag, long_running, note, print_table, show_json
 
 if TYPE_CHECKING:
-    from emotion_circuits.prompts.describing import SetDescription
-    from emotion_circuits.prompts.surface import Accuracy
+    from emotion_circuits.curation import Accuracy, SetDescription
     from emotion_circuits.prompts.tokenizing import Tokenize
 
 app = typer.Typer(help="Corpora: check a file of labelled texts, describe the bundled sets or your own.")
@@ -45,8 +44,7 @@ def check(
 
     Example: emotion-circuits data check letters.csv --map text=sentence --map label=emotion
     """
-    from emotion_circuits.prompts.checking import check_corpora, write_corpus
-    from emotion_circuits.prompts.tables import parse_column_map
+    from emotion_circuits.curation import check_corpora, parse_column_map, write_corpus
 
     with long_running():
         report, rows = check_corpora(
@@ -98,11 +96,10 @@ def describe(
 
     Example: emotion-circuits data describe core implicit
     """
+    from emotion_circuits.curation import card_sections, describe_corpora
+    from emotion_circuits.curation import write_card as fill
     from emotion_circuits.errors import EmotionCircuitsError
     from emotion_circuits.prompts import available_sets
-    from emotion_circuits.prompts.card import card_sections
-    from emotion_circuits.prompts.card import write_card as fill
-    from emotion_circuits.prompts.describing import describe_corpora
 
     if write_card is not None and sets:
         raise EmotionCircuitsError("--write-card describes all bundled sets; leave the names out")
@@ -136,9 +133,9 @@ def _tokenizer(name: str) -> Tokenize:
 
 
 def _embedding_accuracies() -> tuple[Accuracy, ...]:
+    from emotion_circuits.curation import Accuracy
     from emotion_circuits.evaluation import EmotionClassifier, validate_on_bundled
     from emotion_circuits.prompts import load_prompts
-    from emotion_circuits.prompts.surface import Accuracy
 
     return tuple(
         Accuracy(

@@ -9,9 +9,10 @@ from importlib.resources import files
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["find_words", "lexicon", "lexicon_languages"]
+__all__ = ["UNSPACED", "find_words", "lexicon", "lexicon_languages"]
 
-_UNSPACED = frozenset({"ja", "zh"})
+UNSPACED: frozenset[str] = frozenset({"ja", "zh"})
+"""Languages whose script puts no spaces between words."""
 
 
 def lexicon_languages() -> list[str]:
@@ -37,7 +38,7 @@ def lexicon(language: str = "en") -> dict[str, tuple[str, ...]]:
 def _pattern(language: str, emotion: str) -> re.Pattern[str]:
     words = sorted(lexicon(language)[emotion], key=len, reverse=True)
     body = "|".join(re.escape(word) for word in words)
-    return re.compile(body if language in _UNSPACED else rf"(?<!\w)(?:{body})(?!\w)", re.IGNORECASE)
+    return re.compile(body if language in UNSPACED else rf"(?<!\w)(?:{body})(?!\w)", re.IGNORECASE)
 
 
 def find_words(text: str, language: str = "en", emotion: str | None = None) -> list[tuple[str, int, int]]:

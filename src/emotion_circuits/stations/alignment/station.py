@@ -33,7 +33,9 @@ def captured(run: Path) -> ActivationStore:
 
 
 def _openings(context: Context) -> list[Prompt]:
-    return evenly(load_prompts(context.config.continuations, split="test"), context.config.of(AlignmentSettings).prompts)
+    return evenly(
+        load_prompts(context.config.continuations, split="test"), context.config.of(AlignmentSettings).prompts
+    )
 
 
 def inputs(context: Context) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 
 from emotion_circuits.circuits.attribution import Attribution
 from emotion_circuits.circuits.claims import Effects
-from emotion_circuits.circuits.comparing import Dissociation, EmotionOverlap
+from emotion_circuits.circuits.joint import Dissociation
+from emotion_circuits.circuits.overlap import EmotionOverlap
 from emotion_circuits.heads import Node
 from emotion_circuits.heads.screening import Screen
 from emotion_circuits.heads.tasks import by_group

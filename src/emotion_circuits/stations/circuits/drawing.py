@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emotion_circuits.circuits.finding import Circuit
+from emotion_circuits.circuits.circuit import Circuit, CircuitEdge
 from emotion_circuits.heads import Node
 from emotion_circuits.language import N_, say
 
@@ -98,7 +98,7 @@ _ROLES = {
 }  # fmt: skip
 
 
-def _strong(circuit: Circuit, count: int, share: float) -> list[Any]:
+def _strong(circuit: Circuit, count: int, share: float) -> list[CircuitEdge]:
     order = sorted(circuit.edges, key=lambda e: -abs(e.score))[:count]
     return [e for e in order if abs(e.score) >= share * abs(order[0].score)]
 
@@ -113,7 +113,7 @@ def _place(node: Node, layers: list[int], width: int) -> tuple[float, float]:
     return (-1.0, row + 0.3) if node.kind == "mlp" else (float(node.head or 0), float(row))
 
 
-def _link(edge: Any, places: dict[str, tuple[float, float]], strongest: float) -> Any:
+def _link(edge: CircuitEdge, places: dict[str, tuple[float, float]], strongest: float) -> Any:
     import plotly.graph_objects as go
 
     (x0, y0), (x1, y1) = places[edge.writer], places[edge.reader]
@@ -138,16 +138,16 @@ def curve_figure(circuit: Circuit) -> Figure:
     import plotly.graph_objects as go
 
     rows = circuit.curve
-    share = [r["share"] for r in rows]
+    share = [r.share for r in rows]
     figure = go.Figure()
     bands = [(say("circuit"), "faithfulness", "low", "high", _FOR)]
-    if "random" in rows[0]:
+    if rows[0].random is not None:
         bands.append((say("random circuits"), "random", "random_low", "random_high", _OTHER))
     for name, middle, low, high, colour in bands:
         figure.add_trace(
             go.Scatter(
                 x=[*share, *share[::-1]],
-                y=[*(r[high] for r in rows), *(r[low] for r in rows[::-1])],
+                y=[*(getattr(r, high) for r in rows), *(getattr(r, low) for r in rows[::-1])],
                 mode="lines",
                 fill="toself",
                 fillcolor=colour,
@@ -157,7 +157,7 @@ def curve_figure(circuit: Circuit) -> Figure:
                 showlegend=False,
             )
         )
-        figure.add_trace(go.Scatter(x=share, y=[r[middle] for r in rows], name=name, line={"color": colour}))
+        figure.add_trace(go.Scatter(x=share, y=[getattr(r, middle) for r in rows], name=name, line={"color": colour}))
     figure.update_layout(
         xaxis={"title": say("share of heads and MLPs kept"), "tickformat": ".0%"},
         yaxis={"title": say("faithfulness (1: the whole model)")},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from emotion_circuits.circuits.finding import Circuit
+from emotion_circuits.circuits import Circuit
 from emotion_circuits.language import gap, say, term
 from emotion_circuits.page.numerals import estimate, fixed, interval, percent, signed
 from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
@@ -52,8 +52,8 @@ def sections(folder: CircuitsFolder, _manifest: dict[str, Any], claims: Sequence
                 "prompt's output. Grey: random circuits with as many heads and as many MLPs, the middle 95 % of them "
                 "as a band. CPR (area under the curve) {cpr:.2f}, random {cpr_random:.2f}; CMD (area between the "
                 "curve and 1; smaller is better) {cmd:.2f}, random {cmd_random:.2f}.",
-                cpr=circuit.cpr["circuit"], cpr_random=circuit.cpr["random"], cmd=circuit.cmd["circuit"],
-                cmd_random=circuit.cmd["random"],
+                cpr=circuit.cpr.circuit, cpr_random=circuit.cpr.random, cmd=circuit.cmd.circuit,
+                cmd_random=circuit.cmd.random,
             ),
             curve_figure(circuit),
             _kept(circuit),
@@ -66,8 +66,8 @@ def sections(folder: CircuitsFolder, _manifest: dict[str, Any], claims: Sequence
                 "of the strongest estimated links, none weaker than 4 % of the strongest; wider is stronger, red "
                 "supports the answers, blue opposes them. Links are estimates and were not tested one by one. "
                 "Jaccard index of the members over resampled train pairs {jaccard:.2f} {ends}, chance {chance:.2f}.",
-                count=len(circuit.nodes), jaccard=circuit.stability["jaccard"],
-                ends=interval(circuit.stability["low"], circuit.stability["high"]), chance=circuit.stability["chance"],
+                count=len(circuit.nodes), jaccard=circuit.stability.jaccard,
+                ends=interval(circuit.stability.low, circuit.stability.high), chance=circuit.stability.chance,
             ),
             circuit_figure(circuit),
             _strongest(circuit),
@@ -105,7 +105,7 @@ def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: 
     counted += gap() + say(
         "Attribution on train pairs and exact effects on test pairs agree to a rank correlation of {rank:.2f} over "
         "{nodes:.0f} nodes.",
-        rank=circuit.agreement["spearman"], nodes=circuit.agreement["nodes"],
+        rank=circuit.agreement.spearman, nodes=circuit.agreement.nodes,
     )  # fmt: skip
     prose = [
         say(
@@ -115,7 +115,7 @@ def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: 
             "circuit's size was chosen on {validation} validation pairs, and what stands here is from {test} test "
             "pairs in {groups} groups. Pairs stand both ways round, so noising and denoising are the same figure on "
             "average.",
-            train=pairs["train"], validation=pairs["validation"], test=pairs["test"], groups=circuit.groups,
+            train=pairs.train, validation=pairs.validation, test=pairs.test, groups=circuit.groups,
         ),
         counted,
     ]  # fmt: skip
@@ -134,8 +134,8 @@ def _kept(circuit: Circuit) -> str:
     against = circuit.against_random
     return say(
         "The chosen circuit ({size} parts) keeps {kept} of the gap, random ones {low} to {high}.",
-        size=len(circuit.nodes), kept=estimate(against["faithfulness"], (against["low"], against["high"])),
-        low=fixed(against["random_low"], 2), high=fixed(against["random_high"], 2),
+        size=len(circuit.nodes), kept=estimate(against.faithfulness, (against.low, against.high)),
+        low=fixed(against.random.low, 2), high=fixed(against.random.high, 2),
     )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def _more(folder: CircuitsFolder, circuit: Circuit) -> list[Part]:
                 say(
                     "Shares of the gap on test pairs; the rules are in docs/circuits.md. 'none': no figure reaches 0.1."
                 ),
-                pd.DataFrame(circuit.evidence),
+                pd.DataFrame([e.model_dump() for e in circuit.evidence]),
                 folded=True,
             )
         )

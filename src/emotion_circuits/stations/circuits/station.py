@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from emotion_circuits.circuits.attribution import Attribution, attribute
 from emotion_circuits.circuits.claims import Effects, node_effects, task_claim
-from emotion_circuits.circuits.comparing import dissociation, emotion_overlap
 from emotion_circuits.circuits.finding import Search, measure_circuit, ranking, split_task
+from emotion_circuits.circuits.joint import dissociation
+from emotion_circuits.circuits.overlap import emotion_overlap
 from emotion_circuits.circuits.weights import weights_table
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, Scan, all_nodes, head_nodes

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from emotion_circuits.cli.data import app
+from emotion_circuits.curation.checking import check_corpora, write_corpus
+from emotion_circuits.curation.duplicates import find_duplicates, shingles
+from emotion_circuits.curation.rows import alignment_problems
+from emotion_circuits.curation.tables import parse_column_map
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import Pair, load_prompts
-from emotion_circuits.prompts.checking import check_corpora, write_corpus
-from emotion_circuits.prompts.duplicates import find_duplicates, shingles
-from emotion_circuits.prompts.rows import alignment_problems
-from emotion_circuits.prompts.tables import parse_column_map
-from emotion_circuits.prompts.tokenizing import Encoding, load_tokenizer
+from emotion_circuits.prompts.tokenizing import Encoding
 
 
 def findings(path, **options):
@@ -248,14 +248,6 @@ def test_a_wrong_column_map_is_refused(tmp_path, bad):
     path.write_text("a,label\nx,y\n", encoding="utf-8")
     with pytest.raises(EmotionCircuitsError):
         check_corpora([path], columns=parse_column_map([bad]))
-
-
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(EmotionCircuitsError, match="no tokenizer there"):
-        load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(EmotionCircuitsError, match="is not a tokenizer"):
-        load_tokenizer(tmp_path)
 
 
 def test_command_converts_a_table_and_fails_on_errors(tmp_path, row):

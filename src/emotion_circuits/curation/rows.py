@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
-from emotion_circuits.prompts.lexicon import find_words, lexicon, lexicon_languages
+from emotion_circuits.prompts.lexicon import UNSPACED, find_words, lexicon, lexicon_languages
 from emotion_circuits.prompts.schema import LABELS, Pair, Prompt, Span
 from emotion_circuits.prompts.spans import tokens_of_span
-from emotion_circuits.prompts.surface import UNSPACED
 from emotion_circuits.prompts.tokenizing import Tokenize
 
 __all__ = ["RowProblem", "alignment_problems", "row_problems"]

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from emotion_circuits.curation.describing import Description
+from emotion_circuits.curation.surface import Accuracy
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import replacing
-from emotion_circuits.prompts.describing import Description
-from emotion_circuits.prompts.surface import Accuracy
 
 __all__ = ["card_sections", "write_card"]
 

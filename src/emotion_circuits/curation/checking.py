@@ -10,15 +10,15 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from emotion_circuits.curation.balance import Balance, balance
+from emotion_circuits.curation.duplicates import find_duplicates, normalised
+from emotion_circuits.curation.rows import alignment_problems, row_problems
+from emotion_circuits.curation.tables import TABLE_SUFFIXES, read_table
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import replacing
 from emotion_circuits.progress import progress_bar
-from emotion_circuits.prompts.balance import Balance, balance
-from emotion_circuits.prompts.duplicates import find_duplicates, normalised
 from emotion_circuits.prompts.loading import Numbered, corpora_dir, read_objects, resolve_set, validate_objects
-from emotion_circuits.prompts.rows import alignment_problems, row_problems
 from emotion_circuits.prompts.schema import Pair, Prompt
-from emotion_circuits.prompts.tables import TABLE_SUFFIXES, read_table
 from emotion_circuits.prompts.tokenizing import Tokenize
 
 __all__ = ["CheckedFile", "Finding", "Report", "check_corpora", "write_corpus"]

@@ -1,4 +1,4 @@
-"""Is it the same circuit twice? Stability, overlap, joint against single effects, double dissociation."""
+"""Is it the same circuit twice? Which parts circuits share, from resampled pairs, of two circuits, of two emotions."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.heads import Node, PairTask, Scan, ablation_scan
-from emotion_circuits.heads.changes import AblationMode
+from emotion_circuits.heads import Node, PairTask
 from emotion_circuits.heads.tasks import by_group
-from emotion_circuits.model import LanguageModel
-from emotion_circuits.statistics import bootstrap_mean_intervals
 
 __all__ = [
-    "Dissociation",
     "EmotionOverlap",
-    "Joint",
     "Stability",
     "chance_jaccard",
-    "dissociation",
     "emotion_overlap",
     "jaccard",
-    "joint_effect",
     "overlap",
     "stability",
 ]
@@ -52,20 +46,21 @@ def chance_jaccard(total: int, a: int, b: int, *, draws: int = 2000, seed: int =
     return float(values.mean()), float(low), float(high)
 
 
-@dataclass(frozen=True)
-class Stability:
-    """Jaccard index of the best ``k`` of resampled pairs with the best ``k`` of all pairs.
+class Stability(BaseModel):
+    """How far the best parts depend on which pairs were drawn: the best ``k`` of resampled pairs beside those of all pairs.
 
     Attributes:
-        k: set size.
-        mean: mean over resamples.
-        low: 2.5 % quantile.
-        high: 97.5 % quantile.
-        chance: mean of random sets of that size.
+        k: size of both sets, in parts.
+        jaccard: mean Jaccard index over resamples, 0 (nothing shared) to 1 (the same set).
+        low: 2.5 % quantile of it over resamples.
+        high: 97.5 % quantile of it over resamples.
+        chance: mean Jaccard index of two random sets of that size.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     k: int
-    mean: float
+    jaccard: float
     low: float
     high: float
     chance: float
@@ -90,48 +85,13 @@ def stability(scores: Float[Tensor, "pair item"], k: int, *, resamples: int = 50
     best = np.argsort(-np.abs(counts @ values), axis=1, kind="stable")[:, :k]
     found = np.array([jaccard(whole, row.tolist()) for row in best])
     low, high = np.quantile(found, [0.025, 0.975])
-    return Stability(k, float(found.mean()), float(low), float(high), chance_jaccard(items, k, k, seed=seed)[0])
-
-
-@dataclass(frozen=True)
-class Joint:
-    """A set's joint effect against the sum of its members' single effects, in logits with 95 % intervals by pair.
-
-    Attributes:
-        joint: effect of taking all out at once.
-        joint_interval: its interval.
-        summed: sum of the single effects.
-        summed_interval: its interval.
-        excess: joint − summed; above 0 members stand in for one another (backup), below 0 they are redundant or clash.
-        excess_interval: its interval.
-    """
-
-    joint: float
-    joint_interval: tuple[float, float]
-    summed: float
-    summed_interval: tuple[float, float]
-    excess: float
-    excess_interval: tuple[float, float]
-
-
-def joint_effect(
-    model: LanguageModel, task: PairTask, nodes: Sequence[Node], mode: AblationMode = "zero", *, seed: int = 0
-) -> Joint:
-    """Ablate a set at once and one by one.
-
-    Args:
-        model: the model.
-        task: the pairs.
-        nodes: the set.
-        mode: ``zero``, ``mean`` or ``resample``.
-        seed: of the bootstrap.
-    """
-    scan: Scan = ablation_scan(model, task, [tuple(nodes), *((n,) for n in nodes)], mode)
-    effect = by_group(scan.effect.T.double().cpu().numpy(), task.groups).T
-    joint, summed = effect[0], effect[1:].sum(0)
-    found = bootstrap_mean_intervals(np.stack([joint, summed, joint - summed], axis=1), resamples=2000, seed=seed)
-    (a, b, c) = [(e.estimate, (e.low, e.high)) for e in found]
-    return Joint(a[0], a[1], b[0], b[1], c[0], c[1])
+    return Stability(
+        k=k,
+        jaccard=float(found.mean()),
+        low=float(low),
+        high=float(high),
+        chance=chance_jaccard(items, k, k, seed=seed)[0],
+    )
 
 
 def overlap(circuits: Mapping[str, Collection[Node]], total: int, *, seed: int = 0) -> pd.DataFrame:
@@ -152,71 +112,6 @@ def overlap(circuits: Mapping[str, Collection[Node]], total: int, *, seed: int =
                 }
             )
     return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True, eq=False)
-class Dissociation:
-    """What taking out each emotion's circuit does to each emotion's pairs.
-
-    Attributes:
-        table: one row per (circuit, task): effect in logits with interval by group, and its share of the task's gap.
-        specificity: mean share under the own emotion's circuit minus mean share under the others'.
-        interval: its 95 % interval by group, all tasks together (groups that stand in two tasks count once).
-        n: groups.
-    """
-
-    table: pd.DataFrame
-    specificity: float
-    interval: tuple[float, float]
-    n: int
-
-
-def dissociation(
-    model: LanguageModel,
-    tasks: Mapping[str, PairTask],
-    circuits: Mapping[str, Sequence[Node]],
-    mode: AblationMode = "mean",
-    *,
-    batch_rows: int = 256,
-    seed: int = 0,
-) -> Dissociation:
-    """Effect of taking out each emotion's circuit on each emotion's pairs.
-
-    A double dissociation has large shares where circuit and task are of the same emotion and small ones elsewhere.
-
-    Args:
-        model: the model.
-        tasks: pairs by emotion (the clean prompt's).
-        circuits: nodes by emotion, and further sets (e.g. random ones) that are no task's own.
-        mode: how nodes are taken out.
-        batch_rows: rows run at once.
-        seed: of the bootstrap.
-
-    Raises:
-        EmotionCircuitsError: a task without a circuit of its own.
-    """
-    if missing := set(tasks) - set(circuits):
-        raise EmotionCircuitsError(f"no circuit is named like the task {min(missing)!r}")
-    rows, contrasts, groups = [], [], []
-    for task_name, task in tasks.items():
-        scan = ablation_scan(model, task, [tuple(c) for c in circuits.values()], mode, batch_rows=batch_rows)
-        effect = scan.effect.double().cpu().numpy()
-        intervals = bootstrap_mean_intervals(effect.T, clusters=task.groups, resamples=2000, seed=seed)
-        for name, e in zip(circuits, intervals, strict=True):
-            share = e.estimate / scan.mean_gap
-            rows.append(
-                {"circuit": name, "task": task_name, "effect": e.estimate, "low": e.low, "high": e.high,
-                 "share": share, "n": e.n}
-            )  # fmt: skip
-        place = {name: i for i, name in enumerate(circuits)}
-        others = [place[name] for name in tasks if name != task_name]
-        if others:
-            contrasts.append((effect[place[task_name]] - effect[others].mean(0)) / scan.mean_gap)
-            groups += list(task.groups)
-    if not contrasts:
-        return Dissociation(pd.DataFrame(rows), float("nan"), (float("nan"), float("nan")), 0)
-    found = bootstrap_mean_intervals(np.concatenate(contrasts), clusters=groups, resamples=2000, seed=seed)[0]
-    return Dissociation(pd.DataFrame(rows), found.estimate, (found.low, found.high), found.n)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from emotion_circuits.curation.surface import Accuracy, across_groups, length_only, punctuation, punctuation_only, words
 from emotion_circuits.prompts.schema import Prompt
-from emotion_circuits.prompts.surface import Accuracy, across_groups, length_only, punctuation, punctuation_only, words
 
 __all__ = ["SURFACE_BAR", "Balance", "balance", "surface_bar"]
 

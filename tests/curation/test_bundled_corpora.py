@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from emotion_circuits.curation.checking import check_corpora
+from emotion_circuits.curation.describing import describe_corpora
+from emotion_circuits.curation.rows import alignment_problems
+from emotion_circuits.curation.surface import words
 from emotion_circuits.evaluation import EmotionClassifier, validate_on_bundled
 from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.model import install
 from emotion_circuits.prompts import EMOTIONS, LABELS, available_sets, find_words, load_pairs, load_prompts
-from emotion_circuits.prompts.checking import check_corpora
-from emotion_circuits.prompts.describing import describe_corpora
-from emotion_circuits.prompts.rows import alignment_problems
-from emotion_circuits.prompts.surface import words
 from emotion_circuits.prompts.tokenizing import load_tokenizer
 
 ATTRIBUTES = ("politeness", "formality", "humor", "threat", "truthfulness", "social_bias")

@@ -11,12 +11,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from emotion_circuits.progress import progress_bar
-from emotion_circuits.prompts.balance import surface_bar
-from emotion_circuits.prompts.loading import corpora_dir, load_prompts, resolve_set
-from emotion_circuits.prompts.schema import Pair, Prompt
-from emotion_circuits.prompts.surface import (
-    UNSPACED,
+from emotion_circuits.curation.balance import surface_bar
+from emotion_circuits.curation.surface import (
     Accuracy,
     across_groups,
     bag_of_words,
@@ -25,6 +21,10 @@ from emotion_circuits.prompts.surface import (
     transfer,
     words,
 )
+from emotion_circuits.progress import progress_bar
+from emotion_circuits.prompts.lexicon import UNSPACED
+from emotion_circuits.prompts.loading import corpora_dir, load_prompts, resolve_set
+from emotion_circuits.prompts.schema import Pair, Prompt
 from emotion_circuits.prompts.tokenizing import Tokenize
 
 __all__ = [

@@ -17,10 +17,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from emotion_circuits.prompts.lexicon import UNSPACED
 from emotion_circuits.prompts.schema import Prompt
 
 __all__ = [
-    "UNSPACED",
     "Accuracy",
     "across_groups",
     "bag_of_words",
@@ -31,7 +31,6 @@ __all__ = [
     "words",
 ]
 
-UNSPACED: frozenset[str] = frozenset({"ja", "zh"})
 _WORD = r"\w+(?:['’]\w+)*"
 # An apostrophe or hyphen inside a word is spelling; figures with them are given apart.
 _PUNCTUATION = re.compile(r"[^\w\s]")

@@ -1,0 +1,37 @@
+"""Is this corpus fit to carry a claim? Checks of rows and whole corpora, what the surface gives away, the data card."""
+
+from emotion_circuits.curation.balance import Balance, balance
+from emotion_circuits.curation.card import card_sections, write_card
+from emotion_circuits.curation.checking import CheckedFile, Finding, Report, check_corpora, write_corpus
+from emotion_circuits.curation.describing import Description, SetDescription, describe_corpora, telling_ngrams
+from emotion_circuits.curation.duplicates import Duplicate, find_duplicates
+from emotion_circuits.curation.rows import alignment_problems, row_problems
+from emotion_circuits.curation.surface import Accuracy, across_groups, bag_of_words, length_only, punctuation_only
+from emotion_circuits.curation.tables import parse_column_map, read_table
+
+__all__ = [
+    "Accuracy",
+    "Balance",
+    "CheckedFile",
+    "Description",
+    "Duplicate",
+    "Finding",
+    "Report",
+    "SetDescription",
+    "across_groups",
+    "alignment_problems",
+    "bag_of_words",
+    "balance",
+    "card_sections",
+    "check_corpora",
+    "describe_corpora",
+    "find_duplicates",
+    "length_only",
+    "parse_column_map",
+    "punctuation_only",
+    "read_table",
+    "row_problems",
+    "telling_ngrams",
+    "write_card",
+    "write_corpus",
+]

@@ -1,0 +1,222 @@
+"""The weights of a planted model: features, noise and parts in plain arrays, then in a Hugging Face model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from emotion_circuits.heads.nodes import Node
+from emotion_circuits.planted.placement import Placement
+from emotion_circuits.planted.spec import D_MODEL, HEADS, KV_HEADS, LAYERS, WIDTH, PlantedSpec
+from emotion_circuits.prompts import EMOTIONS
+
+__all__ = ["Builder"]
+
+_FEATURES = 34
+_SINK, _ACTIVE = 5.0, 10.0
+
+
+class Builder:
+    """Writes features, noise and parts into plain arrays, then into a Hugging Face model.
+
+    Args:
+        spec: architecture, difficulty and languages.
+        generator: of features, noise and gains; every draw depends on those before it.
+        vocabulary: number of tokens.
+    """
+
+    def __init__(self, spec: PlantedSpec, generator: torch.Generator, vocabulary: int) -> None:
+        self.spec, self.generator = spec, generator
+        self.d = D_MODEL
+        self.hidden = 4 * self.d
+        ones = torch.ones(self.d, 1)
+        # Orthogonal to (1, …, 1), which GPT-2's LayerNorm takes away.
+        basis = torch.linalg.qr(torch.cat([ones, self._normal(self.d, _FEATURES)], dim=1)).Q[:, 1:].T
+        rows = iter(basis)
+        one = ("const", "is_first", "is_emotion", "is_comma", "is_last")
+        many = ("lexical", "lexical2", "found", "carried", "worked", "answer", "nowhere")
+        self.features = {name: next(rows)[None] for name in one}
+        self.features |= {name: torch.stack([next(rows) for _ in EMOTIONS]) for name in many}
+        noise = 0.10 + 0.30 * spec.difficulty
+        scale = noise / self.d**0.5
+        n, kv = LAYERS, KV_HEADS if spec.architecture == "llama" else HEADS
+        self.kv_heads = kv
+        self.q = self._normal(n, HEADS, WIDTH, self.d) * scale
+        self.k = self._normal(n, kv, WIDTH, self.d) * scale
+        self.v = self._normal(n, kv, WIDTH, self.d) * scale
+        self.o = self._normal(n, HEADS, self.d, WIDTH) * scale * 2
+        self.mlp_in = self._normal(n, self.hidden, self.d) * scale
+        self.mlp_bias = torch.zeros(n, self.hidden)
+        self.mlp_up = self._normal(n, self.hidden, self.d) * scale
+        self.mlp_out = self._normal(n, self.d, self.hidden) * scale
+        self.embedding = self._normal(vocabulary, self.d) * 0.4
+        self.unembedding = self._normal(vocabulary, self.d) * 0.05
+        for layer in range(n):
+            for head in range(HEADS):
+                self._read_key(Node("head", layer, head), 0, "const", "is_first", _SINK)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator)
+
+    def _uniform(self, low: float, high: float) -> float:
+        return float(torch.rand(1, generator=self.generator)) * (high - low) + low
+
+    def directions(self, name: str) -> Float[Tensor, "emotion d_model"]:
+        """The unit vectors of a feature space."""
+        found: Tensor = self.features[name].clone()
+        return found
+
+    # -- words ---------------------------------------------------------------------------------------------------
+
+    def embed(self, vocabulary: dict[str, int]) -> None:
+        """Write what each word means into its embedding, and the answers into the unembedding."""
+        f, strength = self.features, 5.0
+        for word, index in vocabulary.items():
+            row = self.embedding[index]
+            row += 4.0 * f["const"][0]
+            for token, marker in (("<s>", "is_first"), (",", "is_comma"), ("so", "is_last")):
+                if word == token:
+                    row += strength * f[marker][0]
+            for e, emotion in enumerate(EMOTIONS):
+                if word.startswith(f"{emotion}_"):
+                    language = "lexical" if word.startswith(f"{emotion}_a") else "lexical2"
+                    row += strength * (f["is_emotion"][0] + f[language][e])
+                if word.startswith(f"answer_{emotion}_"):
+                    self.unembedding[index] += f["answer"][e]
+
+    # -- heads ---------------------------------------------------------------------------------------------------
+
+    def _kv(self, head: int) -> int:
+        return head // (HEADS // self.kv_heads)
+
+    def _channel(self, channel: int) -> int:
+        # The slowest rotary frequencies: over a prompt they turn by less than a hundredth of a radian.
+        return WIDTH // 2 - 1 - channel if self.spec.architecture == "llama" else channel
+
+    def _read_key(self, node: Node, channel: int, query: str, key: str, score: float) -> None:
+        row = self._channel(channel)
+        self.q[node.layer, node.head, row] += self.features[query][0] * score * WIDTH**0.5 / 25
+        self.k[node.layer, self._kv(node.head), row] = self.features[key][0]
+
+    def attention(self, node: Node, query: str, key: str, score: float = _ACTIVE) -> None:
+        """The head attends from tokens that carry ``query`` to tokens that carry ``key``."""
+        self._read_key(node, 1, query, key, score)
+
+    def carry(self, node: Node, read: str, write: str, gain: float) -> None:
+        """The head's OV map takes the emotion from one feature space to another."""
+        kv = self._kv(node.head)
+        for e in range(len(EMOTIONS)):
+            self.v[node.layer, kv, 8 + e] *= 0.2  # what a head was built to read, it reads through little noise
+            self.v[node.layer, kv, 8 + e] += self.features[read][e] / 5
+            self.o[node.layer, node.head, :, 8 + e] += gain * self.features[write][e]
+
+    def circuit(self, p: Placement) -> None:
+        """Write every part of the circuit into its place."""
+        for detector, language in zip(p.detectors, ("lexical", "lexical2"), strict=False):
+            self.attention(detector, "is_comma", "is_emotion")
+            self.carry(detector, language, "found", self._uniform(5, 7))
+        carried = self._uniform(5, 7)
+        for node in (p.aggregator, p.backup):
+            self.attention(node, "is_last", "is_comma", 14.0)
+            self.carry(node, "found", "carried", carried)
+            carried *= self._uniform(0.5, 0.7)  # the backup repairs a part only
+        row = self._channel(1)
+        hold = self._uniform(12.0, 15.0) * WIDTH**0.5 / 25
+        self.q[p.backup.layer, p.backup.head, row] -= self.features["carried"].sum(0) * hold
+        self._neurons(p.mlp.layer)
+        for node in (p.expresser, p.canceller):
+            self.attention(node, "is_last", "is_last", 30.0)  # late: the norms have divided both sides by about 2
+        self.carry(p.expresser, "worked", "answer", self._uniform(5, 7))
+        self.carry(p.canceller, "answer", "answer", -self._uniform(1.5, 3.0))
+
+    def _neurons(self, layer: int) -> None:
+        chosen = torch.randperm(self.hidden, generator=self.generator)[: len(EMOTIONS)]
+        for e, neuron in enumerate(chosen.tolist()):
+            self.mlp_in[layer, neuron] += self.features["carried"][e]
+            if self.spec.architecture == "gpt2":
+                self.mlp_bias[layer, neuron] = -1.0
+            else:  # no biases: the part every token shares takes their place
+                self.mlp_in[layer, neuron] -= self.features["const"][0] * 0.25
+                self.mlp_up[layer, neuron] += self.features["const"][0] * 0.25
+            self.mlp_out[layer, :, neuron] += self._uniform(1.4, 1.8) * self.features["worked"][e]
+
+    # -- the model -----------------------------------------------------------------------------------------------
+
+    def finish(self, tokenizer: Any) -> Any:
+        """The Hugging Face model with these weights; the position embeddings of GPT-2 are drawn here."""
+        ids = {
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        hf = self._gpt2(ids) if self.spec.architecture == "gpt2" else self._llama(ids)
+        return hf.eval().requires_grad_(False)
+
+    def _gpt2(self, ids: dict[str, int]) -> Any:
+        config = GPT2Config(
+            vocab_size=len(self.embedding),
+            n_embd=self.d,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            n_positions=64,
+            n_inner=self.hidden,
+            tie_word_embeddings=False,
+            **ids,
+        )
+        hf = GPT2LMHeadModel(config)
+        state = {"transformer.wte.weight": self.embedding, "lm_head.weight": self.unembedding}
+        state["transformer.wpe.weight"] = self._normal(64, self.d) * 0.1
+        state |= {"transformer.ln_f.weight": torch.ones(self.d), "transformer.ln_f.bias": torch.zeros(self.d)}
+        for layer in range(LAYERS):
+            at = f"transformer.h.{layer}"
+            for norm in ("ln_1", "ln_2"):
+                state |= {f"{at}.{norm}.weight": torch.ones(self.d), f"{at}.{norm}.bias": torch.zeros(self.d)}
+            stacked = torch.cat([w[layer].flatten(0, 1) for w in (self.q, self.k, self.v)])
+            state[f"{at}.attn.c_attn.weight"] = stacked.T
+            state[f"{at}.attn.c_attn.bias"] = torch.zeros(3 * self.d)
+            state[f"{at}.attn.c_proj.weight"] = self.o[layer].permute(0, 2, 1).flatten(0, 1)
+            state[f"{at}.attn.c_proj.bias"] = torch.zeros(self.d)
+            state[f"{at}.mlp.c_fc.weight"] = self.mlp_in[layer].T
+            state[f"{at}.mlp.c_fc.bias"] = self.mlp_bias[layer]
+            state[f"{at}.mlp.c_proj.weight"] = self.mlp_out[layer].T
+            state[f"{at}.mlp.c_proj.bias"] = torch.zeros(self.d)
+        return _loaded(hf, state)
+
+    def _llama(self, ids: dict[str, int]) -> Any:
+        config = LlamaConfig(
+            vocab_size=len(self.embedding),
+            hidden_size=self.d,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            num_key_value_heads=KV_HEADS,
+            intermediate_size=self.hidden,
+            max_position_embeddings=64,
+            tie_word_embeddings=False,
+            **ids,
+        )
+        hf = LlamaForCausalLM(config)
+        state = {"model.embed_tokens.weight": self.embedding, "lm_head.weight": self.unembedding}
+        state["model.norm.weight"] = torch.ones(self.d)
+        for layer in range(LAYERS):
+            at = f"model.layers.{layer}"
+            for norm in ("input_layernorm", "post_attention_layernorm"):
+                state[f"{at}.{norm}.weight"] = torch.ones(self.d)
+            for name, weight in (("q", self.q), ("k", self.k), ("v", self.v)):
+                state[f"{at}.self_attn.{name}_proj.weight"] = weight[layer].flatten(0, 1)
+            state[f"{at}.self_attn.o_proj.weight"] = self.o[layer].permute(1, 0, 2).flatten(1, 2)
+            state[f"{at}.mlp.gate_proj.weight"] = self.mlp_in[layer]
+            state[f"{at}.mlp.up_proj.weight"] = self.mlp_up[layer]
+            state[f"{at}.mlp.down_proj.weight"] = self.mlp_out[layer]
+        return _loaded(hf, state)
+
+
+def _loaded(hf: Any, state: dict[str, Tensor]) -> Any:
+    own = hf.state_dict()
+    missing = [name for name in own if name not in state]
+    assert not missing, missing
+    hf.load_state_dict({name: value.contiguous() for name, value in state.items()})
+    return hf
