@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from emotion_circuits.circuits import Circuit, Search, find_circuit, head_evidence, load_circuit
-from emotion_circuits.circuits.figure import circuit_figure, curve_figure
 from emotion_circuits.circuits.finding import _evidence
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, pair_task
 from emotion_circuits.planted import PlantedModel, PlantedSpec, plant
+from emotion_circuits.stations.circuits.drawing import circuit_figure, curve_figure
 
 
 @pytest.fixture(scope="module", params=[("gpt2", 1, 11), ("llama", 2, 12)], ids=["gpt2", "llama"])

@@ -1,4 +1,6 @@
+import asyncio
 import json
+import sys
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -6,6 +8,7 @@ import pytest
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.page.browser import chromium, open_page
+from emotion_circuits.page.exporting import write_pdf
 from emotion_circuits.page.page import Figure, Page, Section, Table, Texts, write_page
 from emotion_circuits.page.telling import tell
 from emotion_circuits.page.words import Kind, Words
@@ -19,7 +22,7 @@ def has_browser():
         return False
 
 
-browser = pytest.mark.skipif(not has_browser(), reason="neither Chromium nor Chrome is installed")
+browser = pytest.mark.skipif(not has_browser(), reason="there is no Playwright, or neither Chromium nor Chrome")
 
 
 KINDS = {
@@ -88,6 +91,12 @@ def test_nothing_is_fetched(tmp_path):
         assert needle not in html
 
 
+def errors(tab):
+    """What the page wrote to its console as an error, and exceptions that nothing caught."""
+    said = [message.text for message in tab.console_messages() if message.type == "error"]
+    return said + [error.message for error in tab.page_errors()]
+
+
 @pytest.fixture
 def opened(tmp_path):
     write_page(page(), tmp_path / "report.html")
@@ -98,9 +107,10 @@ def opened(tmp_path):
 @browser
 def test_the_figure_is_drawn_without_errors(opened):
     assert opened.evaluate("drawAll().then(() => document.querySelectorAll('.main-svg').length)") > 0
-    assert opened.errors == []
-    opened.evaluate("console.error('seen')")
-    assert opened.errors == ["seen"]
+    assert errors(opened) == []
+    with opened.expect_event("pageerror"):
+        opened.evaluate("console.error('seen'); setTimeout(() => { throw new Error('thrown'); })")
+    assert errors(opened) == ["seen", "thrown"]
 
 
 @browser
@@ -108,7 +118,7 @@ def test_figures_turn_dark_with_the_page(opened):
     ink = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
     opened.evaluate("drawAll().then(() => true)")
     light = opened.evaluate(ink)
-    opened.media(dark=True)
+    opened.emulate_media(color_scheme="dark")
     dark = opened.evaluate(f"new Promise(done => setTimeout(() => done({ink}), 300))")
     assert sum(map(int, dark[4:-1].split(","))) > 600 > sum(map(int, light[4:-1].split(",")))
 
@@ -120,12 +130,9 @@ COLUMN = (
 
 @browser
 def test_a_table_sorts_by_keyboard_and_says_so(opened):
-    opened.evaluate("document.querySelectorAll('#t th button')[1].focus()")
+    opened.locator("#t th button").nth(1).focus()
     for expected, order in (("ascending", "cba"), ("descending", "bca")):
-        for kind in ("keyDown", "keyUp"):
-            opened.command(
-                "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
-            )
+        opened.keyboard.press("Enter")
         assert opened.evaluate("document.querySelectorAll('#t th')[1].getAttribute('aria-sort')") == expected
         # The missing figure stays last both ways.
         assert opened.evaluate(COLUMN) == order
@@ -133,9 +140,7 @@ def test_a_table_sorts_by_keyboard_and_says_so(opened):
 
 @browser
 def test_a_table_is_filtered_and_says_how_many_are_left(opened):
-    opened.evaluate(
-        "(() => { const f = document.querySelector('input.filter'); f.value = 'A'; f.dispatchEvent(new Event('input')); })()"
-    )
+    opened.locator("input.filter[aria-controls=t]").fill("A")
     assert opened.evaluate(COLUMN) == "a"
     assert "1 of 3" in opened.evaluate("document.querySelector('.count[role=status]').textContent")
 
@@ -144,12 +149,43 @@ def test_a_table_is_filtered_and_says_how_many_are_left(opened):
 def test_a_narrow_screen_scrolls_tables_and_not_the_page(tmp_path):
     wide = pd.DataFrame({f"a_long_name_of_a_column_{i}": [1.0] for i in range(12)})
     write_page(page(parts=(Table("w", "Wide", "C", wide),)), tmp_path / "report.html")
-    with open_page(tmp_path / "report.html", width=380, height=800, mobile=True) as tab:
+    with open_page(tmp_path / "report.html", viewport={"width": 380, "height": 800}, is_mobile=True) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") <= 380
         assert tab.evaluate("document.querySelector('.tall').scrollWidth") > 380
+
+
+@pytest.fixture
+def bare(tmp_path):
+    (tmp_path / "bare.html").write_text("<title>Bare</title><script>const toPaper = async () => {};</script>")
+    return tmp_path / "bare.html"
+
+
+@browser
+def test_what_a_page_throws_is_said_and_one_that_never_ends_is_given_up(bare):
+    with pytest.raises(EmotionCircuitsError, match=r"failed at bare\.html: .*no figure"), open_page(bare) as tab:
+        tab.evaluate("Promise.reject(new Error('no figure'))")
+    with pytest.raises(EmotionCircuitsError, match="does not answer within 5 s"), open_page(bare, timeout=5) as tab:
+        tab.evaluate("new Promise(() => {})")
+
+
+@browser
+def test_a_pdf_can_be_written_where_an_event_loop_runs(bare, tmp_path):
+    """A notebook runs one."""
+
+    async def cell():
+        write_pdf(bare, tmp_path / "bare.pdf")
+
+    asyncio.run(cell())
+    assert (tmp_path / "bare.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_without_a_browser_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setenv("EMOTION_CIRCUITS_CHROMIUM", "no-such-browser")
     with pytest.raises(EmotionCircuitsError, match=r"no-such-browser: not found.*Install one"):
+        chromium()
+
+
+def test_without_playwright_the_error_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "playwright", None)
+    with pytest.raises(EmotionCircuitsError, match=r"Playwright: not installed.*emotion-circuits\[pdf\]"):
         chromium()

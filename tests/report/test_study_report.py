@@ -19,7 +19,7 @@ from emotion_circuits.record.reading import read_claims
 from emotion_circuits.report.study_page import render_report, write_report
 from emotion_circuits.study import load_config, run_study
 from families import tiny_model
-from report.test_page import KINDS, browser, claim, page
+from report.test_page import KINDS, browser, claim, errors, page
 
 SMALL = {
     "prompts": ["core"],
@@ -133,8 +133,15 @@ def test_without_a_browser_nothing_is_written(run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+VIEWS = {
+    "light": {},
+    "dark": {"color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 380, "height": 900}, "is_mobile": True},
+}
+
+
 @browser
-@pytest.mark.parametrize("view", [{}, {"dark": True}, {"width": 380, "mobile": True}], ids=["light", "dark", "narrow"])
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 def test_the_whole_page_works_in_a_browser(run, tmp_path, view):
     path = write_report(run, out=tmp_path / "r.html")
     with open_page(path, **view) as tab:
@@ -143,7 +150,7 @@ def test_the_whole_page_works_in_a_browser(run, tmp_path, view):
         drawn = tab.evaluate("drawAll().then(() => document.querySelectorAll('.plot .main-svg').length)")
         assert drawn > 0
         assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-        assert tab.errors == []
+        assert errors(tab) == []
         # Each picture has words, each table a caption and headings with a scope, each id is there once.
         assert tab.evaluate(
             "[...document.querySelectorAll('.plot')].every(p => p.getAttribute('aria-label').length > 20)"

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from emotion_circuits.circuits import load_circuit
-from emotion_circuits.planted import PlantedSpec, plant
 from emotion_circuits.page.page import Page, write_page
 from emotion_circuits.page.telling import tell
+from emotion_circuits.planted import PlantedSpec, plant
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.circuits import CIRCUITS
 from emotion_circuits.stations.circuits.folder import CircuitsFolder

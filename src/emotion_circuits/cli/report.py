@@ -18,12 +18,14 @@ def report(
         Path | None,
         typer.Option(help="Folder written by 'align --out': answers whether it is stable across models."),
     ] = None,
-    pdf: Annotated[Path | None, typer.Option(help="Also write a PDF file (needs Chromium or Chrome).")] = None,
+    pdf: Annotated[
+        Path | None, typer.Option(help="Also write a PDF file (needs the extra 'pdf' and Chromium or Chrome).")
+    ] = None,
     figures: Annotated[
         Path | None,
         typer.Option(
             help="Also write every figure as SVG and PNG, every table as Parquet and CSV, into this folder (needs "
-            "Chromium or Chrome)."
+            "the extra 'pdf' and Chromium or Chrome)."
         ),
     ] = None,
     as_json: JsonFlag = False,

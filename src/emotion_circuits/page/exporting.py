@@ -8,11 +8,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 
 from emotion_circuits.language import say
-from emotion_circuits.page.browser import chromium, open_page
+from emotion_circuits.page.browser import chromium, off_the_loop, open_page
 from emotion_circuits.page.page import Comparisons, Figure, Page, Table, Texts
 from emotion_circuits.paths import replacing, write_table
 
@@ -51,7 +52,7 @@ def export_parts(page: Page, path: Path, folder: Path) -> Exported:
     parts = [part for section in page.sections for part in section.parts]
     names = [part.name for part in parts if isinstance(part, Figure)]
     return Exported(
-        tuple(_figures(names, path, folder)),
+        off_the_loop(_figures, names, path, folder),
         tuple(file for part in parts if not isinstance(part, Figure) for file in _table(part, folder)),
     )
 
@@ -66,43 +67,39 @@ def write_pdf(path: Path, pdf: Path) -> None:
     Raises:
         EmotionCircuitsError: there is no browser.
     """
-    with open_page(path, width=760, printing=True) as browser:
-        browser.evaluate("toPaper().then(() => true)")
-        title = html.escape(str(browser.evaluate("document.title")))
-        style = (
-            "font:7pt sans-serif; color:#666; width:100%; margin:0 12mm; display:flex; justify-content:space-between"
-        )
-        data = browser.command(
-            "Page.printToPDF",
-            printBackground=True,
-            preferCSSPageSize=True,
-            generateTaggedPDF=True,
-            generateDocumentOutline=True,
-            displayHeaderFooter=True,
-            headerTemplate="<span></span>",
-            footerTemplate=f'<div style="{style}"><span>{title}</span><span><span class="pageNumber"></span> / '
-            '<span class="totalPages"></span></span></div>',
-        )["data"]
+    data = off_the_loop(_printed, path)
     with replacing(pdf) as temporary:
-        temporary.write_bytes(base64.b64decode(data))
+        temporary.write_bytes(data)
 
 
-def _figures(names: list[str], path: Path, folder: Path) -> Iterator[Path]:
-    with open_page(path) as browser:
+def _printed(path: Path) -> bytes:
+    style = "font:7pt sans-serif; color:#666; width:100%; margin:0 12mm; display:flex; justify-content:space-between"
+    with open_page(path) as tab:
+        tab.evaluate("toPaper()")
+        return tab.pdf(
+            print_background=True,
+            prefer_css_page_size=True,
+            tagged=True,
+            outline=True,
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=f'<div style="{style}"><span>{html.escape(tab.title())}</span>'
+            '<span><span class="pageNumber"></span> / <span class="totalPages"></span></span></div>',
+        )
+
+
+def _figures(names: list[str], path: Path, folder: Path) -> tuple[Path, ...]:
+    written = []
+    with open_page(path) as tab:
         for name in names:
-            for kind in ("svg", "png"):
-                call = f"pictureOf({json.dumps('plot-' + name)}, '{kind}', {_SCALE if kind == 'png' else 1})"
-                header, _, body = str(browser.evaluate(call)).partition(",")
-                data = base64.b64decode(body) if header.endswith("base64") else _unquoted(body)
+            for kind, scale in (("svg", 1), ("png", _SCALE)):
+                picture = tab.evaluate(f"pictureOf({json.dumps('plot-' + name)}, '{kind}', {scale})")
+                header, _, body = picture.partition(",")
+                data = base64.b64decode(body) if header.endswith("base64") else unquote(body).encode()
                 with replacing(folder / f"{name}.{kind}") as temporary:
                     temporary.write_bytes(data)
-                yield folder / f"{name}.{kind}"
-
-
-def _unquoted(body: str) -> bytes:
-    from urllib.parse import unquote
-
-    return unquote(body).encode()
+                written.append(folder / f"{name}.{kind}")
+    return tuple(written)
 
 
 def _table(part: Table | Texts | Comparisons, folder: Path) -> Iterator[Path]:
