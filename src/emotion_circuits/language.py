@@ -17,7 +17,7 @@ from importlib.resources import files
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["LANGUAGES", "Spoken", "catalogue", "is_term", "language", "say", "speaking", "spoken_option", "term"]
+__all__ = ["LANGUAGES", "Spoken", "catalogue", "language", "say", "speaking", "spoken_option", "term"]
 
 LANGUAGES = ("en", "ja")
 
@@ -89,11 +89,6 @@ def term(word: str) -> str:
 def spoken_option() -> str:
     """What a command line needs for the language that is spoken; nothing for English."""
     return "" if language() == "en" else f" --lang {language()}"
-
-
-def is_term(word: str) -> bool:
-    """Whether the language that is spoken has a word for it."""
-    return language() == "en" or word in catalogue(language())["terms"]
 
 
 @cache
