@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import cannot_write
 
-__all__ = ["LOCK", "is_locked", "locked"]
+__all__ = ["LOCK", "locked"]
 
 LOCK = ".lock"
 
@@ -39,18 +39,3 @@ def locked(folder: Path, busy: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a living process holds the folder's lock; a folder without a lock file gets none."""
-    if not (folder / LOCK).exists():
-        return False
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        return True
-    except (OSError, NotImplementedError):
-        return False
-    lock.release()
-    return False

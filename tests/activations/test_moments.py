@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotion_circuits.activations import Moments, capture, capture_moments
-from emotion_circuits.directions import Examples, extract
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import Prompt
 from families import tiny_model
@@ -79,17 +78,6 @@ def test_more_rows_than_the_buffer_holds(tmp_path, monkeypatch):
     assert torch.equal(cut.count, whole.count)
     torch.testing.assert_close(cut.mean, whole.mean, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(cut.scatter, whole.scatter, rtol=1e-4, atol=1e-5)
-
-
-def test_discriminant_from_moments_equals_the_one_from_rows():
-    g = torch.Generator().manual_seed(2)
-    x, y = torch.randn(60, 6, generator=g, dtype=torch.float64), torch.arange(60) % 3
-    x[:, 2] *= 100
-    names = ("anger", "apology", "neutral")
-    m = Moments(names, 1, 6)
-    m.update(x[None], y)
-    rows = extract("lda", Examples(x, y, torch.arange(60) // 3, names), {"shrinkage": 0.3}).vectors
-    torch.testing.assert_close(m.whitened_difference("anger", shrinkage=0.3)[0], rows[0])
 
 
 def test_save_load_and_errors(tmp_path):

@@ -40,7 +40,6 @@ def test_a_blueprint_has_the_loaded_models_shapes(tmp_path, family):
     ):
         assert getattr(plan, name) == getattr(loaded, name), name
     assert plan.vocabulary == loaded.unembedding.weight.shape[0]
-    assert plan.block_parameters == sum(p.numel() for b in loaded.blocks for p in b.parameters())
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from emotion_circuits.evaluation import (
     repetition,
     validate,
     validate_on_bundled,
-    validate_sentiment,
+    validate_together,
 )
 from emotion_circuits.evaluation import registry as registry_module
 from emotion_circuits.prompts import Prompt, load_prompts
@@ -252,11 +252,9 @@ def test_bundled_validation_covers_every_set_of_the_axis(tmp_path: Path) -> None
     found = validate_on_bundled(evaluator("vader", cache_root=tmp_path))
     assert [v.data for v in found] == ["core", "implicit", "scenarios"]
     assert all(v.excluded == ("apology",) for v in found)
-    whole = validate_sentiment(VaderSentiment())
+    whole = validate_together(VaderSentiment())
     assert whole.n == sum(v.n for v in found)
     assert whole.accuracy == pytest.approx(sum(v.n * v.accuracy for v in found) / whole.n)
-    with pytest.raises(EmotionCircuitsError, match="not sentiment"):
-        validate_sentiment(KeywordCounts())
     with pytest.raises(EmotionCircuitsError, match="no bundled set"):
         validate_on_bundled(Counting())
 

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu
 from statsmodels.stats.multitest import multipletests
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -12,7 +11,6 @@ from emotion_circuits.statistics import (
     VERDICTS,
     About,
     Claim,
-    cliffs_delta,
     cohens_dz,
     fdr,
     paired_difference,
@@ -162,7 +160,6 @@ def test_fdr_is_one_named_family() -> None:
     ps = [0.001, 0.01, 0.03, 0.8]
     family = fdr(ps, family="steering, test split")
     np.testing.assert_allclose(list(family.q.values()), multipletests(ps, method="fdr_bh")[1])
-    assert family.rejected == ("0", "1", "2")
     with pytest.raises(EmotionCircuitsError, match="name the family"):
         fdr(ps, family=" ")
     with pytest.raises(EmotionCircuitsError, match="p-value of 'x'"):
@@ -175,10 +172,6 @@ def test_effect_sizes() -> None:
     assert cohens_dz([-2.0, -2.0]) == -np.inf
     assert wrong_way_share([1, -1, 0, 2]) == 0.25
     assert wrong_way_share([1, -1, 0, 2], direction=-1) == 0.5
-    a, b = np.array([1.0, 2, 3]), np.array([0.0, 2, 5])
-    pairs = np.sign(a[:, None] - b[None]).mean()
-    assert cliffs_delta(a, b) == pytest.approx(pairs)
-    assert mannwhitneyu(a, b).statistic >= 0
 
 
 def test_paired_difference_of_identical_arms_supports_nothing() -> None:

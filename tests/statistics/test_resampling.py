@@ -14,7 +14,6 @@ from emotion_circuits.statistics import (
     bootstrap_mean_intervals,
     bootstrap_means,
     cluster_means,
-    group_permutation_p,
     paired_difference,
     paired_differences,
     permutation_p,
@@ -131,12 +130,6 @@ def test_null_p_values_are_uniform() -> None:
     ps = permutation_ps(np.random.default_rng(9).normal(size=(30, 2000)), resamples=2000)
     for level in (0.05, 0.2, 0.5):
         assert abs((ps <= level).mean() - level) < 0.025
-
-
-def test_group_permutation() -> None:
-    rng = np.random.default_rng(10)
-    assert group_permutation_p(rng.normal(2, 1, 20), rng.normal(0, 1, 20), resamples=2000) < 0.01
-    assert group_permutation_p(rng.normal(size=20), rng.normal(size=20), resamples=2000) > 0.01
 
 
 def test_paired_difference_reports_both_arms_and_the_wrong_way_share() -> None:

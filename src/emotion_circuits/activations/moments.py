@@ -109,19 +109,6 @@ class Moments:
         result: Tensor = self.mean[self._row(label)] - self.mean[self._row(reference)]
         return result
 
-    def whitened_difference(
-        self, label: str, reference: str = "neutral", *, shrinkage: float = 0.2
-    ) -> Float[Tensor, "layer d"]:
-        """Linear discriminant from moments alone: the same as extractor ``lda`` on the rows themselves."""
-        within = self.scatter.sum(0) / int(self.count.sum())
-        scale = within.diagonal(dim1=-2, dim2=-1).sqrt()
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        correlation = within / scale[:, :, None] / scale[:, None, :]
-        correlation = correlation * (1 - shrinkage) + shrinkage * torch.eye(within.shape[-1], dtype=within.dtype)
-        difference = self.mean_difference(label, reference) / scale
-        solved: Tensor = torch.linalg.solve(correlation, difference) / scale
-        return solved
-
     def save(self, folder: Path | str, name: str = "moments") -> None:
         """Write ``<name>.safetensors`` and ``<name>.json``."""
         folder = Path(folder)

@@ -282,12 +282,6 @@ class ActivationStore:
         apart: Tensor = flat.T.unflatten(1, (n, n))
         return apart
 
-    def layer_tokens(self, kind: str, layer: int) -> tuple[Float[Tensor, "token d_model"], list[int]]:
-        """All token states of one layer, sentences one after another in shard order, and the row of each sentence."""
-        name = self._states(kind, "tokens")
-        parts = [self._slice(s, name, self._place(layer), slice(None)) for s in range(len(self._order))]
-        return torch.cat(parts), [int(i) for order in self._order for i in order]
-
     def mask(self, **conditions: str | Sequence[str]) -> Tensor:
         """Rows that meet conditions: ``store.mask(split="train", label=["anger", "neutral"])``."""
         chosen = torch.ones(len(self.rows), dtype=torch.bool)

@@ -17,7 +17,6 @@ from emotion_circuits.evaluation.validating import (
     LABELLED_SETS,
     validate,
     validate_on_bundled,
-    validate_sentiment,
     validate_together,
 )
 
@@ -46,6 +45,5 @@ __all__ = [
     "repetition",
     "validate",
     "validate_on_bundled",
-    "validate_sentiment",
     "validate_together",
 ]

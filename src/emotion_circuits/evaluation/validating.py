@@ -18,7 +18,6 @@ __all__ = [
     "calibration",
     "validate",
     "validate_on_bundled",
-    "validate_sentiment",
     "validate_together",
 ]
 
@@ -165,10 +164,3 @@ def validate_together(evaluator: Evaluator, *, split: str = "test", seed: int = 
         raise EmotionCircuitsError(f"evaluator {evaluator.name}: no bundled set is labelled for {evaluator.axis}")
     rows = load_prompts(present, split=split)
     return validate(evaluator, rows, labels=mapping, data=" + ".join(present), split=split, seed=seed)
-
-
-def validate_sentiment(evaluator: Evaluator, *, split: str = "test", seed: int = 0) -> Validation:
-    """:func:`validate_together` for a sentiment evaluator: gratitude positive, anger negative, neutral neutral."""
-    if evaluator.axis != "sentiment":
-        raise EmotionCircuitsError(f"evaluator {evaluator.name} judges {evaluator.axis}, not sentiment")
-    return validate_together(evaluator, split=split, seed=seed)

@@ -2,7 +2,7 @@
 
 from emotion_circuits.heads.nodes import EMBED, LOGITS, Edge, Node, all_edges, all_nodes, head_nodes, mlp_nodes
 from emotion_circuits.heads.scanning import BaseRun, base_run, run_variants
-from emotion_circuits.heads.scans import Scan, ablation_scan, patch_scan, rank_agreement, task_gap
+from emotion_circuits.heads.scans import Scan, ablation_scan, patch_scan, task_gap
 from emotion_circuits.heads.tasks import PairTask, pair_task
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "mlp_nodes",
     "pair_task",
     "patch_scan",
-    "rank_agreement",
     "run_variants",
     "task_gap",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads.nodes import Node
-from emotion_circuits.heads.scanning import BaseRun
+from emotion_circuits.heads.scanning import BaseRun, base_run
 from emotion_circuits.model import ALL, Ablate, Intervention, LanguageModel, Patch, Positions, Site
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "node_value",
     "patch",
     "patch_sites",
+    "source_patch",
 ]
 
 AblationMode = Literal["zero", "mean", "resample", "directional"]
@@ -87,6 +88,20 @@ def patch(
             part = value[:, node.head] if kind == "pattern" else value[:, :, node.head]
             changes.append(Patch(site=Site(kind, node.layer, node.head), value=part, positions=positions))  # type: ignore[arg-type]
     return changes
+
+
+def source_patch(model: LanguageModel, sources: Sequence[str], nodes: Sequence[Node]) -> list[Intervention]:
+    """The sources' node outputs at their last token, put at each target's last prompt token and every generated one.
+
+    Source and target need not have the same length: one position is taken.
+
+    Args:
+        model: the model.
+        sources: one source text per target row.
+        nodes: heads and MLPs.
+    """
+    run = base_run(model, model.tokenize(sources), node_sites(nodes))
+    return [Patch(site=n.site, value=node_value(run, n)[:, -1:], positions=Positions("last")) for n in nodes]
 
 
 def ablation(

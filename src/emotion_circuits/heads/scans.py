@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -36,7 +35,7 @@ from emotion_circuits.heads.tasks import PairTask, by_group
 from emotion_circuits.model import ALL, LanguageModel, Positions, Record, Site
 from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, permutation_ps
 
-__all__ = ["Scan", "ablation_scan", "measure_sets", "patch_scan", "rank_agreement", "sign_flips", "task_gap"]
+__all__ = ["Scan", "ablation_scan", "measure_sets", "patch_scan", "sign_flips", "task_gap"]
 
 Direction = Literal["denoising", "noising"]
 
@@ -276,13 +275,3 @@ def patch_scan(
     variants = [patch(s, source, mode, positions) for s in sets]
     sign = 1.0 if denoising else -1.0
     return _finish(sets, f"{direction} {mode}", model, task, base, variants, gap, sign, projection, batch_rows)
-
-
-def rank_agreement(a: Scan | Tensor, b: Scan | Tensor) -> float:
-    """Spearman correlation of two scans' mean effects over the same nodes."""
-    from scipy.stats import spearmanr
-
-    first, second = (
-        x.effect.mean(1).cpu().numpy() if isinstance(x, Scan) else np.asarray(x.cpu(), dtype=float) for x in (a, b)
-    )
-    return float(spearmanr(first, second).statistic)

@@ -36,11 +36,6 @@ class Blueprint(LanguageModel):
         return self.place
 
     @property
-    def block_parameters(self) -> int:
-        """Parameters of all blocks, embeddings left out."""
-        return sum(p.numel() for block in self.blocks for p in block.parameters())
-
-    @property
     def vocabulary(self) -> int:
         """Rows of the unembedding."""
         weight: torch.Tensor = self.unembedding.weight  # type: ignore[assignment]

@@ -1,10 +1,10 @@
 """Resampling, nulls, multiplicity, power, claims. The unit is the prompt."""
 
 from emotion_circuits.statistics.claims import VERDICTS, About, Claim, Figures, Judged, judge
-from emotion_circuits.statistics.effects import cliffs_delta, cohens_dz, wrong_way_share
+from emotion_circuits.statistics.effects import cohens_dz, wrong_way_share
 from emotion_circuits.statistics.multiplicity import Family, fdr
 from emotion_circuits.statistics.paired import PairedDifference, paired_difference, paired_differences
-from emotion_circuits.statistics.permutation import group_permutation_p, permutation_p, permutation_ps
+from emotion_circuits.statistics.permutation import permutation_p, permutation_ps
 from emotion_circuits.statistics.power import power, required_n, smallest_effect
 from emotion_circuits.statistics.resampling import (
     Estimate,
@@ -26,11 +26,9 @@ __all__ = [
     "bootstrap_mean_interval",
     "bootstrap_mean_intervals",
     "bootstrap_means",
-    "cliffs_delta",
     "cluster_means",
     "cohens_dz",
     "fdr",
-    "group_permutation_p",
     "judge",
     "paired_difference",
     "paired_differences",

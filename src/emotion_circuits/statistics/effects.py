@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import mannwhitneyu
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.statistics.resampling import finite_matrix
 
-__all__ = ["cliffs_delta", "cohens_dz", "wrong_way_share"]
+__all__ = ["cohens_dz", "wrong_way_share"]
 
 
 def cohens_dz(differences: ArrayLike) -> float:
@@ -27,17 +26,6 @@ def cohens_dz(differences: ArrayLike) -> float:
     if spread <= 1e-12 * max(1.0, abs(mean)):
         return float(np.copysign(np.inf, mean)) if mean else 0.0
     return mean / spread
-
-
-def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
-    """P(a > b) − P(a < b) over all pairs (Cliff 1993), in [-1, 1].
-
-    Args:
-        a: ``[unit]`` values of one group.
-        b: ``[unit]`` values of the other.
-    """
-    first, second = finite_matrix(a, "group a")[:, 0], finite_matrix(b, "group b")[:, 0]
-    return float(2 * mannwhitneyu(first, second).statistic / (len(first) * len(second)) - 1)
 
 
 def wrong_way_share(differences: ArrayLike, *, direction: int = 1) -> float:

@@ -22,26 +22,18 @@ class Family:
         method: statsmodels' name of the correction.
         p: p-value by test.
         q: corrected value by test, in the same order.
-        alpha: level of the family.
     """
 
     name: str
     method: str
     p: dict[str, float]
     q: dict[str, float]
-    alpha: float
-
-    @property
-    def rejected(self) -> tuple[str, ...]:
-        """Tests that survive the correction."""
-        return tuple(test for test, q in self.q.items() if q <= self.alpha)
 
 
 def fdr(
     p_values: Mapping[str, float] | Sequence[float],
     *,
     family: str,
-    alpha: float = 0.05,
     method: str = "fdr_bh",
 ) -> Family:
     """Benjamini–Hochberg q-values (statsmodels) of one family.
@@ -49,7 +41,6 @@ def fdr(
     Args:
         p_values: by test, or a sequence (tests are then named by their index).
         family: the declared name of the family.
-        alpha: level.
         method: ``fdr_bh``; ``fdr_by`` under arbitrary dependence; or another of statsmodels' ``multipletests``.
 
     Raises:
@@ -68,11 +59,10 @@ def fdr(
         if not 0 <= p <= 1:
             raise EmotionCircuitsError(f"fdr: family {family!r}: the p-value of {test!r} is {p}")
     values = np.array(list(named.values()), dtype=np.float64)
-    corrected = multipletests(values, alpha=alpha, method=method)[1]
+    corrected = multipletests(values, method=method)[1]
     return Family(
         family,
         method,
         {test: float(p) for test, p in named.items()},
         {test: float(q) for test, q in zip(named, corrected, strict=True)},
-        alpha,
     )

@@ -7,12 +7,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.stats import permutation_test
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.statistics.resampling import _generator, finite_matrix
 
-__all__ = ["Alternative", "group_permutation_p", "permutation_p", "permutation_ps"]
+__all__ = ["Alternative", "permutation_p", "permutation_ps"]
 
 Alternative = Literal["two-sided", "greater", "less"]
 
@@ -90,34 +89,3 @@ def permutation_p(
     if len(ps) != 1:
         raise EmotionCircuitsError("permutation_p takes one difference per prompt; for more, permutation_ps")
     return float(ps[0])
-
-
-def group_permutation_p(
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    resamples: int = 10_000,
-    alternative: Alternative = "two-sided",
-    seed: int | np.random.Generator = 0,
-) -> float:
-    """Difference of the means of two independent groups, labels exchanged (scipy's permutation test).
-
-    Args:
-        a: ``[unit]`` values of one group.
-        b: ``[unit]`` values of the other.
-        resamples: Monte-Carlo rearrangements.
-        alternative: ``greater``: the mean of ``a`` is above that of ``b``.
-        seed: seed or generator.
-    """
-    _check_alternative(alternative)
-    first, second = finite_matrix(a, "group a")[:, 0], finite_matrix(b, "group b")[:, 0]
-    result = permutation_test(
-        (first, second),
-        lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis),
-        permutation_type="independent",
-        vectorized=True,
-        n_resamples=resamples,
-        alternative=alternative,
-        rng=_generator(seed),
-    )
-    return float(result.pvalue)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from emotion_circuits.evaluation import EmotionClassifier, VaderSentiment
 from emotion_circuits.heads import Node, PairTask
-from emotion_circuits.heads.texts import source_patch
+from emotion_circuits.heads.changes import source_patch
 from emotion_circuits.model import LanguageModel, Sampling, generate
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import evenly, load_prompts
