@@ -21,9 +21,8 @@ from emotion_circuits.circuits.roles import head_evidence
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import PairTask, ablation_scan, base_run, head_nodes, pair_task, patch_scan, task_gap
 from emotion_circuits.heads.screening import delta_attention
-from emotion_circuits.model import Add, LanguageModel, Positions, Site, intervene
+from emotion_circuits.model import Add, Positions, Site, intervene
 from emotion_circuits.progress import progress_bar
-from emotion_circuits.prompts import EMOTIONS
 
 __all__ = ["PUBLISHED", "Calibration", "MethodRecord", "Rate", "calibrate", "difficulty_curve", "upper_bound"]
 
@@ -371,13 +370,14 @@ def _record(name: str, kind: str, rows: list[tuple[float, float | None, float]],
     )
 
 
-def _mean_differences(model: LanguageModel, task: PairTask, layer: int) -> dict[str, Tensor]:
+def _mean_differences(found: PlantedModel, task: PairTask, layer: int) -> dict[str, Tensor]:
     """Difference in means at the last token: prompts of an emotion minus neutral ones."""
+    model, spec = found.model, found.spec
     site = Site("resid_post", layer)
     clean = base_run(model, task.clean, [site]).values[site][:, -1]
     corrupted = base_run(model, task.corrupted, [site]).values[site][:, -1]
-    neutral = corrupted[[i for i, p in enumerate(task.pairs) if p.corrupted_label == "neutral"]].mean(0)
-    return {e: clean[[i for i, p in enumerate(task.pairs) if p.label == e]].mean(0) - neutral for e in EMOTIONS}
+    neutral = corrupted[[i for i, p in enumerate(task.pairs) if p.corrupted_label == spec.reference]].mean(0)
+    return {e: clean[[i for i, p in enumerate(task.pairs) if p.label == e]].mean(0) - neutral for e in spec.values}
 
 
 def _carrying_layer(found: PlantedModel) -> int:
@@ -385,20 +385,20 @@ def _carrying_layer(found: PlantedModel) -> int:
 
 
 def _cosines(found: PlantedModel, task: PairTask) -> list[float]:
-    fitted = _mean_differences(found.model, task, _carrying_layer(found))
+    fitted = _mean_differences(found, task, _carrying_layer(found))
     true = found.directions["carried"]
-    return [float(torch.cosine_similarity(fitted[e], true[i], dim=0)) for i, e in enumerate(EMOTIONS)]
+    return [float(torch.cosine_similarity(fitted[e], true[i], dim=0)) for i, e in enumerate(found.spec.values)]
 
 
 def _response(found: PlantedModel, task: PairTask) -> tuple[list[float], list[float]]:
     """Add each fitted direction to the neutral prompts at the last token; α in mean residual norms."""
     model, layer = found.model, _carrying_layer(found)
-    fitted = _mean_differences(model, task, layer)
+    fitted = _mean_differences(found, task, layer)
     site = Site("resid_post", layer)
     alphas = [-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0]
     ranks, spans = [], []
-    for emotion in EMOTIONS:
-        rows = [i for i, p in enumerate(task.pairs) if p.label == emotion and p.corrupted_label == "neutral"]
+    for emotion in found.spec.values:
+        rows = [i for i, p in enumerate(task.pairs) if p.label == emotion and p.corrupted_label == found.spec.reference]
         part = task.select(rows)
         norm = float(base_run(model, part.corrupted, [site]).values[site][:, -1].norm(dim=-1).mean())
         unit = torch.nn.functional.normalize(fitted[emotion], dim=-1)

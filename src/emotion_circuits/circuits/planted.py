@@ -1,8 +1,8 @@
 """Models whose circuit is known because it was put there.
 
 An ordinary Hugging Face ``GPT2LMHeadModel`` or ``LlamaForCausalLM`` (grouped-query heads, rotary positions) is filled
-with noise, and a circuit is written into its weights. A prompt reads ``w4 w17 anger3 , w9 so``; after ``so`` the model
-raises the answers of the emotion it met.
+with noise, and a circuit is written into its weights. A prompt reads ``w4 w17 two_a3 , w9 so``; after ``so`` the model
+raises the answers of the emotion it met. Emotions are labels here: their words are made of them.
 
 ======================  =============================================================================================
 detector (one per       at the comma, attends to the emotion word, reads which emotion it names, writes it there
@@ -35,7 +35,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads.nodes import EMBED, LOGITS, Edge, Node
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.families import family_of
-from emotion_circuits.prompts import EMOTIONS, Pair
+from emotion_circuits.prompts import Pair
 
 __all__ = ["PlantedModel", "PlantedSpec", "plant"]
 
@@ -58,6 +58,8 @@ class PlantedSpec:
         difficulty: 0 (clean) to 4: strength of the noise in the weights and of what decoys write. At 0.5 the model does
             the task on nearly all pairs; from about 2 on it begins to fail itself.
         n_pairs: how many minimal pairs to write.
+        values: labels of the emotions, two to four.
+        reference: label of prompts without any.
     """
 
     seed: int = 0
@@ -66,6 +68,8 @@ class PlantedSpec:
     languages: int = 1
     difficulty: float = 0.5
     n_pairs: int = 48
+    values: tuple[str, ...] = ("one", "two", "three")
+    reference: str = "neutral"
 
     def __post_init__(self) -> None:
         if self.architecture not in ("gpt2", "llama"):
@@ -76,6 +80,11 @@ class PlantedSpec:
             raise EmotionCircuitsError(f"difficulty must lie between 0 and 4, got {self.difficulty}")
         if self.n_pairs < 12:
             raise EmotionCircuitsError(f"n_pairs must be at least 12, got {self.n_pairs}")
+        labels = {*self.values, self.reference}
+        if not 2 <= len(self.values) <= 4 or len(labels) != len(self.values) + 1:
+            raise EmotionCircuitsError(
+                f"values must be two to four labels beside {self.reference!r}, got {self.values}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +209,7 @@ class _Builder:
         one = ("const", "is_first", "is_emotion", "is_comma", "is_last")
         many = ("lexical", "lexical2", "found", "carried", "worked", "answer", "nowhere")
         self.features = {name: next(rows)[None] for name in one}
-        self.features |= {name: torch.stack([next(rows) for _ in EMOTIONS]) for name in many}
+        self.features |= {name: torch.stack([next(rows) for _ in spec.values]) for name in many}
         noise = 0.10 + 0.30 * spec.difficulty
         scale = noise / self.d**0.5
         n, kv = _LAYERS, _KV_HEADS if spec.architecture == "llama" else _HEADS
@@ -239,7 +248,7 @@ class _Builder:
             for token, marker in (("<s>", "is_first"), (",", "is_comma"), ("so", "is_last")):
                 if word == token:
                     row += strength * f[marker][0]
-            for e, emotion in enumerate(EMOTIONS):
+            for e, emotion in enumerate(self.spec.values):
                 if word.startswith(f"{emotion}_"):
                     language = "lexical" if word.startswith(f"{emotion}_a") else "lexical2"
                     row += strength * (f["is_emotion"][0] + f[language][e])
@@ -267,7 +276,7 @@ class _Builder:
     def carry(self, node: Node, read: str, write: str, gain: float) -> None:
         """The head's OV map takes the emotion from one feature space to another."""
         kv = self._kv(node.head)
-        for e in range(len(EMOTIONS)):
+        for e in range(len(self.spec.values)):
             self.v[node.layer, kv, 8 + e] *= 0.2  # what a head was built to read, it reads through little noise
             self.v[node.layer, kv, 8 + e] += self.features[read][e] / 5
             self.o[node.layer, node.head, :, 8 + e] += gain * self.features[write][e]
@@ -291,7 +300,7 @@ class _Builder:
         self.carry(p.canceller, "answer", "answer", -self._uniform(1.5, 3.0))
 
     def _neurons(self, layer: int) -> None:
-        chosen = torch.randperm(self.hidden, generator=self.generator)[: len(EMOTIONS)]
+        chosen = torch.randperm(self.hidden, generator=self.generator)[: len(self.spec.values)]
         for e, neuron in enumerate(chosen.tolist()):
             self.mlp_in[layer, neuron] += self.features["carried"][e]
             if self.spec.architecture == "gpt2":
@@ -383,9 +392,9 @@ def _loaded(hf: Any, state: dict[str, Tensor]) -> Any:
 
 def _words(spec: PlantedSpec) -> dict[str, list[str]]:
     languages = "ab"[: spec.languages]
-    words = {f"{e}/{lg}": [f"{e}_{lg}{i}" for i in range(_WORDS)] for e in EMOTIONS for lg in languages}
-    words |= {f"neutral/{lg}": [f"neutral_{lg}{i}" for i in range(_WORDS)] for lg in languages}
-    words |= {f"answers/{e}": [f"answer_{e}_{i}" for i in range(_ANSWERS)] for e in (*EMOTIONS, "neutral")}
+    words = {f"{e}/{lg}": [f"{e}_{lg}{i}" for i in range(_WORDS)] for e in spec.values for lg in languages}
+    words |= {f"{spec.reference}/{lg}": [f"{spec.reference}_{lg}{i}" for i in range(_WORDS)] for lg in languages}
+    words |= {f"answers/{e}": [f"answer_{e}_{i}" for i in range(_ANSWERS)] for e in (*spec.values, spec.reference)}
     words["fillers"] = [f"w{i}" for i in range(_FILLERS)]
     return words
 
@@ -413,11 +422,11 @@ def _pairs(spec: PlantedSpec, generator: torch.Generator) -> tuple[Pair, ...]:
 
     pairs: list[Pair] = []
     for index in range(spec.n_pairs):
-        emotion = EMOTIONS[index % len(EMOTIONS)]
-        language = "ab"[(index // len(EMOTIONS)) % spec.languages]
-        turn = index // (len(EMOTIONS) * spec.languages)
-        others = [e for e in EMOTIONS if e != emotion]
-        other = others[turn // 3 % 2] if turn % 3 == 2 else "neutral"
+        emotion = spec.values[index % len(spec.values)]
+        language = "ab"[(index // len(spec.values)) % spec.languages]
+        turn = index // (len(spec.values) * spec.languages)
+        others = [e for e in spec.values if e != emotion]
+        other = others[turn // 3 % len(others)] if turn % 3 == 2 else spec.reference
         before = " ".join(some(words["fillers"], between(1, 3)))
         after = " ".join([*some(words["fillers"], between(0, 2)), ",", *some(words["fillers"], between(1, 3)), "so"])
         word, replaced = some(words[f"{emotion}/{language}"], 1)[0], some(words[f"{other}/{language}"], 1)[0]
