@@ -20,18 +20,19 @@ from emotion_circuits.steering.vectors import SteeringVectors
 
 __all__ = [
     "METRICS",
-    "VADER_SIDE",
     "Effects",
+    "Sides",
     "bound_claims",
     "dose_response",
     "effect_matrix",
     "effects",
+    "metric_words",
     "plain_loss",
     "steering_claims",
 ]
 
-VADER_SIDE = {"gratitude": 1, "anger": -1, "apology": -1}
-"""Which way each emotion should move VADER; its lexicon holds the words of apology as negative ones."""
+Sides = Mapping[str, Mapping[str, int]]
+"""Metric → emotion → which way the metric should move: 1 up, −1 down."""
 
 METRICS = {
     "share": "share classed as the emotion",
@@ -39,9 +40,12 @@ METRICS = {
     "vader": "mean VADER score",
     "words": "share with a word of the emotion's lexicon",
 }
-"""What each metric of :class:`Effects` is, in words."""
+"""What each metric of :class:`Effects` is, in words; for others see :func:`metric_words`."""
 
-_LABELS = ("gratitude", "anger", "apology", "neutral")
+
+def metric_words(metric: str) -> str:
+    """What a metric is: one of :data:`METRICS`, or the mean of a judge's figure."""
+    return METRICS.get(metric, f"mean score of {metric}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +65,27 @@ class Effects:
     family: str
 
 
-def _metrics(scored: pd.DataFrame, emotion: str) -> list[tuple[str, str, int]]:
+def _metrics(scored: pd.DataFrame, emotion: str, sides: Sides, judge: str) -> list[tuple[str, str, int]]:
+    """Metric, column and side of everything that was scored and has a side for the emotion."""
+    columns = {"share": "hit", "probability": f"p_{emotion}"} if f"{judge}_label" in scored else {}
+    columns |= {name: name for name in sides if name not in _OF_ALL and name in scored}
+    columns |= {"words": "worded"} if f"n_{emotion}" in scored else {}
     found = []
-    if "emotion_label" in scored:
-        found += [("share", "hit", 1), ("probability", f"p_{emotion}", 1)]
-    if "vader" in scored and emotion in VADER_SIDE:
-        found.append(("vader", "vader", VADER_SIDE[emotion]))
-    if f"n_{emotion}" in scored:
-        found.append(("words", "worded", 1))
+    for metric, column in columns.items():
+        side = sides.get(metric, {}).get(emotion, 1 if metric in _OF_ALL else None)
+        if side is not None:
+            found.append((metric, column, side))
     return found
 
 
-def _marked(scored: pd.DataFrame, emotion: str) -> pd.DataFrame:
+_OF_ALL = ("share", "probability", "words")
+"""Metrics that go up with an emotion unless something else is said."""
+
+
+def _marked(scored: pd.DataFrame, emotion: str, judge: str) -> pd.DataFrame:
     """With ``hit`` (classed as the emotion) and ``worded`` (has a word of its lexicon), each 0 or 1."""
-    if "emotion_label" in scored:
-        scored = scored.assign(hit=(scored["emotion_label"] == emotion).astype(float))
+    if f"{judge}_label" in scored:
+        scored = scored.assign(hit=(scored[f"{judge}_label"] == emotion).astype(float))
     if f"n_{emotion}" in scored:
         scored = scored.assign(worded=(scored[f"n_{emotion}"] > 0).astype(float))
     return scored
@@ -98,6 +108,8 @@ def effects(
     scored: pd.DataFrame,
     chosen: Mapping[str, str],
     *,
+    sides: Sides,
+    judge: str = "emotion",
     base: str = "none",
     split: str = "test",
     resamples: int = 10_000,
@@ -108,6 +120,9 @@ def effects(
     Args:
         scored: a scored sweep that holds the base, the chosen conditions and their :func:`shared_controls`.
         chosen: emotion → name of the condition chosen on validation.
+        sides: metric → emotion → which way it should move, for metrics that have no side for all emotions (``vader``); an
+            attribute's ``metrics``.
+        judge: the evaluator whose labels and probabilities decide.
         base: the unsteered condition.
         split: the only split the sweep may hold.
         resamples: of bootstrap and permutation.
@@ -123,7 +138,7 @@ def effects(
         )
     rows: list[dict[str, Any]] = []
     for emotion, name in chosen.items():
-        marked = _marked(scored, emotion)
+        marked = _marked(scored, emotion, judge)
         if not (marked["condition"] == name).any():
             raise EmotionCircuitsError(f"the sweep holds no condition named {name!r}")
         own = marked[marked["condition"] == name].iloc[0].copy()
@@ -133,7 +148,7 @@ def effects(
             a, b = _aligned(marked, name, base, "nats")
             (r,) = bootstrap_mean_intervals(a - b, resamples=resamples, seed=seed)
             ratio = {"ratio": np.exp(r.estimate), "ratio_low": np.exp(r.low), "ratio_high": np.exp(r.high)}
-        for metric, column, side in _metrics(marked, emotion):
+        for metric, column, side in _metrics(marked, emotion, sides, judge):
             a, b = _aligned(marked, name, base, column)
             d = paired_difference(a, b, direction=side, resamples=resamples, seed=seed)
             row: dict[str, Any] = {
@@ -216,11 +231,11 @@ def steering_claims(found: Effects, *, budget: float = BUDGET) -> list[Claim]:
                 id=f"steering.{row['emotion']}.{row['metric']}",
                 station="steering",
                 statement=f"Adding the {row['emotion']} direction ({row['condition']}) changes the continuation's "
-                f"{METRICS[row['metric']]} {'upwards' if side > 0 else 'downwards'}, beyond random directions of the "
+                f"{metric_words(row['metric'])} {'upwards' if side > 0 else 'downwards'}, beyond random directions of the "
                 "same norm.",
                 estimate=float(row["change"]),
                 interval=(float(row["low"]), float(row["high"])),
-                unit=f"change of {METRICS[row['metric']]}",
+                unit=f"change of {metric_words(row['metric'])}",
                 chance=0.0,
                 null=f"{row['n_random']:.0f} random directions of the same norm (range of their changes)"
                 if has_null
@@ -293,7 +308,13 @@ def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float 
 
 
 def effect_matrix(
-    scored: pd.DataFrame, chosen: Mapping[str, str], *, base: str = "none", resamples: int = 5000, seed: int = 0
+    scored: pd.DataFrame,
+    chosen: Mapping[str, str],
+    labels: Sequence[str],
+    *,
+    base: str = "none",
+    resamples: int = 5000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Emotions × emotions: what each direction does to the probability of every label.
 
@@ -302,13 +323,14 @@ def effect_matrix(
     Args:
         scored: a scored sweep.
         chosen: emotion → condition.
+        labels: every label that the judge gives a probability of.
         base: the unsteered condition.
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
     rows = []
     for emotion, name in chosen.items():
-        for label in _LABELS:
+        for label in labels:
             a, b = _aligned(scored, name, base, f"p_{label}")
             (e,) = bootstrap_mean_intervals(a - b, resamples=resamples, seed=seed)
             rows.append(
@@ -330,7 +352,7 @@ def dose_response(
     Args:
         scored: a scored sweep.
         emotion: whose conditions.
-        column: e.g. ``p_gratitude``, ``vader``, ``nats``.
+        column: e.g. ``p_<emotion>``, ``vader``, ``nats``.
         layers: only these (as in the table's ``layers`` column).
         resamples: of the bootstrap.
         seed: of the bootstrap.
