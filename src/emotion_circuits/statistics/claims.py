@@ -36,7 +36,7 @@ class Claim(BaseModel):
     """One statement with everything it stands on.
 
     Attributes:
-        id: unique within a run, e.g. ``steering.gratitude.classifier``.
+        id: unique within a run, e.g. ``steering.<emotion>.share``.
         station: the stage it comes from.
         statement: one sentence.
         estimate: the figure.
