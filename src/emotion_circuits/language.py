@@ -2,7 +2,7 @@
 
 Code says everything in English, through :func:`say` (sentences) and :func:`term` (words of the data: column names, emotions,
 verdicts). The catalogue of another language holds both; a sentence that it lacks is said in English and noted in
-:attr:`Spoken.missing`.
+:attr:`Spoken.missing`. What is studied brings words of its own, which come before the catalogue's.
 """
 
 from __future__ import annotations
@@ -29,25 +29,31 @@ class Spoken:
     Attributes:
         language: its code.
         missing: sentences that its catalogue lacks.
+        words: words of the data in that language that no catalogue knows, e.g. an attribute's labels.
     """
 
     language: str = "en"
     missing: set[str] = field(default_factory=set)
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 _SPOKEN: ContextVar[Spoken | None] = ContextVar("spoken", default=None)
 
 
 @contextmanager
-def speaking(code: str) -> Iterator[Spoken]:
+def speaking(code: str, words: Mapping[str, str] | None = None) -> Iterator[Spoken]:
     """Everything inside is said in this language.
+
+    Args:
+        code: of the language.
+        words: words of the data in it, e.g. an attribute's labels.
 
     Raises:
         EmotionCircuitsError: no such language.
     """
     if code not in LANGUAGES:
         raise EmotionCircuitsError(f"no language {code!r}; there are {', '.join(LANGUAGES)}")
-    spoken = Spoken(code)
+    spoken = Spoken(code, words=dict(words or {}))
     token = _SPOKEN.set(spoken)
     try:
         yield spoken
@@ -80,10 +86,16 @@ def say(english: str, /, **values: object) -> str:
 
 def term(word: str) -> str:
     """A word of the data in the language that is spoken, or several joined by a dash; unknown ones stay as they are."""
-    if language() == "en":
-        return word
-    known = catalogue(language())["terms"]
-    return known.get(word) or " – ".join(known.get(part, part) for part in word.split(" – "))
+    return _word(word) or " – ".join(_word(part) or part for part in word.split(" – "))
+
+
+def _word(word: str) -> str | None:
+    """The word in the language that is spoken, where it is known there."""
+    spoken = _SPOKEN.get()
+    if spoken is None:
+        return None
+    own = spoken.words.get(word)
+    return own if own is not None or spoken.language == "en" else catalogue(spoken.language)["terms"].get(word)
 
 
 def spoken_option() -> str:
@@ -93,7 +105,7 @@ def spoken_option() -> str:
 
 def is_term(word: str) -> bool:
     """Whether the language that is spoken has a word for it."""
-    return language() == "en" or word in catalogue(language())["terms"]
+    return language() == "en" or _word(word) is not None
 
 
 @cache

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from emotion_circuits.language import speaking
-from emotion_circuits.report.claim_rules import Facts, words_of
+from emotion_circuits.report.claim_rules import Facts, expected_side, words_of
 from emotion_circuits.report.numerals import estimate, fixed
 from emotion_circuits.report.telling import beside, reason_code, tell
 from emotion_circuits.statistics import judge
@@ -48,7 +48,7 @@ def test_a_claim_of_an_unknown_kind_is_shown_in_english_and_marked():
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c["id"])
 def test_the_reason_of_a_stored_verdict_is_found_in_its_figures(claim):
-    assert claim["notes"].startswith(REASONS[reason_code(claim)])
+    assert claim["notes"].startswith(REASONS[reason_code(claim, expected_side(claim["id"], FACTS))])
 
 
 def test_reasons_agree_with_judge_whatever_the_figures():
@@ -73,7 +73,7 @@ def test_reasons_agree_with_judge_whatever_the_figures():
             smallest_effect=0.2 if rng.random() < 0.5 else None,
             direction=direction,
         ).model_dump(mode="json")
-        code = reason_code(claim)
+        code = reason_code(claim, 1 if direction == "greater" else -1)
         found.add(code)
         # Where both hold, judge names the smallest effect first; the figures alone do not tell which was asked for.
         allowed = [REASONS[code]] + ([REASONS["smallest"]] if code == "null" else [])

@@ -1,6 +1,6 @@
 """What each kind of claim says, from its id and the run's artefacts: one rule per kind.
 
-A claim's id is its structure: ``trace.writers.gratitude.L17H8`` is a kind (``trace.writers``) and what it speaks about. What an
+A claim's id is its structure: ``trace.writers.<emotion>.L17H8`` is a kind (``trace.writers``) and what it speaks about. What an
 id does not hold (a layer, a condition) comes from :class:`Facts`. The English templates are those of the claims' generators; a
 test holds them together.
 """
@@ -13,7 +13,6 @@ from typing import Any
 
 from emotion_circuits.language import say, term
 from emotion_circuits.report.numerals import interval, number, percent, signed
-from emotion_circuits.steering.effects import VADER_SIDE
 
 __all__ = ["TEMPLATES", "Facts", "Words", "expected_side", "words_of"]
 
@@ -68,12 +67,18 @@ def words_of(claim: Mapping[str, Any], facts: Facts) -> Words | None:
     return None
 
 
-def expected_side(name: str) -> int:
-    """Which way a claim says its figure goes: up, but for the cost in fluency, and for the tone of some emotions."""
+def expected_side(name: str, facts: Facts) -> int:
+    """Which way a claim says its figure goes: up, but for the cost in fluency, and where the table of effects says so.
+
+    Args:
+        name: the claim's id.
+        facts: of its run or comparison.
+    """
     parts = name.split(".")
     if parts[-1] == "fluency":
         return -1
-    return VADER_SIDE.get(parts[-2], 1) if parts[-1] == "vader" else 1
+    row = facts.effects.get((parts[1], *parts[3:]) if parts[0] == "alignment" else tuple(parts[1:]))
+    return 1 if row is None else int(row["side"])
 
 
 def _reading(claim: Mapping[str, Any], rest: str, facts: Facts) -> Words:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from emotion_circuits.language import say, term
 from emotion_circuits.report.asked import QUESTIONS, Aspect, Question
-from emotion_circuits.report.claim_rules import expected_side
 from emotion_circuits.report.telling import Told, beside, counted, figure_words
 
 __all__ = ["Answer", "Evidence", "answer_questions", "lead_claim"]
@@ -79,7 +78,7 @@ def _distance(told: Told) -> float:
     claim = told.claim
     zero = claim["chance"] or 0.0
     low, high = claim["interval"] or (claim["estimate"],) * 2
-    return float(expected_side(claim["id"]) * (claim["estimate"] - zero) / max(high - low, 1e-9))
+    return float(told.side * (claim["estimate"] - zero) / max(high - low, 1e-9))
 
 
 def _grouped(claims: Sequence[Told]) -> dict[tuple[str, str], list[Told]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from emotion_circuits.evaluation import Validation
 from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.language import say, term
 from emotion_circuits.report import figures as draw
@@ -45,22 +46,23 @@ SAID = (*_METRICS, *_EVALUATORS.values(), *_SHARED.values())
 """Titles of panels; catalogues hold them all."""
 
 
-def steering_sections(run: Path, claims: Sequence[Told], config: dict[str, Any]) -> tuple[Section, ...]:
+def steering_sections(run: Path, claims: Sequence[Told], config: dict[str, Any], judge: str) -> tuple[Section, ...]:
     """One section; a run without any condition within the bound shows what was tried.
 
     Args:
         run: folder of a finished run.
         claims: all claims of the run.
         config: the study's configuration as the manifest holds it.
+        judge: the judge that decides.
     """
     folder = run / "steering"
     grid = pd.read_parquet(folder / "grid.parquet")
     choice = read_json(folder / "choice.json")
-    evaluators = pd.DataFrame(read_json(folder / "evaluators.json"))
+    evaluators = pd.DataFrame(read_json(folder / "evaluators.json"), columns=list(Validation.model_fields))
     bound = float(config["steering"]["max_perplexity_ratio"])
     chosen = choice["chosen"]
     # What was found comes first; how it was chosen comes after.
-    parts: list[Part] = _found(folder, chosen) if chosen else []
+    parts: list[Part] = _found(folder, chosen, judge) if chosen else []
     parts += _tried(folder, grid, bound)
     if (folder / "comparison.parquet").is_file():
         parts.append(_comparison(pd.read_parquet(folder / "comparison.parquet")))
@@ -76,7 +78,7 @@ def steering_sections(run: Path, claims: Sequence[Told], config: dict[str, Any])
             folded=True,
         )
     )
-    written = evaluators[(evaluators["evaluator"] == "emotion") & (evaluators["data"] == WRITTEN)]
+    written = evaluators[(evaluators["evaluator"] == judge) & (evaluators["data"] == WRITTEN)]
     if len(written):
         parts.append(
             Table(
@@ -233,6 +235,7 @@ def _doses(scored: pd.DataFrame) -> pd.DataFrame:
         _placed(_once(dose_response(scored, emotion, column.format(emotion)))).assign(metric=metric, emotion=emotion)
         for metric, column in _METRICS.items()
         for emotion in emotions
+        if column.format(emotion) in scored
     ]
     return pd.concat(found, ignore_index=True)
 
@@ -255,7 +258,7 @@ def _comparison(table: pd.DataFrame) -> Figure:
     )
 
 
-def _found(folder: Path, chosen: dict[str, Any]) -> list[Part]:
+def _found(folder: Path, chosen: dict[str, Any], judge: str) -> list[Part]:
     effects = pd.read_parquet(folder / "effects.parquet")
     scored = pd.read_parquet(folder / "test.parquet")
     arms = pd.read_parquet(folder / "arms.parquet")
@@ -270,7 +273,7 @@ def _found(folder: Path, chosen: dict[str, Any]) -> list[Part]:
                 "effect. Dashes: random directions; crosses: directions of shuffled labels; diamonds: asking for the "
                 "emotion in words instead. An effect counts where its interval lies above all dashes."
             ),
-            pictures.against_controls(_against(effects, scored)),
+            pictures.against_controls(_against(effects, scored, judge)),
             _against_words(effects),
         ),
         Figure(
@@ -320,17 +323,18 @@ def _against_words(effects: pd.DataFrame) -> str:
     return say("; ").join(told) + say(".")
 
 
-def _against(effects: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
+def _against(effects: pd.DataFrame, scored: pd.DataFrame, judge: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for row in effects.to_dict("records"):
         if row["metric"] not in _EVALUATORS:
             continue
         emotion, name = row["emotion"], _EVALUATORS[row["metric"]]
-        value = scored["vader"]
         if row["metric"] == "share":
-            value = (scored["emotion_label"] == emotion).astype(float)
+            value = (scored[f"{judge}_label"] == emotion).astype(float)
         elif row["metric"] == "words":
             value = (scored[f"n_{emotion}"] > 0).astype(float)
+        else:
+            value = scored[row["metric"]]
         means = scored.assign(value=value).groupby(["condition", "prompt_id"])["value"].mean()
         rows.append(
             {

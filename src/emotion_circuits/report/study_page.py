@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.language import say, speaking, term
+from emotion_circuits.language import say, term
 from emotion_circuits.report.align_page import aligned_models, alignment_section
+from emotion_circuits.report.appearance import shown_as
 from emotion_circuits.report.circuit_section import circuit_sections
 from emotion_circuits.report.direction_sections import geometry_section, reading_section
 from emotion_circuits.report.facts import aligned_facts, run_facts
@@ -21,6 +22,7 @@ from emotion_circuits.report.questions import answer_questions
 from emotion_circuits.report.steering_section import steering_sections
 from emotion_circuits.report.telling import Told, tell
 from emotion_circuits.report.trace_section import trace_section
+from emotion_circuits.study.studied import Studied, studied_in
 
 __all__ = ["Report", "read_claims", "render_report", "summary_table", "write_report"]
 
@@ -67,8 +69,9 @@ def render_report(
     manifest = read_json(run / "manifest.json")
     folder = _aligned(run, aligned)
     path = out or run / (REPORT if language == "en" else f"report.{language}.html")
-    with speaking(language) as spoken:
-        page = _page(run, manifest, folder)
+    about = studied_in(manifest)
+    with shown_as(about.attribute, language) as spoken:
+        page = _page(run, manifest, folder, about)
         write_page(page, path)
     return Report(path, page, frozenset(spoken.missing))
 
@@ -114,23 +117,23 @@ def _aligned(run: Path, given: Path | str | None) -> Path | None:
     return None
 
 
-def _page(run: Path, manifest: dict[str, Any], aligned: Path | None) -> Page:
+def _page(run: Path, manifest: dict[str, Any], aligned: Path | None, about: Studied) -> Page:
     model, config = manifest["model"], manifest["config"]
     claims = tell(read_claims(run), run_facts(run, manifest))
     beside = () if aligned is None else tell(read_json(aligned / "claims.json"), aligned_facts(aligned))
     every = (*claims, *beside)
-    emotions = say(", ").join(term(e) for e in config["emotions"])
+    emotions = say(", ").join(term(e) for e in about.values)
     return Page(
         title=say("Emotion in {model}", model=model["name"]),
         lead=_lead(manifest, every, emotions),
-        facts=_facts(manifest, emotions),
+        facts=_facts(manifest, about, emotions),
         answers=answer_questions(every, str(run)),
         sections=(
             _plan_section(run, aligned, every, manifest),
             reading_section(run, claims),
             geometry_section(run, claims),
             trace_section(run, claims),
-            *steering_sections(run, claims, config),
+            *steering_sections(run, claims, config, about.judge),
             *circuit_sections(run, claims),
             *_stability(aligned, beside),
             _method_section(run),
@@ -154,8 +157,8 @@ def _lead(manifest: dict[str, Any], claims: tuple[Told, ...], emotions: str) -> 
     )  # fmt: skip
 
 
-def _facts(manifest: dict[str, Any], emotions: str) -> tuple[tuple[str, str], ...]:
-    model, config = manifest["model"], manifest["config"]
+def _facts(manifest: dict[str, Any], about: Studied, emotions: str) -> tuple[tuple[str, str], ...]:
+    model = manifest["model"]
     data = manifest["data"]["prompts"]
     return (
         (
@@ -166,7 +169,7 @@ def _facts(manifest: dict[str, Any], emotions: str) -> tuple[tuple[str, str], ..
             ),
         ),
         (say("weights"), f"sha256 {model['weights_sha256'][:16]}…"),
-        (say("sentences"), say("{rows} from {sets}", rows=data["rows"], sets=", ".join(config["prompts"]))),
+        (say("sentences"), say("{rows} from {sets}", rows=data["rows"], sets=", ".join(about.fit))),
         (say("emotions"), say("{emotions}; neutral is the reference", emotions=emotions)),
         (say("splits"), say("fitted on train, chosen on validation, reported on test; groups are never divided")),
         (say("seed"), str(manifest["seed"])),

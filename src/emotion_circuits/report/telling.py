@@ -28,6 +28,7 @@ class Told:
         unit_of_n: what is counted.
         notes: reason for the verdict, and what else a reader must know.
         foreign: the statement is English on a page of another language.
+        side: which way the claim says its figure goes: 1 up, −1 down.
     """
 
     claim: dict[str, Any]
@@ -38,6 +39,7 @@ class Told:
     unit_of_n: str
     notes: str
     foreign: bool = False
+    side: int = 1
 
 
 def tell(claims: Sequence[dict[str, Any]], facts: Facts) -> tuple[Told, ...]:
@@ -46,21 +48,25 @@ def tell(claims: Sequence[dict[str, Any]], facts: Facts) -> tuple[Told, ...]:
 
 
 def _tell(claim: dict[str, Any], facts: Facts) -> Told:
-    words = words_of(claim, facts)
+    words, side = words_of(claim, facts), expected_side(claim["id"], facts)
     chance = say("chance") if words is None else words.chance or say("chance")
     if language() == "en" or words is None:
         return Told(
             claim, claim["statement"], term(claim["unit"]), chance, claim["null"] or "", term(claim["unit_of_n"]),
-            claim["notes"], foreign=language() != "en",
+            claim["notes"], foreign=language() != "en", side=side,
         )  # fmt: skip
-    notes = " ".join((_reason(claim), *words.notes))
-    return Told(claim, words.statement, words.unit, chance, words.null, term(claim["unit_of_n"]), notes)
+    notes = " ".join((_reason(claim, side), *words.notes))
+    return Told(claim, words.statement, words.unit, chance, words.null, term(claim["unit_of_n"]), notes, side=side)
 
 
-def reason_code(claim: Mapping[str, Any]) -> str:
+def reason_code(claim: Mapping[str, Any], side: int) -> str:
     """Which rule of :func:`emotion_circuits.statistics.judge` gave the verdict, from the claim's figures alone.
 
     One of ``uncomputed few above below level opposite smallest null both``.
+
+    Args:
+        claim: as it is stored.
+        side: which way it says its figure goes: 1 up, −1 down.
     """
     if claim["interval"] is None:
         return "uncomputed"
@@ -75,14 +81,14 @@ def reason_code(claim: Mapping[str, Any]) -> str:
         if claim["n"] < 8:
             return "few"
         return "level" if (low > above or high < below) and level is not None else "both"
-    if high <= zero if expected_side(claim["id"]) > 0 else low >= zero:
+    if high <= zero if side > 0 else low >= zero:
         return "opposite"
     inside = claim["null_interval"] is not None and low >= ends[0] and high <= ends[1]
     return "null" if inside else "smallest"
 
 
-def _reason(claim: Mapping[str, Any]) -> str:
-    code = reason_code(claim)
+def _reason(claim: Mapping[str, Any], side: int) -> str:
+    code = reason_code(claim, side)
     level, name = (claim["q"], "q") if claim["q"] is not None else (claim["p"], "p")
     tail = "" if level is None else f" ({name} = {number(float(level))})"
     return {
