@@ -10,7 +10,7 @@ from emotion_circuits.activations import ActivationStore, capture
 from emotion_circuits.cli.app import app
 from emotion_circuits.directions import compare_models
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.prompts import load_prompts
+from emotion_circuits.prompts import load_attribute, load_prompts
 from emotion_circuits.study.aligning import alignment_claims, steer_with_mapped
 from families import tiny_model
 
@@ -46,7 +46,9 @@ def test_steering_with_mapped_directions_of_an_unrelated_model(captures, tmp_pat
     a, b = (ActivationStore.open(captures / name) for name in "ab")
     found = compare_models(a, b, pooling="mean", depths=(0.5,), draws=20, methods=("ridge",))
     model = tiny_model("gpt_neox", max_position_embeddings=512)
-    steered = steer_with_mapped(b, found, tmp_path, model=model, count=8, random=4, max_new_tokens=5)
+    steered = steer_with_mapped(
+        b, found, tmp_path, attribute=load_attribute("emotion-en"), model=model, count=8, random=4, max_new_tokens=5
+    )
     arms = set(steered.scored["condition"])
     assert {"none", "anger mapped", "anger own"} <= arms
     assert not [c.id for c in steered.claims if c.verdict == "supported"]

@@ -7,6 +7,7 @@ import pytest
 
 from emotion_circuits.circuits import load_circuit, plant
 from emotion_circuits.circuits.planted import PlantedSpec
+from emotion_circuits.prompts import load_attribute
 from emotion_circuits.report.circuit_section import circuit_sections, moves
 from emotion_circuits.report.claim_rules import Facts
 from emotion_circuits.report.page import Page, write_page
@@ -28,7 +29,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    planted = plant(PlantedSpec(seed=21, n_pairs=72))
+    planted = plant(PlantedSpec(seed=21, n_pairs=72, values=load_attribute("emotion-en").values))
     run = tmp_path_factory.mktemp("circuits")
     file = run / "planted.jsonl"
     file.write_text("\n".join(p.model_dump_json() for p in planted.pairs) + "\n")

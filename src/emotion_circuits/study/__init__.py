@@ -16,15 +16,19 @@ from emotion_circuits.study.manifest import build_manifest
 from emotion_circuits.study.running import Context, Stage, StageReport, run_stages, stage_keys
 from emotion_circuits.study.speeds import remember
 from emotion_circuits.study.stations import STAGES, load_chosen_set, study_prompts
+from emotion_circuits.study.studied import Studied, studied, studied_in
 
 __all__ = [
     "PROFILES",
     "STAGES",
+    "Studied",
     "StudyConfig",
     "StudyResult",
     "load_chosen_set",
     "load_config",
     "run_study",
+    "studied",
+    "studied_in",
     "study_blueprint",
 ]
 
@@ -65,6 +69,8 @@ def run_study(
         EmotionCircuitsError: bad input, a busy folder, or an artefact that was changed.
     """
     folder = Path(folder)
+    about = studied(config)
+    about.refuse_unfit()
     # What the model cannot do is said before its weights are loaded; a bundled one may have to be installed first.
     plan = model if model is not None else study_blueprint(config, folder)
     if plan is not None:
@@ -79,20 +85,21 @@ def run_study(
     if not dry:
         remember(config, context.model, folder, reports)
         sentences = study_prompts(config)
-        openings = load_prompts(config.continuations)
-        test = load_prompts(config.test_continuations, split="test")
+        openings = load_prompts(about.choose)
+        test = load_prompts(about.report, split="test")
         data = {
-            "prompts": {"sets": list(config.prompts), "rows": len(sentences), "sha256": prompts_sha256(sentences)},
+            "prompts": {"sets": list(about.fit), "rows": len(sentences), "sha256": prompts_sha256(sentences)},
             "continuations": {
-                "set": config.continuations,
+                "set": about.choose,
                 "rows": len(openings),
                 "sha256": prompts_sha256(openings),
             },
-            "test_openings": {"set": config.test_continuations, "rows": len(test), "sha256": prompts_sha256(test)},
+            "test_openings": {"set": about.report, "rows": len(test), "sha256": prompts_sha256(test)},
         }
         command = reproduce(folder)
         write_json(folder / "study.json", config.model_dump(mode="json"))
-        write_json(folder / MANIFEST, build_manifest(config, context.model, stage_keys(context, STAGES), data, command))
+        made = build_manifest(config, about, context.model, stage_keys(context, STAGES), data, command)
+        write_json(folder / MANIFEST, made)
     return StudyResult(folder, tuple(reports))
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from emotion_circuits.activations import ActivationStore
 from emotion_circuits.directions import Comparison
-from emotion_circuits.evaluation import evaluator
+from emotion_circuits.evaluation import judge_of
 from emotion_circuits.model import LanguageModel, Sampling, load_model
-from emotion_circuits.prompts import load_prompts
+from emotion_circuits.prompts import Attribute, load_prompts
 from emotion_circuits.statistics import Claim, judge
 from emotion_circuits.steering import (
     NONE,
@@ -92,6 +92,7 @@ def steer_with_mapped(
     found: Comparison,
     folder: Path,
     *,
+    attribute: Attribute,
     model: LanguageModel | None = None,
     alpha: float = 0.2,
     count: int = 31,
@@ -107,6 +108,7 @@ def steer_with_mapped(
         store: the second model's capture.
         found: of :func:`emotion_circuits.directions.compare_models`.
         folder: where continuations are kept, so that an interrupted sweep goes on.
+        attribute: what is studied: its openings and judges.
         model: the second model, where it is loaded already.
         alpha: strength as a fraction of the residual norm.
         count: test openings.
@@ -136,16 +138,20 @@ def steer_with_mapped(
         for arm in ("mapped", "own")
     }  # fmt: skip
     every = shared_controls([c for group in arms.values() for c in group.values()], random=random, prompting=False)
-    rows = load_prompts("continuations", split="test")
+    rows = load_prompts(attribute.openings.choose, split="test")
     openings = spread(rows, min(count, len(rows)))
     table = sweep(
         model, openings, [NONE, *every], vectors,
         sampling=Sampling(max_new_tokens=max_new_tokens, temperature=temperature), seed=seed, folder=folder,
     )  # fmt: skip
-    scored = score_sweep(table, [evaluator("emotion"), evaluator("vader")])
+    judging = (attribute.judges[0], *attribute.figure_judges())
+    scored = score_sweep(table, [judge_of(attribute, name) for name in judging])
     parts, claims = [], []
     for arm, group in arms.items():
-        measured = effects(scored, {label: condition.name for label, condition in group.items()}, seed=seed)
+        measured = effects(
+            scored, {label: condition.name for label, condition in group.items()},
+            sides=attribute.metrics, judge=attribute.judges[0], seed=seed,
+        )  # fmt: skip
         parts.append(measured.table.assign(arm=arm))
         for claim in steering_claims(measured):
             claims.append(

@@ -28,52 +28,68 @@ from emotion_circuits.statistics import Claim, judge
 from emotion_circuits.study.config import CircuitsConfig, StudyConfig
 from emotion_circuits.study.patched import patched_claims, patched_texts
 from emotion_circuits.study.running import Context, Stage
+from emotion_circuits.study.studied import Studied, studied
 
 __all__ = ["CIRCUITS"]
 
 
 def _inputs(context: Context) -> dict[str, Any]:
-    config = context.config
-    pairs = load_pairs(config.circuits.pairs)
+    config, about = context.config, studied(context.config)
+    pairs = [] if about.pairs is None else load_pairs(about.pairs)
     return {
-        "circuits": config.circuits.model_dump(mode="json"),
+        "circuits": {**config.circuits.model_dump(mode="json"), "pairs": about.pairs},
         "pairs": [p.model_dump(mode="json") for p in pairs],
-        "emotions": list(config.emotions),
+        "emotions": list(about.values),
         "seed": config.seed,
     }
 
 
 def _run(context: Context, folder: Path) -> None:
-    config, model, c = context.config, context.model, context.config.circuits
-    pairs = [p for p in load_pairs(c.pairs) if {p.label, p.corrupted_label} <= {*config.emotions, "neutral"}]
+    config, model, c, about = context.config, context.model, context.config.circuits, studied(context.config)
+    if about.pairs is None:
+        _skip(folder, f"{about.attribute.where} names no minimal pairs")
+        return
+    pairs = [p for p in load_pairs(about.pairs) if {p.label, p.corrupted_label} <= set(about.labels)]
     limits = {"train": c.train_pairs, "validation": c.validation_pairs, "test": c.test_pairs}
     try:
         tasks = {split: split_task(model, pairs, split, limit) for split, limit in limits.items()}
     except EmotionCircuitsError as error:
         # A tokenizer under which no pair aligns must not end a study; the report says why the stage is empty.
-        write_json(folder / "skipped.json", {"reason": str(error)})
-        write_json(folder / "claims.json", [])
+        _skip(folder, str(error))
         return
     train, test = tasks["train"].one_way(), tasks["test"]
     scored = attribute(model, train, steps=c.steps)
     links = attribute(model, train.select(range(min(c.edge_pairs, len(train)))), steps=min(c.steps, 3), edges=True)
     ranked = ranking(scored)
-    screen = delta_attention(model, tasks["train"])
-    effects = _effects(model, test, ranked if c.exact is None else ranked[: c.exact], folder, config)
+    screen = delta_attention(model, tasks["train"], reference=about.reference)
+    effects = _effects(model, test, ranked if c.exact is None else ranked[: c.exact], folder, config, about.pairs)
     circuit = measure_circuit(
-        model, tasks, scored, links, effects, name=c.pairs, search=_search(c), batch_rows=c.batch_rows, seed=config.seed
+        model,
+        tasks,
+        scored,
+        links,
+        effects,
+        name=about.pairs,
+        search=_search(c),
+        batch_rows=c.batch_rows,
+        seed=config.seed,
     )
     circuit.save(folder / "circuit.json")
     write_table(_heads_table(model, scored, screen, effects, config.seed), folder / "heads.parquet")
     claims = [*circuit.claims, attention_claim(screen, effects, scored, seed=config.seed)]
-    claims += _emotions(model, config, train, test, scored, folder)
+    claims += _emotions(model, config, about, train, test, scored, folder)
     if c.thorough:
         chosen = [n for n in ranked if n.kind == "head"][: c.emotion_heads]
         write_table(weights_table(model, chosen, _directions(context), seed=config.seed), folder / "weights.parquet")
     if c.generation_prompts:
-        texts = patched_texts(model, config, test, _emotion_heads(scored, train, config), folder)
+        texts = patched_texts(model, config, test, _emotion_heads(scored, train, about, c.emotion_heads), folder)
         claims += patched_claims(texts, config)
     write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
+
+
+def _skip(folder: Path, reason: str) -> None:
+    write_json(folder / "skipped.json", {"reason": reason})
+    write_json(folder / "claims.json", [])
 
 
 def _search(c: CircuitsConfig) -> Search:
@@ -89,12 +105,14 @@ def _directions(context: Context) -> Any:
 # -- the exact scan, which takes longest and is kept when a run is interrupted ---------------------------------------
 
 
-def _effects(model: LanguageModel, test: PairTask, nodes: list[Node], folder: Path, config: StudyConfig) -> Effects:
+def _effects(
+    model: LanguageModel, test: PairTask, nodes: list[Node], folder: Path, config: StudyConfig, name: str
+) -> Effects:
     c, path, draws = config.circuits, folder / "scan.safetensors", 400
-    task = task_claim(model, test, draws=draws, seed=config.seed, name=c.pairs)
+    task = task_claim(model, test, draws=draws, seed=config.seed, name=name)
     ledger = Ledger(folder)
     if not ledger.trusts(path, "the scan is made anew"):
-        found = node_effects(model, test, nodes, draws=draws, seed=config.seed, name=c.pairs, batch_rows=c.batch_rows)
+        found = node_effects(model, test, nodes, draws=draws, seed=config.seed, name=name, batch_rows=c.batch_rows)
         tensors = {"effect": found.scan.effect, "kl": found.scan.kl, "gap": found.scan.gap}
         tensors["null"] = torch.from_numpy(found.null)
         with replacing(path) as temporary:
@@ -103,7 +121,7 @@ def _effects(model: LanguageModel, test: PairTask, nodes: list[Node], folder: Pa
     kept = load_file(path)
     sets = tuple((node,) for node in nodes)
     scan = Scan(sets, "noising z", kept["effect"], kept["kl"], kept["gap"], test.groups)
-    return Effects(task, scan, kept["null"].numpy(), draws, c.pairs)
+    return Effects(task, scan, kept["null"].numpy(), draws, name)
 
 
 def _heads_table(
@@ -184,30 +202,36 @@ def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, se
 # -- emotions against one another ------------------------------------------------------------------------------------
 
 
-def _emotion_heads(scored: Attribution, train: PairTask, config: StudyConfig) -> dict[str, list[Node]]:
+def _emotion_heads(scored: Attribution, train: PairTask, about: Studied, count: int) -> dict[str, list[Node]]:
     """The strongest heads per emotion, by attribution on the train pairs that involve it."""
     found = {}
-    for emotion in config.emotions:
+    for emotion in about.values:
         rows = [i for i, p in enumerate(train.pairs) if emotion in (p.label, p.corrupted_label)]
         size = scored.node_scores[rows].mean(0).abs()
         order = [scored.nodes[i] for i in size.argsort(descending=True).tolist()]
-        found[emotion] = [n for n in order if n.kind == "head"][: config.circuits.emotion_heads]
+        found[emotion] = [n for n in order if n.kind == "head"][:count]
     return found
 
 
 def _emotions(
-    model: LanguageModel, config: StudyConfig, train: PairTask, test: PairTask, scored: Attribution, folder: Path
+    model: LanguageModel,
+    config: StudyConfig,
+    about: Studied,
+    train: PairTask,
+    test: PairTask,
+    scored: Attribution,
+    folder: Path,
 ) -> list[Claim]:
-    counted = [len({p.group for p in train.pairs if e in (p.label, p.corrupted_label)}) for e in config.emotions]
+    counted = [len({p.group for p in train.pairs if e in (p.label, p.corrupted_label)}) for e in about.values]
     if len(counted) < 2 or min(counted) < 4:
         return []
     heads = [i for i, n in enumerate(scored.nodes) if n.kind == "head"]
     k = config.circuits.emotion_heads
-    found = emotion_overlap(scored.node_scores[:, heads], train, config.emotions, k=k, seed=config.seed)
+    found = emotion_overlap(scored.node_scores[:, heads], train, about.values, k=k, seed=config.seed)
     write_table(found.table, folder / "overlap.parquet")
     claims = [_overlap_claim(found)]
-    tasks = {e: test.select([i for i, p in enumerate(test.pairs) if p.label == e]) for e in config.emotions}
-    circuits = dict(_emotion_heads(scored, train, config))
+    tasks = {e: test.select([i for i, p in enumerate(test.pairs) if p.label == e]) for e in about.values}
+    circuits = dict(_emotion_heads(scored, train, about, k))
     rng = np.random.default_rng(config.seed)
     pool = head_nodes(model)
     for index in range(3):

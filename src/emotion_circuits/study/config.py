@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from emotion_circuits.directions import EXTRACTORS
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.prompts.loading import validation_messages
-from emotion_circuits.prompts.schema import EMOTIONS
+from emotion_circuits.prompts import load_attribute
+from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
+from emotion_circuits.prompts.loading import explain
 
 __all__ = [
     "PROFILES",
@@ -88,7 +89,7 @@ class TraceConfig(_Section):
 
     Attributes:
         directions: ``extractor.pooling`` of the directions traced, at their best layer on validation.
-        set: corpus whose sentences are averaged (needs marked emotion words for attention).
+        set: corpus whose sentences are averaged (needs marked emotion words for attention); null: the attribute's.
         groups: groups of sentences per split; components are chosen on validation and reported on test.
         null_draws: directions of shuffled labels beside the real one.
         top: components claimed per emotion and question.
@@ -96,7 +97,7 @@ class TraceConfig(_Section):
     """
 
     directions: str = "mean_difference.last"
-    set: str = "core"
+    set: str | None = None
     groups: int = Field(default=24, ge=8)
     null_draws: int = Field(default=10, ge=2)
     top: int = Field(default=3, ge=1)
@@ -127,7 +128,7 @@ class SteeringConfig(_Section):
         validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
             from the train split, since nothing is fitted on openings.
         test_prompts: openings on which the choice is reported.
-        test_openings: corpus whose test split they come from; null: that of ``continuations``.
+        test_openings: corpus whose test split they come from; null: the attribute's; ``held``: its held ones.
         samples: texts per opening and condition.
         validation_samples: the same where conditions are chosen and direction sets compared; null: ``samples``. A large
             grid is chosen from well enough with one.
@@ -151,7 +152,7 @@ class SteeringConfig(_Section):
     share_places: Literal["always", "equal", "never"] = "always"
     validation_prompts: int = Field(default=62, ge=2)
     test_prompts: int = Field(default=36, ge=2)
-    test_openings: str | None = "continuations-fresh"
+    test_openings: str | None = None
     samples: int = Field(default=1, ge=1)
     validation_samples: int | None = Field(default=None, ge=1)
     random_directions: int = Field(default=20, ge=1)
@@ -194,7 +195,7 @@ class CircuitsConfig(_Section):
     """How heads are screened and circuits are sought, on minimal pairs.
 
     Attributes:
-        pairs: bundled set or JSONL file of minimal pairs.
+        pairs: bundled set or JSONL file of minimal pairs; null: the attribute's.
         train_pairs: at most so many train pairs, on which parts are scored.
         validation_pairs: at most so many validation pairs, on which the circuit's size is chosen.
         test_pairs: at most so many test pairs, on which everything is reported.
@@ -212,7 +213,7 @@ class CircuitsConfig(_Section):
         batch_rows: rows run at once (memory).
     """
 
-    pairs: str = "pairs"
+    pairs: str | None = None
     train_pairs: int = Field(default=48, ge=8)
     validation_pairs: int = Field(default=16, ge=4)
     test_pairs: int = Field(default=24, ge=4)
@@ -238,9 +239,11 @@ class StudyConfig(_Section):
         revision: hub revision.
         device: ``cpu``, ``cuda`` …; default: what there is.
         dtype: parameter dtype; default by device.
+        attribute: what is studied: a bundled attribute or a YAML file. What follows of corpora and values is the
+            attribute's where it is null.
         prompts: corpora (bundled names or JSONL files) directions are fitted and tested on.
         continuations: corpus of neutral openings.
-        emotions: which labels are studied (``neutral`` is always the reference).
+        emotions: which of the attribute's values are studied, in this order.
         seed: fixes everything that is drawn.
         capture: see :class:`CaptureConfig`.
         directions: see :class:`DirectionsConfig`.
@@ -253,27 +256,16 @@ class StudyConfig(_Section):
     revision: str | None = None
     device: str | None = None
     dtype: Literal["float32", "bfloat16", "float16", "float64"] | None = None
-    prompts: tuple[str, ...] = ("core", "implicit", "scenarios", "implicit-fresh")
-    continuations: str = "continuations"
-    emotions: tuple[str, ...] = EMOTIONS
+    attribute: str = DEFAULT_ATTRIBUTE
+    prompts: tuple[str, ...] | None = None
+    continuations: str | None = None
+    emotions: tuple[str, ...] | None = None
     seed: int = Field(default=0, ge=0)
     capture: CaptureConfig = CaptureConfig()
     directions: DirectionsConfig = DirectionsConfig()
     steering: SteeringConfig = SteeringConfig()
     trace: TraceConfig = TraceConfig()
     circuits: CircuitsConfig = CircuitsConfig()
-
-    @property
-    def test_continuations(self) -> str:
-        """Corpus whose test split steering is reported on."""
-        return self.steering.test_openings or self.continuations
-
-    @field_validator("emotions")
-    @classmethod
-    def _some_emotions(cls, emotions: tuple[str, ...]) -> tuple[str, ...]:
-        if not emotions or len(set(emotions)) != len(emotions) or "neutral" in emotions:
-            raise ValueError("name at least one emotion, each once, and not 'neutral', which is the reference")
-        return emotions
 
     @model_validator(mode="after")
     def _poolings_captured(self) -> StudyConfig:
@@ -338,7 +330,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "layers": (0.52, 0.55),
             "sink": (0.03, 0.05, 0.08),
             "alphas": (0.1, 0.13),
-            "test_openings": "continuations-held",
+            "test_openings": "held",
             "samples": 2,
             "share_places": "never",
             "validation_prompts": 62,
@@ -385,7 +377,8 @@ def load_config(
     """A profile, changed by a YAML file, changed by overrides (``{"steering.samples": 2}``).
 
     Raises:
-        EmotionCircuitsError: unknown profile, unreadable YAML, unknown keys or impossible values, each named.
+        EmotionCircuitsError: unknown profile, unreadable YAML, unknown keys or impossible values, each named; an attribute
+            that cannot be read, or emotions that it does not have.
     """
     if profile not in PROFILES:
         raise EmotionCircuitsError(f"no profile {profile!r}; choose from {', '.join(PROFILES)}")
@@ -408,21 +401,15 @@ def load_config(
             nested = {part: nested}
         values = _deep_merge(values, nested)
     try:
-        return StudyConfig.model_validate(values)
+        config = StudyConfig.model_validate(values)
     except ValidationError as error:
-        raise EmotionCircuitsError(f"{where}: " + "; ".join(_explain(error))) from error
-
-
-def _explain(error: ValidationError) -> list[str]:
-    messages = []
-    for item, text in zip(error.errors(), validation_messages(error), strict=True):
-        if item["type"] == "extra_forbidden":
-            section: Any = StudyConfig
-            for part in item["loc"][:-1]:
-                section = section.model_fields[part].annotation
-            text = f"{'.'.join(map(str, item['loc']))}: unknown key; known: {', '.join(section.model_fields)}"
-        messages.append(text)
-    return messages
+        raise EmotionCircuitsError(f"{where}: " + "; ".join(explain(error, StudyConfig))) from error
+    attribute = load_attribute(config.attribute)
+    try:
+        attribute.some(config.emotions)
+    except EmotionCircuitsError as error:
+        raise EmotionCircuitsError(f"{where}: emotions: {error}") from error
+    return config
 
 
 def _deep_merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

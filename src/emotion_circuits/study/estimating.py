@@ -25,6 +25,7 @@ from emotion_circuits.study.calibrating import BATCH_TOKENS, Speed
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.stations import study_prompts
 from emotion_circuits.study.steering import openings, steering_arms
+from emotion_circuits.study.studied import studied
 
 __all__ = ["Estimate", "estimate_study"]
 
@@ -91,13 +92,15 @@ def _directions(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate
     light = len(d.kinds) * (len(d.pairs()) - len(probes)) * (layers + d.null_draws + 10) + len(beside) * at * 20
     tables = sets * layers + sets * d.null_draws + 40 * sets
     seconds = solves * speed.solve * 1.2 + (light * 2e-3 + tables * 8e-3) * speed.host
-    vectors = (len(config.emotions) * model.d_model * 4 + 8 * (len(config.emotions) + 1)) * layers + 1800
+    emotions = len(studied(config).values)
+    vectors = (emotions * model.d_model * 4 + 8 * (emotions + 1)) * layers + 1800
     return Estimate("directions", 0, seconds, sets * vectors + 7 * _TABLE_KB * 1000)
 
 
 def _trace(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate:
-    t, emotions = config.trace, len(config.emotions)
-    rows = load_prompts(t.set, labels=(*config.emotions, "neutral"))
+    t, about = config.trace, studied(config)
+    emotions = len(about.values)
+    rows = load_prompts(about.trace, labels=about.labels)
     mean = sum(map(len, _ids(model, [p.text for p in rows]))) / max(1, len(rows))
     # Per emotion and split: writers and attention read both sentences of a group, readers rerun one with every direction.
     directions = t.null_draws + 1
@@ -109,18 +112,18 @@ def _trace(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate:
 
 
 def _steering(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate:
-    s = config.steering
+    s, emotions = config.steering, studied(config).values
     grid = steering_arms(config, model.n_layers)
     # Which conditions win is not known yet: one place for all emotions, or two among them, or one each.
-    places = [arm for arm in grid if arm.emotion == config.emotions[0] and arm.units == "norm"]
+    places = [arm for arm in grid if arm.emotion == emotions[0] and arm.units == "norm"]
     chosen: list[Condition] = []
-    for k, emotion in enumerate(config.emotions):
+    for k, emotion in enumerate(emotions):
         at = {"always": 0, "equal": min(k, 1), "never": k}[s.share_places]
         like = places[at % len(places)]
         chosen.append(replace(like, emotion=emotion, name=f"{emotion} chosen"))
     shuffled = [f"shuffled {i}" for i in range(s.shuffled_directions)]
     arms = [NONE, *shared_controls(chosen, random=s.random_directions, shuffled=shuffled)]
-    compared = 1 + len(config.directions.pairs()) * len(config.emotions) if s.compare_prompts else 0
+    compared = 1 + len(config.directions.pairs()) * len(emotions) if s.compare_prompts else 0
     choosing = s.validation_samples or s.samples
     parts = {
         "validation": (len(grid), len(openings(config, "validation")) * choosing, 1.0),
@@ -141,7 +144,7 @@ def _steering(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate:
         seconds += rows * 4e-3 * speed.host
         tokens += rows * (opening + s.max_new_tokens) + read
         size += rows * 190
-    vectors = (len(config.emotions) + 2) * model.n_layers * model.d_model * 4
+    vectors = (len(emotions) + 2) * model.n_layers * model.d_model * 4
     return Estimate("steering", round(tokens), seconds, round(size + vectors + 260_000))
 
 
@@ -151,8 +154,11 @@ def _read_again(arms: Sequence[Condition]) -> float:
 
 
 def _circuits(config: StudyConfig, model: Blueprint, speed: Speed) -> Estimate:
-    c, emotions = config.circuits, len(config.emotions)
-    pairs = [p for p in load_pairs(c.pairs) if {p.label, p.corrupted_label} <= {*config.emotions, "neutral"}]
+    c, about = config.circuits, studied(config)
+    if about.pairs is None:
+        return Estimate("circuits", 0, 0.0, 0)
+    emotions = len(about.values)
+    pairs = [p for p in load_pairs(about.pairs) if {p.label, p.corrupted_label} <= set(about.labels)]
     mean = max(1.0, sum(map(len, _ids(model, [p.text for p in pairs]))) / max(1, len(pairs)))
     count = {
         split: min(limit, sum(p.split == split for p in pairs))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emotion_circuits.evaluation import EmotionClassifier, VaderSentiment
+from emotion_circuits.evaluation import AttributeClassifier, Evaluator, judge_of
 from emotion_circuits.heads import Node, PairTask
 from emotion_circuits.heads.texts import source_patch
 from emotion_circuits.model import LanguageModel, Sampling, generate
@@ -17,6 +17,7 @@ from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import load_prompts
 from emotion_circuits.statistics import Claim, fdr, judge, paired_difference
 from emotion_circuits.study.config import StudyConfig
+from emotion_circuits.study.studied import Studied, studied
 
 __all__ = ["patched_claims", "patched_texts"]
 
@@ -39,19 +40,19 @@ def patched_texts(
     Returns:
         One row per arm and opening: ``arm emotion prompt text`` and the evaluators' columns.
     """
-    c = config.circuits
-    rows = load_prompts(config.continuations, split="test")
+    c, about = config.circuits, studied(config)
+    rows = load_prompts(about.choose, split="test")
     openings = [rows[i * len(rows) // c.generation_prompts].text for i in range(min(c.generation_prompts, len(rows)))]
     sampling = Sampling(max_new_tokens=c.max_new_tokens, temperature=config.steering.temperature)
     sources = _sources(test)
     rng = np.random.default_rng(config.seed)
     arms: list[tuple[str, str, list[Node], str]] = [("plain", "", [], "")]
-    for emotion in config.emotions:
+    for emotion in about.values:
         own = list(heads[emotion])
         arms += [
             ("circuit", emotion, own, emotion),
             ("random", emotion, _others(model, own, rng), emotion),
-            ("neutral source", emotion, own, "neutral"),
+            ("neutral source", emotion, own, about.reference),
         ]
     found = []
     with progress_bar("patched texts", len(arms)) as bar:
@@ -66,7 +67,7 @@ def patched_texts(
             bar.advance()
     table = pd.DataFrame(found)
     texts = [t.strip() for t in table["text"]]
-    for judge_ in (EmotionClassifier(), VaderSentiment()):
+    for judge_ in _judges(about):
         scores = judge_.score(texts)
         table = pd.concat([table, scores.drop(columns=[x for x in ("label",) if x in scores])], axis=1)
     with replacing(folder / "patched.parquet") as temporary:
@@ -78,7 +79,7 @@ def patched_claims(table: pd.DataFrame, config: StudyConfig) -> list[Claim]:
     """One claim per emotion: its heads raise the emotion's probability more than the same heads from neutral prompts."""
     plain = table[table["arm"] == "plain"].set_index("prompt")
     found = {}
-    for emotion in config.emotions:
+    for emotion in studied(config).values:
         part = table[table["emotion"] == emotion]
         arms = {arm: rows.set_index("prompt")[f"p_{emotion}"].loc[plain.index] for arm, rows in part.groupby("arm")}
         arms["plain"] = plain[f"p_{emotion}"]
@@ -105,6 +106,13 @@ def patched_claims(table: pd.DataFrame, config: StudyConfig) -> list[Claim]:
         )
         for emotion, (main, means) in found.items()
     ]
+
+
+def _judges(about: Studied) -> list[Evaluator]:
+    """The judge that decides, where it is the attribute's own as a forced choice, and those that give one figure."""
+    a = about.attribute
+    first = AttributeClassifier(a, forced=True) if about.judge == a.axis else judge_of(a, about.judge, cache=False)
+    return [first, *(judge_of(a, name, cache=False) for name in a.figure_judges())]
 
 
 def _sources(test: PairTask) -> dict[str, list[str]]:

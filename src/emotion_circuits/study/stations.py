@@ -31,19 +31,21 @@ from emotion_circuits.study.claims import cosine_claims, reading_claims
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
 from emotion_circuits.study.steering import STEERING
+from emotion_circuits.study.studied import studied
 from emotion_circuits.study.tracing import TRACE
 
 __all__ = ["STAGES", "load_chosen_set", "study_prompts"]
 
 
 def study_prompts(config: StudyConfig) -> list[Prompt]:
-    """The sentences of a study: its corpora, restricted to its emotions and neutral."""
-    rows = load_prompts(config.prompts, labels=(*config.emotions, "neutral"))
+    """The sentences of a study: its corpora, restricted to its values and the reference."""
+    about = studied(config)
+    rows = load_prompts(about.fit, labels=about.labels)
     present = {row.label for row in rows if row.split == "train"}
-    missing = [label for label in (*config.emotions, "neutral") if label not in present]
+    missing = [label for label in about.labels if label not in present]
     if missing:
         raise EmotionCircuitsError(
-            f"prompts {', '.join(config.prompts)}: no training sentence is labelled {', '.join(missing)}"
+            f"prompts {', '.join(about.fit)}: no training sentence is labelled {', '.join(missing)}"
         )
     return rows
 
@@ -78,7 +80,7 @@ def _capture(context: Context, folder: Path) -> None:
 def _directions_inputs(context: Context) -> dict[str, Any]:
     return {
         "directions": context.config.directions.model_dump(mode="json"),
-        "emotions": list(context.config.emotions),
+        "emotions": list(studied(context.config).values),
         "seed": context.config.seed,
     }
 
@@ -91,12 +93,13 @@ def _named(pair: str) -> str:
 
 def _directions(context: Context, folder: Path) -> None:
     store = ActivationStore.open(context.path("capture"))
-    config, seed = context.config.directions, context.config.seed
+    config, seed, about = context.config.directions, context.config.seed, studied(context.config)
+    of: dict[str, Any] = {"labels": about.values, "reference": about.reference}
     fitted: list[DirectionSet] = []
     for kind in config.kinds:
         for pooling in config.poolings:
             extractors = [e for e, p in config.pairs() if p == pooling]
-            fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind)
+            fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind, **of)
     validated = evaluate_directions(store, fitted, splits=("validation",))
     # Other kinds are compared; what later stages use lives in the residual stream.
     residual = [d for d in fitted if d.kind == "resid_post"]
@@ -114,7 +117,7 @@ def _directions(context: Context, folder: Path) -> None:
     best = compared[own & (compared["kind"] == single.kind)].reset_index(drop=True)
     write_table(best, folder / "single.parquet")
 
-    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings)
+    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, **of)
     reader.save(folder)
     write_table(reader.candidates, folder / "candidates.parquet")
     report = reader_report(store, reader, seed=seed)
@@ -137,8 +140,9 @@ def _directions(context: Context, folder: Path) -> None:
     stability = split_half_stability(store, steering, splits=5, seed=seed)
     write_table(stability, folder / "stability.parquet")
     subspaces = subspace_reliability(
-        store, steering.chosen_layer, pooling=steering.pooling, extractor=steering.extractor, seed=seed
-    )
+        store, steering.chosen_layer, pooling=steering.pooling, extractor=steering.extractor, seed=seed,
+        reference=about.reference,
+    )  # fmt: skip
     write_table(subspaces.assign(layer=steering.chosen_layer), folder / "subspaces.parquet")
 
     groups = int(store.rows[store.rows["split"] == "train"].groupby(["set", "group"]).ngroups)

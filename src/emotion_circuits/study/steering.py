@@ -12,11 +12,10 @@ from torch import Tensor
 from emotion_circuits.activations import ActivationStore
 from emotion_circuits.directions import DirectionSet
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.evaluation import Evaluator, Fluency, KeywordCounts, OpenEmotionClassifier, evaluator
-from emotion_circuits.evaluation.validating import validate_on_bundled
+from emotion_circuits.evaluation import Fluency, judge_of, judges_of, labelled_text, validate_on_bundled
 from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.paths import write_json, write_table
-from emotion_circuits.prompts import LABELS, Prompt, load_prompts, prompts_sha256
+from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.steering import (
     NONE,
     Condition,
@@ -27,6 +26,7 @@ from emotion_circuits.steering import (
     condition_table,
     effect_matrix,
     effects,
+    examples_for,
     first_token_mean,
     grid,
     neutral_mean,
@@ -38,6 +38,7 @@ from emotion_circuits.steering import (
 )
 from emotion_circuits.study.config import StudyConfig
 from emotion_circuits.study.running import Context, Stage
+from emotion_circuits.study.studied import Studied, studied
 
 __all__ = ["STEERING", "VECTORS", "openings", "spread", "steering_arms", "steering_layers"]
 
@@ -49,8 +50,6 @@ _MANNER: dict[str, dict[str, Any]] = {
     "clamp": {"operation": "clamp", "origin": "neutral", "positions": "rest"},
 }
 """Fields of the grid's conditions by ``steering.operation``."""
-
-_JUDGES = ("emotion", "keywords", "vader")
 
 
 def steering_layers(config: StudyConfig, n_layers: int, *, raw: bool = False) -> tuple[int | tuple[int, ...], ...]:
@@ -92,11 +91,11 @@ def openings(config: StudyConfig, split: str, wanted: int | None = None) -> list
     Raises:
         EmotionCircuitsError: the corpus has fewer than asked for.
     """
-    s = config.steering
+    s, about = config.steering, studied(config)
     count = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
-    corpus = config.test_continuations if split == "test" else config.continuations
+    corpus = about.report if split == "test" else about.choose
     rows = load_prompts(corpus, split=split)
-    extra = load_prompts(config.continuations, split="train") if split == "validation" else []
+    extra = load_prompts(about.choose, split="train") if split == "validation" else []
     if len(rows) + len(extra) < count:
         raise EmotionCircuitsError(
             f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"
@@ -110,31 +109,37 @@ def spread(rows: list[Prompt], count: int) -> list[Prompt]:
 
 
 def _inputs(context: Context) -> dict[str, Any]:
-    config = context.config
-    judged = set(config.emotions) - set(LABELS)
-    if judged:
-        raise EmotionCircuitsError(
-            f"emotions: the emotion classifier knows {', '.join(LABELS)}, not {', '.join(sorted(judged))}"
-        )
+    config, about = context.config, studied(context.config)
     n_layers = context.model.n_layers
     return {
-        "steering": config.steering.model_dump(mode="json"),
+        "steering": {**config.steering.model_dump(mode="json"), "test_openings": about.report},
         "openings": [prompts_sha256(openings(config, split)) for split in ("validation", "test")],
         "layers": [steering_layers(config, n_layers), steering_layers(config, n_layers, raw=True)],
         "seed": config.seed,
-        "classifier": OpenEmotionClassifier().version,
-        "keywords": KeywordCounts().version,
+        "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
+        "metrics": about.attribute.metrics,
+        "prompting": _asked(about),
     }
+
+
+def _asked(about: Studied) -> dict[str, Any] | None:
+    """What prompting arms ask with, the sentences shown among it."""
+    phrases = about.attribute.prompting
+    if phrases is None:
+        return None
+    return {**phrases.model_dump(mode="json"), "examples": {v: examples_for(v, phrases) for v in about.values}}
 
 
 def _run(context: Context, folder: Path) -> None:
     config, model, s = context.config, context.model, context.config.steering
+    about = studied(config)
+    a, judge = about.attribute, about.judge
     directions = _steering_set(context)
     store = ActivationStore.open(context.path("capture"))
-    of = {"kind": directions.kind, "pooling": directions.pooling}
+    of = {"kind": directions.kind, "pooling": directions.pooling, "reference": about.reference}
     neutral = neutral_mean(store, **of)
-    first = first_token_mean(model, [p.text for p in load_prompts(config.continuations, split="train")])
-    vectors = _dressed(config, SteeringVectors.from_directions(directions), neutral, first)
+    first = first_token_mean(model, [p.text for p in load_prompts(about.choose, split="train")])
+    vectors = _dressed(config, about, SteeringVectors.from_directions(directions), neutral, first)
     vectors.save(folder / VECTORS)
     common: dict[str, Any] = {
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
@@ -144,18 +149,18 @@ def _run(context: Context, folder: Path) -> None:
 
     arms = steering_arms(config, model.n_layers)
     written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder / "validation", **choosing)
-    scored = _scored(model, written)
-    table = condition_table(scored, seed=config.seed)
+    scored = _scored(model, about, written)
+    table = condition_table(scored, judge=judge, seed=config.seed)
     write_table(scored, folder / "validation.parquet")
     write_table(table, folder / "grid.parquet")
     bound = s.max_perplexity_ratio
     # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
     normed = table[~table["how"].str.contains(" raw ")]
     if s.share_places == "never":
-        choices = [choose_condition(scored, e, budget=bound, table=normed) for e in config.emotions]
+        choices = [choose_condition(scored, e, budget=bound, table=normed) for e in about.values]
     else:
         slack = float("inf") if s.share_places == "always" else 1.0
-        choices = choose_together(scored, config.emotions, budget=bound, slack=slack, table=normed)
+        choices = choose_together(scored, about.values, budget=bound, slack=slack, table=normed)
     by_name = {arm.name: arm for arm in arms}
     chosen = {c.emotion: by_name[c.condition] for c in choices if c.condition is not None}
     names = {emotion: condition.name for emotion, condition in chosen.items()}
@@ -165,11 +170,11 @@ def _run(context: Context, folder: Path) -> None:
             "objective": choices[0].objective,
             "openings": len(openings(config, "validation")),
             "chosen": {e: c.to_json() for e, c in chosen.items()},
-            "none_within_bound": [e for e in config.emotions if e not in chosen],
+            "none_within_bound": [e for e in about.values if e not in chosen],
         },
     )
-    write_json(folder / "evaluators.json", _evaluators())
-    claims = bound_claims(normed, [e for e in config.emotions if e not in chosen], budget=bound)
+    write_json(folder / "evaluators.json", _evaluators(about))
+    claims = bound_claims(normed, [e for e in about.values if e not in chosen], budget=bound)
     if not chosen:
         write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
         return
@@ -179,45 +184,52 @@ def _run(context: Context, folder: Path) -> None:
     shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, **of)
     test_arms = [
         NONE,
-        *shared_controls(list(chosen.values()), random=s.random_directions, shuffled=list(shuffled)),
-    ]
+        *shared_controls(
+            list(chosen.values()), random=s.random_directions, shuffled=list(shuffled),
+            prompting=a.prompting is not None,
+        ),
+    ]  # fmt: skip
     everything = vectors.with_directions(shuffled).clear_of_first()
     test = sweep(
-        model, openings(config, "test"), test_arms, everything, folder=folder / "test", samples=s.samples, **common
-    )
+        model, openings(config, "test"), test_arms, everything, folder=folder / "test", samples=s.samples,
+        phrases=a.prompting, **common,
+    )  # fmt: skip
     # What a control direction costs in fluency is not asked: only its effect is.
     control = test["kind"].isin(["random", "shuffled"])
-    scored = pd.concat([_scored(model, test[~control]), _scored(model, test[control], fluency=False)])
+    scored = pd.concat([_scored(model, about, test[~control]), _scored(model, about, test[control], fluency=False)])
     scored = scored.reset_index(drop=True)
     write_table(scored, folder / "test.parquet")
     write_table(
-        condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], seed=config.seed), folder / "arms.parquet"
+        condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], judge=judge, seed=config.seed),
+        folder / "arms.parquet",
     )
-    found = effects(scored, names, seed=config.seed)
+    found = effects(scored, names, sides=a.metrics, judge=judge, seed=config.seed)
     write_table(found.table, folder / "effects.parquet")
-    write_table(effect_matrix(scored, names, seed=config.seed), folder / "matrix.parquet")
+    write_table(effect_matrix(scored, names, a.labels, seed=config.seed), folder / "matrix.parquet")
     claims = [*steering_claims(found, budget=bound), *claims]
     write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
 
 
 def steering_arms(config: StudyConfig, n_layers: int) -> list[Condition]:
     """The grid in normalised units, and beside it the one in raw units where it is asked for."""
-    s = config.steering
+    s, values = config.steering, studied(config).values
     layers, manner = steering_layers(config, n_layers), _MANNER[s.operation]
     found = [NONE]
     for sink in s.sink:
         prefix = f"sink {sink:g} " if sink else ""
-        found += grid(config.emotions, layers, s.alphas, prefix=prefix, first=sink, **manner)[1:]
+        found += grid(values, layers, s.alphas, prefix=prefix, first=sink, **manner)[1:]
     raw = steering_layers(config, n_layers, raw=True)
     if raw:
-        found += grid(config.emotions, raw, s.raw_alphas, prefix="raw ", units="raw")[1:]
+        found += grid(values, raw, s.raw_alphas, prefix="raw ", units="raw")[1:]
     return found
 
 
-def _dressed(config: StudyConfig, vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
+def _dressed(
+    config: StudyConfig, about: Studied, vectors: SteeringVectors, neutral: Tensor, first: Tensor
+) -> SteeringVectors:
     """With the contrast that is asked for, with what clamps count from, and clear of the attention sink."""
     if config.steering.contrast == "rest":
-        vectors = vectors.against_rest(config.emotions)
+        vectors = vectors.against_rest(about.values)
     return vectors.with_neutral(neutral).with_first(first).clear_of_first()
 
 
@@ -225,7 +237,7 @@ def _compare(
     context: Context, folder: Path, chosen: list[Condition], own: SteeringVectors, common: dict[str, Any]
 ) -> None:
     """Every fitted direction set at the chosen places and strengths: equal norm, same openings, same draws."""
-    config = context.config
+    config, about = context.config, studied(context.config)
     # Directions of other site kinds are not in the residual stream, where the injection is.
     sets = {
         f"{extractor}.{pooling}": DirectionSet.load(
@@ -243,11 +255,11 @@ def _compare(
     vectors = replace(own, unit={}, lengths={})
     for name, found in sets.items():
         raw = {label: found.vectors[i] for i, label in enumerate(found.labels)}
-        part = _dressed(config, SteeringVectors.from_raw(raw, own.norms), own.neutral, own.first)
+        part = _dressed(config, about, SteeringVectors.from_raw(raw, own.norms), own.neutral, own.first)
         vectors = replace(vectors, unit={**vectors.unit, **{f"{name} {k}": rows for k, rows in part.unit.items()}})
     rows = openings(config, "validation", config.steering.compare_prompts)
     written = sweep(context.model, rows, arms, vectors, folder=folder / "comparison", **common)
-    table = condition_table(_scored(context.model, written), seed=config.seed)
+    table = condition_table(_scored(context.model, about, written), judge=about.judge, seed=config.seed)
     table = table[table["kind"] == "emotion"].reset_index(drop=True)
     split = table["condition"].str.split(" ").str[0].str.split(".")
     write_table(table.assign(extractor=split.str[0], pooling=split.str[1]), folder / "comparison.parquet")
@@ -259,14 +271,15 @@ def _steering_set(context: Context) -> DirectionSet:
     return load_chosen_set(context.folder, "steering")
 
 
-def _scored(model: LanguageModel, table: pd.DataFrame, *, fluency: bool = True) -> pd.DataFrame:
-    return score_sweep(table, [evaluator(name) for name in _JUDGES], Fluency(model) if fluency else None)
+def _scored(model: LanguageModel, about: Studied, table: pd.DataFrame, *, fluency: bool = True) -> pd.DataFrame:
+    return score_sweep(table, judges_of(about.attribute), Fluency(model) if fluency else None)
 
 
-def _evaluators() -> list[dict[str, Any]]:
-    """Each evaluator's accuracy on labelled held-out text, shown beside the scores it gives."""
-    judges: list[Evaluator] = [evaluator(name, cache=False) for name in _JUDGES]
-    return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge)]
+def _evaluators(about: Studied) -> list[dict[str, Any]]:
+    """Each judge's accuracy on labelled held-out text, where there is any, shown beside the scores it gives."""
+    a = about.attribute
+    judges = [judge for judge in judges_of(a, cache=False) if labelled_text(judge.axis, a) is not None]
+    return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge, a)]
 
 
 STEERING = Stage("steering", "Steering and its controls", 3, ("directions",), _inputs, _run)

@@ -25,18 +25,19 @@ from emotion_circuits.paths import write_json, write_table
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.statistics import Claim, fdr, judge
 from emotion_circuits.study.running import Context, Stage
+from emotion_circuits.study.studied import studied
 
 __all__ = ["TRACE", "trace_claims", "traced_directions"]
 
 
 def _sentences(context: Context, split: str) -> list[Prompt]:
-    """Sentences of the traced corpus in the study's emotions, of some groups spread over the corpus."""
-    config = context.config
-    rows = load_prompts(config.trace.set, labels=(*config.emotions, "neutral"), split=split)
+    """Sentences of the traced corpus in the study's values, of some groups spread over the corpus."""
+    config, about = context.config, studied(context.config)
+    rows = load_prompts(about.trace, labels=about.labels, split=split)
     groups = list(dict.fromkeys(p.group for p in rows))
     if len(groups) < 8:
         raise EmotionCircuitsError(
-            f"trace.set: {config.trace.set} has {len(groups)} groups in its {split} split, a trace needs 8"
+            f"trace.set: {about.trace} has {len(groups)} groups in its {split} split, a trace needs 8"
         )
     wanted = min(config.trace.groups, len(groups))
     kept = {groups[i * len(groups) // wanted] for i in range(wanted)}
@@ -45,7 +46,7 @@ def _sentences(context: Context, split: str) -> list[Prompt]:
 
 def _text(context: Context) -> tuple[str, str]:
     """The sentence traced alone and the emotion drawn."""
-    emotion = context.config.emotions[0]
+    emotion = studied(context.config).values[0]
     if context.config.trace.text is not None:
         return context.config.trace.text, emotion
     return next(p.text for p in _sentences(context, "test") if p.label == emotion), emotion
@@ -53,7 +54,7 @@ def _text(context: Context) -> tuple[str, str]:
 
 def _inputs(context: Context) -> dict[str, Any]:
     return {
-        "trace": context.config.trace.model_dump(mode="json"),
+        "trace": {**context.config.trace.model_dump(mode="json"), "set": studied(context.config).trace},
         "sentences": [prompts_sha256(_sentences(context, split)) for split in ("validation", "test")],
         "seed": context.config.seed,
     }
@@ -84,7 +85,9 @@ def _run(context: Context, folder: Path) -> None:
                 "readers": reading_components(model, sentences, directions, emotion, layer, **common),
             }
             if "pattern" not in model.refused:
-                found["attention"] = average_attention(model, sentences, emotion, seed=seed)
+                found["attention"] = average_attention(
+                    model, sentences, emotion, reference=directions.reference, seed=seed
+                )
             for name, table in found.items():
                 tables[name].append(table.assign(emotion=emotion, split=split))
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
