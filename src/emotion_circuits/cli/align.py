@@ -8,9 +8,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, JsonFlag, Language, long_running, print_table, show_json
+from emotion_circuits.cli.shared import (
+    AttributeName,
+    Device,
+    JsonFlag,
+    Language,
+    attribute_for,
+    long_running,
+    print_table,
+    show_json,
+)
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.language import speaking
 
 __all__ = ["align_command"]
 
@@ -32,6 +40,7 @@ def align_command(
     ] = False,
     alpha: Annotated[float, typer.Option(help="Strength of --steer, as a fraction of the residual norm.")] = 0.2,
     prompts: Annotated[int, typer.Option(min=8, help="Openings of --steer (test split).")] = 31,
+    attribute: AttributeName = None,
     lang: Language = "en",
     device: Device = None,
     as_json: JsonFlag = False,
@@ -45,6 +54,7 @@ def align_command(
     """
     from emotion_circuits.directions import compare_models
     from emotion_circuits.report.align_page import write_alignment
+    from emotion_circuits.report.appearance import shown_as
     from emotion_circuits.study.aligning import alignment_claims, steer_with_mapped
 
     try:
@@ -54,10 +64,11 @@ def align_command(
     if any(not 0 <= d <= 1 for d in wanted):
         raise EmotionCircuitsError(f"--depths: relative depths lie between 0 and 1, got {depths!r}")
     stores = _store(run_a), _store(run_b)
+    about = attribute_for(attribute, run_a, run_b)
     with long_running():
         found = compare_models(
             *stores, kind=kind, pooling=pooling, methods=[m.strip() for m in methods.split(",")], depths=wanted,
-            draws=draws, seed=seed,
+            draws=draws, reference=about.reference, seed=seed,
         )  # fmt: skip
         claims = alignment_claims(found)
         steered = None
@@ -65,12 +76,19 @@ def align_command(
             if out is None:
                 raise EmotionCircuitsError("--steer keeps its continuations: say where with --out")
             steered = steer_with_mapped(
-                stores[1], found, out / "steering", alpha=alpha, count=prompts, seed=seed, device=device
+                stores[1],
+                found,
+                out / "steering",
+                attribute=about,
+                alpha=alpha,
+                count=prompts,
+                seed=seed,
+                device=device,
             )
             claims += steered.claims
         page = None
         if out is not None:
-            with speaking(lang):
+            with shown_as(about, lang):
                 page = write_alignment(out, *stores, found, claims, steered)
     if as_json:
         tables = {n: getattr(found, n).to_dict("records") for n in ("similarity", "alignment", "subspaces")}

@@ -85,6 +85,7 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
     from emotion_circuits.directions import Reader, bag_of_words_baseline
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
+    from emotion_circuits.study import studied_in
     from emotion_circuits.study.reading import FORMAT
 
     try:
@@ -111,7 +112,7 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
         raise EmotionCircuitsError(
             f"label {unknown[0]!r} is none of the run's: {', '.join(labels)}; rename it, or leave the label out"
         )
-    train = [p for p in load_prompts(config["prompts"], split="train") if p.label in labels]
+    train = [p for p in load_prompts(studied_in(manifest).fit, split="train") if p.label in labels]
     labelled = [i for i, row in enumerate(lines) if row["label"] is not None]
     accuracy = words = None
     if labelled:
