@@ -130,6 +130,7 @@ def test_all_problems_are_told_at_once_each_with_file_and_field(tmp_path):
         corpora={"fit": ["colours.jsonl", "nowhere"], "trace": "openings.jsonl"},
         openings={"choose": "fresh.jsonl", "report": "gone.jsonl"},
         judges=["keywords", "emotion", "vader", "polite-guard", "oracle", "colours"],
+        words={"xx": {"warm": "x"}},
     )
     found = check_attribute(load_attribute(path))
     assert all(problem.startswith(f"{path}: ") for problem in found)
@@ -149,6 +150,7 @@ def test_all_problems_are_told_at_once_each_with_file_and_field(tmp_path):
         r"judges: 'vader' knows none of warm, cold, shiny; .*'metrics'",
         r"judges: 'polite-guard' knows none of warm, cold, shiny",
         r"judges: no evaluator named 'oracle'",
+        r"words: reports have no language xx; they have en, ja",
         r"judges: .*nowhere",  # its own classifier cannot be fitted either
     ):
         assert re.search(f"^{expected}", told, re.MULTILINE), expected

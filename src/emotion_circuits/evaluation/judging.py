@@ -12,6 +12,7 @@ from emotion_circuits.evaluation.hub import HUB_EVALUATORS
 from emotion_circuits.evaluation.keywords import KeywordCounts
 from emotion_circuits.evaluation.probes import AttributeClassifier, EmbeddingProbe
 from emotion_circuits.evaluation.registry import evaluator
+from emotion_circuits.language import LANGUAGES
 from emotion_circuits.prompts import Attribute
 from emotion_circuits.prompts.attribute_checks import text_problems
 
@@ -58,7 +59,7 @@ def check_attribute(attribute: Attribute, values: Sequence[str] | None = None) -
         values: those that are studied; all by default.
     """
     wanted = tuple(values) if values is not None else attribute.values
-    found = [*text_problems(attribute, wanted), *_judge_problems(attribute, wanted)]
+    found = [*text_problems(attribute, wanted), *_judge_problems(attribute, wanted), *_language_problems(attribute)]
     return [f"{attribute.where}: {problem}" for problem in found]
 
 
@@ -103,6 +104,12 @@ def _judge_problems(attribute: Attribute, values: tuple[str, ...]) -> Iterator[s
             )
         elif name in attribute.metrics and name not in columns:
             yield f"metrics.{name}: that judge gives no number of its own name, but {', '.join(sorted(columns))}; leave it out"
+
+
+def _language_problems(attribute: Attribute) -> Iterator[str]:
+    for field, given in (("title", attribute.title), ("words", attribute.words)):
+        if unknown := [code for code in given if code not in LANGUAGES]:
+            yield f"{field}: reports have no language {', '.join(unknown)}; they have {', '.join(LANGUAGES)}"
 
 
 def _known_of(attribute: Attribute, name: str) -> tuple[str, set[str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import CalibrationBin, Evaluator, Validation
 from emotion_circuits.prompts import Attribute, Prompt, load_prompts
-from emotion_circuits.prompts.attribute import Labelled
+from emotion_circuits.prompts.attribute_parts import Labelled
 from emotion_circuits.statistics import bootstrap_mean_interval
 
 __all__ = [

@@ -7,31 +7,20 @@ paths count from the attribute's file.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts.attribute_parts import Classifier, Corpora, Labelled, Openings, Part, Prompting
 from emotion_circuits.prompts.lexicon import lexicon
 from emotion_circuits.prompts.loading import corpora_dir, explain
 
-__all__ = [
-    "DEFAULT_ATTRIBUTE",
-    "SHOTS",
-    "Attribute",
-    "Classifier",
-    "Corpora",
-    "Labelled",
-    "Openings",
-    "Prompting",
-    "available_attributes",
-    "load_attribute",
-]
+__all__ = ["DEFAULT_ATTRIBUTE", "Attribute", "available_attributes", "load_attribute"]
 
 Value = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
 """A label: it becomes part of column names, of claims' ids and of conditions' names, which blanks and dots separate."""
@@ -39,97 +28,13 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
 DEFAULT_ATTRIBUTE = "emotion-en"
 """What is studied where nothing else is asked for."""
-SHOTS = 4
-"""Training sentences of a corpus that few-shot prompting shows."""
 _TAKEN = ("none", "random", "shuffled")
 """Names of arms and controls, which stand in the same columns as values."""
 _ALWAYS = ("share", "probability", "words")
 """Metrics that every attribute has; each goes up with its value unless the attribute says otherwise."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Corpora(_Part):
-    """Labelled sentences.
-
-    Attributes:
-        fit: corpora whose sentences directions are fitted, chosen and tested on.
-        trace: corpus whose sentences are traced; the words that name a value are marked in it.
-    """
-
-    fit: tuple[str, ...] = Field(min_length=1)
-    trace: str
-
-
-class Openings(_Part):
-    """Beginnings of texts that express none of the values.
-
-    Attributes:
-        choose: corpus on which conditions are chosen; means of first tokens are taken over its train split.
-        report: corpus on whose test split the choice is reported.
-        held: a further corpus kept for reports that are to be made once; ``report`` where there is none.
-    """
-
-    choose: str
-    report: str
-    held: str | None = None
-
-
-class Classifier(_Part):
-    """How the attribute's own judge is fitted.
-
-    Attributes:
-        fit: corpora with all labels; by default those directions are fitted on.
-        none: corpora whose texts express none of the values, whatever their own labels.
-    """
-
-    fit: tuple[str, ...] = ()
-    none: tuple[str, ...] = ()
-
-
-class Labelled(_Part):
-    """Labelled text on which judges of one axis are tested.
-
-    Attributes:
-        sets: corpora; their test splits are judged.
-        labels: label of a text → what the axis calls it; labels left out are not on the axis. By default the labels are the
-            axis' own.
-    """
-
-    sets: tuple[str, ...] = Field(min_length=1)
-    labels: dict[str, str] = Field(default_factory=dict)
-
-
-class Prompting(_Part):
-    """The baseline in words: asking for a value instead of adding a direction.
-
-    Attributes:
-        plain: the request without a value.
-        instructions: per value, the request for it.
-        examples: corpus whose training sentences are shown in few-shot prompting, or per value the sentences themselves.
-        few_shot: the request with ``{examples}``, one a line; ``{instruction}`` is the value's own.
-        chat: the user's turn where the model has a chat template, of ``{instruction}`` and ``{text}``.
-    """
-
-    plain: str
-    instructions: dict[str, str]
-    examples: str | dict[str, tuple[str, ...]]
-    few_shot: str
-    chat: str
-
-    @field_validator("few_shot", "chat")
-    @classmethod
-    def _places(cls, template: str, info: Any) -> str:
-        wanted = {"instruction", "examples" if info.field_name == "few_shot" else "text"}
-        found = set(re.findall(r"\{(\w*)\}", template))
-        if found != wanted:
-            raise ValueError(f"needs the places {', '.join(f'{{{p}}}' for p in sorted(wanted))} and no others")
-        return template
-
-
-class Attribute(_Part):
+class Attribute(Part):
     """What a study is about.
 
     Attributes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.language import LANGUAGES
-from emotion_circuits.prompts.attribute import SHOTS, Attribute
+from emotion_circuits.prompts.attribute import Attribute
+from emotion_circuits.prompts.attribute_parts import SHOTS
 from emotion_circuits.prompts.lexicon import lexicon_languages
 from emotion_circuits.prompts.loading import load_pairs, load_prompts
 from emotion_circuits.prompts.schema import Prompt
@@ -25,7 +25,7 @@ def text_problems(attribute: Attribute, values: Sequence[str] | None = None) -> 
     """
     wanted = tuple(values) if values is not None else attribute.values
     checks: tuple[Callable[[Attribute, tuple[str, ...]], Iterator[str]], ...] = (
-        _fitted, _traced, _opened, _paired, _classified, _tested, _worded, _asked, _spoken,
+        _fitted, _traced, _opened, _paired, _classified, _tested, _worded, _asked,
     )  # fmt: skip
     return [problem for check in checks for problem in check(attribute, wanted)]
 
@@ -145,9 +145,3 @@ def _asked(attribute: Attribute, values: tuple[str, ...]) -> Iterator[str]:
             )
     elif lacking := [value for value in values if not given.get(value)]:
         yield f"prompting.examples: no sentence of {', '.join(lacking)}; give some"
-
-
-def _spoken(attribute: Attribute, _values: tuple[str, ...]) -> Iterator[str]:
-    for field, given in (("title", attribute.title), ("words", attribute.words)):
-        if unknown := [code for code in given if code not in LANGUAGES]:
-            yield f"{field}: reports have no language {', '.join(unknown)}; they have {', '.join(LANGUAGES)}"

@@ -9,7 +9,7 @@ import numpy as np
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt, load_prompts
-from emotion_circuits.prompts.attribute import SHOTS, Prompting
+from emotion_circuits.prompts.attribute_parts import SHOTS, Prompting
 from emotion_circuits.steering.conditions import Condition
 
 __all__ = ["examples_for", "few_shot_examples", "prompted"]

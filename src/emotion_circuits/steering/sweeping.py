@@ -27,7 +27,7 @@ from emotion_circuits.model.replicas import in_parallel
 from emotion_circuits.paths import hash_json, read_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
-from emotion_circuits.prompts.attribute import Prompting
+from emotion_circuits.prompts.attribute_parts import Prompting
 from emotion_circuits.steering.conditions import Condition, check_conditions
 from emotion_circuits.steering.injecting import interventions_for
 from emotion_circuits.steering.prompting import examples_for, prompted
