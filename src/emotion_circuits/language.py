@@ -2,12 +2,13 @@
 
 Code says everything in English, through :func:`say` (sentences), :func:`nsay` (sentences with a number) and :func:`term`
 (words of the data: column names, emotions, verdicts). The catalogue of another language holds them all; a sentence that it lacks
-is said in English and noted in :attr:`Spoken.missing`.
+is said in English and noted in :attr:`Spoken.missing`. What is studied brings words of its own, which come before the
+catalogue's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -27,10 +28,12 @@ class Spoken:
     Attributes:
         language: its code.
         missing: sentences that its catalogue lacks.
+        words: words of the data in that language that no catalogue knows, e.g. an attribute's labels.
     """
 
     language: str = "en"
     missing: set[str] = field(default_factory=set)
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 _SPOKEN: ContextVar[Spoken | None] = ContextVar("spoken", default=None)
@@ -38,15 +41,19 @@ _ENGLISH = NullTranslations()
 
 
 @contextmanager
-def speaking(code: str) -> Iterator[Spoken]:
+def speaking(code: str, words: Mapping[str, str] | None = None) -> Iterator[Spoken]:
     """Everything inside is said in this language.
+
+    Args:
+        code: of the language.
+        words: words of the data in it, e.g. an attribute's labels.
 
     Raises:
         EmotionCircuitsError: no such language.
     """
     if code not in LANGUAGES:
         raise EmotionCircuitsError(f"no language {code!r}; there are {', '.join(LANGUAGES)}")
-    spoken = Spoken(code)
+    spoken = Spoken(code, words=dict(words or {}))
     token = _SPOKEN.set(spoken)
     try:
         yield spoken
@@ -82,9 +89,14 @@ def nsay(singular: str, plural: str, n: int, /, **values: object) -> str:
 
 def term(word: str) -> str:
     """A word of the data in the language that is spoken, or several joined by a dash; unknown ones stay as they are."""
-    catalogue = _catalogue()
-    whole = catalogue.pgettext(TERM, word)
-    return whole if whole != word else " – ".join(catalogue.pgettext(TERM, part) for part in word.split(" – "))
+    whole = _word(word)
+    return whole if whole != word else " – ".join(_word(part) for part in word.split(" – "))
+
+
+def _word(word: str) -> str:
+    spoken = _SPOKEN.get()
+    own = None if spoken is None else spoken.words.get(word)
+    return _catalogue().pgettext(TERM, word) if own is None else own
 
 
 def gap() -> str:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from emotion_circuits.cli import completing, exit_codes
 from emotion_circuits.cli.app import app
 from emotion_circuits.model import BUNDLED
-from emotion_circuits.prompts.schema import EMOTIONS
+from emotion_circuits.prompts import available_attributes, load_attribute
 from emotion_circuits.study.config import PROFILES
 from study_cases import save_tiny
 
@@ -55,6 +55,7 @@ QUICK = {
     ("evaluate", "list"): (),
     ("data", "describe"): ("implicit-fresh",),
     ("data", "check"): ("implicit-fresh",),
+    ("data", "attribute"): ("emotion-en",),
     ("run",): ("--set", "model=smollm2-135m", "--dry-run", "--out", "nowhere"),
 }
 
@@ -81,6 +82,7 @@ WRONG = {
     ("models", "info"): ("./nowhere",),
     ("models", "check"): ("./nowhere",),
     ("data", "check"): ("nothing.csv",),
+    ("data", "attribute"): ("nothing.yaml",),
     ("data", "describe"): ("nothing",),
     ("evaluate", "validate"): ("nothing",),
     ("heads", "screen"): ("./nowhere",),
@@ -167,6 +169,7 @@ def test_completion_is_offered(shell):
         ("emotion-circuits run --profile ", set(completing.PROFILES)),
         ("emotion-circuits models check ", set(completing.MODELS)),
         ("emotion-circuits steer --emotion g", {"gratitude"}),
+        ("emotion-circuits run --attribute emo", {"emotion-en"}),
     ],
 )
 def test_commands_and_values_are_completed(words, offered):
@@ -186,4 +189,5 @@ def test_commands_and_values_are_completed(words, offered):
 def test_what_is_completed_is_what_there_is():
     assert set(completing.PROFILES) == set(PROFILES)
     assert set(completing.MODELS) == set(BUNDLED)
-    assert set(completing.EMOTIONS) == set(EMOTIONS)
+    assert list(completing.attributes()) == available_attributes()
+    assert set(completing.values()) == {v for name in available_attributes() for v in load_attribute(name).values}

@@ -13,12 +13,14 @@ from emotion_circuits.curation.checking import check_corpora
 from emotion_circuits.curation.describing import describe_corpora
 from emotion_circuits.curation.rows import alignment_problems
 from emotion_circuits.curation.surface import words
-from emotion_circuits.evaluation import EmotionClassifier, validate_on_bundled
+from emotion_circuits.evaluation import AttributeClassifier, validate_on_bundled
 from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.model import install
-from emotion_circuits.prompts import EMOTIONS, LABELS, available_sets, find_words, load_pairs, load_prompts
+from emotion_circuits.prompts import available_sets, find_words, load_attribute, load_pairs, load_prompts
 from emotion_circuits.prompts.tokenizing import load_tokenizer
 
+EN = load_attribute("emotion-en")
+EMOTIONS, LABELS = EN.values, EN.labels
 ATTRIBUTES = ("politeness", "formality", "humor", "threat", "truthfulness", "social_bias")
 COUNTS = {
     # set: rows per label
@@ -160,7 +162,7 @@ def test_labelled_continuations_are_what_a_judge_is_judged_on():
     assert {r.split for r in rows} == {"test"}
     assert len(rows) >= 150
     assert min(Counter(r.label for r in rows if r.label in LABELS).values()) >= 14
-    (found,) = [v for v in validate_on_bundled(EmotionClassifier()) if v.data == WRITTEN]
+    (found,) = [v for v in validate_on_bundled(AttributeClassifier(EN, forced=True), EN) if v.data == WRITTEN]
     assert found.excluded == ("mixed",)
     assert found.n == len([r for r in rows if r.label in LABELS])
     assert set(found.recall) == set(LABELS)
@@ -206,7 +208,7 @@ def test_surface_bars(description):
 
 
 def test_embedding_classifier_reads_held_out_implicit_texts():
-    scored = {v.data: v for v in validate_on_bundled(EmotionClassifier())}
+    scored = {v.data: v for v in validate_on_bundled(AttributeClassifier(EN, forced=True), EN)}
     assert scored["implicit"].split == "test"
     assert scored["implicit"].accuracy >= 0.80
 

@@ -11,12 +11,11 @@ import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import (
+    AttributeClassifier,
     Cached,
-    EmotionClassifier,
     Evaluator,
     Fluency,
     KeywordCounts,
-    OpenEmotionClassifier,
     SentenceEmbedder,
     VaderSentiment,
     available_evaluators,
@@ -30,13 +29,15 @@ from emotion_circuits.evaluation import (
     validate_together,
 )
 from emotion_circuits.evaluation import registry as registry_module
-from emotion_circuits.prompts import Prompt, load_prompts
+from emotion_circuits.prompts import Prompt, load_attribute, load_prompts
 from families import CONFIGS, tiny_model
+
+EN = load_attribute("emotion-en")
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> EmotionClassifier:
-    return EmotionClassifier(root=tmp_path_factory.mktemp("cache"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> AttributeClassifier:
+    return AttributeClassifier(EN, forced=True, root=tmp_path_factory.mktemp("cache"))
 
 
 class Counting:
@@ -105,7 +106,7 @@ def test_embeddings_are_computed_once(tmp_path: Path, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(second.embed(["another", "one text"]), a[::-1])
 
 
-def test_the_classifier_shows_its_held_out_accuracy(classifier: EmotionClassifier) -> None:
+def test_the_classifier_shows_its_held_out_accuracy(classifier: AttributeClassifier) -> None:
     v = classifier.validation
     assert v.split == "test"
     assert v.n == sum(sum(row.values()) for row in v.confusion.values())
@@ -116,7 +117,7 @@ def test_the_classifier_shows_its_held_out_accuracy(classifier: EmotionClassifie
     assert sum(b.n for b in v.bins) == v.n
 
 
-def test_the_classifier_reads_plain_sentences(classifier: EmotionClassifier) -> None:
+def test_the_classifier_reads_plain_sentences(classifier: AttributeClassifier) -> None:
     scores = classifier.score(
         ["Thank you so much for your help!", "I am furious with you!", "I am so sorry about that.", "It is in the box."]
     )
@@ -126,8 +127,8 @@ def test_the_classifier_reads_plain_sentences(classifier: EmotionClassifier) -> 
     assert classifier.score([]).columns.tolist() == [*columns, "label"]
 
 
-def test_the_open_classifier_knows_that_joy_is_not_gratitude(tmp_path: Path, classifier: EmotionClassifier) -> None:
-    judge = OpenEmotionClassifier(root=tmp_path)
+def test_the_open_classifier_knows_that_joy_is_not_gratitude(tmp_path: Path, classifier: AttributeClassifier) -> None:
+    judge = AttributeClassifier(EN, root=tmp_path)
     others = load_prompts("other_feelings", split="test")
     named = {
         "gratitude": "I am so grateful for your help.",
@@ -143,10 +144,10 @@ def test_the_open_classifier_knows_that_joy_is_not_gratitude(tmp_path: Path, cla
 
 def test_the_classifier_is_deterministic_and_its_score_independent_of_the_batch(tmp_path: Path) -> None:
     texts = ["Thanks a lot.", "Where is the station?", "How dare you say that to me after all these years!"]
-    a = EmotionClassifier(root=tmp_path / "a")
-    b = EmotionClassifier(root=tmp_path / "b")
+    a = AttributeClassifier(EN, forced=True, root=tmp_path / "a")
+    b = AttributeClassifier(EN, forced=True, root=tmp_path / "b")
     assert a.version == b.version
-    again = EmotionClassifier(root=tmp_path / "a")  # fitted weights are read from the cache
+    again = AttributeClassifier(EN, forced=True, root=tmp_path / "a")  # fitted weights are read from the cache
     together = a.score(texts)
     pd.testing.assert_frame_equal(again.score(texts), together)
     alone = pd.concat([b.score([t]) for t in texts], ignore_index=True)
@@ -159,8 +160,8 @@ def test_test_rows_are_never_fitted(tmp_path: Path) -> None:
         p.model_copy(update={"label": "anger"}) if p.split == "test" and p.label == "neutral" else p for p in rows
     ]
     extra = [p.model_copy(update={"label": "neutral", "id": p.id + "x"}) for p in rows if p.split == "test"][:5]
-    plain = EmotionClassifier(prompts=rows, root=tmp_path / "a")
-    other = EmotionClassifier(prompts=[*flipped, *extra], root=tmp_path / "b")
+    plain = AttributeClassifier(EN, forced=True, prompts=rows, root=tmp_path / "a")
+    other = AttributeClassifier(EN, forced=True, prompts=[*flipped, *extra], root=tmp_path / "b")
     assert plain.version == other.version
     pd.testing.assert_frame_equal(plain.score(["So kind of you."]), other.score(["So kind of you."]))
 
@@ -168,7 +169,7 @@ def test_test_rows_are_never_fitted(tmp_path: Path) -> None:
 def test_a_label_without_texts_is_named() -> None:
     rows = [p for p in load_prompts("core") if p.label != "anger"]
     with pytest.raises(EmotionCircuitsError, match="anger in the train split"):
-        EmotionClassifier(prompts=rows)
+        AttributeClassifier(EN, forced=True, prompts=rows)
 
 
 def test_scores_are_cached_by_evaluator_version_and_text(tmp_path: Path) -> None:
@@ -249,14 +250,14 @@ def test_labels_that_never_match_are_an_error_not_an_accuracy_of_zero() -> None:
 
 
 def test_bundled_validation_covers_every_set_of_the_axis(tmp_path: Path) -> None:
-    found = validate_on_bundled(evaluator("vader", cache_root=tmp_path))
+    found = validate_on_bundled(evaluator("vader", cache_root=tmp_path), EN)
     assert [v.data for v in found] == ["core", "implicit", "scenarios"]
     assert all(v.excluded == ("apology",) for v in found)
-    whole = validate_together(VaderSentiment())
+    whole = validate_together(VaderSentiment(), EN)
     assert whole.n == sum(v.n for v in found)
     assert whole.accuracy == pytest.approx(sum(v.n * v.accuracy for v in found) / whole.n)
     with pytest.raises(EmotionCircuitsError, match="no bundled set"):
-        validate_on_bundled(Counting())
+        validate_on_bundled(Counting(), EN)
 
 
 @pytest.mark.parametrize("family", list(CONFIGS))

@@ -13,7 +13,7 @@ from emotion_circuits.activations import capture
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Fluency, KeywordCounts, VaderSentiment
 from emotion_circuits.page.telling import tell
-from emotion_circuits.prompts import Prompt
+from emotion_circuits.prompts import Prompt, load_attribute
 from emotion_circuits.stations.registry import kinds
 from emotion_circuits.stations.steering.claims import bound_claims, steering_claims
 from emotion_circuits.steering import (
@@ -37,6 +37,7 @@ from emotion_circuits.steering.scoring import regime
 from families import tiny_model
 
 LABELS = ("gratitude", "anger", "apology", "neutral")
+SIDES = load_attribute("emotion-en").metrics
 
 
 def made_up(
@@ -85,7 +86,7 @@ def test_choosing_on_reported_rows_is_refused_and_the_other_way_round() -> None:
         choose_condition(made_up(GRID, split="test"), "gratitude")
     assert choose_condition(made_up(GRID, split="train"), "gratitude").condition == "gratitude b"
     with pytest.raises(EmotionCircuitsError, match="test split"):
-        effects(made_up(GRID), {"gratitude": "gratitude b"})
+        effects(made_up(GRID), {"gratitude": "gratitude b"}, sides=SIDES)
     with pytest.raises(EmotionCircuitsError, match="towards 'anger'"):
         choose_condition(made_up(GRID), "anger")
 
@@ -119,7 +120,7 @@ def test_pareto_keeps_what_nothing_beats() -> None:
 def test_effects_beat_random_directions_where_they_do() -> None:
     randoms = {f"gratitude random {i}": (0.0, 0.0) for i in range(20)}
     scored = made_up({"none": (0, 0), "gratitude b": (3.0, 0.3), **randoms}, split="test")
-    found = effects(scored, {"gratitude": "gratitude b"}, resamples=2000)
+    found = effects(scored, {"gratitude": "gratitude b"}, sides=SIDES, resamples=2000)
     row = found.table.set_index("metric").loc["share"]
     assert row["n_random"] == 20
     assert row["beats_low"] > 0
@@ -131,14 +132,14 @@ def test_effects_beat_random_directions_where_they_do() -> None:
     assert cost.id == "steering.gratitude.fluency"
     assert cost.verdict == "supported"
     assert steering_claims(found, budget=1.2)[-1].verdict == "not supported"
-    nothing = effects(scored, {"gratitude": "gratitude random 3"}, resamples=2000)
+    nothing = effects(scored, {"gratitude": "gratitude random 3"}, sides=SIDES, resamples=2000)
     assert all(c.verdict != "supported" for c in steering_claims(nothing, budget=BUDGET)[:-1])
 
 
 def test_an_effect_no_larger_than_random_ones_is_not_supported() -> None:
     randoms = {f"gratitude random {i}": (2.0, 0.0) for i in range(20)}
     scored = made_up({"none": (0, 0), "gratitude b": (2.0, 0.3), **randoms}, split="test")
-    claims = steering_claims(effects(scored, {"gratitude": "gratitude b"}, resamples=2000), budget=BUDGET)
+    claims = steering_claims(effects(scored, {"gratitude": "gratitude b"}, sides=SIDES, resamples=2000), budget=BUDGET)
     assert all(c.verdict != "supported" for c in claims if c.kind == "steering.effect")
 
 
@@ -149,7 +150,11 @@ def test_an_effect_must_beat_the_best_random_direction_itself_not_only_no_steeri
         split="test",
         n=20,
     )
-    row = effects(scored, {"gratitude": "gratitude b"}, resamples=2000).table.set_index("metric").loc["probability"]
+    row = (
+        effects(scored, {"gratitude": "gratitude b"}, sides=SIDES, resamples=2000)
+        .table.set_index("metric")
+        .loc["probability"]
+    )
     assert row["p"] < 0.01
     assert row["q"] >= row["p_beats"] > 0.05
 
@@ -163,7 +168,10 @@ def test_random_and_shuffled_directions_without_an_emotion_are_shared_where_plac
     shared += [donor.assign(condition=f"s{i}", kind="shuffled", emotion="", alpha=3.0) for i in range(3)]
     elsewhere = [donor.assign(condition="far", kind="random", emotion="", alpha=9.0)]
     table = effects(
-        pd.concat([scored, *shared, *elsewhere]), {"gratitude": "gratitude b", "anger": "anger b"}, resamples=500
+        pd.concat([scored, *shared, *elsewhere]),
+        {"gratitude": "gratitude b", "anger": "anger b"},
+        sides=SIDES,
+        resamples=500,
     ).table
     assert set(table["n_random"]) == {5}
     assert set(table["n_shuffled"]) == {3}
@@ -220,7 +228,9 @@ def test_an_emotion_without_a_condition_within_the_bound_is_claimed_on_all_the_s
 
 def test_effect_matrix_and_dose_response() -> None:
     scored = made_up({"none": (0, 0), "gratitude b": (3.0, 0.3), "anger b": (3.0, 0.3)})
-    matrix = effect_matrix(scored, {"gratitude": "gratitude b", "anger": "anger b"}).set_index(["direction", "label"])
+    matrix = effect_matrix(scored, {"gratitude": "gratitude b", "anger": "anger b"}, LABELS).set_index(
+        ["direction", "label"]
+    )
     assert matrix.loc[("gratitude", "gratitude"), "low"] > 0
     assert matrix.loc[("gratitude", "neutral"), "high"] < 0
     assert matrix.loc[("anger", "anger"), "low"] > 0
@@ -332,7 +342,11 @@ def test_a_direction_that_does_nothing_supports_no_claim_more_often_than_one_in_
             **{f"gratitude random {i}": (0.0, 0.0) for i in range(5)},
         }
         found = effects(
-            made_up(arms, split="test", n=31, seed=run), {"gratitude": "gratitude b"}, resamples=400, seed=run
+            made_up(arms, split="test", n=31, seed=run),
+            {"gratitude": "gratitude b"},
+            sides=SIDES,
+            resamples=400,
+            seed=run,
         )
         verdicts = [c.verdict for c in steering_claims(found, budget=BUDGET) if c.kind == "steering.effect"]
         supported += verdicts.count("supported")

@@ -15,7 +15,7 @@ import torch
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Add, Sampling, Site, generate, intervene, observe
 from emotion_circuits.model.generation import row_seed
-from emotion_circuits.prompts import Prompt
+from emotion_circuits.prompts import Prompt, load_attribute
 from emotion_circuits.steering import (
     NONE,
     Condition,
@@ -32,6 +32,8 @@ from emotion_circuits.steering import sweeping as sweeping_module
 from emotion_circuits.steering.injecting import layer_interventions
 from families import tiny_model
 
+PHRASES = load_attribute("emotion-en").prompting
+assert PHRASES is not None
 HOW = Sampling(max_new_tokens=6, temperature=1.0, min_new_tokens=6)
 
 
@@ -316,18 +318,32 @@ def test_prompting_arms_continue_the_same_opening(tmp_path: Path) -> None:
         Condition(name="show", kind="prompting", emotion="anger", style="few_shot"),
     ]
     table = sweep(
-        model, prompts(2), arms, vectors(), folder=tmp_path, sampling=HOW, examples={"anger": ["I am mad.", "Grr!"]}
-    )
+        model, prompts(2), arms, vectors(), folder=tmp_path, sampling=HOW, phrases=PHRASES,
+        examples={"anger": ["I am mad.", "Grr!"]},
+    )  # fmt: skip
     shown = table[table["condition"] == "show"]
     assert all(c.endswith(p) for c, p in zip(table["context"], table["prompt"], strict=True))
     assert all("- Grr!" in c for c in shown["context"])
     model.tokenizer.chat_template = "{% for m in messages %}<{{ m.content }}>{% endfor %}Answer: "
-    text, rendered = prompted(model, "The bus", arms[1])
+    text, rendered = prompted(model, "The bus", arms[1], PHRASES)
     assert rendered
     assert text.startswith("<Continue the text. Express anger.")
     assert text.endswith("Answer: The bus")
     with pytest.raises(EmotionCircuitsError, match="needs an emotion"):
-        prompted(model, "x", Condition(name="n", kind="prompting", style="few_shot"))
+        prompted(model, "x", Condition(name="n", kind="prompting", style="few_shot"), PHRASES)
+    with pytest.raises(EmotionCircuitsError, match=r"prompting\.instructions has no sentence for 'joy'"):
+        prompted(model, "x", Condition(name="n", kind="prompting", emotion="joy"), PHRASES)
+    with pytest.raises(EmotionCircuitsError, match="needs the attribute's phrases"):
+        sweep(model, prompts(2), arms, vectors(), folder=tmp_path / "none", sampling=HOW)
+
+
+def test_what_is_asked_in_words_is_part_of_what_a_sweep_is(tmp_path: Path) -> None:
+    model = tiny_model("gpt2", n_positions=512)
+    arms = [NONE, Condition(name="say", kind="prompting", emotion="anger")]
+    sweep(model, prompts(2), arms, vectors(), folder=tmp_path, sampling=HOW, phrases=PHRASES)
+    other = PHRASES.model_copy(update={"instructions": {"anger": "Go on, angrily."}})
+    with pytest.raises(EmotionCircuitsError, match="it differs in phrases"):
+        sweep(model, prompts(2), arms, vectors(), folder=tmp_path, sampling=HOW, phrases=other)
 
 
 def test_controls_match_the_condition_in_everything_but_direction() -> None:

@@ -11,7 +11,7 @@ from emotion_circuits.cli.app import app
 from emotion_circuits.directions import compare_models
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.page.telling import tell
-from emotion_circuits.prompts import load_prompts
+from emotion_circuits.prompts import load_attribute, load_prompts
 from emotion_circuits.stations.alignment.claims import alignment_claims
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.alignment.steering import steer_with_mapped
@@ -80,7 +80,7 @@ def test_steering_with_mapped_directions_of_an_unrelated_model(captures, tmp_pat
     model = tiny_model("gpt_neox", max_position_embeddings=512)
     openings = load_prompts("continuations", split="test")[:8]
     asked = AlignmentSettings(random_directions=4, max_new_tokens=5)
-    steered = steer_with_mapped(model, found, openings, tmp_path, asked)
+    steered = steer_with_mapped(model, found, openings, load_attribute("emotion-en"), tmp_path, asked)
     arms = set(steered.scored["condition"])
     assert {"none", "anger mapped", "anger own"} <= arms
     assert not [c.id for c in steered.claims if c.verdict == "supported"]

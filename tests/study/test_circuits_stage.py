@@ -7,6 +7,7 @@ from emotion_circuits.circuits import load_circuit
 from emotion_circuits.page.page import Page, write_page
 from emotion_circuits.page.telling import tell
 from emotion_circuits.planted import PlantedSpec, plant
+from emotion_circuits.prompts import load_attribute
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.circuits import CIRCUITS
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
@@ -27,7 +28,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    planted = plant(PlantedSpec(seed=21, n_pairs=72))
+    planted = plant(PlantedSpec(seed=21, n_pairs=72, values=load_attribute("emotion-en").values))
     run = tmp_path_factory.mktemp("circuits")
     file = run / "planted.jsonl"
     file.write_text("\n".join(p.model_dump_json() for p in planted.pairs) + "\n")

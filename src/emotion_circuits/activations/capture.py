@@ -381,18 +381,24 @@ def _table(
 
 
 def residual_norms(
-    store: ActivationStore, *, kind: str = "resid_post", split: str = "train"
+    store: ActivationStore, *, kind: str = "resid_post", split: str = "train", reference: str = "neutral"
 ) -> Float[Tensor, " layer"]:
     """The size of the residual stream per layer: what ``alpha = 1`` means.
 
     Root mean square of the L2 norm of token states over neutral sentences, the first token (an attention sink with a
     massive activation) left out.
 
+    Args:
+        store: a capture with labels.
+        kind: captured site kind.
+        split: rows the mean is taken over.
+        reference: label of neutral sentences.
+
     Raises:
         EmotionCircuitsError: no neutral sentence in the split.
     """
-    rows = store.mask(label="neutral", split=split)
+    rows = store.mask(label=reference, split=split)
     if not bool(rows.any()):
-        raise EmotionCircuitsError(f"{store.folder}: no neutral sentence in split {split!r} to measure norms on")
+        raise EmotionCircuitsError(f"{store.folder}: no {reference} sentence in split {split!r} to measure norms on")
     squares = torch.stack([store.mean_square_norms(kind, layer)[rows] for layer in store.layers])
     return squares.nanmean(-1).sqrt()

@@ -283,7 +283,7 @@ class ActivationStore:
         return apart
 
     def mask(self, **conditions: str | Sequence[str]) -> Tensor:
-        """Rows that meet conditions: ``store.mask(split="train", label=["anger", "neutral"])``."""
+        """Rows that meet conditions: ``store.mask(split="train", label=["polite", "neutral"])``."""
         chosen = torch.ones(len(self.rows), dtype=torch.bool)
         for column, wanted in conditions.items():
             values = [wanted] if isinstance(wanted, str) else list(wanted)

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, JsonFlag, Language, long_running, note, print_table, show_json
+from emotion_circuits.cli.shared import (
+    AttributeName,
+    Device,
+    JsonFlag,
+    Language,
+    long_running,
+    note,
+    print_table,
+    show_json,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["align_command"]
@@ -35,6 +44,7 @@ def align_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say whether it is done already; compute nothing.")
     ] = False,
+    attribute: AttributeName = None,
     lang: Language = "en",
     device: Device = None,
     as_json: JsonFlag = False,
@@ -74,6 +84,7 @@ def align_command(
         done = run_over(
             ALIGNMENT, (run_a, run_b), place, asked, command=command, dry=dry_run, seed=seed, device=device,
             told=lambda station, status: note(f"{station.title}: {status}"), **_second(run_b, steer),
+            attribute=_attribute(attribute, run_a, run_b),
         )  # fmt: skip
         if dry_run:
             show_json({"folder": str(out), "station": done.name, "status": done.status}) if as_json else typer.echo(
@@ -121,6 +132,17 @@ def _settings(*, methods: str, depths: str, **asked: Any) -> Any:
         return AlignmentSettings(methods=tuple(m.strip() for m in methods.split(",")), depths=wanted, **asked)
     except ValidationError as error:
         raise EmotionCircuitsError("; ".join(f"--{problem}" for problem in validation_messages(error))) from error
+
+
+def _attribute(given: str | None, *runs: Path) -> str:
+    """The attribute that was named, else that of the first of the runs; a folder of a capture names none."""
+    from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
+    from emotion_circuits.record.reading import read_manifest
+
+    for run in runs:
+        if given is None and (run / "study.json").is_file():
+            given = str(read_manifest(run)["config"]["attribute"])
+    return given or DEFAULT_ATTRIBUTE
 
 
 def _second(run: Path, steer: bool) -> dict[str, Any]:

@@ -1,20 +1,35 @@
-"""Values the shell offers on the tab key. Constants: loading the package for them would take seconds."""
+"""Values the shell offers on the tab key, known without loading the package, which would take seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.resources import files
 
-__all__ = ["EMOTIONS", "MODELS", "PROFILES", "offering"]
+__all__ = ["MODELS", "PROFILES", "attributes", "offering", "values"]
 
 PROFILES = ("quick", "plan", "baseline", "extended")
 MODELS = ("smollm2-135m", "gemma3-270m")
-EMOTIONS = ("gratitude", "anger", "apology")
 
 
-def offering(values: tuple[str, ...]) -> Callable[[str], list[str]]:
-    """A completion of an option that often is one of ``values``, and may be anything else."""
+def attributes() -> tuple[str, ...]:
+    """Names of the bundled attributes."""
+    folder = files("emotion_circuits") / "prompts" / "attributes"
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def values() -> tuple[str, ...]:
+    """Values of the bundled attributes."""
+    import yaml
+
+    folder = files("emotion_circuits") / "prompts" / "attributes"
+    found = [yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))["values"] for name in attributes()]
+    return tuple(dict.fromkeys(value for own in found for value in own))
+
+
+def offering(known: tuple[str, ...] | Callable[[], tuple[str, ...]]) -> Callable[[str], list[str]]:
+    """A completion of an option that often is one of the ``known`` values, and may be anything else."""
 
     def complete(incomplete: str) -> list[str]:
-        return [value for value in values if value.startswith(incomplete)]
+        return [value for value in (known() if callable(known) else known) if value.startswith(incomplete)]
 
     return complete

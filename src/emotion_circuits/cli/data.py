@@ -1,4 +1,4 @@
-"""``emotion-circuits data``: check a corpus, describe it."""
+"""``emotion-circuits data``: check a corpus or an attribute, describe corpora."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from emotion_circuits.cli.completing import attributes, offering
 from emotion_circuits.cli.shared import JsonFlag, long_running, note, print_table, show_json
 
 if TYPE_CHECKING:
     from emotion_circuits.curation import Accuracy, SetDescription
     from emotion_circuits.prompts.tokenizing import Tokenize
 
-app = typer.Typer(help="Corpora: check a file of labelled texts, describe the bundled sets or your own.")
+app = typer.Typer(help="Corpora and attributes: check your own, describe the bundled sets or your own.")
 
 EMBEDDING_BARS = {"implicit": 0.80}
 
@@ -119,6 +120,36 @@ def describe(
             _show_accuracies("sentence-embedding classifier, test splits", scored)
 
 
+@app.command("attribute")
+def check_an_attribute(
+    name: Annotated[str, typer.Argument(help="YAML file, or bundled name.", autocompletion=offering(attributes))],
+    as_json: JsonFlag = False,
+) -> None:
+    """Check an attribute: its file, its texts, its words and whether its judges know its values; all problems are listed.
+
+    Exits with 1 when there is any.
+
+    Example: emotion-circuits data attribute emotion-en
+    """
+    from emotion_circuits.evaluation import check_attribute
+    from emotion_circuits.prompts import load_attribute
+
+    found = load_attribute(name)
+    with long_running():
+        problems = check_attribute(found)
+    if as_json:
+        show_json({"attribute": found.model_dump(mode="json"), "problems": problems})
+    else:
+        for problem in problems:
+            typer.echo(f"error: {problem}")
+        typer.echo(
+            f"{found.name}: {', '.join(found.values)} against {found.reference}; judged by {', '.join(found.judges)}; "
+            f"{len(problems)} problems"
+        )
+    if problems:
+        raise typer.Exit(1)
+
+
 def _tokenizer(name: str) -> Tokenize:
     from emotion_circuits.errors import EmotionCircuitsError
     from emotion_circuits.model import BUNDLED, installed
@@ -134,9 +165,11 @@ def _tokenizer(name: str) -> Tokenize:
 
 def _embedding_accuracies() -> tuple[Accuracy, ...]:
     from emotion_circuits.curation import Accuracy
-    from emotion_circuits.evaluation import EmotionClassifier, validate_on_bundled
-    from emotion_circuits.prompts import load_prompts
+    from emotion_circuits.evaluation import AttributeClassifier, validate_on_bundled
+    from emotion_circuits.prompts import load_attribute, load_prompts
+    from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
 
+    attribute = load_attribute(DEFAULT_ATTRIBUTE)
     return tuple(
         Accuracy(
             name=f"`{v.data}` ({v.split})",
@@ -147,7 +180,7 @@ def _embedding_accuracies() -> tuple[Accuracy, ...]:
             groups=len({row.group for row in load_prompts(v.data, split=v.split)}),
             bar=EMBEDDING_BARS.get(v.data),
         )
-        for v in validate_on_bundled(EmotionClassifier())
+        for v in validate_on_bundled(AttributeClassifier(attribute, forced=True), attribute)
     )
 
 

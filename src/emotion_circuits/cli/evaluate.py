@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from emotion_circuits.cli.shared import JsonFlag, long_running, show_json
+from emotion_circuits.cli.shared import AttributeName, JsonFlag, attribute_for, long_running, show_json
 
 app = typer.Typer(help="Evaluators: what there is, and how good each one is on labelled held-out text.")
 
@@ -34,9 +34,13 @@ def list_evaluators(as_json: JsonFlag = False) -> None:
 def validate(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Evaluators, or NAME=FOLDER for a hub evaluator's local copy. Default: the offline ones."),
+        typer.Argument(
+            help="Evaluators, or NAME=FOLDER for a hub evaluator's local copy. Default: the offline ones, or with "
+            "--attribute its judges."
+        ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Own labelled JSONL instead of the bundled sets.")] = None,
+    attribute: AttributeName = None,
+    data: Annotated[Path | None, typer.Option(help="Own labelled JSONL instead of the attribute's sets.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     labels: Annotated[
         list[str] | None, typer.Option("--label", help="TEXT_LABEL=EVALUATOR_LABEL for --data; repeatable.")
@@ -48,28 +52,26 @@ def validate(
     Example: emotion-circuits evaluate validate emotion vader
     """
     from emotion_circuits.errors import EmotionCircuitsError
-    from emotion_circuits.evaluation import LABELLED_SETS, Validation, evaluator, validate, validate_on_bundled
-    from emotion_circuits.prompts import available_sets, load_prompts
+    from emotion_circuits.evaluation import Validation, evaluator, judge_of, validate, validate_on_bundled
+    from emotion_circuits.prompts import load_prompts
 
     mapping = None
     if labels:
         if any("=" not in pair for pair in labels):
             raise EmotionCircuitsError("--label: write it as TEXT_LABEL=EVALUATOR_LABEL")
         mapping = dict(pair.split("=", 1) for pair in labels)
-    wanted = list(names or [])
-    if not wanted:
-        wanted = [n for n in _OFFLINE if n != "politeness" or LABELLED_SETS[n][0][0] in available_sets()]
+    about = attribute_for(attribute)
+    wanted = names or (_OFFLINE if attribute is None else about.judges)
     found: list[Validation] = []
     with long_running():
         for name in wanted:
             key, _, source = name.partition("=")
-            options: dict[str, Any] = {"source": source} if source else {}
-            judge = evaluator(key, **options)
+            judge = evaluator(key, source=source) if source else judge_of(about, key)
             if data is not None:
                 rows = load_prompts(data, split=split)
                 found.append(validate(judge, rows, labels=mapping, data=str(data), split=split))
             else:
-                found += validate_on_bundled(judge, split=split)
+                found += validate_on_bundled(judge, about, split=split)
     if as_json:
         show_json({"validations": [v.model_dump(mode="json") for v in found]})
         return

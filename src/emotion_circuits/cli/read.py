@@ -87,20 +87,11 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
     from emotion_circuits.directions import Reader, bag_of_words_baseline
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
-    from emotion_circuits.record.reading import FORMAT
+    from emotion_circuits.record.reading import read_manifest
+    from emotion_circuits.record.studied import studied_in
 
-    try:
-        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-        config = manifest["config"]
-    except FileNotFoundError:
-        raise EmotionCircuitsError(f"{run}: no finished run here (manifest.json is missing)") from None
-    except (ValueError, KeyError) as error:
-        raise EmotionCircuitsError(f"{run / 'manifest.json'}: is damaged: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise EmotionCircuitsError(
-            f"{run / 'manifest.json'}: has format {manifest.get('format')}, this version reads {FORMAT}: another version of "
-            "emotion-circuits made this run"
-        )
+    manifest = read_manifest(run)
+    config = manifest["config"]
     model = load_model(
         config["model"], device=device, dtype=dtype or config.get("dtype"), revision=config.get("revision")
     )
@@ -113,7 +104,7 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
         raise EmotionCircuitsError(
             f"label {unknown[0]!r} is none of the run's: {', '.join(labels)}; rename it, or leave the label out"
         )
-    train = [p for p in load_prompts(config["prompts"], split="train") if p.label in labels]
+    train = [p for p in load_prompts(studied_in(manifest).fit, split="train") if p.label in labels]
     # A text that has no state to read counts neither for nor against, as on the study's own sentences.
     labelled = [i for i, row in enumerate(lines) if row["label"] is not None and table["label"].iloc[i] is not None]
     accuracy = words = None

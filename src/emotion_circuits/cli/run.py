@@ -10,7 +10,7 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
-from emotion_circuits.cli.completing import MODELS, PROFILES, offering
+from emotion_circuits.cli.completing import MODELS, PROFILES, attributes, offering
 from emotion_circuits.cli.shared import (
     Device,
     Dtype,
@@ -33,6 +33,10 @@ def run(
     profile: Annotated[
         str, typer.Option(help="quick, plan, baseline or extended.", autocompletion=offering(PROFILES))
     ] = "quick",
+    attribute: Annotated[
+        str | None,
+        typer.Option(help="What is studied: a bundled attribute or a YAML file.", autocompletion=offering(attributes)),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the profile.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run; run again with the same one to go on.")] = Path(
         "runs/study"
@@ -65,7 +69,7 @@ def run(
     from emotion_circuits.study.config import load_config
     from emotion_circuits.study.tracking import Tracker, default_uri, track_study
 
-    given = {"model": model, "device": device, "dtype": dtype, "revision": revision}
+    given = {"model": model, "attribute": attribute, "device": device, "dtype": dtype, "revision": revision}
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     overrides |= _settings(set_ or [])
     study = load_config(profile, file=config, overrides=overrides)

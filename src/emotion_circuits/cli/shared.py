@@ -9,17 +9,23 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from emotion_circuits.catalogues import LANGUAGES
+from emotion_circuits.cli.completing import attributes, offering
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_style
 
+if TYPE_CHECKING:
+    from emotion_circuits.prompts import Attribute
+
 __all__ = [
+    "AttributeName",
     "Device",
     "Dtype",
     "JsonFlag",
@@ -28,6 +34,7 @@ __all__ = [
     "Revision",
     "State",
     "Track",
+    "attribute_for",
     "check_before_loading",
     "listen",
     "long_running",
@@ -44,6 +51,14 @@ Revision = Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")
 Language = Annotated[
     Literal[LANGUAGES],  # type: ignore[valid-type]  # known when the folder of catalogues is read
     typer.Option("--lang", help="Language of the page."),
+]
+AttributeName = Annotated[
+    str | None,
+    typer.Option(
+        "--attribute",
+        help="What is studied: a bundled attribute or a YAML file; by default that of the run, else emotion-en.",
+        autocompletion=offering(attributes),
+    ),
 ]
 Pickle = Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled weights; only from sources you trust.")]
 
@@ -130,6 +145,29 @@ def check_before_loading(
             parse_nodes(plan, nodes.split())
         except EmotionCircuitsError as error:
             raise EmotionCircuitsError(f"--nodes: {error}") from error
+
+
+def attribute_for(given: str | None, *runs: Path | None) -> Attribute:
+    """The attribute that was named, else that of the first run that has finished, else the default one.
+
+    Args:
+        given: ``--attribute``.
+        runs: folders of runs, or of anything else.
+
+    Raises:
+        EmotionCircuitsError: no such attribute, or a damaged run.
+    """
+    from emotion_circuits.prompts import load_attribute
+    from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
+    from emotion_circuits.record.reading import read_manifest
+    from emotion_circuits.record.studied import studied_in
+
+    if given is None:
+        for run in runs:
+            # A folder of a capture has a manifest too, of another kind.
+            if run is not None and (run / "study.json").is_file() and (run / "manifest.json").is_file():
+                return studied_in(read_manifest(run)).attribute
+    return load_attribute(DEFAULT_ATTRIBUTE if given is None else given)
 
 
 def recorded(track: bool | None, record: Callable[[], str]) -> str | None:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emotion_circuits.cli.completing import EMOTIONS, MODELS, offering
+from emotion_circuits.cli.completing import MODELS, offering, values
 from emotion_circuits.cli.shared import (
+    AttributeName,
     Device,
     Dtype,
     JsonFlag,
     Pickle,
     Revision,
+    attribute_for,
     check_before_loading,
     long_running,
     print_table,
@@ -24,6 +26,7 @@ from emotion_circuits.cli.shared import (
 
 if TYPE_CHECKING:
     from emotion_circuits.model import LanguageModel
+    from emotion_circuits.prompts import Attribute
     from emotion_circuits.steering import Condition, SteeringVectors
 
 _ALPHA = 0.2
@@ -35,7 +38,7 @@ def steer(
     emotion: Annotated[
         str,
         typer.Option(
-            help="gratitude, anger, apology, or another direction of the run.", autocompletion=offering(EMOTIONS)
+            help="A value of the attribute, or another direction of the run.", autocompletion=offering(values)
         ),
     ],
     model: Annotated[
@@ -47,6 +50,7 @@ def steer(
     ] = None,
     layer: Annotated[list[int] | None, typer.Option(help="Layers to steer; repeatable.")] = None,
     run: Annotated[Path | None, typer.Option(help="Use the directions and the choice of this run.")] = None,
+    attribute: AttributeName = None,
     tokens: Annotated[int, typer.Option("--max-new-tokens", help="Length of the continuation.")] = 30,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
     seed: Annotated[int, typer.Option(help="Both texts share their random draws.")] = 0,
@@ -58,7 +62,7 @@ def steer(
 ) -> None:
     """Print what the model writes, unsteered and steered, side by side.
 
-    Without --run, directions are fitted on the bundled core set (difference of means, once per model).
+    Without --run, directions are fitted on the attribute's traced sentences (difference of means, once per model).
 
     Example: emotion-circuits steer --model smollm2-135m --emotion gratitude "When the bus arrived, she"
     """
@@ -71,7 +75,7 @@ def steer(
         name = model or _model_of(run)
         check_before_loading(name, revision, layers=layer)
         loaded = load_model(name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle)
-        vectors = _vectors(loaded, run)
+        vectors = _fitted(loaded, attribute_for(attribute)) if run is None else _of_run(run)
         condition = _condition(loaded, vectors, emotion, alpha, layer, run)
         how = Sampling(max_new_tokens=tokens, temperature=temperature)
         arms = [NONE, condition]
@@ -128,24 +132,29 @@ def _model_of(run: Path | None) -> str:
         raise EmotionCircuitsError(f"{run}: is not the folder of a run (no readable study.json)") from error
 
 
-def _vectors(model: LanguageModel, run: Path | None) -> SteeringVectors:
+def _of_run(run: Path) -> SteeringVectors:
+    """As the run injected them, or as it fitted them where it has not steered."""
+    from emotion_circuits.stations.directions.folder import DirectionsFolder
+    from emotion_circuits.stations.steering.folder import SteeringFolder
+    from emotion_circuits.steering import SteeringVectors
+
+    injected = SteeringFolder.of(run).vectors()
+    return injected or SteeringVectors.from_directions(DirectionsFolder.of(run).chosen_set())
+
+
+def _fitted(model: LanguageModel, attribute: Attribute) -> SteeringVectors:
+    """Differences of means on an attribute's traced sentences; their states are kept in the cache."""
     from emotion_circuits.activations import capture
     from emotion_circuits.model import weights_sha256
     from emotion_circuits.paths import cache_dir, hash_json
     from emotion_circuits.prompts import load_prompts, prompts_sha256
-    from emotion_circuits.steering import SteeringVectors, vectors_from_store
+    from emotion_circuits.steering import vectors_from_store
 
-    if run is not None:
-        from emotion_circuits.stations.directions.folder import DirectionsFolder
-        from emotion_circuits.stations.steering.folder import SteeringFolder
-
-        injected = SteeringFolder.of(run).vectors()
-        return injected or SteeringVectors.from_directions(DirectionsFolder.of(run).chosen_set())
-    rows = load_prompts("core", split="train")
+    rows = load_prompts(attribute.corpora.trace, split="train", labels=attribute.labels)
     key = hash_json([weights_sha256(model), str(model.dtype), prompts_sha256(rows)])[:16]
     folder = cache_dir() / "steer" / f"{Path(model.name).name}-{key}"
     store = capture(model, rows, kinds=("resid_post",), pooling=("mean",), folder=folder)
-    return vectors_from_store(store, pooling="mean")
+    return vectors_from_store(store, pooling="mean", reference=attribute.reference)
 
 
 def _condition(

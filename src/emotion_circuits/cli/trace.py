@@ -9,17 +9,18 @@ import typer
 
 from emotion_circuits.cli.completing import MODELS, offering
 from emotion_circuits.cli.shared import (
+    AttributeName,
     Device,
     Dtype,
     JsonFlag,
     Language,
     Revision,
+    attribute_for,
     check_before_loading,
     long_running,
     show_json,
 )
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.language import speaking
 
 __all__ = ["trace_command"]
 
@@ -31,6 +32,7 @@ def trace_command(
     ] = "smollm2-135m",
     run: Annotated[Path | None, typer.Option(help="Take directions from this run instead of fitting them.")] = None,
     emotion: Annotated[str | None, typer.Option(help="Which emotion; by default the strongest at the end.")] = None,
+    attribute: AttributeName = None,
     layer: Annotated[int | None, typer.Option(help="Layer whose directions parts are attributed along.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this HTML file.")] = None,
     lang: Language = "en",
@@ -42,18 +44,20 @@ def trace_command(
 ) -> None:
     """Follow an emotion through a text: layer by token, part by part, summing exactly to the residual stream.
 
-    Without --run, directions are fitted on the bundled 'core' sentences and kept in the cache.
+    Without --run, directions are fitted on the attribute's traced sentences and kept in the cache.
 
     Example: emotion-circuits trace "Thank you so much for your help." --out trace.html
     """
     from emotion_circuits.directions import trace
     from emotion_circuits.model import load_model
+    from emotion_circuits.page.appearance import shown_as
     from emotion_circuits.stations.trace.section import write_trace
 
     check_before_loading(model, revision, layers=None if layer is None else [layer])
     with long_running():
         loaded = load_model(model, device=device, dtype=dtype, revision=revision)
-        directions = _from_run(run) if run is not None else _fitted(loaded)
+        about = attribute_for(attribute, run)
+        directions = _from_run(run) if run is not None else _fitted(loaded, about)
         found = trace(loaded, text, directions, layer)
     if emotion is not None and emotion not in found.labels:
         raise EmotionCircuitsError(f"--emotion: no direction for {emotion!r}; there are {', '.join(found.labels)}")
@@ -74,7 +78,7 @@ def trace_command(
         "note": found.note,
     }
     if out is not None:
-        with speaking(lang):
+        with shown_as(about, lang):
             write_trace(out, found, chosen)
         facts["figures"] = str(out)
     if as_json:
@@ -108,15 +112,15 @@ def _from_run(run: Path) -> Any:
     return DirectionsFolder.of(run).load_set(TraceFolder.of(run).choice.read().directions)
 
 
-def _fitted(model: Any) -> Any:
-    """Mean-difference directions of the bundled core set, kept in the cache with the capture's hash."""
+def _fitted(model: Any, attribute: Any) -> Any:
+    """Mean-difference directions of an attribute's traced sentences, kept in the cache with the capture's hash."""
     from emotion_circuits.activations import POOLINGS, capture, capture_config
     from emotion_circuits.directions import choose_directions, evaluate_directions, fit_directions
     from emotion_circuits.paths import cache_dir, hash_json
     from emotion_circuits.prompts import load_prompts
 
-    rows = load_prompts("core")
+    rows = load_prompts(attribute.corpora.trace, labels=attribute.labels)
     config = capture_config(model, rows, ("resid_post",), POOLINGS, range(model.n_layers), 256)
     store = capture(model, rows, cache_dir() / "captures" / hash_json(config)[:16], kinds=("resid_post",))
-    directions = fit_directions(store)
+    directions = fit_directions(store, labels=attribute.values, reference=attribute.reference)
     return choose_directions(evaluate_directions(store, [directions], splits=("validation",)), [directions])

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
 from emotion_circuits.prompts.lexicon import UNSPACED, find_words, lexicon, lexicon_languages
-from emotion_circuits.prompts.schema import LABELS, Pair, Prompt, Span
+from emotion_circuits.prompts.schema import Pair, Prompt, Span
 from emotion_circuits.prompts.spans import tokens_of_span
 from emotion_circuits.prompts.tokenizing import Tokenize
 
@@ -27,15 +27,22 @@ class RowProblem(NamedTuple):
 
 
 def row_problems(
-    row: Prompt, *, labels: Collection[str], marked: Collection[str], implicit: bool
+    row: Prompt,
+    *,
+    labels: Collection[str],
+    marked: Collection[str],
+    implicit: bool,
+    reference: str = "neutral",
 ) -> Iterator[RowProblem]:
     """Everything wrong with a row's characters, spans and emotion words.
 
     Args:
         row: a valid row.
-        labels: all labels of its corpus; emotion words matter where they are emotions (and neutral).
+        labels: all labels of its corpus; emotion words matter where the lexicon of its language knows them (and the
+            reference).
         marked: the labels whose words are marked in the corpus.
         implicit: whether emotion words are forbidden.
+        reference: label of texts without emotion.
     """
     yield from _characters(row.text, "text")
     if isinstance(row, Pair):
@@ -43,11 +50,13 @@ def row_problems(
     yield from _edges(row.text, row.spans, "spans", row.language)
     if isinstance(row, Pair):
         yield from _edges(row.corrupted, row.corrupted_spans, "corrupted_spans", row.language)
-    if not set(labels) <= set(LABELS) or row.language not in lexicon_languages():
+    if row.language not in lexicon_languages() or not set(labels) <= {*lexicon(row.language), reference}:
         return
-    yield from _emotion_words(row.text, row.label, "text", row.language, implicit)
+    calm = row.label == reference
+    yield from _emotion_words(row.text, "text", row.language, implicit=implicit, calm=calm)
     if isinstance(row, Pair):
-        yield from _emotion_words(row.corrupted, row.corrupted_label, "corrupted", row.language, implicit)
+        calm = row.corrupted_label == reference
+        yield from _emotion_words(row.corrupted, "corrupted", row.language, implicit=implicit, calm=calm)
     elif row.label in lexicon(row.language):
         yield from _marks(row)
         if row.label in marked and not row.spans:
@@ -82,12 +91,12 @@ def _edges(text: str, spans: tuple[Span, ...], field: str, language: str) -> Ite
             yield RowProblem("error", field, f"[{start}, {end}) cuts a word: {text[start:end]!r} in {text!r}")
 
 
-def _emotion_words(text: str, label: str, field: str, language: str, implicit: bool) -> Iterator[RowProblem]:
+def _emotion_words(text: str, field: str, language: str, *, implicit: bool, calm: bool) -> Iterator[RowProblem]:
     hits = [(emotion, text[a:b]) for emotion, a, b in find_words(text, language)]
     if implicit:
         for emotion, word in hits:
             yield RowProblem("error", field, f"holds the {emotion} word {word!r} in an implicit set")
-    elif label == "neutral":
+    elif calm:
         for emotion, word in hits:
             yield RowProblem("error", field, f"is neutral and holds the {emotion} word {word!r}")
 

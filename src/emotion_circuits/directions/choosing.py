@@ -64,6 +64,8 @@ def fit_reader(
     poolings: Sequence[str] | None = None,
     kind: str = "resid_post",
     sets: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    reference: str = "neutral",
     options: dict[str, dict[str, float]] | None = None,
 ) -> ReaderChoice:
     """Fit candidates on train and choose among them on validation.
@@ -78,6 +80,8 @@ def fit_reader(
         poolings: which readable poolings; by default those captured.
         kind: captured site kind.
         sets: corpora that are fitted on and decide; all by default.
+        labels: emotions, in their order; all in the rows by default.
+        reference: label that directions start from.
         options: options by extractor.
 
     Raises:
@@ -90,19 +94,19 @@ def fit_reader(
     if not held.any():
         raise EmotionCircuitsError(f"{store.folder}: no validation rows to choose a reader on")
     corpora = corpora_of(store.rows).to_numpy()
-    labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     found: list[tuple[str, tuple[tuple[DirectionSet, int], ...], tuple[float, ...], dict[str, float]]] = []
     with progress_bar("choosing the reader", len(extractors) * len(pools)) as bar:
         for extractor in extractors:
             windows: list[tuple[tuple[tuple[DirectionSet, int], ...], tuple[float, ...], list[Tensor]]] = []
             for pooling in pools:
                 d = fit_directions(
-                    store, extractor=extractor, kind=kind, pooling=pooling, sets=sets,
-                    options=(options or {}).get(extractor),
+                    store, extractor=extractor, kind=kind, pooling=pooling, sets=sets, labels=labels,
+                    reference=reference, options=(options or {}).get(extractor),
                 )  # fmt: skip
-                labels = d.labels
+                names = d.names
                 parts, scales = _all_scores(store, d, sets)
-                curve = pd.Series([np.mean(list(_accuracies(p, store, labels, held, corpora).values())) for p in parts])
+                curve = pd.Series([np.mean(list(_accuracies(p, store, names, held, corpora).values())) for p in parts])
                 best = int(curve.rolling(3, center=True, min_periods=1).mean().to_numpy().argmax())
                 d = d.with_layer(d.layers[best])
                 near = [i for i in (best - 1, best, best + 1) if 0 <= i < len(d.layers)]
@@ -115,7 +119,7 @@ def fit_reader(
                             f"{extractor} {pooling} L{d.layers[best]}{name}",
                             members,
                             sizes,
-                            _accuracies(torch.stack(scored).mean(0), store, labels, held, corpora),
+                            _accuracies(torch.stack(scored).mean(0), store, names, held, corpora),
                         )
                     )
                 windows.append((members, sizes, scored))
@@ -127,7 +131,7 @@ def fit_reader(
                         tuple(m for w in windows for m in w[0]),
                         tuple(s for w in windows for s in w[1]),
                         _accuracies(
-                            torch.stack([p for w in windows for p in w[2]]).mean(0), store, labels, held, corpora
+                            torch.stack([p for w in windows for p in w[2]]).mean(0), store, names, held, corpora
                         ),
                     )
                 )
@@ -173,11 +177,10 @@ def _all_scores(
 def _accuracies(
     scores: Float[Tensor, "row label"],
     store: ActivationStore,
-    labels: tuple[str, ...],
+    names: tuple[str, ...],
     held: np.ndarray,
     corpora: np.ndarray,
 ) -> dict[str, float]:
-    names = (*labels, "neutral")
     truth = store.rows["label"].map({n: i for i, n in enumerate(names)}).to_numpy()
     usable = held & ~scores.isnan().any(-1).numpy() & ~pd.isna(truth)
     right = decide(scores).numpy() == truth
@@ -192,11 +195,10 @@ def reader_report(store: ActivationStore, choice: ReaderChoice, *, split: str = 
         groups, chance``; intervals by cluster bootstrap over groups.
     """
     rows = store.rows
-    labels = choice.members[0][0].labels
-    names = (*labels, "neutral")
+    names = choice.members[0][0].names
     sets = choice.members[0][0].fit.get("sets")
-    held = rows_of(store, split, sets, labels).to_numpy()
-    words = bag_of_words_by_set(rows, rows_of(store, "train", sets, labels).to_numpy())
+    held = rows_of(store, split, sets, names).to_numpy()
+    words = bag_of_words_by_set(rows, rows_of(store, "train", sets, names).to_numpy())
     scores = choice.scores(store)
     held = held & ~scores.isnan().any(-1).numpy()
     predicted = np.array([names[int(i)] for i in decide(scores)], dtype=object)

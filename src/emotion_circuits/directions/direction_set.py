@@ -32,6 +32,7 @@ class DirectionSetMeta(BaseModel):
         pooling: states they were fitted on.
         reading: states they are read from (differs from ``pooling`` for ``emotion``, which needs marked words).
         labels: emotions, in the order of the vectors.
+        reference: label that the directions start from.
         layers: model layers, in the order of the vectors.
         chosen_layer: the layer chosen on validation, where one was.
         fit: where it came from: model, weights, prompts hash, split, counts of used and excluded rows, options.
@@ -45,6 +46,7 @@ class DirectionSetMeta(BaseModel):
     pooling: str
     reading: str
     labels: tuple[str, ...] = Field(min_length=1)
+    reference: str = "neutral"
     layers: tuple[int, ...] = Field(min_length=1)
     chosen_layer: int | None = None
     fit: dict[str, Any] = Field(default_factory=dict)
@@ -62,7 +64,7 @@ class DirectionSet:
         kind: site kind the states were captured at.
         pooling: pooling the vectors were fitted on.
         reading: pooling the thresholds were fitted on and texts are read from.
-        labels: emotions (neutral is the reference, not a direction).
+        labels: emotions (the reference is no direction).
         layers: the model layer of each entry of the layer axis.
         vectors: ``[label, layer, d_model]``, float32, in the units of the activations. Mean-type extractors: a
             difference of means. Probe-type extractors: log-odds against neutral per unit of activation.
@@ -71,6 +73,7 @@ class DirectionSet:
             direction this long.
         chosen_layer: the layer chosen on validation, or ``None``.
         fit: provenance.
+        reference: label that the directions start from; a text that expresses none of the emotions is read as it.
     """
 
     extractor: str
@@ -84,6 +87,7 @@ class DirectionSet:
     reading: str = ""
     chosen_layer: int | None = None
     fit: dict[str, Any] = field(default_factory=dict)
+    reference: str = "neutral"
 
     def __post_init__(self) -> None:
         expected = (len(self.labels), len(self.layers))
@@ -109,6 +113,11 @@ class DirectionSet:
     def name(self) -> str:
         """``extractor.kind.pooling``, also the file name."""
         return f"{self.extractor}.{self.kind}.{self.pooling}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Emotions, then the reference: what a text may be read as, in the order of :meth:`predict`."""
+        return (*self.labels, self.reference)
 
     @property
     def d_model(self) -> int:
@@ -190,6 +199,7 @@ class DirectionSet:
             pooling=self.pooling,
             reading=self.reading,
             labels=self.labels,
+            reference=self.reference,
             layers=self.layers,
             chosen_layer=self.chosen_layer,
             fit=self.fit,
@@ -230,6 +240,7 @@ class DirectionSet:
             reading=meta.reading,
             chosen_layer=meta.chosen_layer,
             fit=meta.fit,
+            reference=meta.reference,
         )
 
 

@@ -58,7 +58,7 @@ def _score(
     chosen: pd.Series,
     states: Float[Tensor, "row d_model"] | None = None,
 ) -> _Scored:
-    names = (*directions.labels, "neutral")
+    names = directions.names
     known = chosen & store.rows["label"].isin(names)
     states = store.pooled(directions.kind, directions.reading, layer).double() if states is None else states
     usable = known.to_numpy() & ~torch.isnan(states).all(-1).numpy()
@@ -96,9 +96,9 @@ def evaluate_directions(
     by_states: dict[tuple[str, str], list[int]] = {}
     for index, d in enumerate(directions):
         by_states.setdefault((d.kind, d.reading), []).append(index)
-        key = (*d.fit.get("sets", ()), *d.labels)
+        key = (*d.fit.get("sets", ()), *d.names)
         if key not in words:
-            train = rows_of(store, "train", d.fit.get("sets"), d.labels).to_numpy()
+            train = rows_of(store, "train", d.fit.get("sets"), d.names).to_numpy()
             if not train.any():
                 raise EmotionCircuitsError(f"{store.folder}: no train rows to fit the bag-of-words baseline on")
             words[key] = bag_of_words_by_set(rows, train) == rows["label"].to_numpy()
@@ -111,7 +111,7 @@ def evaluate_directions(
                 for i in members:
                     if layer in asked[i]:
                         d = directions[i]
-                        right = words[*d.fit.get("sets", ()), *d.labels]
+                        right = words[*d.fit.get("sets", ()), *d.names]
                         found[i, layer] = _evaluated(store, d, layer, states, chosen, corpora, right)
                         bar.advance()
     return pd.DataFrame.from_records([row for i in asked for layer in asked[i] for row in found[i, layer]])
@@ -144,7 +144,7 @@ def _evaluated(
         at = torch.tensor(part["at"].to_numpy().copy())
         truth = torch.tensor(part["truth"].to_numpy().copy())
         aurocs = {f"auroc_{label}": auroc(scored.scores[at, k], truth == k) for k, label in enumerate(d.labels)}
-        asked = (corpora == corpus) & (rows["split"] == split) & rows["label"].isin([*d.labels, "neutral"])
+        asked = (corpora == corpus) & (rows["split"] == split) & rows["label"].isin(d.names)
         finite = [v for v in aurocs.values() if v == v]
         neutral = len(d.labels)
         apart = [
@@ -261,8 +261,8 @@ def null_accuracies(
     """
     rng = np.random.default_rng(seed)
     fit_split = str(directions.fit.get("split", "train"))
-    names = (*directions.labels, "neutral")
-    chosen = rows_of(store, fit_split, directions.fit.get("sets"), directions.labels)
+    names = directions.names
+    chosen = rows_of(store, fit_split, directions.fit.get("sets"), names)
     examples, _ = examples_at(store, directions.kind, directions.pooling, layer, chosen, names)
     read, _ = (
         (examples, 0)
@@ -335,7 +335,7 @@ def held_out_report(
     held = _score(store, directions, layer, rows["split"] == split)
     if words is None:
         words = bag_of_words_by_set(
-            rows, rows_of(store, "train", directions.fit.get("sets"), directions.labels).to_numpy()
+            rows, rows_of(store, "train", directions.fit.get("sets"), directions.names).to_numpy()
         )
     words = words[rows.index.get_indexer(held.rows.index)]
     nulls = null_accuracies(store, directions, layer, split=split, draws=null_draws, seed=seed)

@@ -47,9 +47,9 @@ def compare_extractors(
     with progress_bar("comparing extractors", len(directions)) as bar:
         for d in directions:
             layer = choose_layer(table, extractor=d.extractor, pooling=d.pooling, kind=d.kind)
-            key = (*d.fit.get("sets", ()), *d.labels)
+            key = (*d.fit.get("sets", ()), *d.names)
             if key not in words:
-                train = rows_of(store, "train", d.fit.get("sets"), d.labels).to_numpy()
+                train = rows_of(store, "train", d.fit.get("sets"), d.names).to_numpy()
                 words[key] = bag_of_words_by_set(store.rows, train)
             report = held_out_report(store, d, layer, split=split, null_draws=null_draws, seed=seed, words=words[key])
             stable = split_half_stability(store, d, layers=[layer], splits=5, seed=seed)

@@ -33,7 +33,15 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["EXTRACTORS", "Examples", "Found", "extract", "midpoint_thresholds", "names_with_neutral", "permute_within"]
+__all__ = [
+    "EXTRACTORS",
+    "Examples",
+    "Found",
+    "extract",
+    "midpoint_thresholds",
+    "names_with_reference",
+    "permute_within",
+]
 
 Vectors = Float[Tensor, "label d_model"]
 
@@ -44,9 +52,9 @@ class Examples:
 
     Attributes:
         states: ``[row, d_model]``, float64, finite.
-        labels: ``[row]`` index into ``names``; the last name is neutral.
+        labels: ``[row]`` index into ``names``; the last name is the reference, called neutral below.
         groups: ``[row]`` group number; rows of one group are one scene.
-        names: emotions, then neutral.
+        names: emotions, then the reference.
     """
 
     states: Float[Tensor, "row d_model"]
@@ -247,19 +255,23 @@ def permute_within(examples: Examples, rng: np.random.Generator) -> Examples:
     return Examples(examples.states, torch.tensor(shuffled), examples.groups, examples.names)
 
 
-def names_with_neutral(labels: Sequence[str]) -> tuple[str, ...]:
-    """Emotions in the package's order where they are its own, then neutral.
+def names_with_reference(
+    present: Sequence[str], labels: Sequence[str] | None = None, reference: str = "neutral"
+) -> tuple[str, ...]:
+    """Emotions in the order given, or else in that of the rows, then the reference.
+
+    Args:
+        present: label of every row.
+        labels: emotions; those of the rows by default.
+        reference: label that directions start from.
 
     Raises:
-        EmotionCircuitsError: no neutral rows, or nothing but neutral.
+        EmotionCircuitsError: no rows of the reference, or nothing but it.
     """
-    from emotion_circuits.prompts import EMOTIONS
-
-    present = set(labels)
-    if "neutral" not in present:
-        raise EmotionCircuitsError("no row is labelled 'neutral', which is the reference of every direction")
-    own = [e for e in EMOTIONS if e in present]
-    names = (*own, *sorted(present - set(own) - {"neutral"}))
+    found = dict.fromkeys(present)
+    if reference not in found:
+        raise EmotionCircuitsError(f"no row is labelled {reference!r}, which is the reference of every direction")
+    names = tuple(name for name in (found if labels is None else labels) if name in found and name != reference)
     if not names:
-        raise EmotionCircuitsError("every row is neutral: there is nothing to find a direction for")
-    return (*names, "neutral")
+        raise EmotionCircuitsError(f"every row is {reference}: there is nothing to find a direction for")
+    return (*names, reference)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore, corpora_of, group_numbers, residual_norms
 from emotion_circuits.directions.direction_set import DirectionSet
-from emotion_circuits.directions.extractors import Examples, extract, midpoint_thresholds, names_with_neutral
+from emotion_circuits.directions.extractors import Examples, extract, midpoint_thresholds, names_with_reference
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
 
@@ -28,14 +28,14 @@ def reading_of(pooling: str, store: ActivationStore) -> str:
     return "mean" if "mean" in store.poolings else "last"
 
 
-def rows_of(store: ActivationStore, split: str, sets: Sequence[str] | None, labels: Sequence[str] | None) -> pd.Series:
-    """True on rows of a split, of some corpora or parts of them, and of some labels."""
+def rows_of(store: ActivationStore, split: str, sets: Sequence[str] | None, names: Sequence[str] | None) -> pd.Series:
+    """True on rows of a split, of some corpora or parts of them, and of some labels, reference included."""
     rows = store.rows
     chosen = rows["split"] == split
     if sets is not None:
         chosen &= corpora_of(rows).isin(list(sets)) | rows["set"].isin(list(sets))
-    if labels is not None:
-        chosen &= rows["label"].isin([*labels, "neutral"])
+    if names is not None:
+        chosen &= rows["label"].isin(list(names))
     return chosen
 
 
@@ -61,19 +61,21 @@ def fit_directions(
     split: str = "train",
     sets: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    reference: str = "neutral",
     options: dict[str, float] | None = None,
 ) -> DirectionSet:
     """Directions of every emotion at every captured layer, fitted on one split.
 
     Args:
-        store: a capture with labels, ``neutral`` among them.
+        store: a capture with labels, the reference among them.
         extractor: one of :data:`emotion_circuits.directions.EXTRACTORS`; ``token`` needs pooling ``emotion``.
         kind: captured site kind.
         pooling: states the vectors are fitted on.
         reading: states the thresholds are fitted on and texts are read from; default by :func:`reading_of`.
         split: fitted on; never test in an honest report.
         sets: corpora, e.g. ``("core",)``; all by default.
-        labels: emotions; all in the rows by default.
+        labels: emotions, in their order; all in the rows by default.
+        reference: label that directions start from.
         options: of the extractor.
 
     Returns:
@@ -85,7 +87,7 @@ def fit_directions(
     """
     return fit_extractors(
         store, (extractor,), kind=kind, pooling=pooling, reading=reading, split=split, sets=sets, labels=labels,
-        options={extractor: options} if options else None,
+        reference=reference, options={extractor: options} if options else None,
     )[0]  # fmt: skip
 
 
@@ -99,16 +101,17 @@ def fit_extractors(
     split: str = "train",
     sets: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    reference: str = "neutral",
     options: Mapping[str, dict[str, float]] | None = None,
 ) -> list[DirectionSet]:
     """As :func:`fit_directions` for several extractors, each layer's states read once; ``options`` by extractor."""
     if "token" in extractors and pooling != "emotion":
         raise EmotionCircuitsError("extractor 'token' is the difference on emotion words: use pooling='emotion'")
     reading = reading or reading_of(pooling, store)
-    chosen = rows_of(store, split, sets, labels)
+    chosen = rows_of(store, split, sets, None if labels is None else (*labels, reference))
     if not bool(chosen.any()):
         raise EmotionCircuitsError(f"{store.folder}: no row in split {split!r} of {sets or 'any set'} to fit on")
-    names = names_with_neutral(list(store.rows[chosen]["label"]))
+    names = names_with_reference(list(store.rows[chosen]["label"]), labels, reference)
     vectors: dict[str, list[Tensor]] = {e: [] for e in extractors}
     thresholds: dict[str, list[Tensor]] = {e: [] for e in extractors}
     counts: dict[str, int] = {}
@@ -124,7 +127,7 @@ def fit_extractors(
                 thresholds[extractor].append(midpoint_thresholds(found.vectors, read) if own is None else own)
                 bar.advance()
             counts = {name: int((examples.labels == k).sum()) for k, name in enumerate(names)}
-    norms = residual_norms(store, kind=kind, split=split).double()
+    norms = residual_norms(store, kind=kind, split=split, reference=reference).double()
     return [
         DirectionSet(
             extractor=extractor,
@@ -137,6 +140,7 @@ def fit_extractors(
             norms=norms,
             reading=reading,
             fit=_provenance(store, split, sets, counts, excluded, (options or {}).get(extractor)),
+            reference=reference,
         )
         for extractor in extractors
     ]

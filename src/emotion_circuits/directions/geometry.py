@@ -32,8 +32,8 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 
 def _examples(store: ActivationStore, directions: DirectionSet, layer: int) -> Examples:
-    names = (*directions.labels, "neutral")
-    chosen = rows_of(store, str(directions.fit.get("split", "train")), directions.fit.get("sets"), directions.labels)
+    names = directions.names
+    chosen = rows_of(store, str(directions.fit.get("split", "train")), directions.fit.get("sets"), names)
     return examples_at(store, directions.kind, directions.pooling, layer, chosen, names)[0]
 
 

@@ -33,17 +33,24 @@ def shared_sentences(a: ActivationStore, b: ActivationStore) -> tuple[pd.DataFra
 
 
 def match_layers(
-    a: ActivationStore, b: ActivationStore, *, kind: str = "resid_post", pooling: str = "last", depths: Sequence[float]
+    a: ActivationStore,
+    b: ActivationStore,
+    *,
+    kind: str = "resid_post",
+    pooling: str = "last",
+    depths: Sequence[float],
+    reference: str = "neutral",
 ) -> list[tuple[str, int, int]]:
     """Pairs of layers: at the same relative depth, and for each of ``a``'s layers ``b``'s most similar one.
 
-    Similarity is linear CKA on neutral **train** sentences, so that the best match is not chosen on what it is judged by.
+    Similarity is linear CKA on **train** sentences of the reference, so that the best match is not chosen on what it is
+    judged by.
 
     Returns:
         ``(matching, layer_a, layer_b)`` with matching ``depth`` or ``best``.
     """
     rows, at_a, at_b = shared_sentences(a, b)
-    neutral = torch.tensor(((rows["label"] == "neutral") & (rows["split"] == "train")).to_numpy().copy())
+    neutral = torch.tensor(((rows["label"] == reference) & (rows["split"] == "train")).to_numpy().copy())
     others = {layer: b.pooled(kind, pooling, layer)[at_b][neutral] for layer in b.layers}
     pairs: list[tuple[str, int, int]] = []
     for depth in depths:

@@ -102,13 +102,11 @@ class Reader:
     def __post_init__(self) -> None:
         if not self.members:
             raise EmotionCircuitsError("a reader needs at least one set of directions and a layer")
-        labels = self.members[0][0].labels
+        names = self.members[0][0].names
         for directions, layer in self.members:
             directions.place(layer)
-            if directions.labels != labels:
-                raise EmotionCircuitsError(
-                    f"members of a reader need the same labels: {labels} and {directions.labels}"
-                )
+            if directions.names != names:
+                raise EmotionCircuitsError(f"members of a reader need the same labels: {names} and {directions.names}")
             if directions.d_model != self.model.d_model:
                 raise EmotionCircuitsError(
                     f"{directions.name} has width {directions.d_model}, {self.model.name} has {self.model.d_model}"
@@ -152,8 +150,8 @@ class Reader:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Emotions, then ``neutral``."""
-        return (*self.members[0][0].labels, "neutral")
+        """Emotions, then the reference."""
+        return self.members[0][0].names
 
     def scores(self, texts: Sequence[str]) -> Float[Tensor, "text label"]:
         """One score per text and emotion; the largest above 0 wins, otherwise neutral. NaN: see :func:`pooled_states`."""

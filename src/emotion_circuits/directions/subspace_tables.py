@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore
-from emotion_circuits.directions.extractors import Examples, extract, names_with_neutral
+from emotion_circuits.directions.extractors import Examples, extract, names_with_reference
 from emotion_circuits.directions.fitting import examples_at, rows_of
 from emotion_circuits.directions.subspaces import (
     overlap,
@@ -48,9 +48,10 @@ def _bases(examples: Examples, k: int, extractor: str) -> dict[str, Tensor]:
     return found
 
 
-def _train(store: ActivationStore, kind: str, pooling: str, layer: int) -> Examples:
+def _train(store: ActivationStore, kind: str, pooling: str, layer: int, reference: str) -> Examples:
     chosen = rows_of(store, "train", None, None)
-    return examples_at(store, kind, pooling, layer, chosen, names_with_neutral(list(store.rows[chosen]["label"])))[0]
+    names = names_with_reference(list(store.rows[chosen]["label"]), reference=reference)
+    return examples_at(store, kind, pooling, layer, chosen, names)[0]
 
 
 def _row(kind: str, a: Tensor, b: Tensor, *, draws: int, seed: int) -> dict[str, object]:
@@ -79,6 +80,7 @@ def subspace_reliability(
     extractor: str = "mean_difference",
     ks: Sequence[int] = KS,
     draws: int = 200,
+    reference: str = "neutral",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Subspaces fitted on two disjoint halves of the groups, over k; and the emotion subspace against that of topics.
@@ -92,7 +94,7 @@ def subspace_reliability(
     Raises:
         EmotionCircuitsError: fewer than four groups.
     """
-    examples = _train(store, kind, pooling, layer)
+    examples = _train(store, kind, pooling, layer, reference)
     groups = examples.groups.unique().numpy()
     if len(groups) < 4:
         raise EmotionCircuitsError(f"halving needs at least 4 groups, there are {len(groups)}")
@@ -120,6 +122,7 @@ def subspaces_between(
     depths: Sequence[float] = (0.5, 0.67, 0.83),
     ks: Sequence[int] = KS,
     draws: int = 200,
+    reference: str = "neutral",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Overlap of two models' subspaces in raw coordinates, which only models of one width have in common.
@@ -139,7 +142,7 @@ def subspaces_between(
     records = []
     for depth in depths:
         la, lb = (s.layers[round(depth * (len(s.layers) - 1))] for s in (a, b))
-        left, right = _train(a, kind, pooling, la), _train(b, kind, pooling, lb)
+        left, right = (_train(s, kind, pooling, at, reference) for s, at in ((a, la), (b, lb)))
         for k in _possible(ks, left):
             bases = _bases(left, k, extractor), _bases(right, k, extractor)
             for name in bases[0]:

@@ -63,7 +63,7 @@ def reading_components(
     """
     if layer + 1 >= model.n_layers:
         raise EmotionCircuitsError(f"layer {layer} is the last one: nothing reads what leaves it but the unembedding")
-    felt, neutral, groups = emotional_and_neutral(prompts, label)
+    felt, neutral, groups = emotional_and_neutral(prompts, label, directions.reference)
     unit, texts = directions.unit(label, layer), [p.text for p in felt]
     size = _mean_gap(model, texts, [p.text for p in neutral], unit, layer)
     if nulls is None:

@@ -27,7 +27,9 @@ from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_di
 __all__ = ["average_attention", "average_components", "emotional_and_neutral"]
 
 
-def emotional_and_neutral(prompts: Sequence[Prompt], label: str) -> tuple[list[Prompt], list[Prompt], list[str]]:
+def emotional_and_neutral(
+    prompts: Sequence[Prompt], label: str, reference: str = "neutral"
+) -> tuple[list[Prompt], list[Prompt], list[str]]:
     """Sentences of a label, the neutral one of the same group, and the group, in the same order.
 
     Raises:
@@ -36,12 +38,12 @@ def emotional_and_neutral(prompts: Sequence[Prompt], label: str) -> tuple[list[P
     by_group: dict[str, dict[str, Prompt]] = {}
     for prompt in prompts:
         by_group.setdefault(f"{prompt.set}\x1f{prompt.group}", {})[prompt.label] = prompt
-    both = {g: rows for g, rows in by_group.items() if label in rows and "neutral" in rows}
+    both = {g: rows for g, rows in by_group.items() if label in rows and reference in rows}
     if len(both) < 2:
         raise EmotionCircuitsError(
-            f"averaging needs at least two groups with a sentence of {label!r} and a neutral one, there are {len(both)}"
+            f"averaging needs at least two groups with a sentence of {label!r} and a {reference} one, there are {len(both)}"
         )
-    return [rows[label] for rows in both.values()], [rows["neutral"] for rows in both.values()], list(both)
+    return [rows[label] for rows in both.values()], [rows[reference] for rows in both.values()], list(both)
 
 
 def average_components(
@@ -73,7 +75,7 @@ def average_components(
     Raises:
         EmotionCircuitsError: fewer than two groups, or parts that do not sum to the whole.
     """
-    felt, neutral, groups = emotional_and_neutral(prompts, label)
+    felt, neutral, groups = emotional_and_neutral(prompts, label, directions.reference)
     units = directions.unit(label, layer).double()[None]
     if nulls is not None:
         units = torch.cat([units, torch.nn.functional.normalize(nulls.double(), dim=-1)])
@@ -106,7 +108,9 @@ def average_components(
     return table.sort_values("difference", key=np.abs, ascending=False, kind="stable", ignore_index=True)
 
 
-def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: str, *, seed: int = 0) -> pd.DataFrame:
+def average_attention(
+    model: LanguageModel, prompts: Sequence[Prompt], label: str, *, reference: str = "neutral", seed: int = 0
+) -> pd.DataFrame:
     """Attention from the last token to emotion words, against the same place of a neutral sentence of the same length.
 
     Sentences of equal token length have the same query and key positions, so that neither the distance nor the number of
@@ -119,6 +123,7 @@ def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: st
         model: the model.
         prompts: sentences with marked emotion words, and neutral ones.
         label: the emotion.
+        reference: label of neutral sentences.
         seed: of the bootstrap.
 
     Returns:
@@ -129,7 +134,7 @@ def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: st
         EmotionCircuitsError: fewer than two groups left, or a model whose attention cannot be observed.
     """
     chosen = [p for p in prompts if p.label == label and p.spans]
-    calm = [p for p in prompts if p.label == "neutral"]
+    calm = [p for p in prompts if p.label == reference]
     encoded = model.tokenizer([p.text for p in (*chosen, *calm)], return_offsets_mapping=True)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     by_length: dict[int, list[Prompt]] = {}
@@ -150,7 +155,7 @@ def average_attention(model: LanguageModel, prompts: Sequence[Prompt], label: st
     groups = [f"{p.set}\x1f{p.group}" for p in felt]
     if len(set(groups)) < 2:
         raise EmotionCircuitsError(
-            f"attention needs sentences of {label!r} from at least two groups with a neutral one of the same token length"
+            f"attention needs sentences of {label!r} from at least two groups with a {reference} one of the same token length"
         )
     pattern = last_token_attention(model, [p.text for p in (*felt, *neutral)])
     mass = torch.stack([pattern[i, :, :, at].sum(-1) for i, at in enumerate([*keys, *keys])]).flatten(1).numpy()

@@ -111,6 +111,7 @@ def compare_models(
     methods: Sequence[str] = METHODS,
     depths: Sequence[float] = (0.5, 0.67, 0.83),
     draws: int = 100,
+    reference: str = "neutral",
     seed: int = 0,
 ) -> Comparison:
     """Compare two models that were captured on the same sentences.
@@ -124,28 +125,33 @@ def compare_models(
         methods: alignment methods.
         depths: relative depths of the layers compared.
         draws: random directions, label shuffles and halvings for the nulls.
+        reference: label of neutral sentences.
         seed: of everything drawn.
 
     Raises:
         EmotionCircuitsError: fewer than 40 shared sentences, no neutral rows in a split, NaN or infinity.
     """
     rows, at_a, at_b = shared_sentences(a, b)
-    own_a, own_b = (fit_directions(s, extractor=extractor, kind=kind, pooling=pooling) for s in (a, b))
+    own_a, own_b = (
+        fit_directions(s, extractor=extractor, kind=kind, pooling=pooling, reference=reference) for s in (a, b)
+    )
     if own_a.labels != own_b.labels:
         raise EmotionCircuitsError(f"the captures have different emotions: {own_a.labels} and {own_b.labels}")
-    names = (*own_a.labels, "neutral")
+    names = own_a.names
     labels = torch.tensor([names.index(v) for v in rows["label"]])
     groups = group_numbers(rows)
     splits = {s: torch.tensor((rows["split"] == s).to_numpy().copy()) for s in ("train", "validation", "test")}
     neutral = labels == len(own_a.labels)
     for split, inside in splits.items():
         if not bool((inside & neutral).any()):
-            raise EmotionCircuitsError(f"aligning models needs neutral sentences in split {split!r}; there are none")
+            raise EmotionCircuitsError(
+                f"aligning models needs {reference} sentences in split {split!r}; there are none"
+            )
     train, test = splits["train"], splits["test"]
     fit_on = train & neutral
     similarity, alignment = [], []
     maps: dict[tuple[int, int, str], LinearMap] = {}
-    pairs = match_layers(a, b, kind=kind, pooling=pooling, depths=depths)
+    pairs = match_layers(a, b, kind=kind, pooling=pooling, depths=depths, reference=reference)
     with progress_bar("aligning models", len(pairs) * len(methods)) as bar:
         for matching, la, lb in pairs:
             x = a.pooled(kind, pooling, la)[at_a].double()
@@ -174,7 +180,9 @@ def compare_models(
                 bar.advance()
     subspaces = pd.DataFrame()
     if a.d_model == b.d_model:
-        subspaces = subspaces_between(a, b, kind=kind, pooling=pooling, extractor=extractor, depths=depths, seed=seed)
+        subspaces = subspaces_between(
+            a, b, kind=kind, pooling=pooling, extractor=extractor, depths=depths, reference=reference, seed=seed
+        )
     return Comparison(
         pd.DataFrame(similarity), pd.DataFrame(alignment), subspaces, maps, (own_a, own_b),
         int(groups[test].unique().numel()),

@@ -6,15 +6,16 @@ Every evaluator sees texts only, never the condition that produced them.
 from emotion_circuits.evaluation.base import Evaluator, Validation
 from emotion_circuits.evaluation.caching import Cached, TextCache
 from emotion_circuits.evaluation.embedding import SentenceEmbedder
-from emotion_circuits.evaluation.emotion import EmotionClassifier, OpenEmotionClassifier, Politeness
 from emotion_circuits.evaluation.fluency import Fluency, distinct, repetition
 from emotion_circuits.evaluation.hub import HUB_EVALUATORS, HubClassifier, HubSpec
 from emotion_circuits.evaluation.japanese import MlaskSentiment
+from emotion_circuits.evaluation.judging import check_attribute, judge_of, judges_of, refuse_unfit
 from emotion_circuits.evaluation.keywords import KeywordCounts
+from emotion_circuits.evaluation.probes import AttributeClassifier, Politeness
 from emotion_circuits.evaluation.registry import available_evaluators, describe_evaluators, evaluator, register
 from emotion_circuits.evaluation.sentiment import VaderSentiment
 from emotion_circuits.evaluation.validating import (
-    LABELLED_SETS,
+    labelled_text,
     validate,
     validate_on_bundled,
     validate_together,
@@ -22,25 +23,28 @@ from emotion_circuits.evaluation.validating import (
 
 __all__ = [
     "HUB_EVALUATORS",
-    "LABELLED_SETS",
+    "AttributeClassifier",
     "Cached",
-    "EmotionClassifier",
     "Evaluator",
     "Fluency",
     "HubClassifier",
     "HubSpec",
     "KeywordCounts",
     "MlaskSentiment",
-    "OpenEmotionClassifier",
     "Politeness",
     "SentenceEmbedder",
     "TextCache",
     "VaderSentiment",
     "Validation",
     "available_evaluators",
+    "check_attribute",
     "describe_evaluators",
     "distinct",
     "evaluator",
+    "judge_of",
+    "judges_of",
+    "labelled_text",
+    "refuse_unfit",
     "register",
     "repetition",
     "validate",

@@ -1,8 +1,8 @@
-"""Counts of whole words that name an emotion."""
+"""Counts of whole words that name a value."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -14,33 +14,41 @@ __all__ = ["KeywordCounts"]
 
 
 class KeywordCounts:
-    """Columns ``n_<emotion>``: how often a word of the emotion's lexicon occurs.
+    """Columns ``n_<value>``: how often a word of the value's lexicon occurs.
 
     Args:
-        language: of the lexicon.
+        language: of the texts, and of the bundled lexicon.
+        words: value → words instead of the bundled lexicon.
+        axis: what is judged.
+        reference: what a text without any word is.
 
     Raises:
         EmotionCircuitsError: no lexicon for the language.
     """
 
-    axis = "emotion"
-
-    def __init__(self, language: str = "en") -> None:
-        words = lexicon(language)
-        self.language = language
-        self.emotions = tuple(words)
+    def __init__(
+        self,
+        language: str = "en",
+        *,
+        words: Mapping[str, Sequence[str]] | None = None,
+        axis: str = "emotion",
+        reference: str = "neutral",
+    ) -> None:
+        self.words = {value: tuple(own) for value, own in (lexicon(language) if words is None else words).items()}
+        self.language, self.axis, self.reference = language, axis, reference
+        self.emotions = tuple(self.words)
         self.name = "keywords" if language == "en" else f"keywords-{language}"
-        self.version = f"{language} {hash_json({k: list(v) for k, v in words.items()})[:12]}"
+        self.version = f"{language} {hash_json({k: list(v) for k, v in self.words.items()})[:12]}"
 
     def score(self, texts: Sequence[str]) -> pd.DataFrame:
         """One row per text."""
         rows = []
         for text in check_texts(texts, self.name):
-            found = [emotion for emotion, _, _ in find_words(text, self.language)]
-            rows.append({f"n_{emotion}": found.count(emotion) for emotion in self.emotions})
+            found = [value for value, _, _ in find_words(text, self.language, words=self.words)]
+            rows.append({f"n_{value}": found.count(value) for value in self.emotions})
         return pd.DataFrame(rows, columns=[f"n_{e}" for e in self.emotions])
 
     def decide(self, scores: pd.DataFrame) -> list[str]:
-        """The emotion with most words (the first in the lexicon's order on a tie); ``neutral`` without any."""
+        """The value with most words (the first in the lexicon's order on a tie); the reference without any."""
         counts = scores[[f"n_{e}" for e in self.emotions]].to_numpy()
-        return [self.emotions[int(row.argmax())] if row.any() else "neutral" for row in counts]
+        return [self.emotions[int(row.argmax())] if row.any() else self.reference for row in counts]

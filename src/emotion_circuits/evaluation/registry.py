@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import Evaluator
 from emotion_circuits.evaluation.caching import Cached
-from emotion_circuits.evaluation.emotion import EmotionClassifier, OpenEmotionClassifier, Politeness
 from emotion_circuits.evaluation.hub import HUB_EVALUATORS, HubClassifier
 from emotion_circuits.evaluation.japanese import MlaskSentiment
 from emotion_circuits.evaluation.keywords import KeywordCounts
+from emotion_circuits.evaluation.probes import AttributeClassifier, Politeness
 from emotion_circuits.evaluation.sentiment import VaderSentiment
+from emotion_circuits.prompts import load_attribute
+from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
 
 __all__ = ["ENTRY_POINTS", "available_evaluators", "describe_evaluators", "evaluator", "register"]
 
@@ -22,10 +25,18 @@ ENTRY_POINTS = "emotion_circuits.evaluators"
 
 Factory = Callable[..., Evaluator]
 
+
+def _bundled_classifier(**options: Any) -> Evaluator:
+    return AttributeClassifier(load_attribute(DEFAULT_ATTRIBUTE), **options)
+
+
 _BUILT_IN: dict[str, tuple[Factory, str]] = {
     "vader": (VaderSentiment, "sentiment of English text by lexicon and rules; offline"),
-    "emotion": (OpenEmotionClassifier, "gratitude / anger / apology / none of them by sentence embedding; offline"),
-    "emotion-forced": (EmotionClassifier, "the same as a forced choice between four kinds of sentence; offline"),
+    "emotion": (_bundled_classifier, f"values of {DEFAULT_ATTRIBUTE}, or none of them, by sentence embedding; offline"),
+    "emotion-forced": (
+        partial(_bundled_classifier, forced=True),
+        "the same as a forced choice between their kinds of sentence; offline",
+    ),
     "politeness": (Politeness, "polite / neutral / impolite by sentence embedding; offline"),
     "keywords": (KeywordCounts, "whole-word counts of emotion words; offline; option language"),
     "mlask": (MlaskSentiment, "Japanese sentiment by pattern matching; extra 'japanese'"),

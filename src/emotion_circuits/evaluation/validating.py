@@ -9,13 +9,14 @@ import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import CalibrationBin, Evaluator, Validation
-from emotion_circuits.prompts import Prompt, available_sets, load_prompts
+from emotion_circuits.prompts import Attribute, Prompt, load_prompts
+from emotion_circuits.prompts.attribute_parts import Labelled
 from emotion_circuits.statistics import bootstrap_mean_interval
 
 __all__ = [
-    "LABELLED_SETS",
     "WRITTEN",
     "calibration",
+    "labelled_text",
     "validate",
     "validate_on_bundled",
     "validate_together",
@@ -24,19 +25,22 @@ __all__ = [
 WRITTEN = "continuations-labelled"
 """Continuations that models wrote, steered, prompted and neither; the judge of such texts is to be judged on them."""
 
-LABELLED_SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-    # axis: (bundled sets, label of the set -> label of the axis); labels left out are not on the axis.
-    "emotion": (
-        ("core", "implicit", "scenarios", "other_feelings", WRITTEN),
-        {"gratitude": "gratitude", "anger": "anger", "apology": "apology", "neutral": "neutral"},
+_OTHER_AXES: dict[str, Labelled] = {
+    "politeness": Labelled(
+        sets=("attributes/politeness",), labels={"positive": "polite", "negative": "impolite", "neutral": "neutral"}
     ),
-    "sentiment": (
-        ("core", "implicit", "scenarios"),
-        {"gratitude": "positive", "anger": "negative", "neutral": "neutral"},
-    ),
-    "politeness": (("attributes/politeness",), {"positive": "polite", "negative": "impolite", "neutral": "neutral"}),
 }
-"""Per axis, the bundled sets with labels, and what their labels are called on the axis."""
+"""Labelled text for evaluators whose axis is their own."""
+
+
+def labelled_text(axis: str, attribute: Attribute) -> Labelled | None:
+    """Labelled text for judges of an axis, and what its labels are called on the axis; ``None`` where there is none.
+
+    Args:
+        axis: of an evaluator.
+        attribute: whose texts are judged.
+    """
+    return attribute.labelled(axis) or _OTHER_AXES.get(axis)
 
 
 def calibration(
@@ -134,33 +138,52 @@ def validate(
     )
 
 
-def validate_on_bundled(evaluator: Evaluator, *, split: str = "test", seed: int = 0) -> list[Validation]:
-    """One :class:`Validation` per bundled labelled set of the evaluator's axis, held-out split.
+def validate_on_bundled(
+    evaluator: Evaluator, attribute: Attribute, *, split: str = "test", seed: int = 0
+) -> list[Validation]:
+    """One :class:`Validation` per labelled set of the evaluator's axis that has texts in the held-out split.
+
+    Args:
+        evaluator: the evaluator.
+        attribute: whose labelled texts.
+        split: of the texts.
+        seed: of the bootstrap.
 
     Raises:
-        EmotionCircuitsError: no bundled set is labelled along this axis.
+        EmotionCircuitsError: no set is labelled along this axis.
     """
-    sets, mapping = LABELLED_SETS.get(evaluator.axis, ((), {}))
-    present = [name for name in sets if name in available_sets()]
-    if not present:
-        raise EmotionCircuitsError(
-            f"evaluator {evaluator.name}: no bundled set is labelled for {evaluator.axis}; pass your own with --data"
-        )
+    found = _labelled(evaluator, attribute)
+    texts = {name: load_prompts(name, split=split) for name in found.sets}
     return [
-        validate(evaluator, load_prompts(name, split=split), labels=mapping, data=name, split=split, seed=seed)
-        for name in present
+        validate(evaluator, rows, labels=found.labels, data=name, split=split, seed=seed)
+        for name, rows in texts.items()
+        if rows
     ]
 
 
-def validate_together(evaluator: Evaluator, *, split: str = "test", seed: int = 0) -> Validation:
-    """One :class:`Validation` over all bundled sets of the evaluator's axis.
+def validate_together(evaluator: Evaluator, attribute: Attribute, *, split: str = "test", seed: int = 0) -> Validation:
+    """One :class:`Validation` over all labelled sets of the evaluator's axis; as :func:`validate_on_bundled`.
 
     Raises:
-        EmotionCircuitsError: no bundled set is labelled along this axis.
+        EmotionCircuitsError: no set is labelled along this axis.
     """
-    sets, mapping = LABELLED_SETS.get(evaluator.axis, ((), {}))
-    present = [name for name in sets if name in available_sets()]
-    if not present:
-        raise EmotionCircuitsError(f"evaluator {evaluator.name}: no bundled set is labelled for {evaluator.axis}")
-    rows = load_prompts(present, split=split)
-    return validate(evaluator, rows, labels=mapping, data=" + ".join(present), split=split, seed=seed)
+    found = _labelled(evaluator, attribute)
+    rows = load_prompts(found.sets, split=split)
+    return validate(evaluator, rows, labels=found.labels, data=" + ".join(found.sets), split=split, seed=seed)
+
+
+def _labelled(evaluator: Evaluator, attribute: Attribute) -> Labelled:
+    found = labelled_text(evaluator.axis, attribute)
+    if found is None:
+        raise EmotionCircuitsError(
+            f"evaluator {evaluator.name}: no bundled set is labelled for {evaluator.axis}; pass your own with --data, or name "
+            f"some in the attribute's file (validation: {{{evaluator.axis}: …}})"
+        )
+    return found
+
+
+def validate_sentiment(evaluator: Evaluator, attribute: Attribute, *, split: str = "test", seed: int = 0) -> Validation:
+    """:func:`validate_together` for a sentiment evaluator."""
+    if evaluator.axis != "sentiment":
+        raise EmotionCircuitsError(f"evaluator {evaluator.name} judges {evaluator.axis}, not sentiment")
+    return validate_together(evaluator, attribute, split=split, seed=seed)

@@ -77,25 +77,28 @@ class Screen:
         return table.sort_values("delta", key=lambda d: d.abs(), ascending=False, ignore_index=True)
 
 
-def _against_neutral(task: PairTask) -> PairTask:
-    rows = [i for i, p in enumerate(task.pairs) if p.label != "neutral" and p.corrupted_label == "neutral"]
+def _against_neutral(task: PairTask, reference: str) -> PairTask:
+    rows = [i for i, p in enumerate(task.pairs) if p.label != reference and p.corrupted_label == reference]
     return task.select(rows) if rows else task.one_way()
 
 
-def delta_attention(model: LanguageModel, task: PairTask, *, query: Literal["last", "later"] = "last") -> Screen:
+def delta_attention(
+    model: LanguageModel, task: PairTask, *, query: Literal["last", "later"] = "last", reference: str = "neutral"
+) -> Screen:
     """Attention to the differing word in clean and corrupted prompts.
 
     Args:
         model: the model.
         task: token-aligned pairs; those of an emotion against neutral are used.
         query: who attends: the ``last`` token, or the mean of all tokens ``later`` than the word.
+        reference: label of neutral prompts.
 
     Raises:
         EmotionCircuitsError: an unknown query.
     """
     if query not in ("last", "later"):
         raise EmotionCircuitsError(f"query must be last or later, got {query!r}")
-    task = _against_neutral(task)
+    task = _against_neutral(task, reference)
     width = task.clean.input_ids.shape[1]
     first = task.clean.attention_mask.argmax(-1)
     key = torch.zeros(len(task), width)

@@ -5,6 +5,9 @@ The page gives figures their look (paper, ink and grid, light or dark), so nothi
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ __all__ = [
     "accuracy_by_layer",
     "cells",
     "colour_of",
+    "coloured",
     "cosines_by_layer",
     "dress",
     "effect_matrix",
@@ -31,12 +35,6 @@ __all__ = [
 ]
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = {
-    "gratitude": "#009E73",
-    "anger": "#D55E00",
-    "apology": "#0072B2",
-    "neutral": "#666666",
-}
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
 
 GREY = "#808080"
@@ -49,9 +47,22 @@ DIVERGING = [
 ]  # fmt: skip
 
 
+_COLOURS: ContextVar[Mapping[str, str] | None] = ContextVar("colours", default=None)
+
+
+@contextmanager
+def coloured(colours: Mapping[str, str]) -> Iterator[None]:
+    """Figures drawn inside give these names their colours (``#RRGGBB``)."""
+    token = _COLOURS.set(colours)
+    try:
+        yield
+    finally:
+        _COLOURS.reset(token)
+
+
 def colour_of(name: str, index: int = 0) -> str:
-    """An emotion's colour, or the palette's for other names."""
-    return COLOURS.get(name, CYCLE[index % len(CYCLE)])
+    """An emotion's own colour (:func:`coloured`), or the palette's."""
+    return (_COLOURS.get() or {}).get(name, CYCLE[index % len(CYCLE)])
 
 
 def dress(figure: go.Figure, height: int = 380) -> go.Figure:

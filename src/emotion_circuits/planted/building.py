@@ -12,7 +12,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from emotion_circuits.heads.nodes import Node
 from emotion_circuits.planted.placement import Placement
 from emotion_circuits.planted.spec import D_MODEL, HEADS, KV_HEADS, LAYERS, WIDTH, PlantedSpec
-from emotion_circuits.prompts import EMOTIONS
 
 __all__ = ["Builder"]
 
@@ -40,7 +39,7 @@ class Builder:
         one = ("const", "is_first", "is_emotion", "is_comma", "is_last")
         many = ("lexical", "lexical2", "found", "carried", "worked", "answer", "nowhere")
         self.features = {name: next(rows)[None] for name in one}
-        self.features |= {name: torch.stack([next(rows) for _ in EMOTIONS]) for name in many}
+        self.features |= {name: torch.stack([next(rows) for _ in spec.values]) for name in many}
         noise = 0.10 + 0.30 * spec.difficulty
         scale = noise / self.d**0.5
         n, kv = LAYERS, KV_HEADS if spec.architecture == "llama" else HEADS
@@ -81,7 +80,7 @@ class Builder:
             for token, marker in (("<s>", "is_first"), (",", "is_comma"), ("so", "is_last")):
                 if word == token:
                     row += strength * f[marker][0]
-            for e, emotion in enumerate(EMOTIONS):
+            for e, emotion in enumerate(self.spec.values):
                 if word.startswith(f"{emotion}_"):
                     language = "lexical" if word.startswith(f"{emotion}_a") else "lexical2"
                     row += strength * (f["is_emotion"][0] + f[language][e])
@@ -109,7 +108,7 @@ class Builder:
     def carry(self, node: Node, read: str, write: str, gain: float) -> None:
         """The head's OV map takes the emotion from one feature space to another."""
         kv = self._kv(node.head)
-        for e in range(len(EMOTIONS)):
+        for e in range(len(self.spec.values)):
             self.v[node.layer, kv, 8 + e] *= 0.2  # what a head was built to read, it reads through little noise
             self.v[node.layer, kv, 8 + e] += self.features[read][e] / 5
             self.o[node.layer, node.head, :, 8 + e] += gain * self.features[write][e]
@@ -134,7 +133,7 @@ class Builder:
         self.carry(p.canceller, "answer", "answer", -self._uniform(1.5, 3.0))
 
     def _neurons(self, layer: int) -> None:
-        chosen = torch.randperm(self.hidden, generator=self.generator)[: len(EMOTIONS)]
+        chosen = torch.randperm(self.hidden, generator=self.generator)[: len(self.spec.values)]
         for e, neuron in enumerate(chosen.tolist()):
             self.mlp_in[layer, neuron] += self.features["carried"][e]
             if self.spec.architecture == "gpt2":

@@ -11,9 +11,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from emotion_circuits.heads import PairTask, base_run
-from emotion_circuits.model import Add, LanguageModel, Positions, Site, intervene
+from emotion_circuits.model import Add, Positions, Site, intervene
 from emotion_circuits.planted.models import PlantedModel
-from emotion_circuits.prompts import EMOTIONS
 
 __all__ = ["Response", "carrying_layer", "cosines", "mean_differences", "response"]
 
@@ -41,34 +40,34 @@ def carrying_layer(found: PlantedModel) -> int:
     return next(node.layer for node, role in found.roles.items() if role == "aggregator")
 
 
-def mean_differences(model: LanguageModel, task: PairTask, layer: int) -> dict[str, Float[Tensor, " d_model"]]:
+def mean_differences(found: PlantedModel, task: PairTask, layer: int) -> dict[str, Float[Tensor, " d_model"]]:
     """Difference in means at the last token: prompts of an emotion minus neutral ones."""
-    site = Site("resid_post", layer)
+    site, model, spec = Site("resid_post", layer), found.model, found.spec
     clean = base_run(model, task.clean, [site]).values[site][:, -1]
     corrupted = base_run(model, task.corrupted, [site]).values[site][:, -1]
-    neutral = corrupted[[i for i, p in enumerate(task.pairs) if p.corrupted_label == "neutral"]].mean(0)
-    return {e: clean[[i for i, p in enumerate(task.pairs) if p.label == e]].mean(0) - neutral for e in EMOTIONS}
+    neutral = corrupted[[i for i, p in enumerate(task.pairs) if p.corrupted_label == spec.reference]].mean(0)
+    return {e: clean[[i for i, p in enumerate(task.pairs) if p.label == e]].mean(0) - neutral for e in spec.values}
 
 
 def cosines(found: PlantedModel, fitted: Directions) -> list[float]:
     """Cosine of each fitted direction with what the aggregator was built to write."""
     true = found.directions["carried"]
-    return [float(torch.cosine_similarity(fitted[e], true[i], dim=0)) for i, e in enumerate(EMOTIONS)]
+    return [float(torch.cosine_similarity(fitted[e], true[i], dim=0)) for i, e in enumerate(found.spec.values)]
 
 
-def response(model: LanguageModel, task: PairTask, layer: int, fitted: Directions) -> list[Response]:
+def response(planted: PlantedModel, task: PairTask, layer: int, fitted: Directions) -> list[Response]:
     """Add each direction to its neutral prompts at the last token, at every strength.
 
     Args:
-        model: the model.
+        planted: the model.
         task: its pairs; those of an emotion against neutral are used.
         layer: at whose end it is added.
         fitted: direction by emotion.
     """
-    site = Site("resid_post", layer)
+    site, model, spec = Site("resid_post", layer), planted.model, planted.spec
     found = []
-    for emotion in EMOTIONS:
-        rows = [i for i, p in enumerate(task.pairs) if p.label == emotion and p.corrupted_label == "neutral"]
+    for emotion in spec.values:
+        rows = [i for i, p in enumerate(task.pairs) if p.label == emotion and p.corrupted_label == spec.reference]
         part = task.select(rows)
         norm = float(base_run(model, part.corrupted, [site]).values[site][:, -1].norm(dim=-1).mean())
         unit = torch.nn.functional.normalize(fitted[emotion], dim=-1)

@@ -92,13 +92,13 @@ def measure(spec: PlantedSpec, *, edges: bool = True, batch_rows: int = 512) -> 
     scored = score_methods(model, task, edges=edges, batch_rows=batch_rows)
     evidence, combined = role_evidence(model, task, batch_rows=batch_rows)
     layer = carrying_layer(found)
-    fitted = mean_differences(model, task, layer)
+    fitted = mean_differences(found, task, layer)
     clean, corrupted = task_gap(model, task)
     return Measured(
         outcomes=tuple(outcome(found, scores) for scores in [*scored, combined]),
         named=_named(found, evidence["role"]),
         cosines=tuple(cosines(found, fitted)),
-        responses=tuple(response(model, task, layer, fitted)),
+        responses=tuple(response(found, task, layer, fitted)),
         correct=float((clean > corrupted).float().mean()),
         claimed=_claimed(found, task, batch_rows),
     )

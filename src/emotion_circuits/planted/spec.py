@@ -27,6 +27,8 @@ class PlantedSpec:
         difficulty: 0 (clean) to 4: strength of the noise in the weights and of what decoys write. At 0.5 the model does
             the task on nearly all pairs; from about 2 on it begins to fail itself.
         n_pairs: how many minimal pairs to write.
+        values: labels of the emotions, two to four.
+        reference: label of prompts without any.
     """
 
     seed: int = 0
@@ -35,6 +37,8 @@ class PlantedSpec:
     languages: int = 1
     difficulty: float = 0.5
     n_pairs: int = 48
+    values: tuple[str, ...] = ("one", "two", "three")
+    reference: str = "neutral"
 
     def __post_init__(self) -> None:
         if self.architecture not in ("gpt2", "llama"):
@@ -45,3 +49,8 @@ class PlantedSpec:
             raise EmotionCircuitsError(f"difficulty must lie between 0 and 4, got {self.difficulty}")
         if self.n_pairs < 12:
             raise EmotionCircuitsError(f"n_pairs must be at least 12, got {self.n_pairs}")
+        labels = {*self.values, self.reference}
+        if not 2 <= len(self.values) <= 4 or len(labels) != len(self.values) + 1:
+            raise EmotionCircuitsError(
+                f"values must be two to four labels beside {self.reference!r}, got {self.values}"
+            )

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from emotion_circuits.planted.spec import PlantedSpec
-from emotion_circuits.prompts import EMOTIONS, Pair
+from emotion_circuits.prompts import Pair
 
 __all__ = ["planted_pairs", "planted_tokenizer"]
 
@@ -16,9 +16,9 @@ _WORDS, _ANSWERS, _FILLERS = 8, 3, 30
 
 def _words(spec: PlantedSpec) -> dict[str, list[str]]:
     languages = "ab"[: spec.languages]
-    words = {f"{e}/{lg}": [f"{e}_{lg}{i}" for i in range(_WORDS)] for e in EMOTIONS for lg in languages}
-    words |= {f"neutral/{lg}": [f"neutral_{lg}{i}" for i in range(_WORDS)] for lg in languages}
-    words |= {f"answers/{e}": [f"answer_{e}_{i}" for i in range(_ANSWERS)] for e in (*EMOTIONS, "neutral")}
+    words = {f"{e}/{lg}": [f"{e}_{lg}{i}" for i in range(_WORDS)] for e in spec.values for lg in languages}
+    words |= {f"{spec.reference}/{lg}": [f"{spec.reference}_{lg}{i}" for i in range(_WORDS)] for lg in languages}
+    words |= {f"answers/{e}": [f"answer_{e}_{i}" for i in range(_ANSWERS)] for e in (*spec.values, spec.reference)}
     words["fillers"] = [f"w{i}" for i in range(_FILLERS)]
     return words
 
@@ -53,11 +53,11 @@ def planted_pairs(spec: PlantedSpec, generator: torch.Generator) -> tuple[Pair, 
 
     pairs: list[Pair] = []
     for index in range(spec.n_pairs):
-        emotion = EMOTIONS[index % len(EMOTIONS)]
-        language = "ab"[(index // len(EMOTIONS)) % spec.languages]
-        turn = index // (len(EMOTIONS) * spec.languages)
-        others = [e for e in EMOTIONS if e != emotion]
-        other = others[turn // 3 % 2] if turn % 3 == 2 else "neutral"
+        emotion = spec.values[index % len(spec.values)]
+        language = "ab"[(index // len(spec.values)) % spec.languages]
+        turn = index // (len(spec.values) * spec.languages)
+        others = [e for e in spec.values if e != emotion]
+        other = others[turn // 3 % len(others)] if turn % 3 == 2 else spec.reference
         before = " ".join(some(words["fillers"], between(1, 3)))
         after = " ".join([*some(words["fillers"], between(0, 2)), ",", *some(words["fillers"], between(1, 3)), "so"])
         word, replaced = some(words[f"{emotion}/{language}"], 1)[0], some(words[f"{other}/{language}"], 1)[0]

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import hash_json
@@ -21,6 +21,7 @@ __all__ = [
     "Problem",
     "available_sets",
     "corpora_dir",
+    "explain",
     "load_pairs",
     "load_prompts",
     "prompts_sha256",
@@ -177,6 +178,37 @@ def validation_problems(error: ValidationError) -> list[tuple[str, str]]:
 def validation_messages(error: ValidationError) -> list[str]:
     """Pydantic's errors as ``field: message`` lines."""
     return [f"{field}: {message}" if field else message for field, message in validation_problems(error)]
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """:func:`validation_messages`, where an unknown key names those that are known at its place.
+
+    Args:
+        error: of validating ``model``.
+        model: what was asked for.
+    """
+    return [
+        f"{'.'.join(map(str, item['loc']))}: unknown key; known: {', '.join(_section(model, item['loc'][:-1]).model_fields)}"
+        if item["type"] == "extra_forbidden"
+        else text
+        for item, text in zip(error.errors(), validation_messages(error), strict=True)
+    ]
+
+
+def _section(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """The model at a place inside a model; keys of mappings, which are no fields, are passed over."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = None if field is None else _model_in(field.annotation)
+        model = inner or model
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in ``Model | None`` or ``dict[str, Model]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
 def _load(name_or_path: str | os.PathLike[str] | Sequence[str], kind: type[Row]) -> list[Row]:

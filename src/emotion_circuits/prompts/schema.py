@@ -7,15 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["EMOTIONS", "LABELS", "Pair", "Prompt", "Span", "Split", "corpus_of"]
+__all__ = ["Pair", "Prompt", "Span", "Split", "corpus_of"]
 
 Split = Literal["train", "validation", "test"]
 Span = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]]
-
-EMOTIONS: tuple[str, ...] = ("gratitude", "anger", "apology")
-"""The emotions of the bundled corpora."""
-LABELS: tuple[str, ...] = (*EMOTIONS, "neutral")
-"""The emotions and ``neutral``, which is the reference and no direction."""
 
 
 class Prompt(BaseModel):
@@ -24,12 +19,12 @@ class Prompt(BaseModel):
     Attributes:
         id: unique within its corpus.
         text: the text, without control characters.
-        label: what it expresses (``gratitude``, ``anger``, ``apology``, ``neutral``, or an attribute's label).
+        label: what it expresses: a value of an attribute, or its reference.
         group: rows that belong together (one scenario, topic or template); a group is never divided by a split.
         split: ``train`` (directions are fitted), ``validation`` (choices are made), ``test`` (figures are reported).
         language: ISO 639-1 code.
         set: the corpus it belongs to, and after a ``/`` which part of it (``core/implicit``).
-        spans: character spans ``[start, end)`` of the words that name the emotion.
+        spans: character spans ``[start, end)`` of the words that name the label.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)

@@ -11,6 +11,7 @@ from typing import Any
 from emotion_circuits.model import LanguageModel, weights_sha256
 from emotion_circuits.record.reading import FORMAT
 from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.record.studied import Studied
 
 __all__ = ["PACKAGES", "build_manifest", "environment"]
 
@@ -61,12 +62,18 @@ def _commit() -> str | None:
 
 
 def build_manifest(
-    config: StudySettings, model: LanguageModel, keys: dict[str, str], data: dict[str, Any], command: str
+    config: StudySettings,
+    about: Studied,
+    model: LanguageModel,
+    keys: dict[str, str],
+    data: dict[str, Any],
+    command: str,
 ) -> dict[str, Any]:
     """The run's manifest.
 
     Args:
         config: the whole configuration.
+        about: what was studied.
         model: the loaded model.
         keys: key of every station.
         data: hashes and sizes of the corpora.
@@ -77,6 +84,7 @@ def build_manifest(
         "command": command,
         "seed": config.seed,
         "config": config.model_dump(mode="json"),
+        "studied": about.to_json(),
         "model": {
             "name": model.name,
             "family": model.family.name,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from emotion_circuits.prompts.schema import EMOTIONS
+from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
 
 __all__ = ["Pooling", "ResidualKind", "Settings", "StudySettings"]
 
@@ -31,9 +31,11 @@ class StudySettings(Settings):
         revision: hub revision.
         device: ``cpu``, ``cuda`` …; default: what there is.
         dtype: parameter dtype; default by device.
+        attribute: what is studied: a bundled attribute or a YAML file. What follows of corpora and values is the attribute's
+            where it is null.
         prompts: corpora (bundled names or JSONL files) directions are fitted and tested on.
         continuations: corpus of neutral openings.
-        emotions: which labels are studied (``neutral`` is always the reference).
+        emotions: which of the attribute's values are studied, in this order.
         seed: fixes everything that is drawn.
     """
 
@@ -41,17 +43,11 @@ class StudySettings(Settings):
     revision: str | None = None
     device: str | None = None
     dtype: Literal["float32", "bfloat16", "float16", "float64"] | None = None
-    prompts: tuple[str, ...] = ("core", "implicit", "scenarios", "implicit-fresh")
-    continuations: str = "continuations"
-    emotions: tuple[str, ...] = EMOTIONS
+    attribute: str = DEFAULT_ATTRIBUTE
+    prompts: tuple[str, ...] | None = None
+    continuations: str | None = None
+    emotions: tuple[str, ...] | None = None
     seed: int = Field(default=0, ge=0)
-
-    @field_validator("emotions")
-    @classmethod
-    def _some_emotions(cls, emotions: tuple[str, ...]) -> tuple[str, ...]:
-        if not emotions or len(set(emotions)) != len(emotions) or "neutral" in emotions:
-            raise ValueError("name at least one emotion, each once, and not 'neutral', which is the reference")
-        return emotions
 
     def of(self, kind: type[S]) -> S:
         """A station's own settings, by their class."""

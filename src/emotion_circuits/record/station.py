@@ -18,6 +18,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.page.words import Aspect, Kind
 from emotion_circuits.record.folder import StationFolder
 from emotion_circuits.record.settings import Settings, StudySettings
+from emotion_circuits.record.studied import Studied, studied
 
 if TYPE_CHECKING:
     from emotion_circuits.model import Blueprint, LanguageModel
@@ -45,6 +46,11 @@ class Context:
     folder: Path
     loaded: LanguageModel | None = None
     runs: tuple[Path, ...] = ()
+
+    @cached_property
+    def about(self) -> Studied:
+        """What is studied."""
+        return studied(self.config)
 
     @cached_property
     def model(self) -> LanguageModel:

@@ -1,7 +1,7 @@
 """What a pilot of the research plan reported, beside what this run measured of the same quantity.
 
-The pilot's figures, with the chance level each of them had or lacked, are data (``plan.json``); this file says where a run holds
-the same quantity.
+The pilot's figures, with the chance level each of them had or lacked and the emotions they are about, are data
+(``plan.json``); this file says where a run holds the same quantity.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class _Run(NamedTuple):
     aligned: Path | None
     claims: Sequence[Told]
     layers: int
+    emotions: tuple[str, ...] = ()  # those that the quantity is about, where it is about some
 
 
 class _Ours(NamedTuple):
@@ -94,7 +95,7 @@ def plan_rows(run: Path, aligned: Path | None, claims: Sequence[Told], manifest:
     about = _Run(run, aligned, claims, int(manifest["model"]["n_layers"]))
     rows = []
     for row in data:
-        found = _MEASURES[row["id"]](about)
+        found = _MEASURES[row["id"]](about._replace(emotions=tuple(row.get("emotions", ()))))
         how = _HOW[row["id"]]
         ours = found or _Ours(say("not measured in this run: {how}", how=say(how)), "")
         instead = say("described") if found else say("not measured")
@@ -114,7 +115,9 @@ def _cosine(extractor: str, pooling: str) -> Callable[[_Run], _Ours | None]:
     def measure(run: _Run) -> _Ours | None:
         table = DirectionsFolder.of(run.folder).cosines_by_extractor.read()
         own = table[
-            (table["extractor"] == extractor) & (table["pooling"] == pooling) & (table["pair"] == "gratitude – anger")
+            (table["extractor"] == extractor)
+            & (table["pooling"] == pooling)
+            & (table["pair"] == " – ".join(run.emotions))
         ]
         if own.empty:
             return None
@@ -203,11 +206,12 @@ def _patched_words(run: _Run) -> _Ours | None:
     if not (file := CircuitsFolder.of(run.folder).patched).exists():
         return None
     table = file.read()
-    if "n_gratitude" not in table:
+    (emotion,) = run.emotions
+    if f"n_{emotion}" not in table:
         return None
     share = {
-        arm: float((rows["n_gratitude"] > 0).mean())
-        for arm, rows in table[table["emotion"].isin(["gratitude", ""])].groupby("arm")
+        arm: float((rows[f"n_{emotion}"] > 0).mean())
+        for arm, rows in table[table["emotion"].isin([emotion, ""])].groupby("arm")
     }
     if not {"plain", "circuit"} <= set(share):
         return None

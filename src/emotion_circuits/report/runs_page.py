@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emotion_circuits.language import say, speaking
+from emotion_circuits.language import say
+from emotion_circuits.page.appearance import shown_as
 from emotion_circuits.page.page import Page, write_page
 from emotion_circuits.page.telling import tell
 from emotion_circuits.record.reading import read_claims, read_manifest
+from emotion_circuits.record.studied import studied_in
 from emotion_circuits.stations.alignment.folder import AlignmentFolder
 from emotion_circuits.stations.registry import kinds, stations
 
@@ -24,7 +26,7 @@ def write_alignment_page(folder: Path, *, language: str = "en") -> Path:
     """
     manifest = read_manifest(folder)
     path = folder / "align.html"
-    with speaking(language):
+    with shown_as(studied_in(manifest).attribute, language):
         write_page(_page(folder, manifest), path)
     return path
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.language import say, speaking, term
+from emotion_circuits.language import say, term
+from emotion_circuits.page.appearance import shown_as
 from emotion_circuits.page.page import Page, Section, write_page
 from emotion_circuits.page.telling import Told, tell
 from emotion_circuits.record.reading import read_claims, read_manifest
+from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.report.plan import plan_rows, plan_table
 from emotion_circuits.report.questions import answer_questions
 from emotion_circuits.stations.alignment.folder import AlignmentFolder
@@ -62,8 +64,9 @@ def render_report(
     manifest = read_manifest(run)
     folder = _aligned(run, aligned)
     path = out or run / (REPORT if language == "en" else f"report.{language}.html")
-    with speaking(language) as spoken:
-        page = _page(run, manifest, folder)
+    about = studied_in(manifest)
+    with shown_as(about.attribute, language) as spoken:
+        page = _page(run, manifest, folder, about)
         write_page(page, path)
     return Report(path, page, frozenset(spoken.missing))
 
@@ -102,14 +105,14 @@ def _aligned(run: Path, given: Path | str | None) -> Path | None:
     return None
 
 
-def _page(run: Path, manifest: dict[str, Any], aligned: Path | None) -> Page:
-    model, config = manifest["model"], manifest["config"]
+def _page(run: Path, manifest: dict[str, Any], aligned: Path | None, about: Studied) -> Page:
+    model = manifest["model"]
     every = tell([*read_claims(run), *(() if aligned is None else read_claims(aligned))], kinds())
-    emotions = say(", ").join(term(e) for e in config["emotions"])
+    emotions = say(", ").join(term(e) for e in about.values)
     return Page(
         title=say("Emotion in {model}", model=model["name"]),
         lead=_lead(manifest, every, emotions),
-        facts=_facts(manifest, emotions),
+        facts=_facts(manifest, about, emotions),
         answers=answer_questions(every, str(run), aspects()),
         sections=(
             _plan_section(run, aligned, every, manifest),
@@ -146,8 +149,8 @@ def _lead(manifest: dict[str, Any], claims: tuple[Told, ...], emotions: str) -> 
     )  # fmt: skip
 
 
-def _facts(manifest: dict[str, Any], emotions: str) -> tuple[tuple[str, str], ...]:
-    model, config = manifest["model"], manifest["config"]
+def _facts(manifest: dict[str, Any], about: Studied, emotions: str) -> tuple[tuple[str, str], ...]:
+    model = manifest["model"]
     data = manifest["data"]["prompts"]
     return (
         (
@@ -158,7 +161,7 @@ def _facts(manifest: dict[str, Any], emotions: str) -> tuple[tuple[str, str], ..
             ),
         ),
         (say("weights"), f"sha256 {model['weights_sha256'][:16]}…"),
-        (say("sentences"), say("{rows} from {sets}", rows=data["rows"], sets=", ".join(config["prompts"]))),
+        (say("sentences"), say("{rows} from {sets}", rows=data["rows"], sets=", ".join(about.fit))),
         (say("emotions"), say("{emotions}; neutral is the reference", emotions=emotions)),
         (say("splits"), say("fitted on train, chosen on validation, reported on test; groups are never divided")),
         (say("seed"), str(manifest["seed"])),

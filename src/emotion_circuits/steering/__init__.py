@@ -10,7 +10,7 @@ from emotion_circuits.steering.effects import (
     plain_loss,
 )
 from emotion_circuits.steering.injecting import interventions_for
-from emotion_circuits.steering.prompting import few_shot_examples, prompted
+from emotion_circuits.steering.prompting import examples_for, few_shot_examples, prompted
 from emotion_circuits.steering.scoring import BUDGET, REGIMES, condition_table, score_sweep
 from emotion_circuits.steering.selecting import Choice, choose_condition, choose_together, pareto
 from emotion_circuits.steering.sweeping import sweep
@@ -40,6 +40,7 @@ __all__ = [
     "dose_response",
     "effect_matrix",
     "effects",
+    "examples_for",
     "few_shot_examples",
     "first_token_mean",
     "grid",

@@ -19,8 +19,8 @@ from emotion_circuits.steering.scoring import _aligned, per_prompt
 from emotion_circuits.steering.vectors import SteeringVectors
 
 __all__ = [
-    "VADER_SIDE",
     "Effects",
+    "Sides",
     "beside_controls",
     "dose_response",
     "effect_matrix",
@@ -28,10 +28,8 @@ __all__ = [
     "plain_loss",
 ]
 
-VADER_SIDE = {"gratitude": 1, "anger": -1, "apology": -1}
-"""Which way each emotion should move VADER; its lexicon holds the words of apology as negative ones."""
-
-_LABELS = ("gratitude", "anger", "apology", "neutral")
+Sides = Mapping[str, Mapping[str, int]]
+"""Metric → emotion → which way the metric should move: 1 up, −1 down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +49,27 @@ class Effects:
     family: str
 
 
-def _metrics(scored: pd.DataFrame, emotion: str) -> list[tuple[str, str, int]]:
+def _metrics(scored: pd.DataFrame, emotion: str, sides: Sides, judge: str) -> list[tuple[str, str, int]]:
+    """Metric, column and side of everything that was scored and has a side for the emotion."""
+    columns = {"share": "hit", "probability": f"p_{emotion}"} if f"{judge}_label" in scored else {}
+    columns |= {name: name for name in sides if name not in _OF_ALL and name in scored}
+    columns |= {"words": "worded"} if f"n_{emotion}" in scored else {}
     found = []
-    if "emotion_label" in scored:
-        found += [("share", "hit", 1), ("probability", f"p_{emotion}", 1)]
-    if "vader" in scored and emotion in VADER_SIDE:
-        found.append(("vader", "vader", VADER_SIDE[emotion]))
-    if f"n_{emotion}" in scored:
-        found.append(("words", "worded", 1))
+    for metric, column in columns.items():
+        side = sides.get(metric, {}).get(emotion, 1 if metric in _OF_ALL else None)
+        if side is not None:
+            found.append((metric, column, side))
     return found
 
 
-def _marked(scored: pd.DataFrame, emotion: str) -> pd.DataFrame:
+_OF_ALL = ("share", "probability", "words")
+"""Metrics that go up with an emotion unless something else is said."""
+
+
+def _marked(scored: pd.DataFrame, emotion: str, judge: str) -> pd.DataFrame:
     """With ``hit`` (classed as the emotion) and ``worded`` (has a word of its lexicon), each 0 or 1."""
-    if "emotion_label" in scored:
-        scored = scored.assign(hit=(scored["emotion_label"] == emotion).astype(float))
+    if f"{judge}_label" in scored:
+        scored = scored.assign(hit=(scored[f"{judge}_label"] == emotion).astype(float))
     if f"n_{emotion}" in scored:
         scored = scored.assign(worded=(scored[f"n_{emotion}"] > 0).astype(float))
     return scored
@@ -88,6 +92,8 @@ def effects(
     scored: pd.DataFrame,
     chosen: Mapping[str, str],
     *,
+    sides: Sides,
+    judge: str = "emotion",
     base: str = "none",
     split: str = "test",
     resamples: int = 10_000,
@@ -98,6 +104,9 @@ def effects(
     Args:
         scored: a scored sweep that holds the base, the chosen conditions and their :func:`shared_controls`.
         chosen: emotion → name of the condition chosen on validation.
+        sides: metric → emotion → which way it should move, for metrics that have no side for all emotions (``vader``); an
+            attribute's ``metrics``.
+        judge: the evaluator whose labels and probabilities decide.
         base: the unsteered condition.
         split: the only split the sweep may hold.
         resamples: of bootstrap and permutation.
@@ -113,7 +122,7 @@ def effects(
         )
     rows: list[dict[str, Any]] = []
     for emotion, name in chosen.items():
-        marked = _marked(scored, emotion)
+        marked = _marked(scored, emotion, judge)
         if not (marked["condition"] == name).any():
             raise EmotionCircuitsError(f"the sweep holds no condition named {name!r}")
         own = marked[marked["condition"] == name].iloc[0].copy()
@@ -123,7 +132,7 @@ def effects(
             a, b = _aligned(marked, name, base, "nats")
             (r,) = bootstrap_mean_intervals(a - b, resamples=resamples, seed=seed)
             ratio = {"ratio": np.exp(r.estimate), "ratio_low": np.exp(r.low), "ratio_high": np.exp(r.high)}
-        for metric, column, side in _metrics(marked, emotion):
+        for metric, column, side in _metrics(marked, emotion, sides, judge):
             a, b = _aligned(marked, name, base, column)
             d = paired_difference(a, b, direction=side, resamples=resamples, seed=seed)
             row: dict[str, Any] = {
@@ -179,7 +188,9 @@ def _against(
     return {key.replace("random", kind) if "random" in key else f"{kind}_{key}": value for key, value in found.items()}
 
 
-def beside_controls(effects: pd.DataFrame, scored: pd.DataFrame, *, base: str = "none") -> pd.DataFrame:
+def beside_controls(
+    effects: pd.DataFrame, scored: pd.DataFrame, *, sides: Sides, judge: str = "emotion", base: str = "none"
+) -> pd.DataFrame:
     """Every chosen condition's change beside that of each of its controls, one by one.
 
     One row per emotion, metric and arm: ``emotion metric kind condition effect``, of the chosen condition (``steered``) with
@@ -188,13 +199,15 @@ def beside_controls(effects: pd.DataFrame, scored: pd.DataFrame, *, base: str = 
     Args:
         effects: the table of :func:`effects`.
         scored: the sweep it was made from.
+        sides: as for :func:`effects`.
+        judge: as for :func:`effects`.
         base: the unsteered condition.
     """
     rows: list[dict[str, Any]] = []
     for row in effects[effects["metric"] != "probability"].to_dict("records"):
         emotion, metric = str(row["emotion"]), str(row["metric"])
-        marked = _marked(scored, emotion)
-        column = next(column for name, column, _ in _metrics(marked, emotion) if name == metric)
+        marked = _marked(scored, emotion, judge)
+        column = next(column for name, column, _ in _metrics(marked, emotion, sides, judge) if name == metric)
         means = marked.groupby(["condition", "prompt_id"])[column].mean()
         own = marked[marked["condition"] == row["condition"]].iloc[0].copy()
         own["emotion"] = emotion
@@ -210,7 +223,13 @@ def beside_controls(effects: pd.DataFrame, scored: pd.DataFrame, *, base: str = 
 
 
 def effect_matrix(
-    scored: pd.DataFrame, chosen: Mapping[str, str], *, base: str = "none", resamples: int = 5000, seed: int = 0
+    scored: pd.DataFrame,
+    chosen: Mapping[str, str],
+    labels: Sequence[str],
+    *,
+    base: str = "none",
+    resamples: int = 5000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Emotions × emotions: what each direction does to the probability of every label.
 
@@ -219,13 +238,14 @@ def effect_matrix(
     Args:
         scored: a scored sweep.
         chosen: emotion → condition.
+        labels: every label that the judge gives a probability of.
         base: the unsteered condition.
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
     rows = []
     for emotion, name in chosen.items():
-        for label in _LABELS:
+        for label in labels:
             a, b = _aligned(scored, name, base, f"p_{label}")
             (e,) = bootstrap_mean_intervals(a - b, resamples=resamples, seed=seed)
             rows.append(
@@ -247,7 +267,7 @@ def dose_response(
     Args:
         scored: a scored sweep.
         emotion: whose conditions.
-        column: e.g. ``p_gratitude``, ``vader``, ``nats``.
+        column: e.g. ``p_<emotion>``, ``vader``, ``nats``.
         layers: only these (as in the table's ``layers`` column).
         resamples: of the bootstrap.
         seed: of the bootstrap.

@@ -1,4 +1,4 @@
-"""The baseline in words: an instruction, or a few examples, instead of a direction."""
+"""The baseline in words: an instruction, or a few examples, instead of a direction. The phrases are the attribute's."""
 
 from __future__ import annotations
 
@@ -9,35 +9,54 @@ import numpy as np
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt, load_prompts
+from emotion_circuits.prompts.attribute_parts import SHOTS, Prompting
 from emotion_circuits.steering.conditions import Condition
 
-__all__ = ["few_shot_examples", "prompted"]
-
-_ADVERBS = {"gratitude": "gratitude", "anger": "anger", "apology": "an apology"}
+__all__ = ["examples_for", "few_shot_examples", "prompted"]
 
 
-def few_shot_examples(
-    emotion: str, *, count: int = 4, seed: int = 0, prompts: Sequence[Prompt] | None = None
-) -> list[str]:
+def few_shot_examples(emotion: str, prompts: Sequence[Prompt], *, count: int = SHOTS, seed: int = 0) -> list[str]:
     """Training sentences that express an emotion.
 
     Args:
         emotion: which.
+        prompts: labelled texts. Only their train split is used.
         count: how many.
         seed: of the choice.
-        prompts: labelled texts; the bundled core set by default. Only their train split is used.
 
     Raises:
         EmotionCircuitsError: too few sentences.
     """
-    rows = [p.text for p in (prompts or load_prompts("core")) if p.label == emotion and p.split == "train"]
+    rows = [p.text for p in prompts if p.label == emotion and p.split == "train"]
     if len(rows) < count:
         raise EmotionCircuitsError(f"few-shot prompting: {len(rows)} training sentences of {emotion!r}, {count} needed")
     return [rows[int(i)] for i in np.random.default_rng(seed).permutation(len(rows))[:count]]
 
 
+def examples_for(emotion: str, phrases: Prompting) -> list[str]:
+    """The sentences an attribute shows of an emotion.
+
+    Args:
+        emotion: which.
+        phrases: of the attribute.
+
+    Raises:
+        EmotionCircuitsError: none, or too few in the attribute's corpus.
+    """
+    if isinstance(phrases.examples, str):
+        return few_shot_examples(emotion, load_prompts(phrases.examples))
+    if emotion not in phrases.examples:
+        raise EmotionCircuitsError(f"prompting.examples: no sentence of {emotion!r}; give some in the attribute's file")
+    return list(phrases.examples[emotion])
+
+
 def prompted(
-    model: LanguageModel, text: str, condition: Condition, *, examples: Sequence[str] | None = None
+    model: LanguageModel,
+    text: str,
+    condition: Condition,
+    phrases: Prompting,
+    *,
+    examples: Sequence[str] | None = None,
 ) -> tuple[str, bool]:
     """The text to feed for a prompting condition, and whether a chat template rendered it.
 
@@ -48,19 +67,27 @@ def prompted(
         model: the model.
         text: the opening.
         condition: of kind ``prompting``; without an emotion it is the prompting baseline's own neutral arm.
-        examples: for ``few_shot``; training sentences of the emotion by default.
+        phrases: of the attribute.
+        examples: for ``few_shot``; by default the attribute's.
+
+    Raises:
+        EmotionCircuitsError: few-shot prompting without an emotion, or an emotion the attribute has no phrase for.
     """
     emotion = condition.emotion
-    named = None if emotion is None else _ADVERBS.get(emotion, emotion)
-    wish = "Continue the text." if named is None else f"Continue the text. Express {named}."
+    if emotion is not None and emotion not in phrases.instructions:
+        raise EmotionCircuitsError(
+            f"condition {condition.name!r}: prompting.instructions has no sentence for {emotion!r}; write one in the "
+            "attribute's file"
+        )
+    wish = phrases.plain if emotion is None else phrases.instructions[emotion]
     if condition.style == "few_shot":
         if emotion is None:
             raise EmotionCircuitsError(f"condition {condition.name!r}: few-shot prompting needs an emotion")
-        shots = list(examples) if examples is not None else few_shot_examples(emotion)
+        shots = list(examples) if examples is not None else examples_for(emotion, phrases)
         shown = "\n".join(f"- {shot}" for shot in shots)
-        wish = f"{wish} Write in the spirit of these sentences:\n{shown}"
+        wish = phrases.few_shot.format(instruction=wish, examples=shown)
     if getattr(model.tokenizer, "chat_template", None):
-        turn = [{"role": "user", "content": f"{wish}\n\nText: {text}"}]
+        turn = [{"role": "user", "content": phrases.chat.format(instruction=wish, text=text)}]
         head = model.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         return head + text, True
     return f"{wish}\n\n{text}", False

@@ -97,7 +97,9 @@ def regime(*, ratio: float, repetition_gain: float, change: tuple[float, float])
     return "costly" if ratio > BUDGET else "clean"
 
 
-def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def condition_table(
+    scored: pd.DataFrame, *, judge: str = "emotion", base: str = "none", resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
     """One row per condition: effect on its own emotion, cost, regime.
 
     Columns: the condition's fields; ``n`` prompts; ``share`` (classed as the emotion) and ``base_share``;
@@ -108,7 +110,8 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
     ``repetition``, ``distinct_2`` (over all its texts); ``empty`` (share of continuations without a token); ``regime``.
 
     Args:
-        scored: by :func:`score_sweep` with the emotion classifier and :class:`Fluency`.
+        scored: by :func:`score_sweep` with the judge and :class:`Fluency`.
+        judge: the evaluator whose labels and probabilities decide.
         base: the unsteered condition.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -120,8 +123,8 @@ def condition_table(scored: pd.DataFrame, *, base: str = "none", resamples: int 
         fields = ("condition", "kind", "emotion", "alpha", "layers", "how", "units", "first")
         row: dict[str, object] = {k: first[k] for k in fields if k in part}
         row["n"] = part["prompt_id"].nunique()
-        if f"p_{emotion}" in part and "emotion_label" in part:
-            hit = scored.assign(hit=(scored["emotion_label"] == emotion).astype(float))
+        if f"p_{emotion}" in part and f"{judge}_label" in part:
+            hit = scored.assign(hit=(scored[f"{judge}_label"] == emotion).astype(float))
             a, b = _aligned(hit, str(name), base, "hit")
             row["share"], row["base_share"] = float(a.mean()), float(b.mean())
             a, b = _aligned(scored, str(name), base, f"p_{emotion}")

@@ -41,7 +41,12 @@ class Choice:
 
 
 def choose_condition(
-    scored: pd.DataFrame, emotion: str, *, budget: float = BUDGET, table: pd.DataFrame | None = None
+    scored: pd.DataFrame,
+    emotion: str,
+    *,
+    judge: str = "emotion",
+    budget: float = BUDGET,
+    table: pd.DataFrame | None = None,
 ) -> Choice:
     """The strongest fluent condition for an emotion.
 
@@ -52,13 +57,14 @@ def choose_condition(
     Args:
         scored: a scored sweep (:func:`score_sweep`) on openings of :data:`CHOOSING`.
         emotion: which.
+        judge: the evaluator whose probabilities decide.
         budget: largest perplexity ratio.
         table: :func:`condition_table` of the sweep where it is there already.
 
     Raises:
         EmotionCircuitsError: the sweep holds rows of another split, or no condition for the emotion.
     """
-    figures = _figures(scored, table)
+    figures = _figures(scored, table, judge)
     ordered = _candidates(figures, emotion, budget).sort_values(
         ["within_budget", "p", "ratio"], ascending=[False, False, True], kind="stable"
     )
@@ -71,6 +77,7 @@ def choose_together(
     scored: pd.DataFrame,
     emotions: Sequence[str],
     *,
+    judge: str = "emotion",
     budget: float = BUDGET,
     slack: float = 1.0,
     table: pd.DataFrame | None = None,
@@ -85,6 +92,7 @@ def choose_together(
     Args:
         scored: as for :func:`choose_condition`.
         emotions: which.
+        judge: as for :func:`choose_condition`.
         budget: largest perplexity ratio.
         slack: standard errors; infinity lets an emotion take whatever is within the budget, so that all share one
             place if there is one.
@@ -93,7 +101,7 @@ def choose_together(
     Raises:
         EmotionCircuitsError: as :func:`choose_condition`.
     """
-    figures = _figures(scored, table)
+    figures = _figures(scored, table, judge)
     single = {emotion: choose_condition(scored, emotion, budget=budget, table=figures) for emotion in emotions}
     open_to = []
     for choice in single.values():
@@ -119,14 +127,14 @@ def choose_together(
     return list(found.values())
 
 
-def _figures(scored: pd.DataFrame, table: pd.DataFrame | None) -> pd.DataFrame:
+def _figures(scored: pd.DataFrame, table: pd.DataFrame | None, judge: str) -> pd.DataFrame:
     found = sorted(set(scored["split"]) - set(CHOOSING))
     if found:
         raise EmotionCircuitsError(
             f"the choice is made on the splits {' and '.join(CHOOSING)}, but the sweep holds rows of: "
             f"{', '.join(found)}"
         )
-    return condition_table(scored) if table is None else table
+    return condition_table(scored, judge=judge) if table is None else table
 
 
 def _candidates(figures: pd.DataFrame, emotion: str, budget: float) -> pd.DataFrame:

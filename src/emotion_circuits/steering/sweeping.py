@@ -27,12 +27,13 @@ from emotion_circuits.model.replicas import in_parallel
 from emotion_circuits.paths import hash_json, read_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
+from emotion_circuits.prompts.attribute_parts import Prompting
 from emotion_circuits.steering.conditions import Condition, check_conditions
 from emotion_circuits.steering.injecting import interventions_for
-from emotion_circuits.steering.prompting import few_shot_examples, prompted
+from emotion_circuits.steering.prompting import examples_for, prompted
 from emotion_circuits.steering.vectors import SteeringVectors
 
-__all__ = ["MANIFEST", "TABLE", "sweep", "sweep_config"]
+__all__ = ["MANIFEST", "TABLE", "Asking", "sweep", "sweep_config"]
 
 MANIFEST, TABLE = "manifest.json", "sweep.parquet"
 FORMAT = 4
@@ -51,6 +52,14 @@ class _Cell:
     place: tuple[int, int, int]  # prompt, condition, sample: the order of the finished table
 
 
+@dataclass(frozen=True)
+class Asking:
+    """What prompting arms ask with: the phrases, and by emotion the sentences shown; nothing where there are no such arms."""
+
+    phrases: Prompting | None
+    examples: Mapping[str, Sequence[str]]
+
+
 def sweep_config(
     model: LanguageModel,
     prompts: Sequence[Prompt],
@@ -60,10 +69,10 @@ def sweep_config(
     samples: int,
     seed: int,
     batch_rows: int,
-    examples: Mapping[str, Sequence[str]],
+    asking: Asking,
 ) -> dict[str, Any]:
     """Everything the texts depend on."""
-    return {
+    found = {
         "format": FORMAT,
         "model": model.name,
         "revision": model.revision,
@@ -76,9 +85,12 @@ def sweep_config(
         "samples": samples,
         "seed": seed,
         "batch_rows": batch_rows,
-        "examples": {k: list(v) for k, v in examples.items()},
+        "examples": {k: list(v) for k, v in asking.examples.items()},
         "conditions": [c.to_json() for c in conditions],
     }
+    if asking.phrases is not None:
+        found["phrases"] = asking.phrases.model_dump(mode="json", exclude={"examples"})
+    return found
 
 
 def sweep(
@@ -92,6 +104,7 @@ def sweep(
     samples: int = 1,
     seed: int = 0,
     batch_rows: int = 64,
+    phrases: Prompting | None = None,
     examples: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
     """Continue every prompt under every condition.
@@ -108,7 +121,8 @@ def sweep(
         seed: of the sweep.
         batch_rows: rows generated together at most, and written together; on a CPU with several cores so many are
             generated on each of up to four of them.
-        examples: emotion → sentences for few-shot prompting; training sentences by default.
+        phrases: of the attribute; needed where an arm is prompted.
+        examples: emotion → sentences for few-shot prompting; by default those of ``phrases``.
 
     Returns:
         One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers how units first
@@ -127,8 +141,8 @@ def sweep(
         raise EmotionCircuitsError("a sweep needs prompts with different ids")
     if how.temperature == 0 and samples > 1:
         raise EmotionCircuitsError("greedy decoding gives one continuation per prompt: use samples=1 or a temperature")
-    shots = _examples(arms, examples)
-    config = sweep_config(model, rows, arms, vectors, how, samples, seed, batch_rows, shots)
+    asking = _asking(arms, phrases, examples)
+    config = sweep_config(model, rows, arms, vectors, how, samples, seed, batch_rows, asking)
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     try:
@@ -136,7 +150,7 @@ def sweep(
             _claim(where, config)
             finished = where / TABLE
             if not finished.is_file():
-                _write(model, _cells(model, rows, arms, samples, shots), vectors, how, seed, batch_rows, where)
+                _write(model, _cells(model, rows, arms, samples, asking), vectors, how, seed, batch_rows, where)
             if Ledger(where).verdict(finished) == "damaged":
                 raise EmotionCircuitsError(
                     f"{finished}: is damaged, or was changed after it was written; delete this file, and its texts are "
@@ -147,9 +161,16 @@ def sweep(
         raise EmotionCircuitsError(f"{where}: another process is writing this sweep") from error
 
 
-def _examples(arms: Sequence[Condition], given: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
-    wanted = sorted({str(c.emotion) for c in arms if c.kind == "prompting" and c.style == "few_shot"})
-    return {e: list((given or {}).get(e) or few_shot_examples(e)) for e in wanted}
+def _asking(arms: Sequence[Condition], phrases: Prompting | None, given: Mapping[str, Sequence[str]] | None) -> Asking:
+    asked = [c for c in arms if c.kind == "prompting"]
+    if not asked:
+        return Asking(None, {})
+    if phrases is None:
+        raise EmotionCircuitsError(
+            f"condition {asked[0].name!r}: prompting needs the attribute's phrases: sweep(…, phrases=attribute.prompting)"
+        )
+    wanted = sorted({str(c.emotion) for c in asked if c.style == "few_shot"})
+    return Asking(phrases, {e: list((given or {}).get(e) or examples_for(e, phrases)) for e in wanted})
 
 
 def _claim(folder: Path, config: dict[str, Any]) -> None:
@@ -173,7 +194,7 @@ def _cells(
     prompts: Sequence[Prompt],
     conditions: Sequence[Condition],
     samples: int,
-    shots: Mapping[str, Sequence[str]],
+    asking: Asking,
 ) -> list[_Cell]:
     """All cells, ordered so that a batch changes about the same layers of prompts of about one length.
 
@@ -184,7 +205,9 @@ def _cells(
     for p, prompt in enumerate(prompts):
         for c, condition in enumerate(conditions):
             if condition.kind == "prompting":
-                text, rendered = prompted(model, prompt.text, condition, examples=shots.get(str(condition.emotion)))
+                assert asking.phrases is not None
+                shots = asking.examples.get(str(condition.emotion))
+                text, rendered = prompted(model, prompt.text, condition, asking.phrases, examples=shots)
             else:
                 text, rendered = prompt.text, False
             contexts[(p, str(c), rendered)] = (text, rendered)

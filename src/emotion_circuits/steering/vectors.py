@@ -266,7 +266,12 @@ def first_token_mean(
 
 
 def vectors_from_store(
-    store: ActivationStore, *, kind: str = "resid_post", pooling: str = "last", split: str = "train"
+    store: ActivationStore,
+    *,
+    kind: str = "resid_post",
+    pooling: str = "last",
+    split: str = "train",
+    reference: str = "neutral",
 ) -> SteeringVectors:
     """Difference of means, emotion minus neutral, per label and layer (Turner et al. 2023; Rimsky et al. 2024).
 
@@ -275,17 +280,24 @@ def vectors_from_store(
         kind: where.
         pooling: which state of the sentence.
         split: rows the means are taken over.
+        reference: label of neutral rows.
 
     Raises:
         EmotionCircuitsError: no neutral rows, or no emotional ones.
     """
     labels, states = _labelled_states(store, kind, pooling, split)
-    found = SteeringVectors.from_raw(_mean_differences(labels, states), residual_norms(store))
-    return found.with_neutral(states[[i for i, label in enumerate(labels) if label == "neutral"]].mean(0))
+    raw = _mean_differences(labels, states, reference)
+    found = SteeringVectors.from_raw(raw, residual_norms(store, reference=reference))
+    return found.with_neutral(states[[i for i, label in enumerate(labels) if label == reference]].mean(0))
 
 
 def neutral_mean(
-    store: ActivationStore, *, kind: str = "resid_post", pooling: str = "last", split: str = "train"
+    store: ActivationStore,
+    *,
+    kind: str = "resid_post",
+    pooling: str = "last",
+    split: str = "train",
+    reference: str = "neutral",
 ) -> Float[Tensor, "layer d_model"]:
     """Mean state of neutral sentences at every layer.
 
@@ -294,11 +306,15 @@ def neutral_mean(
         kind: where.
         pooling: which state of the sentence.
         split: rows the mean is taken over.
+        reference: label of neutral rows.
+
+    Raises:
+        EmotionCircuitsError: no neutral rows.
     """
     labels, states = _labelled_states(store, kind, pooling, split)
-    if "neutral" not in labels:
-        raise EmotionCircuitsError(f"no neutral rows in the {split} split")
-    return states[[i for i, label in enumerate(labels) if label == "neutral"]].mean(0)
+    if reference not in labels:
+        raise EmotionCircuitsError(f"no {reference} rows in the {split} split")
+    return states[[i for i, label in enumerate(labels) if label == reference]].mean(0)
 
 
 def shuffled_directions(
@@ -310,6 +326,7 @@ def shuffled_directions(
     kind: str = "resid_post",
     pooling: str = "last",
     split: str = "train",
+    reference: str = "neutral",
 ) -> dict[str, Float[Tensor, "layer d_model"]]:
     """Differences of means under shuffled labels: raw directions by name.
 
@@ -326,20 +343,24 @@ def shuffled_directions(
         kind: as for the real directions.
         pooling: as for the real directions.
         split: as for the real directions.
+        reference: label of neutral rows.
+
+    Raises:
+        EmotionCircuitsError: no rows of the emotion, or no neutral ones.
     """
     labels, states = _labelled_states(store, kind, pooling, split)
     if emotion is not None:
         if emotion not in labels:
             raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
-        chosen = [i for i, label in enumerate(labels) if label in (emotion, "neutral")]
+        chosen = [i for i, label in enumerate(labels) if label in (emotion, reference)]
         labels, states = [labels[i] for i in chosen], states[chosen]
-    taken = emotion if emotion is not None else next(label for label in labels if label != "neutral")
+    taken = emotion if emotion is not None else next(label for label in labels if label != reference)
     name = "shuffled" if emotion is None else f"shuffled {emotion}"
     rng = np.random.default_rng(seed)
     found = {}
     for k in range(count):
         shuffled = rng.permutation(np.array(labels)).tolist()
-        found[f"{name} {k}"] = _mean_differences(shuffled, states)[taken]
+        found[f"{name} {k}"] = _mean_differences(shuffled, states, reference)[taken]
     return found
 
 
@@ -355,12 +376,12 @@ def _labelled_states(
 
 
 def _mean_differences(
-    labels: Sequence[str], states: Float[Tensor, "row layer d_model"]
+    labels: Sequence[str], states: Float[Tensor, "row layer d_model"], reference: str
 ) -> dict[str, Float[Tensor, "layer d_model"]]:
-    names = [label for label in dict.fromkeys(labels) if label != "neutral"]
-    if "neutral" not in labels or not names:
-        raise EmotionCircuitsError("directions need neutral rows and rows of at least one emotion")
+    names = [label for label in dict.fromkeys(labels) if label != reference]
+    if reference not in labels or not names:
+        raise EmotionCircuitsError(f"directions need {reference} rows and rows of at least one emotion")
     means = {
-        name: states[[i for i, label in enumerate(labels) if label == name]].mean(0) for name in (*names, "neutral")
+        name: states[[i for i, label in enumerate(labels) if label == name]].mean(0) for name in (*names, reference)
     }
-    return {name: means[name] - means["neutral"] for name in names}
+    return {name: means[name] - means[reference] for name in names}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emotion_circuits.evaluation import refuse_unfit
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
@@ -16,13 +17,18 @@ from emotion_circuits.record.reading import MANIFEST
 from emotion_circuits.record.running import StationReport, run_stations, station_keys
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context, Station
+from emotion_circuits.record.studied import Studied, studied, studied_in
 from emotion_circuits.stations.capture.station import study_prompts
+from emotion_circuits.stations.circuits.settings import pairs_of
 from emotion_circuits.stations.registry import study_stations
-from emotion_circuits.stations.steering.plan import test_corpus
+from emotion_circuits.stations.steering.plan import reported_corpus
+from emotion_circuits.stations.trace.settings import traced_corpus
 from emotion_circuits.study.config import PROFILES, StudyConfig, load_config
 from emotion_circuits.study.speeds import remember
 
-__all__ = ["PROFILES", "StudyConfig", "StudyResult", "load_config", "run_study", "study_blueprint"]
+__all__ = [
+    "PROFILES", "Studied", "StudyConfig", "StudyResult", "load_config", "run_study", "studied", "studied_in", "study_blueprint",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ def run_study(
         EmotionCircuitsError: bad input, a busy folder, or an artefact that was changed.
     """
     folder, stations = Path(folder), study_stations()
+    about = studied(config)
+    _refuse_unfit(config, about)
     # What the model cannot do is said before its weights are loaded; a bundled one may have to be installed first.
     plan = model if model is not None else study_blueprint(config, folder)
     if plan is not None:
@@ -73,8 +81,30 @@ def run_study(
         remember(config, context.model, folder, reports)
         write_json(folder / "study.json", config.model_dump(mode="json"))
         keys = station_keys(context, stations)
-        write_json(folder / MANIFEST, build_manifest(config, context.model, keys, _data(config), reproduce(folder)))
+        write_json(
+            folder / MANIFEST,
+            build_manifest(config, about, context.model, keys, _data(config, about), reproduce(folder)),
+        )
     return StudyResult(folder, tuple(reports))
+
+
+def _refuse_unfit(config: StudySettings, about: Studied) -> None:
+    """Refuse an attribute whose texts are not there or whose judges do not know its values, with the study's own corpora.
+
+    Raises:
+        EmotionCircuitsError: naming every problem.
+    """
+    a = about.attribute
+    changes = {
+        "corpora": a.corpora.model_copy(update={"fit": about.fit, "trace": traced_corpus(config)}),
+        "openings": a.openings.model_copy(
+            update={"choose": about.choose, "report": reported_corpus(config), "held": None}
+        ),
+        "pairs": pairs_of(config),
+        # The classifier's own corpora, which a study's other corpora do not change.
+        "classifier": a.classifier.model_copy(update={"fit": a.classifier_corpora()}),
+    }
+    refuse_unfit(a.model_copy(update=changes), about.values)
 
 
 def _check_possible(config: StudySettings, model: LanguageModel) -> None:
@@ -82,16 +112,16 @@ def _check_possible(config: StudySettings, model: LanguageModel) -> None:
         station.possible(config, model)
 
 
-def _data(config: StudySettings) -> dict[str, Any]:
+def _data(config: StudySettings, about: Studied) -> dict[str, Any]:
     """Which texts the study used, with their number and hash."""
-    sentences, test = study_prompts(config), test_corpus(config)
+    sentences, test = study_prompts(config), reported_corpus(config)
 
     def of(rows: Sequence[Prompt], **about: Any) -> dict[str, Any]:
         return {**about, "rows": len(rows), "sha256": prompts_sha256(rows)}
 
     return {
-        "prompts": of(sentences, sets=list(config.prompts)),
-        "continuations": of(load_prompts(config.continuations), set=config.continuations),
+        "prompts": of(sentences, sets=list(about.fit)),
+        "continuations": of(load_prompts(about.choose), set=about.choose),
         "test_openings": of(load_prompts(test, split="test"), set=test),
     }
 

@@ -9,7 +9,8 @@ import yaml
 from pydantic import ValidationError, create_model, model_validator
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.prompts.loading import validation_messages
+from emotion_circuits.prompts import load_attribute
+from emotion_circuits.prompts.loading import explain
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.stations.registry import study_stations
 from emotion_circuits.study.profiles import PROFILES
@@ -36,7 +37,8 @@ def load_config(
     """A profile, changed by a YAML file, changed by overrides (``{"steering.samples": 2}``).
 
     Raises:
-        EmotionCircuitsError: unknown profile, unreadable YAML, unknown keys or impossible values, each named.
+        EmotionCircuitsError: unknown profile, unreadable YAML, unknown keys or impossible values, each named; an attribute
+            that cannot be read, or emotions that it does not have.
     """
     if profile not in PROFILES:
         raise EmotionCircuitsError(f"no profile {profile!r}; choose from {', '.join(PROFILES)}")
@@ -59,21 +61,15 @@ def load_config(
             nested = {part: nested}
         values = _deep_merge(values, nested)
     try:
-        return StudyConfig.model_validate(values)
+        config = StudyConfig.model_validate(values)
     except ValidationError as error:
-        raise EmotionCircuitsError(f"{where}: " + "; ".join(_explain(error))) from error
-
-
-def _explain(error: ValidationError) -> list[str]:
-    messages = []
-    for item, text in zip(error.errors(), validation_messages(error), strict=True):
-        if item["type"] == "extra_forbidden":
-            section: Any = StudyConfig
-            for part in item["loc"][:-1]:
-                section = section.model_fields[part].annotation
-            text = f"{'.'.join(map(str, item['loc']))}: unknown key; known: {', '.join(section.model_fields)}"
-        messages.append(text)
-    return messages
+        raise EmotionCircuitsError(f"{where}: " + "; ".join(explain(error, StudyConfig))) from error
+    attribute = load_attribute(config.attribute)
+    try:
+        attribute.some(config.emotions)
+    except EmotionCircuitsError as error:
+        raise EmotionCircuitsError(f"{where}: emotions: {error}") from error
+    return config
 
 
 def _deep_merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def run_over(
                 "seed": config.seed,
                 "config": config.model_dump(mode="json"),
                 "runs": [str(run) for run in runs],
+                "studied": context.about.to_json(),
                 "environment": environment(),
                 "stations": station_keys(context, [station]),
             },

@@ -43,7 +43,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "layers": (0.52, 0.55),
             "sink": (0.03, 0.05, 0.08),
             "alphas": (0.1, 0.13),
-            "test_openings": "continuations-held",
+            "test_openings": "held",
             "samples": 2,
             "share_places": "never",
             "validation_prompts": 62,

@@ -9,7 +9,7 @@ from emotion_circuits.activations import ActivationStore
 from emotion_circuits.activations.store import ROWS
 from emotion_circuits.directions import compare_models
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.evaluation import OpenEmotionClassifier
+from emotion_circuits.evaluation import judge_of
 from emotion_circuits.prompts import Prompt, evenly, load_prompts, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.alignment.claims import alignment_claims
@@ -33,19 +33,23 @@ def captured(run: Path) -> ActivationStore:
 
 
 def _openings(context: Context) -> list[Prompt]:
-    return evenly(
-        load_prompts(context.config.continuations, split="test"), context.config.of(AlignmentSettings).prompts
-    )
+    return evenly(load_prompts(context.about.choose, split="test"), context.config.of(AlignmentSettings).prompts)
+
+
+def _judges(context: Context) -> dict[str, str]:
+    a = context.about.attribute
+    return {name: judge_of(a, name, cache=False).version for name in (a.judges[0], *a.figure_judges())}
 
 
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the two captures and the seed; with steering the openings and the judge too."""
     own = context.config.of(AlignmentSettings)
-    steered = {"openings": prompts_sha256(_openings(context)), "classifier": OpenEmotionClassifier().version}
+    steered = {"openings": prompts_sha256(_openings(context)), "judges": _judges(context)}
     return {
         "alignment": own.model_dump(mode="json"),
         "captures": [captured(run).manifest["hash"] for run in context.runs],
         "seed": context.config.seed,
+        "reference": context.about.reference,
         **(steered if own.steer else {}),
     }
 
@@ -55,7 +59,14 @@ def run(context: Context, folder: AlignmentFolder) -> None:
     own, seed = context.config.of(AlignmentSettings), context.config.seed
     stores = [captured(path) for path in context.runs]
     found = compare_models(
-        *stores, kind=own.kind, pooling=own.pooling, methods=own.methods, depths=own.depths, draws=own.draws, seed=seed
+        *stores,
+        kind=own.kind,
+        pooling=own.pooling,
+        methods=own.methods,
+        depths=own.depths,
+        draws=own.draws,
+        seed=seed,
+        reference=context.about.reference,
     )
     for name in ("similarity", "alignment", "subspaces"):
         if len(getattr(found, name)):
@@ -74,7 +85,8 @@ def run(context: Context, folder: AlignmentFolder) -> None:
     )  # fmt: skip
     claims = alignment_claims(found)
     if own.steer:
-        steered = steer_with_mapped(context.model, found, _openings(context), folder.sweep, own, seed=seed)
+        attribute, openings = context.about.attribute, _openings(context)
+        steered = steer_with_mapped(context.model, found, openings, attribute, folder.sweep, own, seed=seed)
         folder.steering.write(steered.effects)
         folder.texts.write(steered.scored)
         claims += steered.claims

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from emotion_circuits.directions import Comparison
-from emotion_circuits.evaluation import evaluator
+from emotion_circuits.evaluation import judge_of
 from emotion_circuits.model import LanguageModel, Sampling
-from emotion_circuits.prompts import Prompt
+from emotion_circuits.prompts import Attribute, Prompt
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.steering.claims import steering_claims
 from emotion_circuits.statistics import Claim
@@ -46,6 +46,7 @@ def steer_with_mapped(
     model: LanguageModel,
     found: Comparison,
     openings: list[Prompt],
+    attribute: Attribute,
     folder: Path,
     settings: AlignmentSettings,
     *,
@@ -57,6 +58,7 @@ def steer_with_mapped(
         model: the second model.
         found: of :func:`emotion_circuits.directions.compare_models`.
         openings: test openings.
+        attribute: what is studied: its judges.
         folder: where continuations are kept, so that an interrupted sweep goes on.
         settings: strength, length, controls.
         seed: of the draws.
@@ -84,12 +86,17 @@ def steer_with_mapped(
         model, openings, [NONE, *every], vectors,
         sampling=Sampling(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature), seed=seed, folder=folder,
     )  # fmt: skip
-    scored = score_sweep(table, [evaluator("emotion"), evaluator("vader")])
+    scored = score_sweep(
+        table, [judge_of(attribute, name) for name in (attribute.judges[0], *attribute.figure_judges())]
+    )
     armed = {condition.name: arm for arm, group in arms.items() for condition in group.values()}
     layers = (found.chosen()["layer_a"], found.chosen()["layer_b"])
     parts, claims = [], []
     for arm, group in arms.items():
-        measured = effects(scored, {label: condition.name for label, condition in group.items()}, seed=seed)
+        measured = effects(
+            scored, {label: condition.name for label, condition in group.items()},
+            sides=attribute.metrics, judge=attribute.judges[0], seed=seed,
+        )  # fmt: skip
         parts.append(measured.table.assign(arm=arm))
         about = {"arm": arm, "layers": tuple(map(int, layers))}
         claims += steering_claims(measured, budget=BUDGET, prefix=f"alignment.{arm}.steering", about=about)

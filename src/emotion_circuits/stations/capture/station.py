@@ -10,6 +10,7 @@ from emotion_circuits.model import weights_sha256
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context
+from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.capture.settings import CaptureSettings
 
@@ -17,17 +18,18 @@ __all__ = ["inputs", "run", "study_prompts"]
 
 
 def study_prompts(config: StudySettings) -> list[Prompt]:
-    """The sentences of a study: its corpora, restricted to its emotions and neutral.
+    """The sentences of a study: its corpora, restricted to its values and the reference.
 
     Raises:
         EmotionCircuitsError: a label without training sentences.
     """
-    rows = load_prompts(config.prompts, labels=(*config.emotions, "neutral"))
+    about = studied(config)
+    rows = load_prompts(about.fit, labels=about.labels)
     present = {row.label for row in rows if row.split == "train"}
-    missing = [label for label in (*config.emotions, "neutral") if label not in present]
+    missing = [label for label in about.labels if label not in present]
     if missing:
         raise EmotionCircuitsError(
-            f"prompts {', '.join(config.prompts)}: no training sentence is labelled {', '.join(missing)}"
+            f"prompts {', '.join(about.fit)}: no training sentence is labelled {', '.join(missing)}"
         )
     return rows
 

@@ -8,7 +8,8 @@ from emotion_circuits.prompts import load_pairs
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.speed import Speed, token_ids
 from emotion_circuits.record.station import Estimate
-from emotion_circuits.stations.circuits.settings import CircuitsSettings
+from emotion_circuits.record.studied import studied
+from emotion_circuits.stations.circuits.settings import CircuitsSettings, pairs_of
 
 __all__ = ["estimate"]
 
@@ -18,8 +19,11 @@ _BACKWARD = 2.0
 
 def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     """Tokens, seconds and bytes of the station, see :mod:`emotion_circuits.record.speed`."""
-    c, emotions = config.of(CircuitsSettings), len(config.emotions)
-    pairs = [p for p in load_pairs(c.pairs) if {p.label, p.corrupted_label} <= {*config.emotions, "neutral"}]
+    c, about, name = config.of(CircuitsSettings), studied(config), pairs_of(config)
+    if name is None:
+        return Estimate(0, 0.0, 0)
+    emotions = len(about.values)
+    pairs = [p for p in load_pairs(name) if {p.label, p.corrupted_label} <= set(about.labels)]
     mean = max(1.0, sum(map(len, token_ids(model, [p.text for p in pairs]))) / max(1, len(pairs)))
     count = {
         split: min(limit, sum(p.split == split for p in pairs))

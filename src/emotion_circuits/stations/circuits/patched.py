@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from emotion_circuits.evaluation import EmotionClassifier, VaderSentiment
+from emotion_circuits.evaluation import AttributeClassifier, Evaluator, judge_of
 from emotion_circuits.heads import Node, PairTask
 from emotion_circuits.heads.changes import source_patch
 from emotion_circuits.model import LanguageModel, Sampling, generate
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import evenly, load_prompts
 from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.record.studied import Studied
 from emotion_circuits.stations.circuits.settings import CircuitsSettings
 
 __all__ = ["patched_texts"]
 
 
 def patched_texts(
-    model: LanguageModel, config: StudySettings, test: PairTask, heads: Mapping[str, Sequence[Node]]
+    model: LanguageModel, config: StudySettings, about: Studied, test: PairTask, heads: Mapping[str, Sequence[Node]]
 ) -> pd.DataFrame:
     """Continue neutral test openings plainly and with patched heads; every arm has the same seeds and decoding.
 
@@ -30,6 +31,7 @@ def patched_texts(
     Args:
         model: the model.
         config: of the study.
+        about: what is studied.
         test: pairs whose prompts are the sources.
         heads: per emotion.
 
@@ -37,17 +39,17 @@ def patched_texts(
         One row per arm and opening: ``arm emotion prompt text`` and the evaluators' columns.
     """
     c = config.of(CircuitsSettings)
-    openings = [p.text for p in evenly(load_prompts(config.continuations, split="test"), c.generation_prompts)]
+    openings = [p.text for p in evenly(load_prompts(about.choose, split="test"), c.generation_prompts)]
     sampling = Sampling(max_new_tokens=c.max_new_tokens, temperature=c.temperature)
     sources = _sources(test)
     rng = np.random.default_rng(config.seed)
     arms: list[tuple[str, str, list[Node], str]] = [("plain", "", [], "")]
-    for emotion in config.emotions:
+    for emotion in about.values:
         own = list(heads[emotion])
         arms += [
             ("circuit", emotion, own, emotion),
             ("random", emotion, _others(model, own, rng), emotion),
-            ("neutral source", emotion, own, "neutral"),
+            ("neutral source", emotion, own, about.reference),
         ]
     found = []
     with progress_bar("patched texts", len(arms)) as bar:
@@ -62,10 +64,17 @@ def patched_texts(
             bar.advance()
     table = pd.DataFrame(found)
     texts = [t.strip() for t in table["text"]]
-    for judge_ in (EmotionClassifier(), VaderSentiment()):
+    for judge_ in _judges(about):
         scores = judge_.score(texts)
         table = pd.concat([table, scores.drop(columns=[x for x in ("label",) if x in scores])], axis=1)
     return table
+
+
+def _judges(about: Studied) -> list[Evaluator]:
+    """The judge that decides, where it is the attribute's own as a forced choice, and those that give one figure."""
+    a = about.attribute
+    first = AttributeClassifier(a, forced=True) if about.judge == a.axis else judge_of(a, about.judge, cache=False)
+    return [first, *(judge_of(a, name, cache=False) for name in a.figure_judges())]
 
 
 def _sources(test: PairTask) -> dict[str, list[str]]:

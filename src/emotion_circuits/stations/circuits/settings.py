@@ -8,18 +8,19 @@ from pydantic import Field
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.record.settings import Settings, StudySettings
+from emotion_circuits.record.studied import studied
 
 if TYPE_CHECKING:
     from emotion_circuits.model import LanguageModel
 
-__all__ = ["CircuitsSettings", "possible"]
+__all__ = ["CircuitsSettings", "pairs_of", "possible"]
 
 
 class CircuitsSettings(Settings):
     """How heads are screened and circuits are sought, on minimal pairs.
 
     Attributes:
-        pairs: bundled set or JSONL file of minimal pairs.
+        pairs: bundled set or JSONL file of minimal pairs; null: the attribute's.
         train_pairs: at most so many train pairs, on which parts are scored.
         validation_pairs: at most so many validation pairs, on which the circuit's size is chosen.
         test_pairs: at most so many test pairs, on which everything is reported.
@@ -38,7 +39,7 @@ class CircuitsSettings(Settings):
         batch_rows: rows run at once (memory).
     """
 
-    pairs: str = "pairs"
+    pairs: str | None = None
     train_pairs: int = Field(default=48, ge=8)
     validation_pairs: int = Field(default=16, ge=4)
     test_pairs: int = Field(default=24, ge=4)
@@ -55,6 +56,11 @@ class CircuitsSettings(Settings):
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)
     batch_rows: int = Field(default=256, ge=1)
+
+
+def pairs_of(config: StudySettings) -> str | None:
+    """Minimal pairs of a study; ``None`` where its attribute has none."""
+    return config.of(CircuitsSettings).pairs or studied(config).attribute.pairs
 
 
 def possible(config: StudySettings, model: LanguageModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from emotion_circuits.record.station import Context
 from emotion_circuits.stations.circuits.claims import attention_claim, dissociation_claim, overlap_claim, patched_claims
 from emotion_circuits.stations.circuits.folder import CircuitsFolder, Skipped
 from emotion_circuits.stations.circuits.patched import patched_texts
-from emotion_circuits.stations.circuits.settings import CircuitsSettings
+from emotion_circuits.stations.circuits.settings import CircuitsSettings, pairs_of
 from emotion_circuits.stations.directions.folder import DirectionsFolder
 from emotion_circuits.statistics import Claim
 
@@ -36,11 +37,11 @@ __all__ = ["inputs", "run"]
 
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the pairs, the emotions and the seed."""
-    config, own = context.config, context.config.of(CircuitsSettings)
+    config, name = context.config, pairs_of(context.config)
     return {
-        "circuits": own.model_dump(mode="json"),
-        "pairs": [p.model_dump(mode="json") for p in load_pairs(own.pairs)],
-        "emotions": list(config.emotions),
+        "circuits": {**config.of(CircuitsSettings).model_dump(mode="json"), "pairs": name},
+        "pairs": [] if name is None else [p.model_dump(mode="json") for p in load_pairs(name)],
+        "emotions": list(context.about.values),
         "seed": config.seed,
     }
 
@@ -48,37 +49,45 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, folder: CircuitsFolder) -> None:
     """Score, find and measure a circuit, and compare the emotions' heads."""
     config, model, c = context.config, context.model, context.config.of(CircuitsSettings)
-    pairs = [p for p in load_pairs(c.pairs) if {p.label, p.corrupted_label} <= {*config.emotions, "neutral"}]
+    about, name = context.about, pairs_of(config)
+    if name is None:
+        _skip(folder, f"{about.attribute.where} names no minimal pairs")
+        return
+    pairs = [p for p in load_pairs(name) if {p.label, p.corrupted_label} <= set(about.labels)]
     limits = {"train": c.train_pairs, "validation": c.validation_pairs, "test": c.test_pairs}
     try:
         tasks = {split: split_task(model, pairs, split, limit) for split, limit in limits.items()}
     except EmotionCircuitsError as error:
         # A tokenizer under which no pair aligns must not end a study; the report says why the stage is empty.
-        folder.skipped.write(Skipped(reason=str(error)))
-        folder.write_claims([])
+        _skip(folder, str(error))
         return
     train, test = tasks["train"].one_way(), tasks["test"]
     scored = attribute(model, train, steps=c.steps)
     links = attribute(model, train.select(range(min(c.edge_pairs, len(train)))), steps=min(c.steps, 3), edges=True)
     ranked = ranking(scored)
-    screen = delta_attention(model, tasks["train"])
-    effects = _effects(model, test, ranked if c.exact is None else ranked[: c.exact], folder, config)
+    screen = delta_attention(model, tasks["train"], reference=about.reference)
+    effects = _effects(model, test, ranked if c.exact is None else ranked[: c.exact], folder, config, name)
     circuit = measure_circuit(
-        model, tasks, scored, links, effects, name=c.pairs, search=_search(c), batch_rows=c.batch_rows, seed=config.seed
+        model, tasks, scored, links, effects, name=name, search=_search(c), batch_rows=c.batch_rows, seed=config.seed
     )
     folder.save_circuit(circuit)
     folder.heads.write(_heads_table(model, scored, screen, effects, config.seed))
     claims = [*circuit.claims, attention_claim(screen, effects, scored, seed=config.seed)]
-    claims += _emotions(model, config, train, test, scored, folder)
+    claims += _emotions(model, context, train, test, scored, folder)
     if c.thorough:
         chosen = [n for n in ranked if n.kind == "head"][: c.emotion_heads]
         steering = context.of(DirectionsFolder).chosen_set()
         folder.weights.write(weights_table(model, chosen, steering, seed=config.seed))
     if c.generation_prompts:
-        texts = patched_texts(model, config, test, _emotion_heads(scored, train, config))
+        texts = patched_texts(model, config, about, test, _emotion_heads(scored, train, about.values, c.emotion_heads))
         folder.patched.write(texts)
-        claims += patched_claims(texts, config.emotions, seed=config.seed)
+        claims += patched_claims(texts, about.values, seed=config.seed)
     folder.write_claims(claims)
+
+
+def _skip(folder: CircuitsFolder, reason: str) -> None:
+    folder.skipped.write(Skipped(reason=reason))
+    folder.write_claims([])
 
 
 def _search(c: CircuitsSettings) -> Search:
@@ -89,13 +98,13 @@ def _search(c: CircuitsSettings) -> Search:
 
 
 def _effects(
-    model: LanguageModel, test: PairTask, nodes: list[Node], folder: CircuitsFolder, config: StudySettings
+    model: LanguageModel, test: PairTask, nodes: list[Node], folder: CircuitsFolder, config: StudySettings, name: str
 ) -> Effects:
     c, path, draws = config.of(CircuitsSettings), folder.path / "scan.safetensors", 400
-    task = task_claim(model, test, draws=draws, seed=config.seed, name=c.pairs)
+    task = task_claim(model, test, draws=draws, seed=config.seed, name=name)
     ledger = Ledger(folder.path)
     if not ledger.trusts(path, "the scan is made anew"):
-        found = node_effects(model, test, nodes, draws=draws, seed=config.seed, name=c.pairs, batch_rows=c.batch_rows)
+        found = node_effects(model, test, nodes, draws=draws, seed=config.seed, name=name, batch_rows=c.batch_rows)
         tensors = {"effect": found.scan.effect, "kl": found.scan.kl, "gap": found.scan.gap}
         tensors["null"] = torch.from_numpy(found.null)
         with replacing(path) as temporary:
@@ -104,7 +113,7 @@ def _effects(
     kept = load_file(path)
     sets = tuple((node,) for node in nodes)
     scan = Scan(sets, "noising z", kept["effect"], kept["kl"], kept["gap"], test.groups)
-    return Effects(task, scan, kept["null"].numpy(), draws, c.pairs)
+    return Effects(task, scan, kept["null"].numpy(), draws, name)
 
 
 def _heads_table(
@@ -133,35 +142,36 @@ def _heads_table(
 # -- emotions against one another ------------------------------------------------------------------------------------
 
 
-def _emotion_heads(scored: Attribution, train: PairTask, config: StudySettings) -> dict[str, list[Node]]:
+def _emotion_heads(scored: Attribution, train: PairTask, values: Sequence[str], count: int) -> dict[str, list[Node]]:
     """The strongest heads per emotion, by attribution on the train pairs that involve it."""
     found = {}
-    for emotion in config.emotions:
+    for emotion in values:
         rows = [i for i, p in enumerate(train.pairs) if emotion in (p.label, p.corrupted_label)]
         size = scored.node_scores[rows].mean(0).abs()
         order = [scored.nodes[i] for i in size.argsort(descending=True).tolist()]
-        found[emotion] = [n for n in order if n.kind == "head"][: config.of(CircuitsSettings).emotion_heads]
+        found[emotion] = [n for n in order if n.kind == "head"][:count]
     return found
 
 
 def _emotions(
     model: LanguageModel,
-    config: StudySettings,
+    context: Context,
     train: PairTask,
     test: PairTask,
     scored: Attribution,
     folder: CircuitsFolder,
 ) -> list[Claim]:
-    counted = [len({p.group for p in train.pairs if e in (p.label, p.corrupted_label)}) for e in config.emotions]
+    config, values = context.config, context.about.values
+    counted = [len({p.group for p in train.pairs if e in (p.label, p.corrupted_label)}) for e in values]
     if len(counted) < 2 or min(counted) < 4:
         return []
     heads = [i for i, n in enumerate(scored.nodes) if n.kind == "head"]
     own = config.of(CircuitsSettings)
     k = own.emotion_heads
-    found = emotion_overlap(scored.node_scores[:, heads], train, config.emotions, k=k, seed=config.seed)
+    found = emotion_overlap(scored.node_scores[:, heads], train, values, k=k, seed=config.seed)
     folder.overlap.write(found.table)
-    tasks = {e: test.select([i for i, p in enumerate(test.pairs) if p.label == e]) for e in config.emotions}
-    circuits = dict(_emotion_heads(scored, train, config))
+    tasks = {e: test.select([i for i, p in enumerate(test.pairs) if p.label == e]) for e in values}
+    circuits = dict(_emotion_heads(scored, train, values, k))
     rng = np.random.default_rng(config.seed)
     pool = head_nodes(model)
     for index in range(3):

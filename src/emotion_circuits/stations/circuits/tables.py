@@ -75,7 +75,7 @@ PATCHED = Table(
         Column("emotion", "text", "whose heads are patched; empty for the plain arm"),
         Column("prompt", "text", "the opening"),
         Column("text", "text", "the continuation"),
-        Column("p_{label}", "float", "probability of the label by the forced-choice emotion classifier", "probability"),
-        Column("vader", "float", "sentiment by VADER, from −1 to 1", "VADER"),
+        Column("p_{label}", "float", "probability of the label by the judge that decides", "probability"),
+        Column("{evaluator}", "float", "figure of another evaluator, under its name", optional=True),
     ),
 )

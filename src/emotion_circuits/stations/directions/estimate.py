@@ -6,6 +6,7 @@ from emotion_circuits.model import Blueprint
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.speed import TABLE_BYTES, Speed
 from emotion_circuits.record.station import Estimate
+from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.directions.settings import DirectionsSettings
 
 __all__ = ["estimate"]
@@ -24,5 +25,6 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     light = len(d.kinds) * (len(d.pairs()) - len(probes)) * (layers + d.null_draws + 10) + len(beside) * at * 20
     tables = sets * layers + sets * d.null_draws + 40 * sets
     seconds = solves * speed.solve * 1.2 + (light * 2e-3 + tables * 8e-3) * speed.host
-    vectors = (len(config.emotions) * model.d_model * 4 + 8 * (len(config.emotions) + 1)) * layers + 1800
+    values = len(studied(config).values)
+    vectors = (values * model.d_model * 4 + 8 * (values + 1)) * layers + 1800
     return Estimate(0, seconds, sets * vectors + 7 * TABLE_BYTES)

@@ -30,10 +30,10 @@ __all__ = ["inputs", "run"]
 
 
 def inputs(context: Context) -> dict[str, Any]:
-    """The settings, the emotions and the seed."""
+    """The settings, the values and the seed."""
     return {
         "directions": context.config.of(DirectionsSettings).model_dump(mode="json"),
-        "emotions": list(context.config.emotions),
+        "emotions": list(context.about.values),
         "seed": context.config.seed,
     }
 
@@ -41,12 +41,13 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, folder: DirectionsFolder) -> None:
     """Fit, choose on validation, report on test."""
     store = context.of(CaptureFolder).store()
-    config, seed = context.config.of(DirectionsSettings), context.config.seed
+    config, seed, about = context.config.of(DirectionsSettings), context.config.seed, context.about
+    of: dict[str, Any] = {"labels": about.values, "reference": about.reference}
     fitted: list[DirectionSet] = []
     for kind in config.kinds:
         for pooling in config.poolings:
             extractors = [e for e, p in config.pairs() if p == pooling]
-            fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind)
+            fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind, **of)
     validated = evaluate_directions(store, fitted, splits=("validation",))
     # Other kinds are compared; what later stages use lives in the residual stream.
     residual = [d for d in fitted if d.kind == "resid_post"]
@@ -64,7 +65,7 @@ def run(context: Context, folder: DirectionsFolder) -> None:
     best = compared[own & (compared["kind"] == single.kind)].reset_index(drop=True)
     folder.single.write(best)
 
-    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings)
+    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, **of)
     reader.save(folder.path)
     folder.candidates.write(reader.candidates)
     report = reader_report(store, reader, seed=seed)
@@ -87,8 +88,9 @@ def run(context: Context, folder: DirectionsFolder) -> None:
     stability = split_half_stability(store, steering, splits=5, seed=seed)
     folder.stability.write(stability)
     subspaces = subspace_reliability(
-        store, steering.chosen_layer, pooling=steering.pooling, extractor=steering.extractor, seed=seed
-    )
+        store, steering.chosen_layer, pooling=steering.pooling, extractor=steering.extractor, seed=seed,
+        reference=about.reference,
+    )  # fmt: skip
     folder.subspaces.write(subspaces.assign(layer=steering.chosen_layer))
 
     groups = int(store.rows[store.rows["split"] == "train"].groupby(["set", "group"]).ngroups)

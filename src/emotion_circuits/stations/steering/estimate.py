@@ -9,6 +9,7 @@ from emotion_circuits.model import Blueprint
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.speed import BATCH_TOKENS, Speed, token_ids
 from emotion_circuits.record.station import Estimate
+from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.directions.settings import DirectionsSettings
 from emotion_circuits.stations.steering.plan import openings, steering_arms
 from emotion_circuits.stations.steering.settings import SteeringSettings
@@ -19,18 +20,18 @@ __all__ = ["estimate"]
 
 def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     """Tokens, seconds and bytes of the station, see :mod:`emotion_circuits.record.speed`."""
-    s = config.of(SteeringSettings)
+    s, emotions = config.of(SteeringSettings), studied(config).values
     grid = steering_arms(config, model.n_layers)
     # Which conditions win is not known yet: one place for all emotions, or two among them, or one each.
-    places = [arm for arm in grid if arm.emotion == config.emotions[0] and arm.units == "norm"]
+    places = [arm for arm in grid if arm.emotion == emotions[0] and arm.units == "norm"]
     chosen: list[Condition] = []
-    for k, emotion in enumerate(config.emotions):
+    for k, emotion in enumerate(emotions):
         at = {"always": 0, "equal": min(k, 1), "never": k}[s.share_places]
         like = places[at % len(places)]
         chosen.append(replace(like, emotion=emotion, name=f"{emotion} chosen"))
     shuffled = [f"shuffled {i}" for i in range(s.shuffled_directions)]
     arms = [NONE, *shared_controls(chosen, random=s.random_directions, shuffled=shuffled)]
-    compared = 1 + len(config.of(DirectionsSettings).pairs()) * len(config.emotions) if s.compare_prompts else 0
+    compared = 1 + len(config.of(DirectionsSettings).pairs()) * len(emotions) if s.compare_prompts else 0
     choosing = s.validation_samples or s.samples
     parts = {
         "validation": (len(grid), len(openings(config, "validation")) * choosing, 1.0),
@@ -51,7 +52,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         seconds += rows * 4e-3 * speed.host
         tokens += rows * (opening + s.max_new_tokens) + read
         size += rows * 190
-    vectors = (len(config.emotions) + 2) * model.n_layers * model.d_model * 4
+    vectors = (len(emotions) + 2) * model.n_layers * model.d_model * 4
     return Estimate(round(tokens), seconds, round(size + vectors + 260_000))
 
 

@@ -8,10 +8,11 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.layers import check_layers
 from emotion_circuits.prompts import Prompt, evenly, load_prompts
 from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import NONE, Condition, grid
 
-__all__ = ["openings", "steering_arms", "steering_layers", "test_corpus"]
+__all__ = ["openings", "reported_corpus", "steering_arms", "steering_layers"]
 
 _MANNER: dict[str, dict[str, Any]] = {
     "add": {"positions": "rest"},
@@ -20,9 +21,16 @@ _MANNER: dict[str, dict[str, Any]] = {
 """Fields of the grid's conditions by ``steering.operation``."""
 
 
-def test_corpus(config: StudySettings) -> str:
+HELD = "held"
+"""``steering.test_openings`` may name the attribute's held openings so, whatever their corpus is called."""
+
+
+def reported_corpus(config: StudySettings) -> str:
     """Corpus whose test split steering is reported on."""
-    return config.of(SteeringSettings).test_openings or config.continuations
+    asked, known = config.of(SteeringSettings).test_openings, studied(config).attribute.openings
+    if asked == HELD:
+        asked = known.held
+    return asked or known.report
 
 
 def steering_layers(config: StudySettings, n_layers: int, *, raw: bool = False) -> tuple[int | tuple[int, ...], ...]:
@@ -64,9 +72,10 @@ def openings(config: StudySettings, split: str, wanted: int | None = None) -> li
     """
     s = config.of(SteeringSettings)
     count = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
-    corpus = test_corpus(config) if split == "test" else config.continuations
+    choose = studied(config).choose
+    corpus = reported_corpus(config) if split == "test" else choose
     rows = load_prompts(corpus, split=split)
-    extra = load_prompts(config.continuations, split="train") if split == "validation" else []
+    extra = load_prompts(choose, split="train") if split == "validation" else []
     if len(rows) + len(extra) < count:
         raise EmotionCircuitsError(
             f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"
@@ -76,13 +85,13 @@ def openings(config: StudySettings, split: str, wanted: int | None = None) -> li
 
 def steering_arms(config: StudySettings, n_layers: int) -> list[Condition]:
     """The grid in normalised units, and beside it the one in raw units where it is asked for."""
-    s = config.of(SteeringSettings)
+    s, values = config.of(SteeringSettings), studied(config).values
     layers, manner = steering_layers(config, n_layers), _MANNER[s.operation]
     found = [NONE]
     for sink in s.sink:
         prefix = f"sink {sink:g} " if sink else ""
-        found += grid(config.emotions, layers, s.alphas, prefix=prefix, first=sink, **manner)[1:]
+        found += grid(values, layers, s.alphas, prefix=prefix, first=sink, **manner)[1:]
     raw = steering_layers(config, n_layers, raw=True)
     if raw:
-        found += grid(config.emotions, raw, s.raw_alphas, prefix="raw ", units="raw")[1:]
+        found += grid(values, raw, s.raw_alphas, prefix="raw ", units="raw")[1:]
     return found

@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from emotion_circuits.evaluation import Validation
 from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.language import gap, say, term
 from emotion_circuits.page import figures as draw
 from emotion_circuits.page.numerals import percent
 from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
 from emotion_circuits.page.telling import Told
+from emotion_circuits.record.studied import studied_in
 from emotion_circuits.stations.steering import figures as pictures
 from emotion_circuits.stations.steering.folder import Choice, SteeringFolder
 from emotion_circuits.steering import REGIMES, Condition, pareto
@@ -53,11 +55,11 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
         manifest: the run's.
         claims: the station's.
     """
-    settings = manifest["config"]["steering"]
+    settings, judge = manifest["config"]["steering"], studied_in(manifest).judge
     grid = folder.grid.read()
     choice = folder.choice.read()
     chosen = choice.conditions()
-    evaluators = pd.DataFrame(list(folder.evaluators.read().rows))
+    evaluators = pd.DataFrame(list(folder.evaluators.read().rows), columns=list(Validation.model_fields))
     bound = float(settings["max_perplexity_ratio"])
     # What was found comes first; how it was chosen comes after.
     parts: list[Part] = _found(folder, chosen) if chosen else []
@@ -76,7 +78,7 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
             folded=True,
         )
     )
-    written = evaluators[(evaluators["evaluator"] == "emotion") & (evaluators["data"] == WRITTEN)]
+    written = evaluators[(evaluators["evaluator"] == judge) & (evaluators["data"] == WRITTEN)]
     if len(written):
         parts.append(
             Table(
@@ -241,7 +243,7 @@ def _comparison(table: pd.DataFrame) -> Figure:
 def _found(folder: SteeringFolder, chosen: dict[str, Condition]) -> list[Part]:
     effects, arms, matrix = folder.effects.read(), folder.arms.read(), folder.matrix.read()
     against = folder.against.read()
-    against = against.assign(evaluator=against["metric"].map(_EVALUATORS))
+    against = against.assign(evaluator=[_EVALUATORS.get(m, m) for m in against["metric"]])
     return [
         _texts(folder.test.read(), effects, chosen),
         Figure(

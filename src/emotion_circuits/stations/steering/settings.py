@@ -37,7 +37,7 @@ class SteeringSettings(Settings):
         validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
             from the train split, since nothing is fitted on openings.
         test_prompts: openings on which the choice is reported.
-        test_openings: corpus whose test split they come from; null: that of ``continuations``.
+        test_openings: corpus whose test split they come from; null: the attribute's; ``held``: its held ones.
         samples: texts per opening and condition.
         validation_samples: the same where conditions are chosen and direction sets compared; null: ``samples``. A large
             grid is chosen from well enough with one.
@@ -61,7 +61,7 @@ class SteeringSettings(Settings):
     share_places: Literal["always", "equal", "never"] = "always"
     validation_prompts: int = Field(default=62, ge=2)
     test_prompts: int = Field(default=36, ge=2)
-    test_openings: str | None = "continuations-fresh"
+    test_openings: str | None = None
     samples: int = Field(default=1, ge=1)
     validation_samples: int | None = Field(default=None, ge=1)
     random_directions: int = Field(default=20, ge=1)

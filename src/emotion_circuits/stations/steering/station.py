@@ -9,18 +9,17 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.evaluation import Evaluator, Fluency, KeywordCounts, OpenEmotionClassifier, evaluator
-from emotion_circuits.evaluation.validating import validate_on_bundled
+from emotion_circuits.evaluation import Fluency, judge_of, judges_of, labelled_text, validate_on_bundled
 from emotion_circuits.model import LanguageModel, Sampling
-from emotion_circuits.prompts import LABELS, load_prompts, prompts_sha256
+from emotion_circuits.prompts import load_prompts, prompts_sha256
 from emotion_circuits.record.station import Context
+from emotion_circuits.record.studied import Studied
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.directions.settings import DirectionsSettings
 from emotion_circuits.stations.steering.claims import bound_claims, steering_claims
 from emotion_circuits.stations.steering.folder import Choice, Evaluators, SteeringFolder
-from emotion_circuits.stations.steering.plan import openings, steering_arms, steering_layers
+from emotion_circuits.stations.steering.plan import openings, reported_corpus, steering_arms, steering_layers
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import (
     NONE,
@@ -33,6 +32,7 @@ from emotion_circuits.steering import (
     dose_response,
     effect_matrix,
     effects,
+    examples_for,
     first_token_mean,
     neutral_mean,
     score_sweep,
@@ -43,36 +43,40 @@ from emotion_circuits.steering import (
 
 __all__ = ["inputs", "run"]
 
-_JUDGES = ("emotion", "keywords", "vader")
-
 
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the openings, the layers, the seed and the judges."""
-    config = context.config
-    judged = set(config.emotions) - set(LABELS)
-    if judged:
-        raise EmotionCircuitsError(
-            f"emotions: the emotion classifier knows {', '.join(LABELS)}, not {', '.join(sorted(judged))}"
-        )
+    config, about = context.config, context.about
     n_layers = context.model.n_layers
     return {
-        "steering": config.of(SteeringSettings).model_dump(mode="json"),
+        "steering": {**config.of(SteeringSettings).model_dump(mode="json"), "test_openings": reported_corpus(config)},
         "openings": [prompts_sha256(openings(config, split)) for split in ("validation", "test")],
         "layers": [steering_layers(config, n_layers), steering_layers(config, n_layers, raw=True)],
         "seed": config.seed,
-        "classifier": OpenEmotionClassifier().version,
-        "keywords": KeywordCounts().version,
+        "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
+        "metrics": about.attribute.metrics,
+        "prompting": _asked(about),
     }
+
+
+def _asked(about: Studied) -> dict[str, Any] | None:
+    """What prompting arms ask with, the sentences shown among it."""
+    phrases = about.attribute.prompting
+    if phrases is None:
+        return None
+    return {**phrases.model_dump(mode="json"), "examples": {v: examples_for(v, phrases) for v in about.values}}
 
 
 def run(context: Context, folder: SteeringFolder) -> None:
     """Choose on validation openings, write the test openings once, judge both."""
     config, model, s = context.config, context.model, context.config.of(SteeringSettings)
+    about = context.about
+    a, judge = about.attribute, about.judge
     directions = context.of(DirectionsFolder).chosen_set()
     store = context.of(CaptureFolder).store()
-    of = {"kind": directions.kind, "pooling": directions.pooling}
+    of = {"kind": directions.kind, "pooling": directions.pooling, "reference": about.reference}
     neutral = neutral_mean(store, **of)
-    first = first_token_mean(model, [p.text for p in load_prompts(config.continuations, split="train")])
+    first = first_token_mean(model, [p.text for p in load_prompts(about.choose, split="train")])
     vectors = _dressed(context, SteeringVectors.from_directions(directions), neutral, first)
     folder.save_vectors(vectors)
     common: dict[str, Any] = {
@@ -83,23 +87,23 @@ def run(context: Context, folder: SteeringFolder) -> None:
 
     arms = steering_arms(config, model.n_layers)
     written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder.sweep("validation"), **choosing)
-    scored = _scored(model, written)
-    table = condition_table(scored, seed=config.seed)
+    scored = _scored(model, about, written)
+    table = condition_table(scored, judge=judge, seed=config.seed)
     folder.validation.write(scored)
     folder.grid.write(table)
-    folder.doses.write(_doses(scored[scored["units"] == "norm"], config.emotions))
+    folder.doses.write(_doses(scored[scored["units"] == "norm"], about.values))
     bound = s.max_perplexity_ratio
     # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
     normed = table[table["units"] == "norm"]
     if s.share_places == "never":
-        choices = [choose_condition(scored, e, budget=bound, table=normed) for e in config.emotions]
+        choices = [choose_condition(scored, e, judge=judge, budget=bound, table=normed) for e in about.values]
     else:
         slack = float("inf") if s.share_places == "always" else 1.0
-        choices = choose_together(scored, config.emotions, budget=bound, slack=slack, table=normed)
+        choices = choose_together(scored, about.values, judge=judge, budget=bound, slack=slack, table=normed)
     by_name = {arm.name: arm for arm in arms}
     chosen = {c.emotion: by_name[c.condition] for c in choices if c.condition is not None}
     names = {emotion: condition.name for emotion, condition in chosen.items()}
-    absent = tuple(e for e in config.emotions if e not in chosen)
+    absent = tuple(e for e in about.values if e not in chosen)
     folder.choice.write(
         Choice(
             objective=choices[0].objective,
@@ -108,7 +112,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
             none_within_bound=absent,
         )
     )
-    folder.evaluators.write(Evaluators(rows=tuple(_evaluators())))
+    folder.evaluators.write(Evaluators(rows=tuple(_evaluators(about))))
     claims = bound_claims(normed, absent, budget=bound)
     if not chosen:
         folder.write_claims(claims)
@@ -119,22 +123,28 @@ def run(context: Context, folder: SteeringFolder) -> None:
     shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, **of)
     test_arms = [
         NONE,
-        *shared_controls(list(chosen.values()), random=s.random_directions, shuffled=list(shuffled)),
-    ]
+        *shared_controls(
+            list(chosen.values()), random=s.random_directions, shuffled=list(shuffled),
+            prompting=a.prompting is not None,
+        ),
+    ]  # fmt: skip
     everything = vectors.with_directions(shuffled).clear_of_first()
     test = sweep(
-        model, openings(config, "test"), test_arms, everything, folder=folder.sweep("test"), samples=s.samples, **common
-    )
+        model, openings(config, "test"), test_arms, everything, folder=folder.sweep("test"), samples=s.samples,
+        phrases=a.prompting, **common,
+    )  # fmt: skip
     # What a control direction costs in fluency is not asked: only its effect is.
     control = test["kind"].isin(["random", "shuffled"])
-    scored = pd.concat([_scored(model, test[~control]), _scored(model, test[control], fluency=False)])
+    scored = pd.concat([_scored(model, about, test[~control]), _scored(model, about, test[control], fluency=False)])
     scored = scored.reset_index(drop=True)
     folder.test.write(scored)
-    folder.arms.write(condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], seed=config.seed))
-    found = effects(scored, names, seed=config.seed)
+    folder.arms.write(
+        condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], judge=judge, seed=config.seed)
+    )
+    found = effects(scored, names, sides=a.metrics, judge=judge, seed=config.seed)
     folder.effects.write(found.table)
-    folder.against.write(beside_controls(found.table, scored))
-    folder.matrix.write(effect_matrix(scored, names, seed=config.seed))
+    folder.against.write(beside_controls(found.table, scored, sides=a.metrics, judge=judge))
+    folder.matrix.write(effect_matrix(scored, names, a.labels, seed=config.seed))
     folder.write_claims([*steering_claims(found, budget=bound), *claims])
 
 
@@ -147,6 +157,7 @@ def _doses(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
         dose_response(scored, emotion, column.format(emotion)).assign(metric=metric, emotion=emotion)
         for metric, column in _DOSES.items()
         for emotion in emotions
+        if column.format(emotion) in scored
     ]
     every = pd.concat(found, ignore_index=True)
     return every.drop_duplicates(["metric", "emotion", "layers", "how", "alpha"], keep="last", ignore_index=True)
@@ -155,7 +166,7 @@ def _doses(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
 def _dressed(context: Context, vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
     """With the contrast that is asked for, with what clamps count from, and clear of the attention sink."""
     if context.config.of(SteeringSettings).contrast == "rest":
-        vectors = vectors.against_rest(context.config.emotions)
+        vectors = vectors.against_rest(context.about.values)
     return vectors.with_neutral(neutral).with_first(first).clear_of_first()
 
 
@@ -183,17 +194,18 @@ def _compare(
         )
     rows = openings(config, "validation", config.of(SteeringSettings).compare_prompts)
     written = sweep(context.model, rows, arms, vectors, folder=folder.sweep("comparison"), **common)
-    table = condition_table(_scored(context.model, written), seed=config.seed)
+    table = condition_table(_scored(context.model, context.about, written), judge=context.about.judge, seed=config.seed)
     table = table[table["kind"] == "emotion"].reset_index(drop=True)
     extractors, poolings = zip(*(of[name] for name in table["condition"]), strict=True)
     folder.comparison.write(table.assign(extractor=extractors, pooling=poolings))
 
 
-def _scored(model: LanguageModel, table: pd.DataFrame, *, fluency: bool = True) -> pd.DataFrame:
-    return score_sweep(table, [evaluator(name) for name in _JUDGES], Fluency(model) if fluency else None)
+def _scored(model: LanguageModel, about: Studied, table: pd.DataFrame, *, fluency: bool = True) -> pd.DataFrame:
+    return score_sweep(table, judges_of(about.attribute), Fluency(model) if fluency else None)
 
 
-def _evaluators() -> list[dict[str, Any]]:
-    """Each evaluator's accuracy on labelled held-out text, shown beside the scores it gives."""
-    judges: list[Evaluator] = [evaluator(name, cache=False) for name in _JUDGES]
-    return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge)]
+def _evaluators(about: Studied) -> list[dict[str, Any]]:
+    """Each judge's accuracy on labelled held-out text, where there is any, shown beside the scores it gives."""
+    a = about.attribute
+    judges = [judge for judge in judges_of(a, cache=False) if labelled_text(judge.axis, a) is not None]
+    return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge, a)]

@@ -54,15 +54,16 @@ SWEEP = (
 )
 """A continuation: what was done, on which opening, what was written."""
 JUDGED = (
-    Column("p_{label}", "float", "probability of the label by the emotion classifier", "probability"),
-    Column("vader", "float", "sentiment by VADER, from −1 to 1", "VADER"),
+    Column("p_{label}", "float", "probability of the label by the judge that decides", "probability"),
+    Column("vader", "float", "sentiment by VADER, from −1 to 1", "VADER", optional=True),
     Column("{evaluator}_label", "text", "label the evaluator gives"),
+    Column("{evaluator}", "float", "figure of another evaluator, under its name", optional=True),
 )
-"""What the emotion classifier and VADER say of a continuation."""
+"""What an attribute's judges say of a continuation."""
 _SCORED = (
     *SWEEP,
     *JUDGED,
-    Column("n_{emotion}", "int", "words of the emotion's lexicon", "words"),
+    Column("n_{emotion}", "int", "words of the emotion's lexicon", "words", optional=True),
     Column(
         "nats", "float", "surprise of the unsteered model; missing for random and shuffled controls", "nats per token"
     ),
@@ -85,10 +86,10 @@ _BY_CONDITION = (
     Column("p_se", "float", "its standard error over openings", "probability"),
     Column("change", "float", "change of that probability against no steering, paired by opening", "probability"),
     *ends("change_", "the change's 95 % interval, bootstrap by opening", "probability"),
-    Column("words_share", "float", "continuations with a word of the emotion's lexicon", "share"),
-    Column("base_words_share", "float", "the same without steering", "share"),
-    Column("vader", "float", "mean sentiment", "VADER"),
-    Column("vader_change", "float", "its change against no steering, paired by opening", "VADER"),
+    Column("words_share", "float", "continuations with a word of the emotion's lexicon", "share", optional=True),
+    Column("base_words_share", "float", "the same without steering", "share", optional=True),
+    Column("vader", "float", "mean sentiment", "VADER", optional=True),
+    Column("vader_change", "float", "its change against no steering, paired by opening", "VADER", optional=True),
     Column("perplexity", "float", "exponential of the mean nats per token"),
     Column("ratio", "float", "perplexity, steered over unsteered, paired by opening", "times the unsteered"),
     *ends("ratio_", "the ratio's 95 % interval, bootstrap by opening", "times the unsteered"),

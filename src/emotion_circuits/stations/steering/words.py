@@ -18,10 +18,15 @@ _METRICS = {
 """What each metric of a steered text is."""
 
 
+def metric_words(metric: str) -> str:
+    """What a metric is; of one that is a judge's own figure, its mean."""
+    return term(_METRICS[metric]) if metric in _METRICS else say("mean score of {judge}", judge=metric)
+
+
 def effect_words(claim: Claim) -> Words:
     """That a direction moves a metric further than random ones do."""
     about, figures = claim.about, claim.figures
-    metric = term(_METRICS[str(about.metric)])
+    metric = metric_words(str(about.metric))
     told = {"emotion": term(str(about.value)), "condition": about.condition, "metric": metric}
     if figures.side == "less":
         statement = say(

@@ -7,15 +7,17 @@ from emotion_circuits.prompts import load_prompts
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.speed import BATCH_TOKENS, Speed, token_ids
 from emotion_circuits.record.station import Estimate
-from emotion_circuits.stations.trace.settings import TraceSettings
+from emotion_circuits.record.studied import studied
+from emotion_circuits.stations.trace.settings import TraceSettings, traced_corpus
 
 __all__ = ["estimate"]
 
 
 def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     """Tokens, seconds and bytes of the station, see :mod:`emotion_circuits.record.speed`."""
-    t, emotions = config.of(TraceSettings), len(config.emotions)
-    rows = load_prompts(t.set, labels=(*config.emotions, "neutral"))
+    t, about = config.of(TraceSettings), studied(config)
+    emotions = len(about.values)
+    rows = load_prompts(traced_corpus(config), labels=about.labels)
     mean = sum(map(len, token_ids(model, [p.text for p in rows]))) / max(1, len(rows))
     # Per emotion and split: writers and attention read both sentences of a group, readers rerun one with every direction.
     directions = t.null_draws + 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from emotion_circuits.record.settings import Settings, StudySettings
+from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.directions.settings import check_fitted
 
-__all__ = ["TraceSettings", "consistent"]
+__all__ = ["TraceSettings", "consistent", "traced_corpus"]
 
 
 class TraceSettings(Settings):
@@ -15,7 +16,7 @@ class TraceSettings(Settings):
 
     Attributes:
         directions: ``extractor.pooling`` of the directions traced, at their best layer on validation.
-        set: corpus whose sentences are averaged (needs marked emotion words for attention).
+        set: corpus whose sentences are averaged (needs marked emotion words for attention); null: the attribute's.
         groups: groups of sentences per split; components are chosen on validation and reported on test.
         null_draws: directions of shuffled labels beside the real one.
         top: components claimed per emotion and question.
@@ -23,11 +24,16 @@ class TraceSettings(Settings):
     """
 
     directions: str = "mean_difference.last"
-    set: str = "core"
+    set: str | None = None
     groups: int = Field(default=24, ge=8)
     null_draws: int = Field(default=10, ge=2)
     top: int = Field(default=3, ge=1)
     text: str | None = None
+
+
+def traced_corpus(config: StudySettings) -> str:
+    """Corpus that is traced."""
+    return config.of(TraceSettings).set or studied(config).attribute.corpora.trace
 
 
 def consistent(config: StudySettings) -> None:

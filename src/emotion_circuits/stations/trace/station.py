@@ -23,24 +23,24 @@ from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.trace.claims import trace_claims
 from emotion_circuits.stations.trace.folder import Choice, TraceFolder
-from emotion_circuits.stations.trace.settings import TraceSettings
+from emotion_circuits.stations.trace.settings import TraceSettings, traced_corpus
 
 __all__ = ["inputs", "run"]
 
 
 def _sentences(context: Context, split: str) -> list[Prompt]:
-    """Sentences of the traced corpus in the study's emotions, of some groups spread over the corpus."""
-    own = context.config.of(TraceSettings)
-    rows = load_prompts(own.set, labels=(*context.config.emotions, "neutral"), split=split)
+    """Sentences of the traced corpus in the study's values, of some groups spread over the corpus."""
+    own, corpus = context.config.of(TraceSettings), traced_corpus(context.config)
+    rows = load_prompts(corpus, labels=context.about.labels, split=split)
     groups = len({p.group for p in rows})
     if groups < 8:
-        raise EmotionCircuitsError(f"trace.set: {own.set} has {groups} groups in its {split} split, a trace needs 8")
+        raise EmotionCircuitsError(f"trace.set: {corpus} has {groups} groups in its {split} split, a trace needs 8")
     return evenly_by_group(rows, own.groups)
 
 
 def _text(context: Context) -> tuple[str, str]:
     """The sentence traced alone and the emotion drawn."""
-    emotion = context.config.emotions[0]
+    emotion = context.about.values[0]
     text = context.config.of(TraceSettings).text
     if text is not None:
         return text, emotion
@@ -50,7 +50,7 @@ def _text(context: Context) -> tuple[str, str]:
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the sentences and the seed."""
     return {
-        "trace": context.config.of(TraceSettings).model_dump(mode="json"),
+        "trace": {**context.config.of(TraceSettings).model_dump(mode="json"), "set": traced_corpus(context.config)},
         "sentences": [prompts_sha256(_sentences(context, split)) for split in ("validation", "test")],
         "seed": context.config.seed,
     }
@@ -76,7 +76,9 @@ def run(context: Context, folder: TraceFolder) -> None:
                 "readers": reading_components(model, sentences, directions, emotion, layer, **common),
             }
             if "pattern" not in model.refused:
-                found["attention"] = average_attention(model, sentences, emotion, seed=seed)
+                found["attention"] = average_attention(
+                    model, sentences, emotion, reference=directions.reference, seed=seed
+                )
             for name, table in found.items():
                 tables[name].append(table.assign(emotion=emotion, split=split))
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}

@@ -1,7 +1,7 @@
-"""Probes on sentence embeddings: which emotion a text expresses, and how polite it is.
+"""Probes on sentence embeddings: which value of an attribute a text expresses, and how polite it is.
 
 A logistic regression on all-MiniLM-L6-v2 states (mean over tokens, every layer), fitted on the train splits of
-bundled corpora. Its strength is chosen on their validation splits and its accuracy is measured on their test splits;
+labelled corpora. Its strength is chosen on their validation splits and its accuracy is measured on their test splits;
 the texts it later judges are generated ones, so these figures say how good the instrument is, not how good the
 generations are.
 """
@@ -28,9 +28,9 @@ from emotion_circuits.evaluation.base import Validation, check_texts
 from emotion_circuits.evaluation.embedding import SentenceEmbedder
 from emotion_circuits.evaluation.validating import validate
 from emotion_circuits.paths import cache_dir, hash_json, replacing
-from emotion_circuits.prompts import LABELS, Prompt, available_sets, corpus_of, find_words, load_prompts, prompts_sha256
+from emotion_circuits.prompts import Attribute, Prompt, corpus_of, find_words, load_prompts, prompts_sha256
 
-__all__ = ["EmbeddingProbe", "EmotionClassifier", "OpenEmotionClassifier", "Politeness"]
+__all__ = ["AttributeClassifier", "EmbeddingProbe", "Politeness"]
 
 _STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -155,84 +155,58 @@ class EmbeddingProbe:
         return validate(self, test, data=" + ".join(sets), split="test")
 
 
-def _bundled(sets: Sequence[str], who: str) -> list[Prompt]:
-    present = [name for name in sets if name in available_sets()]
-    if not present:
-        raise EmotionCircuitsError(f"evaluator {who}: none of its corpora is bundled: {', '.join(sets)}")
-    return load_prompts(present)
+class AttributeClassifier(EmbeddingProbe):
+    """Which value of an attribute a text expresses, or none of them: columns ``p_<label>`` and ``label``.
 
-
-class EmotionClassifier(EmbeddingProbe):
-    """gratitude / anger / apology / neutral: columns ``p_gratitude p_anger p_apology p_neutral label``.
-
-    A forced choice between the four kinds of sentence of the corpora; for text of any kind see
-    :class:`OpenEmotionClassifier`.
+    The judge of generated text. A probe that knows the attribute's own kinds of sentence only must call any text one of
+    them. So the reference is fitted on everything else too that the attribute names (``classifier.none``), and means *none
+    of the values*. Rows with a word of the attribute's lexicon are left out of that part.
 
     Args:
-        sets: bundled corpora to fit on; those that exist are used.
-        prompts: own labelled texts instead.
+        attribute: whose labels; its corpora are fitted on.
+        forced: a forced choice between the kinds of sentence of the corpora, without ``classifier.none``; named
+            ``<axis>-forced``.
+        prompts: own labelled texts instead of the attribute's.
         embedder: sentence embedder.
         root: folder for embeddings instead of the user's cache.
+
+    Raises:
+        EmotionCircuitsError: a corpus that is not there, or a label without texts in one of the splits.
     """
 
     def __init__(
         self,
+        attribute: Attribute,
         *,
-        sets: Sequence[str] = ("core", "implicit", "scenarios"),
+        forced: bool = False,
         prompts: Sequence[Prompt] | None = None,
         embedder: SentenceEmbedder | None = None,
         root: Path | None = None,
     ) -> None:
-        rows = list(prompts) if prompts is not None else _bundled(sets, "emotion")
+        if prompts is not None:
+            rows = list(prompts)
+        else:
+            rows = load_prompts(attribute.classifier_corpora(), labels=attribute.labels)
+            rows += [] if forced else _none_of_them(attribute)
         super().__init__(
-            "emotion-forced", "emotion", rows, LABELS, embedder=embedder or SentenceEmbedder(layers="all", root=root)
-        )
-
-
-_NONE_OF_THEM = (
-    "other_feelings",
-    "continuations",
-    "attributes/formality",
-    "attributes/humor",
-    "attributes/persona",
-    "attributes/truthfulness",
-)
-"""Corpora of texts that express none of the emotions: other feelings, praise and complaint, openings, facts, jokes."""
-
-
-class OpenEmotionClassifier(EmbeddingProbe):
-    """gratitude / anger / apology, or none of them: columns ``p_gratitude p_anger p_apology p_neutral label``.
-
-    The judge of generated text. :class:`EmotionClassifier` knows four kinds of sentence and must call any text one of
-    them: joy, praise or a warm word becomes gratitude, distress becomes anger or apology. Here ``neutral`` is fitted on
-    everything else too, so that it means *none of the three*. Rows with a word of the emotions' lexicon are left out of
-    that part.
-
-    Args:
-        sets: bundled corpora with the emotions.
-        none: bundled corpora whose texts express none of them, whatever their own labels.
-        embedder: sentence embedder.
-        root: folder for embeddings instead of the user's cache.
-    """
-
-    def __init__(
-        self,
-        *,
-        sets: Sequence[str] = ("core", "implicit", "scenarios"),
-        none: Sequence[str] = _NONE_OF_THEM,
-        embedder: SentenceEmbedder | None = None,
-        root: Path | None = None,
-    ) -> None:
-        rest = [
-            p.model_copy(update={"label": "neutral"}) for p in _bundled(none, "emotion") if not find_words(p.text, "en")
-        ]
-        super().__init__(
-            "emotion",
-            "emotion",
-            [*_bundled(sets, "emotion"), *rest],
-            LABELS,
+            f"{attribute.axis}-forced" if forced else attribute.axis,
+            attribute.axis,
+            rows,
+            attribute.labels,
             embedder=embedder or SentenceEmbedder(layers="all", root=root),
         )
+
+
+def _none_of_them(attribute: Attribute) -> list[Prompt]:
+    """Texts that express no value, labelled as the reference."""
+    if not attribute.classifier.none:
+        return []
+    words = attribute.lexicon_words()
+    return [
+        p.model_copy(update={"label": attribute.reference})
+        for p in load_prompts(attribute.classifier.none)
+        if words is None or not find_words(p.text, attribute.language, words=words)
+    ]
 
 
 class Politeness(EmbeddingProbe):
@@ -243,11 +217,11 @@ class Politeness(EmbeddingProbe):
         embedder: sentence embedder.
 
     Raises:
-        EmotionCircuitsError: the bundled politeness set is not there.
+        EmotionCircuitsError: a label without texts in one of the splits.
     """
 
     def __init__(self, *, prompts: Sequence[Prompt] | None = None, embedder: SentenceEmbedder | None = None) -> None:
-        rows = list(prompts) if prompts is not None else _bundled(["attributes/politeness"], "politeness")
+        rows = list(prompts) if prompts is not None else load_prompts("attributes/politeness")
         names = {"positive": "polite", "negative": "impolite"}
         rows = [p.model_copy(update={"label": names.get(p.label, p.label)}) for p in rows]
         super().__init__("politeness", "politeness", rows, ("polite", "neutral", "impolite"), embedder=embedder)

@@ -1,0 +1,122 @@
+"""Who judges what an attribute's texts express, and whether they can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation.base import Evaluator
+from emotion_circuits.evaluation.caching import Cached
+from emotion_circuits.evaluation.hub import HUB_EVALUATORS
+from emotion_circuits.evaluation.keywords import KeywordCounts
+from emotion_circuits.evaluation.probes import AttributeClassifier, EmbeddingProbe
+from emotion_circuits.evaluation.registry import evaluator
+from emotion_circuits.language import LANGUAGES
+from emotion_circuits.prompts import Attribute
+from emotion_circuits.prompts.attribute_checks import text_problems
+
+__all__ = ["check_attribute", "judge_of", "judges_of", "refuse_unfit"]
+
+
+def judge_of(attribute: Attribute, name: str, *, cache: bool = True, cache_root: Path | None = None) -> Evaluator:
+    """One of an attribute's judges: its own classifier, its own keywords, or an evaluator of that name.
+
+    Args:
+        attribute: the attribute.
+        name: of the judge; that of the attribute's axis is its own classifier.
+        cache: remember scores by (evaluator, version, text).
+        cache_root: folder instead of the user's cache.
+
+    Raises:
+        EmotionCircuitsError: unknown name, or a judge that cannot be made.
+    """
+    own: Evaluator
+    if name == attribute.axis:
+        own = AttributeClassifier(attribute, root=cache_root)
+    elif name == "keywords":
+        words = attribute.lexicon_words()
+        if words is None:
+            raise EmotionCircuitsError(
+                f"{attribute.where}: judges: 'keywords' needs a lexicon; give one, or leave it out"
+            )
+        own = KeywordCounts(attribute.language, words=words, axis=attribute.axis, reference=attribute.reference)
+    else:
+        return evaluator(name, cache=cache, cache_root=cache_root)
+    return Cached(own, root=cache_root) if cache else own
+
+
+def judges_of(attribute: Attribute, *, cache: bool = True, cache_root: Path | None = None) -> list[Evaluator]:
+    """All judges of an attribute, the one that decides first; as :func:`judge_of`."""
+    return [judge_of(attribute, name, cache=cache, cache_root=cache_root) for name in attribute.judges]
+
+
+def check_attribute(attribute: Attribute, values: Sequence[str] | None = None) -> list[str]:
+    """Everything that is wrong with an attribute, each as ``file: field: what is wrong and what to do``.
+
+    Args:
+        attribute: the attribute.
+        values: those that are studied; all by default.
+    """
+    wanted = tuple(values) if values is not None else attribute.values
+    found = [*text_problems(attribute, wanted), *_judge_problems(attribute, wanted), *_language_problems(attribute)]
+    return [f"{attribute.where}: {problem}" for problem in found]
+
+
+def refuse_unfit(attribute: Attribute, values: Sequence[str] | None = None) -> None:
+    """Raise where :func:`check_attribute` finds anything.
+
+    Raises:
+        EmotionCircuitsError: naming every problem.
+    """
+    problems = check_attribute(attribute, values)
+    if len(problems) == 1:
+        raise EmotionCircuitsError(problems[0])
+    if problems:
+        raise EmotionCircuitsError("\n  ".join([f"{len(problems)} problems with the attribute:", *problems]))
+
+
+def _judge_problems(attribute: Attribute, values: tuple[str, ...]) -> Iterator[str]:
+    for place, name in enumerate(attribute.judges):
+        try:
+            own_name, columns = _known_of(attribute, name)
+        except EmotionCircuitsError as error:
+            yield f"judges: {error}"
+            continue
+        # Columns carry the evaluator's own name; keywords add their language to it, and decide nothing.
+        if own_name != name and name != "keywords":
+            yield f"judges: the evaluator {name!r} calls itself {own_name!r}; give it one name"
+        unknown = ", ".join(v for v in values if f"p_{v}" not in columns)
+        if place == 0 and unknown:
+            yield (
+                f"judges: {name!r} comes first, so it decides, but gives no probability of {unknown}; put a judge first that "
+                f"does, e.g. {attribute.axis!r}, the classifier fitted on the attribute's own corpora"
+            )
+        known = [v for v in values if f"p_{v}" in columns or f"n_{v}" in columns]
+        if known:
+            unknown = ", ".join(v for v in values if v not in known)
+            if place and unknown:
+                yield f"judges: {name!r} does not know {unknown}; leave it out, or give it what it lacks"
+        elif place and name not in attribute.metrics:
+            yield (
+                f"judges: {name!r} knows none of {', '.join(values)}; leave it out, or say under 'metrics' which way its "
+                "figure should move for them"
+            )
+        elif name in attribute.metrics and name not in columns:
+            yield f"metrics.{name}: that judge gives no number of its own name, but {', '.join(sorted(columns))}; leave it out"
+
+
+def _language_problems(attribute: Attribute) -> Iterator[str]:
+    for field, given in (("title", attribute.title), ("words", attribute.words)):
+        if unknown := [code for code in given if code not in LANGUAGES]:
+            yield f"{field}: reports have no language {', '.join(unknown)}; they have {', '.join(LANGUAGES)}"
+
+
+def _known_of(attribute: Attribute, name: str) -> tuple[str, set[str]]:
+    """A judge's own name and the columns it gives, without loading a model from a hub or fitting one."""
+    if name in HUB_EVALUATORS and name != attribute.axis:
+        return name, {f"p_{label}" for labels in HUB_EVALUATORS[name].maps for label in labels.values()}
+    made = judge_of(attribute, name, cache=False)
+    if isinstance(made, EmbeddingProbe):
+        return made.name, {f"p_{label}" for label in made.labels}
+    return made.name, set(made.score(["."]).columns)

@@ -1,0 +1,265 @@
+"""What is studied, as data: the values, the texts that express them, who judges them, and what they are called.
+
+An attribute is a YAML file, bundled (``emotion-en``) or a user's own. Corpora in it are bundled sets or JSONL files, whose
+paths count from the attribute's file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts.attribute_parts import Classifier, Corpora, Labelled, Openings, Part, Prompting
+from emotion_circuits.prompts.lexicon import lexicon
+from emotion_circuits.prompts.loading import corpora_dir, explain
+
+__all__ = ["DEFAULT_ATTRIBUTE", "Attribute", "available_attributes", "load_attribute"]
+
+Value = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
+"""A label: it becomes part of column names, of claims' ids and of conditions' names, which blanks and dots separate."""
+Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
+
+DEFAULT_ATTRIBUTE = "emotion-en"
+"""What is studied where nothing else is asked for."""
+_TAKEN = ("none", "random", "shuffled")
+"""Names of arms and controls, which stand in the same columns as values."""
+_ALWAYS = ("share", "probability", "words")
+"""Metrics that every attribute has; each goes up with its value unless the attribute says otherwise."""
+
+
+class Attribute(Part):
+    """What a study is about.
+
+    Attributes:
+        name: short name, e.g. ``emotion-en``.
+        title: what it is called, per language of reports; English at least.
+        language: ISO 639-1 code of the texts.
+        axis: what its judges judge; the judge of that name is its own classifier. By default its name.
+        values: labels that are studied, in the order in which they are shown.
+        reference: label of the sentences that every direction starts from.
+        corpora: labelled sentences.
+        openings: beginnings of texts.
+        pairs: minimal pairs for heads and circuits; without them that stage is left out.
+        lexicon: words that name each value: the language of a bundled lexicon, or the words themselves by value.
+        judges: evaluators that score steered text; the first one decides, so it gives a probability for every value.
+        classifier: how the attribute's own judge is fitted.
+        validation: axis → labelled text its judges are tested on; by default the attribute's own axis on ``corpora.fit``.
+        metrics: per metric and value, +1 where it should go up and −1 where it should go down: a judge that gives one
+            number of its own name (``vader``), or ``share``, ``probability`` and ``words``, which go up by default.
+        words: language of reports → label → what it is called there.
+        colours: label → its colour in figures, ``#RRGGBB``; others get the palette's.
+        prompting: the baseline in words; without it steering has none.
+    """
+
+    name: Value
+    title: dict[str, str]
+    language: str = Field(pattern=r"^[a-z]{2,3}(-[A-Za-z]{2,8})?$")
+    axis: Value
+    values: tuple[Value, ...] = Field(min_length=1)
+    reference: Value
+    corpora: Corpora
+    openings: Openings
+    pairs: str | None = None
+    lexicon: str | dict[str, tuple[str, ...]] | None = None
+    judges: tuple[str, ...] = Field(min_length=1)
+    classifier: Classifier = Classifier()
+    validation: dict[str, Labelled] = Field(default_factory=dict)
+    metrics: dict[str, dict[str, Literal[-1, 1]]] = Field(default_factory=dict)
+    words: dict[str, dict[str, str]] = Field(default_factory=dict)
+    colours: dict[str, Colour] = Field(default_factory=dict)
+    prompting: Prompting | None = None
+
+    _file: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _axis_by_default(cls, given: Any) -> Any:
+        return {"axis": given["name"], **given} if isinstance(given, dict) and "name" in given else given
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("values: name each once, and not the reference")
+        if taken := sorted(set(self.labels) & set(_TAKEN)):
+            raise ValueError(f"values: {', '.join(taken)} would be taken for an arm of that name; choose another label")
+        if "en" not in self.title:
+            raise ValueError("title: needs English at least, e.g. title: {en: Politeness}")
+        self._check_keys("values", self.values, self._by_value())
+        self._check_keys("values and reference", self.labels, self._by_label())
+        metrics = (*_ALWAYS, *self.judges)
+        self._check_keys("judges, share, probability and words", metrics, {"metrics": self.metrics})
+        return self
+
+    def _by_value(self) -> dict[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {f"metrics.{name}": sides for name, sides in self.metrics.items()}
+        if isinstance(self.lexicon, dict):
+            found["lexicon"] = self.lexicon
+        if self.prompting is not None:
+            found["prompting.instructions"] = self.prompting.instructions
+            if isinstance(self.prompting.examples, dict):
+                found["prompting.examples"] = self.prompting.examples
+        return found
+
+    def _by_label(self) -> dict[str, Mapping[str, Any]]:
+        return {"colours": self.colours, **{f"words.{code}": names for code, names in self.words.items()}}
+
+    @staticmethod
+    def _check_keys(what: str, known: Sequence[str], fields: Mapping[str, Mapping[str, Any]]) -> None:
+        for field, given in fields.items():
+            if unknown := [key for key in given if key not in known]:
+                raise ValueError(f"{field}: {', '.join(unknown)} is none of the {what} ({', '.join(known)})")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The values, then the reference."""
+        return (*self.values, self.reference)
+
+    @property
+    def where(self) -> str:
+        """Its file, or its name where it was not read from one: what messages begin with."""
+        return f"attribute {self.name}" if self._file is None else str(self._file)
+
+    def some(self, values: Sequence[str] | None) -> tuple[str, ...]:
+        """Some of the values, in the order given; all where none are named.
+
+        Raises:
+            EmotionCircuitsError: none, one twice, the reference, or one that the attribute does not have.
+        """
+        if values is None:
+            return self.values
+        if not values or len(set(values)) != len(values) or self.reference in values:
+            raise EmotionCircuitsError(
+                f"name at least one emotion, each once, and not {self.reference!r}, which is the reference"
+            )
+        if unknown := [value for value in values if value not in self.values]:
+            raise EmotionCircuitsError(
+                f"{self.where} has {', '.join(self.values)}, not {', '.join(unknown)}; name an attribute that has them"
+            )
+        return tuple(values)
+
+    def lexicon_words(self) -> dict[str, tuple[str, ...]] | None:
+        """Value → words that name it; ``None`` without a lexicon.
+
+        Raises:
+            EmotionCircuitsError: no bundled lexicon of that language.
+        """
+        return lexicon(self.lexicon) if isinstance(self.lexicon, str) else self.lexicon
+
+    def figure_judges(self) -> tuple[str, ...]:
+        """Judges beside the first that give one number of their own name, which should move some way."""
+        return tuple(name for name in self.judges[1:] if name in self.metrics and name not in _ALWAYS)
+
+    def classifier_corpora(self) -> tuple[str, ...]:
+        """Corpora its own judge is fitted on."""
+        return self.classifier.fit or self.corpora.fit
+
+    def labelled(self, axis: str) -> Labelled | None:
+        """Labelled text for judges of an axis, with every label named; ``None`` where there is none."""
+        found = self.validation.get(axis)
+        if found is None:
+            found = Labelled(sets=self.corpora.fit) if axis == self.axis else None
+        if found is None or found.labels:
+            return found
+        return found.model_copy(update={"labels": {label: label for label in self.labels}})
+
+    def terms(self, code: str) -> dict[str, str]:
+        """What its labels are called in a language of reports."""
+        return self.words.get(code, {})
+
+
+def attributes_dir() -> Path:
+    """Folder of the bundled attributes."""
+    return Path(str(files("emotion_circuits.prompts") / "attributes"))
+
+
+def available_attributes() -> list[str]:
+    """Names of the bundled attributes."""
+    return sorted(path.stem for path in attributes_dir().glob("*.yaml"))
+
+
+def load_attribute(name_or_path: str | os.PathLike[str]) -> Attribute:
+    """A bundled attribute, or the user's own.
+
+    >>> load_attribute("emotion-en").labels
+    ('gratitude', 'anger', 'apology', 'neutral')
+
+    Args:
+        name_or_path: a bundled name, or a path to a YAML file.
+
+    Raises:
+        EmotionCircuitsError: unknown name, unreadable YAML, unknown keys or impossible values, each named with its field.
+    """
+    name = os.fspath(name_or_path)
+    if name in available_attributes():
+        return _read(attributes_dir() / f"{name}.yaml")
+    path = Path(name).expanduser()
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise EmotionCircuitsError(
+            f"{name}: neither a bundled attribute nor a .yaml file. Bundled attributes: {', '.join(available_attributes())}"
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> Attribute:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise EmotionCircuitsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        raise EmotionCircuitsError(f"{path}: is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise EmotionCircuitsError(f"{path}: must hold keys and values, e.g. 'name: politeness-en'")
+    try:
+        attribute = Attribute.model_validate(content)
+    except ValidationError as error:
+        raise EmotionCircuitsError(f"{path}: " + "; ".join(explain(error, Attribute))) from error
+    found = _placed(attribute, _from_folder(path.parent))
+    found._file = path
+    return found
+
+
+def _from_folder(folder: Path) -> Callable[[str], str]:
+    """From a corpus as it is named in a file to its path, where it is a file beside it and not a bundled set."""
+
+    def place(name: str) -> str:
+        bundled = corpora_dir() / name
+        if bundled.is_dir() or bundled.with_name(f"{bundled.name}.jsonl").is_file():
+            return name
+        own = folder / Path(name).expanduser()
+        return str(own.absolute()) if own.is_file() else name
+
+    return place
+
+
+def _placed(attribute: Attribute, place: Callable[[str], str]) -> Attribute:
+    def every(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(place(name) for name in names)
+
+    corpora, openings, classifier = attribute.corpora, attribute.openings, attribute.classifier
+    prompting = attribute.prompting
+    if prompting is not None and isinstance(prompting.examples, str):
+        prompting = prompting.model_copy(update={"examples": place(prompting.examples)})
+    return attribute.model_copy(
+        update={
+            "corpora": Corpora(fit=every(corpora.fit), trace=place(corpora.trace)),
+            "openings": Openings(
+                choose=place(openings.choose),
+                report=place(openings.report),
+                held=None if openings.held is None else place(openings.held),
+            ),
+            "classifier": Classifier(fit=every(classifier.fit), none=every(classifier.none)),
+            "pairs": None if attribute.pairs is None else place(attribute.pairs),
+            "validation": {
+                axis: labelled.model_copy(update={"sets": every(labelled.sets)})
+                for axis, labelled in attribute.validation.items()
+            },
+            "prompting": prompting,
+        }
+    )

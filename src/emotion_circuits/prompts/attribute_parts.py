@@ -1,0 +1,97 @@
+"""The parts of an attribute: its corpora, its openings, its own judge, labelled text, and the baseline in words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["SHOTS", "Classifier", "Corpora", "Labelled", "Openings", "Part", "Prompting"]
+
+SHOTS = 4
+"""Training sentences of a corpus that few-shot prompting shows."""
+
+
+class Part(BaseModel):
+    """Frozen, without keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Corpora(Part):
+    """Labelled sentences.
+
+    Attributes:
+        fit: corpora whose sentences directions are fitted, chosen and tested on.
+        trace: corpus whose sentences are traced; the words that name a value are marked in it.
+    """
+
+    fit: tuple[str, ...] = Field(min_length=1)
+    trace: str
+
+
+class Openings(Part):
+    """Beginnings of texts that express none of the values.
+
+    Attributes:
+        choose: corpus on which conditions are chosen; means of first tokens are taken over its train split.
+        report: corpus on whose test split the choice is reported.
+        held: a further corpus kept for reports that are to be made once; ``report`` where there is none.
+    """
+
+    choose: str
+    report: str
+    held: str | None = None
+
+
+class Classifier(Part):
+    """How the attribute's own judge is fitted.
+
+    Attributes:
+        fit: corpora with all labels; by default those directions are fitted on.
+        none: corpora whose texts express none of the values, whatever their own labels.
+    """
+
+    fit: tuple[str, ...] = ()
+    none: tuple[str, ...] = ()
+
+
+class Labelled(Part):
+    """Labelled text on which judges of one axis are tested.
+
+    Attributes:
+        sets: corpora; their test splits are judged.
+        labels: label of a text → what the axis calls it; labels left out are not on the axis. By default the labels are the
+            axis' own.
+    """
+
+    sets: tuple[str, ...] = Field(min_length=1)
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Prompting(Part):
+    """The baseline in words: asking for a value instead of adding a direction.
+
+    Attributes:
+        plain: the request without a value.
+        instructions: per value, the request for it.
+        examples: corpus whose training sentences are shown in few-shot prompting, or per value the sentences themselves.
+        few_shot: the request with ``{examples}``, one a line; ``{instruction}`` is the value's own.
+        chat: the user's turn where the model has a chat template, of ``{instruction}`` and ``{text}``.
+    """
+
+    plain: str
+    instructions: dict[str, str]
+    examples: str | dict[str, tuple[str, ...]]
+    few_shot: str
+    chat: str
+
+    @field_validator("few_shot", "chat")
+    @classmethod
+    def _places(cls, template: str, info: Any) -> str:
+        wanted = {"instruction", "examples" if info.field_name == "few_shot" else "text"}
+        found = set(re.findall(r"\{(\w*)\}", template))
+        if found != wanted:
+            raise ValueError(f"needs the places {', '.join(f'{{{p}}}' for p in sorted(wanted))} and no others")
+        return template
