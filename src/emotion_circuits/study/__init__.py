@@ -10,6 +10,8 @@ from pathlib import Path
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import load_prompts, prompts_sha256
+from emotion_circuits.record.engines import Engine
+from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.study.checking import check_against_model
 from emotion_circuits.study.config import PROFILES, StudyConfig, load_config
 from emotion_circuits.study.manifest import build_manifest
@@ -51,6 +53,7 @@ def run_study(
     model: LanguageModel | None = None,
     dry: bool = False,
     told: Callable[[Stage, str], None] | None = None,
+    engine: Engine | None = None,
 ) -> StudyResult:
     """Run every stage that has to be run and write the manifest.
 
@@ -60,6 +63,7 @@ def run_study(
         model: an already loaded model instead of ``config.model``.
         dry: only say what would run; no weights are loaded and nothing is written.
         told: called with each stage and its status before it runs.
+        engine: where parts of stages are computed; in this process by default. Artefacts do not depend on it.
 
     Raises:
         EmotionCircuitsError: bad input, a busy folder, or an artefact that was changed.
@@ -72,12 +76,14 @@ def run_study(
     if dry and plan is None:
         reports = [StageReport(stage.name, "would run") for stage in STAGES]
         return StudyResult(folder, tuple(reports))
-    context = Context(config, folder, loaded=plan if dry else model)
+    context = Context(config, folder, loaded=plan if dry else model, engine=engine)
     if plan is None:
         check_against_model(config, context.model)
     reports = run_stages(context, STAGES, dry=dry, told=told)
     if not dry:
-        remember(config, context.model, folder, reports)
+        # How long a stage takes with workers says nothing about how long it takes without.
+        if engine is None or isinstance(engine, Inline):
+            remember(config, context.model, folder, reports)
         sentences = study_prompts(config)
         openings = load_prompts(config.continuations)
         test = load_prompts(config.test_continuations, split="test")

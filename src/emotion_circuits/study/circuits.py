@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing, write_json, write_table
 from emotion_circuits.prompts import load_pairs
+from emotion_circuits.record.parts import PARTS
 from emotion_circuits.statistics import Claim, judge
 from emotion_circuits.study.config import CircuitsConfig, StudyConfig
 from emotion_circuits.study.patched import patched_claims, patched_texts
@@ -59,7 +61,7 @@ def _run(context: Context, folder: Path) -> None:
     links = attribute(model, train.select(range(min(c.edge_pairs, len(train)))), steps=min(c.steps, 3), edges=True)
     ranked = ranking(scored)
     screen = delta_attention(model, tasks["train"])
-    effects = _effects(model, test, ranked if c.exact is None else ranked[: c.exact], folder, config)
+    effects = _effects(context, test, ranked if c.exact is None else ranked[: c.exact], folder)
     circuit = measure_circuit(
         model, tasks, scored, links, effects, name=c.pairs, search=_search(c), batch_rows=c.batch_rows, seed=config.seed
     )
@@ -89,17 +91,20 @@ def _directions(context: Context) -> Any:
 # -- the exact scan, which takes longest and is kept when a run is interrupted ---------------------------------------
 
 
-def _effects(model: LanguageModel, test: PairTask, nodes: list[Node], folder: Path, config: StudyConfig) -> Effects:
+def _effects(context: Context, test: PairTask, nodes: list[Node], folder: Path) -> Effects:
+    model, config = context.model, context.config
     c, path, draws = config.circuits, folder / "scan.safetensors", 400
     task = task_claim(model, test, draws=draws, seed=config.seed, name=c.pairs)
     ledger = Ledger(folder)
     if not ledger.trusts(path, "the scan is made anew"):
-        found = node_effects(model, test, nodes, draws=draws, seed=config.seed, name=c.pairs, batch_rows=c.batch_rows)
+        common: dict[str, Any] = {"seed": config.seed, "name": c.pairs, "batch_rows": c.batch_rows}
+        found = node_effects(model, test, nodes, draws=draws, folder=folder / PARTS, engine=context.engine, **common)
         tensors = {"effect": found.scan.effect, "kl": found.scan.kl, "gap": found.scan.gap}
         tensors["null"] = torch.from_numpy(found.null)
         with replacing(path) as temporary:
             save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary)
             ledger.record(path.name, temporary)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
     kept = load_file(path)
     sets = tuple((node,) for node in nodes)
     scan = Scan(sets, "noising z", kept["effect"], kept["kl"], kept["gap"], test.groups)

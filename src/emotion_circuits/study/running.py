@@ -24,6 +24,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.locking import locked
 from emotion_circuits.model import LanguageModel, load_model
 from emotion_circuits.paths import cannot_write, file_sha256, hash_json, is_temporary, make_folder, write_json
+from emotion_circuits.record.engines import Engine
 from emotion_circuits.study.config import StudyConfig
 
 __all__ = [
@@ -54,11 +55,15 @@ BUSY = "another run is working here; wait for it or use another folder"
 
 @dataclass(eq=False)
 class Context:
-    """What a stage may use: the config, the run folder, and the model, loaded when first asked for."""
+    """What a stage may use: the config, the run folder, the model, loaded when first asked for, and the engine.
+
+    Parts of a stage are computed by the engine, in this process where there is none.
+    """
 
     config: StudyConfig
     folder: Path
     loaded: LanguageModel | None = None
+    engine: Engine | None = None
 
     @cached_property
     def model(self) -> LanguageModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import weights_sha256
 from emotion_circuits.paths import write_json, write_table
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.record.parts import PARTS
 from emotion_circuits.study.circuits import CIRCUITS
 from emotion_circuits.study.claims import cosine_claims, reading_claims
 from emotion_circuits.study.config import StudyConfig
@@ -69,6 +71,7 @@ def _capture(context: Context, folder: Path) -> None:
         kinds=c.kinds,
         pooling=c.poolings,
         batch_tokens=c.batch_tokens,
+        engine=context.engine,
     )
 
 
@@ -108,8 +111,11 @@ def _directions(context: Context, folder: Path) -> None:
         directions.save(folder)
     tested = evaluate_directions(store, [single], splits=("test",))
     write_table(pd.concat([validated, tested], ignore_index=True), folder / "evaluation.parquet")
-    compared = compare_extractors(store, fitted, validated, null_draws=config.null_draws, seed=seed)
+    compared = compare_extractors(
+        store, fitted, validated, null_draws=config.null_draws, seed=seed, folder=folder / PARTS, engine=context.engine
+    )
     write_table(compared, folder / "extractors.parquet")
+    shutil.rmtree(folder / PARTS)
     own = (compared["extractor"] == single.extractor) & (compared["pooling"] == single.pooling)
     best = compared[own & (compared["kind"] == single.kind)].reset_index(drop=True)
     write_table(best, folder / "single.parquet")

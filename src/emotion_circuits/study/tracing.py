@@ -5,6 +5,7 @@ Components are chosen on validation sentences and reported on test sentences.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,7 @@ import pandas as pd
 from emotion_circuits.activations import ActivationStore
 from emotion_circuits.directions import (
     DirectionSet,
-    average_attention,
-    average_components,
-    reading_components,
+    averaged_traces,
     save_trace,
     shuffled_vectors,
     trace,
@@ -23,6 +22,7 @@ from emotion_circuits.directions import (
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import write_json, write_table
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.record.parts import PARTS
 from emotion_circuits.statistics import Claim, fdr, judge
 from emotion_circuits.study.running import Context, Stage
 
@@ -74,22 +74,13 @@ def _run(context: Context, folder: Path) -> None:
     # The last layer's states have no reader in the model but the unembedding.
     layer = min(layer, model.n_layers - 2)
     nulls = shuffled_vectors(store, directions, layer, draws=config.null_draws, seed=seed)
-    tables: dict[str, list[pd.DataFrame]] = {"writers": [], "readers": [], "attention": []}
-    for split in ("validation", "test"):
-        sentences = _sentences(context, split)
-        for k, emotion in enumerate(directions.labels):
-            common: dict[str, Any] = {"nulls": nulls[:, k].float(), "seed": seed}
-            found = {
-                "writers": average_components(model, sentences, directions, emotion, layer, **common),
-                "readers": reading_components(model, sentences, directions, emotion, layer, **common),
-            }
-            if "pattern" not in model.refused:
-                found["attention"] = average_attention(model, sentences, emotion, seed=seed)
-            for name, table in found.items():
-                tables[name].append(table.assign(emotion=emotion, split=split))
-    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
+    sentences = {split: _sentences(context, split) for split in ("validation", "test")}
+    joined = averaged_traces(
+        model, sentences, directions, layer, nulls=nulls, seed=seed, folder=folder / PARTS, engine=context.engine
+    )
     for name, table in joined.items():
         write_table(table, folder / f"{name}.parquet")
+    shutil.rmtree(folder / PARTS)
     claims = trace_claims(joined, config.top, layer)
     write_json(folder / "claims.json", [claim.model_dump(mode="json") for claim in claims])
     text, emotion = _text(context)
