@@ -1,22 +1,21 @@
 """Run a model over sentences and write what was seen to disk, in shards that survive an interruption.
 
-The unembedding is never run. Sentences are sorted by length, so that batches hold little padding; a shard is written
-when its rows are done and is skipped when the capture is run again. Memory holds one batch and one shard, whatever
-the number of sentences.
+The unembedding is never run. Sentences are sorted by length, so that batches hold little padding; a shard is one part
+(:mod:`emotion_circuits.record.parts`): written when its rows are done, passed over when the capture is run again. Memory
+holds one batch and one shard, whatever the number of sentences.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from emotion_circuits.activations.pooling import (
@@ -38,6 +37,7 @@ from emotion_circuits.activations.store import (
     FORMAT,
     MANIFEST,
     NORM,
+    NOTE,
     PAIR_KINDS,
     ROWS,
     ActivationStore,
@@ -47,12 +47,13 @@ from emotion_circuits.activations.store import (
 )
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
-from emotion_circuits.locking import locked
 from emotion_circuits.model import LanguageModel, Site, observe, weights_sha256
 from emotion_circuits.model.sites import RESIDUAL_KINDS
-from emotion_circuits.paths import hash_json, make_folder, replacing, write_json
+from emotion_circuits.paths import hash_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
+from emotion_circuits.record.engines import Compute, Engine
+from emotion_circuits.record.parts import Kept, Parts, Tensors
 
 __all__ = ["STATE_KINDS", "capture", "capture_config", "residual_norms"]
 
@@ -94,7 +95,6 @@ def capture_config(
     }
 
 
-@torch.inference_mode()
 def capture(
     model: LanguageModel,
     prompts: Sequence[Prompt],
@@ -106,6 +106,7 @@ def capture(
     batch_tokens: int = 1024,
     shard_rows: int = 256,
     frame: str = FRAME,
+    engine: Engine | None = None,
 ) -> ActivationStore:
     """Capture states of every sentence, or go on with a capture that was interrupted.
 
@@ -124,6 +125,7 @@ def capture(
         batch_tokens: upper bound of tokens in one forward pass.
         shard_rows: sentences per shard.
         frame: the words appended for pooling ``frame``. States of the sentence's own tokens cannot see them.
+        engine: where shards are computed; in this process by default.
 
     Returns:
         The finished store.
@@ -134,12 +136,33 @@ def capture(
     poolings = (pooling,) if isinstance(pooling, str) else tuple(pooling)
     chosen = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     _check_arguments(model, prompts, kinds, poolings, chosen)
-    folder = make_folder(Path(folder))
+    folder = Path(folder)
     config = capture_config(model, prompts, kinds, poolings, chosen, shard_rows, frame)
     manifest = {**config, "hash": hash_json(config)}
-    with locked(folder, "another process is capturing into this folder; wait for it or use another folder"):
-        _claim(folder, manifest)
-        return _capture(model, prompts, folder, manifest, batch_tokens)
+    sentences = _sentences(model, prompts, manifest, batch_tokens)
+    lengths = [len(row) for row in sentences.ids]
+    order = sorted(range(len(prompts)), key=lambda i: (lengths[i], i))
+    shards = [order[start : start + shard_rows] for start in range(0, len(order), shard_rows)]
+    kept = Kept(
+        "capture",
+        Tensors({"hash": manifest["hash"]}),
+        note=NOTE,
+        name=lambda part: Path(shard_name(manifest["hash"], part.index)).stem,
+        anew="its sentences are captured anew",
+        check=check_format,
+    )
+    with Parts(folder, manifest, shards, kept) as parts:
+        _log.info("%s: capture %s, %d sentences in %d shards", folder, manifest["hash"][:12], len(prompts), len(shards))
+        with progress_bar(f"capturing {model.name}", len(prompts)) as bar:
+            bar.advance(len(prompts) - sum(len(part.task) for part in parts.missing()))
+            for part, _ in parts.compute(Compute(_shard, sentences, model), engine):
+                bar.advance(len(part.task))
+        table = _table(prompts, sentences, shards)
+        with replacing(folder / ROWS) as temporary:
+            table.to_parquet(temporary, index=False)
+            Ledger(folder).record(ROWS, temporary)
+        write_json(folder / MANIFEST, manifest)
+    return ActivationStore(folder, manifest, table)
 
 
 def _check_arguments(
@@ -170,89 +193,56 @@ def _check_arguments(
             model.check_site(Site(kind, layer))  # type: ignore[arg-type]
 
 
-def _claim(folder: Path, manifest: dict[str, Any]) -> None:
-    """Make sure shards already there belong to this very capture."""
-    import json
+@dataclass(frozen=True, eq=False)
+class _Sentences:
+    """What every shard needs.
 
-    note = folder / "capture.json"
-    if note.exists():
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise EmotionCircuitsError(f"{note}: is damaged ({error}); delete the folder to capture anew") from error
-        check_format(note, found)
-        if found.get("hash") != manifest["hash"]:
-            differing = [k for k in manifest if k != "hash" and found.get(k) != manifest[k]]
-            raise EmotionCircuitsError(
-                f"{folder}: holds a capture of something else (differs in: {', '.join(differing)}); "
-                "choose another folder or delete this one"
-            )
-    else:
-        write_json(note, manifest)
+    Attributes:
+        names: each sentence's id.
+        ids: its token ids.
+        positions: its pooled tokens.
+        kinds: what is captured of it.
+        poolings: how.
+        layers: where.
+        suffix: token ids appended for pooling ``frame``.
+        batch_tokens: upper bound of tokens in one forward pass.
+    """
+
+    names: list[str]
+    ids: list[list[int]]
+    positions: list[PooledPositions]
+    kinds: list[str]
+    poolings: list[str]
+    layers: list[int]
+    suffix: list[int]
+    batch_tokens: int
 
 
-def _capture(
-    model: LanguageModel, prompts: Sequence[Prompt], folder: Path, manifest: dict[str, Any], batch_tokens: int
-) -> ActivationStore:
+def _sentences(
+    model: LanguageModel, prompts: Sequence[Prompt], manifest: dict[str, Any], batch_tokens: int
+) -> _Sentences:
     encoded = model.tokenizer([p.text for p in prompts], add_special_tokens=True, return_offsets_mapping=True)
     ids: list[list[int]] = encoded["input_ids"]
     for prompt, row in zip(prompts, ids, strict=True):
         if not row:
             raise EmotionCircuitsError(f"sentence {prompt.id} has no tokens for {model.name}")
-    positions = pooled_positions(prompts, encoded["offset_mapping"])
-    order = sorted(range(len(prompts)), key=lambda i: (len(ids[i]), i))
-    size = int(manifest["shard_rows"])
-    shards = [order[start : start + size] for start in range(0, len(order), size)]
-    kinds, poolings, layers = manifest["kinds"], manifest["poolings"], manifest["layers"]
-    suffix = frame_tokens(model, manifest["frame"]) if "frame" in poolings else []
-    ledger = Ledger(folder)
-    _log.info("%s: capture %s, %d sentences in %d shards", folder, manifest["hash"][:12], len(prompts), len(shards))
-    with progress_bar(f"capturing {model.name}", len(prompts)) as bar:
-        for index, members in enumerate(shards):
-            path = folder / shard_name(manifest["hash"], index)
-            if not _complete(path, manifest["hash"], ledger):
-                tensors = _run_shard(model, ids, positions, members, kinds, poolings, layers, suffix, batch_tokens, bar)
-                _check_finite(model, tensors, prompts, [positions[row] for row in members], members, ids, layers)
-                with replacing(path) as temporary:
-                    save_file(tensors, temporary, metadata={"hash": manifest["hash"]})
-                    ledger.record(path.name, temporary)
-            else:
-                bar.advance(len(members))
-    table = _table(prompts, ids, positions, shards)
-    with replacing(folder / ROWS) as temporary:
-        table.to_parquet(temporary, index=False)
-        ledger.record(ROWS, temporary)
-    write_json(folder / MANIFEST, manifest)
-    return ActivationStore(folder, manifest, table)
+    return _Sentences(
+        names=[p.id for p in prompts],
+        ids=ids,
+        positions=pooled_positions(prompts, encoded["offset_mapping"]),
+        kinds=manifest["kinds"],
+        poolings=manifest["poolings"],
+        layers=manifest["layers"],
+        suffix=frame_tokens(model, manifest["frame"]) if "frame" in manifest["poolings"] else [],
+        batch_tokens=batch_tokens,
+    )
 
 
-def _complete(path: Path, expected: str, ledger: Ledger) -> bool:
-    """Whether a shard is there, of this capture, and byte for byte what was written (else it is captured anew)."""
-    if not path.exists():
-        return False
-    try:
-        with safe_open(path, framework="pt") as file:
-            ours = (file.metadata() or {}).get("hash") == expected
-        damaged = not ours or ledger.verdict(path) == "damaged"
-    except (SafetensorError, OSError):
-        damaged = True
-    if damaged:
-        _log.warning("%s: is damaged; its sentences are captured anew", path)
-    return not damaged
-
-
-def _run_shard(
-    model: LanguageModel,
-    ids: Sequence[Sequence[int]],
-    positions: Sequence[PooledPositions],
-    members: Sequence[int],
-    kinds: Sequence[str],
-    poolings: Sequence[str],
-    layers: Sequence[int],
-    suffix: Sequence[int],
-    batch_tokens: int,
-    bar: Any,
-) -> dict[str, Tensor]:
+@torch.inference_mode()
+def _shard(model: LanguageModel, of: _Sentences, members: Sequence[int]) -> dict[str, Tensor]:
+    """The tensors of one shard: the sentences of these rows."""
+    ids, positions, poolings, layers, suffix = of.ids, of.positions, of.poolings, of.layers, of.suffix
+    kinds = of.kinds
     states, pairs = [k for k in kinds if k not in PAIR_KINDS], [k for k in kinds if k in PAIR_KINDS]
     full = "tokens" in poolings
     pools = [p for p in poolings if p != "tokens"]
@@ -269,63 +259,59 @@ def _run_shard(
     sites = [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]
     place = {layer: i for i, layer in enumerate(layers)}
     row_at = token_at = pair_at = 0
-    for rows in token_batches(members, ids, batch_tokens):
-        batch = model.collate([[*ids[row], *suffix] for row in rows], side="right")
-        text = text_mask(batch, len(suffix))
-        weights = {pool: pool_weights(pool, batch, text, [positions[row] for row in rows]) for pool in pools}
-        inner = text.float()
-        inner[:, 0] = 0
-        sizes = [len(ids[row]) for row in rows]
-        row_slice = slice(row_at, row_at + len(rows))
-        token_slice = slice(token_at, token_at + sum(sizes))
-        pair_slice = slice(pair_at, pair_at + sum(n * n for n in sizes))
+    with progress_bar("a shard", len(members)) as bar:
+        for rows in token_batches(members, ids, of.batch_tokens):
+            batch = model.collate([[*ids[row], *suffix] for row in rows], side="right")
+            text = text_mask(batch, len(suffix))
+            weights = {pool: pool_weights(pool, batch, text, [positions[row] for row in rows]) for pool in pools}
+            inner = text.float()
+            inner[:, 0] = 0
+            sizes = [len(ids[row]) for row in rows]
+            row_slice = slice(row_at, row_at + len(rows))
+            token_slice = slice(token_at, token_at + sum(sizes))
+            pair_slice = slice(pair_at, pair_at + sum(n * n for n in sizes))
 
-        def keep(
-            site: Site,
-            value: Tensor,
-            text: Tensor = text,
-            inner: Tensor = inner,
-            weights: dict[str, Tensor] = weights,
-            sizes: list[int] = sizes,
-            row_slice: slice = row_slice,
-            token_slice: slice = token_slice,
-            pair_slice: slice = pair_slice,
-        ) -> Tensor:
-            layer = place[site.layer]
-            if site.kind in PAIR_KINDS:  # [row, head, query, key]; padding is on the right
-                parts = [value[i, :, :n, :n].flatten(1).T for i, n in enumerate(sizes)]
-                tensors[tensor_name(site.kind, "tokens")][layer, pair_slice] = torch.cat(parts).to("cpu", model.dtype)
+            def keep(
+                site: Site,
+                value: Tensor,
+                text: Tensor = text,
+                inner: Tensor = inner,
+                weights: dict[str, Tensor] = weights,
+                sizes: list[int] = sizes,
+                row_slice: slice = row_slice,
+                token_slice: slice = token_slice,
+                pair_slice: slice = pair_slice,
+            ) -> Tensor:
+                layer = place[site.layer]
+                if site.kind in PAIR_KINDS:  # [row, head, query, key]; padding is on the right
+                    parts = [value[i, :, :n, :n].flatten(1).T for i, n in enumerate(sizes)]
+                    tensors[tensor_name(site.kind, "tokens")][layer, pair_slice] = torch.cat(parts).to(
+                        "cpu", model.dtype
+                    )
+                    return value.new_empty(0)
+                value = value.flatten(2)  # heads side by side
+                square = value.float().square().sum(-1) * inner  # inner: real tokens without the first
+                tensors[tensor_name(site.kind, NORM)][layer, row_slice] = (square.sum(-1) / inner.sum(-1)).cpu()
+                for pool, weight in weights.items():
+                    state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else mix(weight, value)
+                    tensors[tensor_name(site.kind, pool)][layer, row_slice] = state.to("cpu", model.dtype)
+                if full:
+                    tensors[tensor_name(site.kind, "tokens")][layer, token_slice] = value[text.bool()].cpu()
                 return value.new_empty(0)
-            value = value.flatten(2)  # heads side by side
-            square = value.float().square().sum(-1) * inner  # inner: real tokens without the first
-            tensors[tensor_name(site.kind, NORM)][layer, row_slice] = (square.sum(-1) / inner.sum(-1)).cpu()
-            for pool, weight in weights.items():
-                state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else mix(weight, value)
-                tensors[tensor_name(site.kind, pool)][layer, row_slice] = state.to("cpu", model.dtype)
-            if full:
-                tensors[tensor_name(site.kind, "tokens")][layer, token_slice] = value[text.bool()].cpu()
-            return value.new_empty(0)
 
-        with observe(model, sites, transform=keep):
-            model.hidden(batch, finite=False)  # the states are checked, layer by layer
-        row_at, token_at, pair_at = row_slice.stop, token_slice.stop, pair_slice.stop
-        bar.advance(len(rows))
+            with observe(model, sites, transform=keep):
+                model.hidden(batch, finite=False)  # the states are checked, layer by layer
+            row_at, token_at, pair_at = row_slice.stop, token_slice.stop, pair_slice.stop
+            bar.advance(len(rows))
+    _check_finite(model, tensors, of, members)
     return tensors
 
 
-def _check_finite(
-    model: LanguageModel,
-    tensors: dict[str, Tensor],
-    prompts: Sequence[Prompt],
-    positions: Sequence[PooledPositions],
-    members: Sequence[int],
-    ids: Sequence[Sequence[int]],
-    layers: Sequence[int],
-) -> None:
+def _check_finite(model: LanguageModel, tensors: dict[str, Tensor], of: _Sentences, members: Sequence[int]) -> None:
     """Refuse NaN and infinity anywhere but where a sentence has no such state, which is known from its tokens alone."""
-    lengths = torch.tensor([len(ids[row]) for row in members])
+    lengths = torch.tensor([len(of.ids[row]) for row in members])
     absent = {pool: stateless(pool, lengths) for pool in AVERAGES}
-    absent |= {NORM: absent["mean"], "emotion": torch.tensor([not p.tokens for p in positions])}
+    absent |= {NORM: absent["mean"], "emotion": torch.tensor([not of.positions[row].tokens for row in members])}
     for name, tensor in tensors.items():
         pool = name.rsplit(".", 1)[1]
         # A masked score is minus infinity by definition.
@@ -340,18 +326,14 @@ def _check_finite(
                 column = int(torch.searchsorted(sizes.cumsum(0), column, right=True))
             kind = name.rsplit(".", 1)[0]
             raise EmotionCircuitsError(
-                f"{model.name} gives NaN or infinity at {kind} of layer {layers[layer]}, first in sentence "
-                f"{prompts[members[column]].id} (pooling {pool}); nothing of this batch was kept. Load the model with "
+                f"{model.name} gives NaN or infinity at {kind} of layer {of.layers[layer]}, first in sentence "
+                f"{of.names[members[column]]} (pooling {pool}); nothing of this batch was kept. Load the model with "
                 "dtype 'float32' or 'bfloat16'; if it still does, its weights are damaged"
             )
 
 
-def _table(
-    prompts: Sequence[Prompt],
-    ids: Sequence[Sequence[int]],
-    positions: Sequence[PooledPositions],
-    shards: Sequence[Sequence[int]],
-) -> pd.DataFrame:
+def _table(prompts: Sequence[Prompt], of: _Sentences, shards: Sequence[Sequence[int]]) -> pd.DataFrame:
+    ids, positions = of.ids, of.positions
     where: dict[int, tuple[int, int, int, int]] = {}
     for shard, members in enumerate(shards):
         offset = pairs = 0

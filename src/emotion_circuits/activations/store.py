@@ -37,6 +37,7 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "NORM",
+    "NOTE",
     "PAIR_KINDS",
     "ROWS",
     "ActivationStore",
@@ -48,6 +49,8 @@ __all__ = [
 FORMAT = 3
 """Version of the folder's layout."""
 MANIFEST = "manifest.json"
+NOTE = "capture.json"
+"""As the manifest, from the beginning of a capture on."""
 ROWS = "rows.parquet"
 NORM = "mean_square_norm"
 PAIR_KINDS = ("scores", "pattern")

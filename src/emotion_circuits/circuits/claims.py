@@ -8,8 +8,10 @@ where a change moves logits at large, and it does not shrink with more pairs. Pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +19,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from emotion_circuits.heads import Node, PairTask, Scan, base_run, head_nodes
+from emotion_circuits.heads import BaseRun, Node, PairTask, Scan, base_run, head_nodes
 from emotion_circuits.heads.changes import patch, patch_sites
-from emotion_circuits.heads.scanning import run_variants
+from emotion_circuits.heads.scanning import chunks_by_layer, run_chunk
 from emotion_circuits.heads.scans import sign_flips
 from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel, Record
+from emotion_circuits.model.source import identity
+from emotion_circuits.paths import hash_json
+from emotion_circuits.record.engines import Compute, Engine
+from emotion_circuits.record.parts import Kept, Tensors, results
 from emotion_circuits.statistics import About, Claim, bootstrap_mean_intervals, fdr, permutation_ps
 
 __all__ = ["SMALLEST_SHARE", "Effects", "head_claims", "judge_nodes", "node_effects", "task_claim"]
@@ -79,6 +85,12 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
         name: of the task.
     """
     clean, corrupted = base_run(model, task.clean).logits, base_run(model, task.corrupted).logits
+    return _task_claim(model, task, clean, corrupted, draws=draws, seed=seed, name=name)
+
+
+def _task_claim(
+    model: LanguageModel, task: PairTask, clean: Tensor, corrupted: Tensor, *, draws: int, seed: int, name: str
+) -> Claim:
     gap = (task.logit_difference(clean) - task.logit_difference(corrupted)).double().cpu().numpy()
     ids, weights = _random_answers(model, task, draws, seed)
     null = _contrast(clean - corrupted, ids, weights).cpu().numpy()
@@ -135,6 +147,8 @@ def node_effects(
     seed: int = 0,
     name: str = "pairs",
     batch_rows: int = 256,
+    folder: Path | None = None,
+    engine: Engine | None = None,
 ) -> Effects:
     """Noise every node by itself and read the answers, random answers and the KL divergence from the same runs.
 
@@ -146,11 +160,71 @@ def node_effects(
         seed: of the null.
         name: of the task.
         batch_rows: rows run at once.
+        folder: where what is measured is kept, so that a scan that was interrupted goes on; the caller removes it once it has
+            written what it makes of the effects. ``None``: nothing is kept.
+        engine: where nodes are measured; in this process by default.
+
+    Raises:
+        EmotionCircuitsError: a folder with another scan, or one in use by another process.
     """
-    whole = task_claim(model, task, draws=draws, seed=seed, name=name)
-    source = base_run(model, task.corrupted, patch_sites(nodes))
+    clean, corrupted = base_run(model, task.clean).logits, base_run(model, task.corrupted).logits
+    whole = _task_claim(model, task, clean, corrupted, draws=draws, seed=seed, name=name)
+    names, layers = [_UNCHANGED, *map(str, nodes)], [model.n_layers - 1, *(node.site.layer for node in nodes)]
+    chunks = chunks_by_layer(layers, max(1, batch_rows // len(task)))
+    work = {
+        "format": 1,
+        **identity(model),
+        "pairs": hash_json([p.model_dump(mode="json") for p in task.pairs]),
+        "tokens": hash_json([b.input_ids.tolist() for b in (task.clean, task.corrupted)]),
+        "answers": hash_json([task.answer_ids.tolist(), task.answer_weights.tolist()]),
+        "nodes": list(map(str, nodes)),
+        "draws": draws,
+        "seed": seed,
+        "batch_rows": batch_rows,
+    }
+    tasks = [[names[index] for index in chunk] for chunk in chunks]
+    compute = Compute(_noise, _Noising(task, tuple(nodes), draws, seed), model, prepare=_runs)
+    found = results(folder, work, tasks, compute, Kept("scan", Tensors()), engine=engine, title="noising")
+    measured = torch.empty(len(names), found[0]["measured"].shape[1])
+    for chunk, tensors in zip(chunks, found, strict=True):
+        measured[chunk] = tensors["measured"].to(measured)
+    measured, n = measured.to(model.device), len(task)
+    change = measured[:1] - measured[1:]
+    gap = task.logit_difference(clean) - task.logit_difference(corrupted)
+    sets = tuple((node,) for node in nodes)
+    scan = Scan(sets, "noising z", change[:, :n], measured[1:, n : 2 * n], gap, task.groups)
+    return Effects(whole, scan, change[:, 2 * n :].double().cpu().numpy(), draws, name)
+
+
+_UNCHANGED = "unchanged"
+"""Runs the same way as what is compared with it, so that both differ in the change alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Noising:
+    """What is noised, and how it is read."""
+
+    task: PairTask
+    nodes: tuple[Node, ...]
+    draws: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """The run that is changed, the one whose values it is given, and what is read of every change."""
+
+    base: BaseRun
+    source: BaseRun
+    measure: Callable[[Tensor, Record], Tensor]
+
+
+@torch.no_grad()
+def _runs(model: LanguageModel, of: _Noising) -> _Runs:
+    task = of.task
+    source = base_run(model, task.corrupted, patch_sites(of.nodes))
     base = base_run(model, task.clean)
-    ids, weights = _random_answers(model, task, draws, seed)
+    ids, weights = _random_answers(model, task, of.draws, of.seed)
     before = torch.log_softmax(base.logits.float(), -1)
 
     def measure(logits: Tensor, _record: Record) -> Tensor:
@@ -158,14 +232,15 @@ def node_effects(
         kl = (before.exp() * (before - after)).sum(-1).clamp(min=0)
         return torch.cat([task.logit_difference(logits), kl, _contrast(logits, ids, weights)], dim=-1)
 
-    variants = [[], *(patch([n], source) for n in nodes)]
-    measured = run_variants(model, base, variants, measure, batch_rows=batch_rows, title="noising")
-    n = len(task)
-    change = measured[:1] - measured[1:]
-    gap = task.logit_difference(base.logits) - task.logit_difference(source.logits)
-    sets = tuple((node,) for node in nodes)
-    scan = Scan(sets, "noising z", change[:, :n], measured[1:, n : 2 * n], gap, task.groups)
-    return Effects(whole, scan, change[:, 2 * n :].double().cpu().numpy(), draws, name)
+    return _Runs(base, source, measure)
+
+
+def _noise(model: LanguageModel, runs: _Runs, names: Sequence[str]) -> dict[str, Any]:
+    """What was read of every node's change, ``[node, 2 × pair + draw]``, of nodes that begin in one layer."""
+    nodes = [None if name == _UNCHANGED else Node.parse(name) for name in names]
+    variants = [[] if node is None else patch([node], runs.source) for node in nodes]
+    layer = min(model.n_layers - 1 if node is None else node.site.layer for node in nodes)
+    return {"measured": run_chunk(model, runs.base, variants, layer, runs.measure)}
 
 
 def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, seed: int = 0) -> list[Claim]:

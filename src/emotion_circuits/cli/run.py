@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
@@ -51,6 +51,21 @@ def run(
             "--dry-run", help="Say what is done and what is left, with estimated tokens, time and disk; run nothing."
         ),
     ] = False,
+    engine: Annotated[
+        Literal["inline", "processes"],
+        typer.Option(
+            help="Where parts of the work are computed: in this process, or in worker processes, each with the model. What "
+            "comes out is the same."
+        ),
+    ] = "inline",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Worker processes of --engine processes, by default as many as the cores hold. On a CPU set OMP_NUM_THREADS to "
+            "the number of cores over the number of workers.",
+        ),
+    ] = None,
     lang: Language = "en",
     track: Track = None,
     as_json: JsonFlag = False,
@@ -63,6 +78,7 @@ def run(
 
     Example: emotion-circuits run --profile baseline --set steering.samples=2 --out runs/baseline --dry-run
     """
+    from emotion_circuits.record.engines import engine as chosen_engine
     from emotion_circuits.record.reading import read_claims
     from emotion_circuits.report.study_page import summary_table, write_report
     from emotion_circuits.study import run_study
@@ -73,15 +89,12 @@ def run(
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     overrides |= _settings(set_ or [])
     study = load_config(profile, file=config, overrides=overrides)
+    where = chosen_engine(engine, workers=workers)
     if dry_run:
         _dry_run(study, out, as_json)
         return
     with long_running():
-        done = run_study(
-            study,
-            out,
-            told=lambda stage, status: note(f"{stage.title}: {status}"),
-        )
+        done = run_study(study, out, told=lambda stage, status: note(f"{stage.title}: {status}"), engine=where)
         path = write_report(out, out=out / "report.html", language=lang)
         run_id = recorded(track, lambda: track_study(out, Tracker(default_uri(out)), read_claims(out)))
     summary = summary_table(out)

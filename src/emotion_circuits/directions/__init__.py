@@ -24,6 +24,7 @@ from emotion_circuits.directions.geometry import (
 from emotion_circuits.directions.reading import Reader, pooled_states, save_reader
 from emotion_circuits.directions.subspace_tables import subspace_reliability, subspaces_between
 from emotion_circuits.directions.trace_files import load_trace, save_trace
+from emotion_circuits.directions.trace_questions import averaged_traces
 from emotion_circuits.directions.trace_reading import reading_components
 from emotion_circuits.directions.trace_sets import average_attention, average_components
 from emotion_circuits.directions.trace_text import Trace, trace
@@ -40,6 +41,7 @@ __all__ = [
     "auroc",
     "average_attention",
     "average_components",
+    "averaged_traces",
     "bag_of_words_baseline",
     "chance_cosine",
     "choose_directions",

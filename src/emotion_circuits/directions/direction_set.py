@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,6 +114,13 @@ class DirectionSet:
     def name(self) -> str:
         """``extractor.kind.pooling``, also the file name."""
         return f"{self.extractor}.{self.kind}.{self.pooling}"
+
+    def sha256(self) -> str:
+        """SHA-256 of what it is and of its numbers; how it was fitted and which layer was chosen do not count."""
+        digest = hashlib.sha256(repr((self.name, self.reading, self.labels, self.layers)).encode())
+        for tensor in (self.vectors, self.thresholds, self.norms):
+            digest.update(tensor.detach().cpu().contiguous().double().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def names(self) -> tuple[str, ...]:

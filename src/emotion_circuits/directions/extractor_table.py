@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,8 @@ from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.evaluating import choose_layer, held_out_report
 from emotion_circuits.directions.fitting import rows_of
 from emotion_circuits.directions.geometry import norms_by_layer, split_half_stability
-from emotion_circuits.progress import progress_bar
+from emotion_circuits.record.engines import Compute, Engine
+from emotion_circuits.record.parts import Kept, Tables, results
 
 __all__ = ["compare_extractors"]
 
@@ -26,6 +30,8 @@ def compare_extractors(
     split: str = "test",
     null_draws: int = 20,
     seed: int = 0,
+    folder: Path | None = None,
+    engine: Engine | None = None,
 ) -> pd.DataFrame:
     """Held-out figures of every direction set at its own best layer, beside words, nulls and stability.
 
@@ -36,36 +42,82 @@ def compare_extractors(
         split: reported on.
         null_draws: label shuffles and random directions beside each.
         seed: of nulls and intervals.
+        folder: where the rows of every set are kept, so that a comparison that was interrupted goes on; the caller removes it
+            once the whole table is written. ``None``: nothing is kept.
+        engine: where sets are measured; in this process by default.
 
     Returns:
         The columns of :func:`~.evaluating.held_out_report` (one row per set and corpus), ``validation`` (mean accuracy over
         corpora at that layer), ``relative_norm`` (mean over emotions, in residual norms), ``stability`` (cosine between
         directions of two disjoint halves, mean over emotions and halvings) with its ``stability_chance`` (1/√d).
+
+    Raises:
+        EmotionCircuitsError: a folder with another comparison, or one in use by another process.
     """
-    parts = []
-    words: dict[tuple[str, ...], np.ndarray] = {}
-    with progress_bar("comparing extractors", len(directions)) as bar:
-        for d in directions:
-            layer = choose_layer(table, extractor=d.extractor, pooling=d.pooling, kind=d.kind)
-            key = (*d.fit.get("sets", ()), *d.names)
-            if key not in words:
-                train = rows_of(store, "train", d.fit.get("sets"), d.names).to_numpy()
-                words[key] = bag_of_words_by_set(store.rows, train)
-            report = held_out_report(store, d, layer, split=split, null_draws=null_draws, seed=seed, words=words[key])
-            stable = split_half_stability(store, d, layers=[layer], splits=5, seed=seed)
-            lengths = norms_by_layer(d).query("layer == @layer")
-            own = table.query(
-                "extractor == @d.extractor and pooling == @d.pooling and kind == @d.kind and layer == @layer "
-                "and split == 'validation'"
-            )
-            parts.append(
-                report.assign(
-                    kind=d.kind,
-                    validation=float(own["accuracy"].mean()),
-                    relative_norm=float(lengths["relative"].mean()),
-                    stability=float(stable["cosine"].mean()),
-                    stability_chance=float(stable["chance"].iloc[0]),
-                )
-            )
-            bar.advance()
-    return pd.concat(parts, ignore_index=True)
+    work = {
+        "format": 1,
+        "capture": store.manifest["hash"],
+        "directions": [d.sha256() for d in directions],
+        "table": hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()).hexdigest(),
+        "split": split,
+        "null_draws": null_draws,
+        "seed": seed,
+    }
+    of = _Compared(store, tuple(directions), table, split, null_draws, seed)
+    compute = Compute(_row, of, prepare=_with_words)
+    kept = Kept("comparison of extractors", Tables())
+    tasks = [[index, d.name] for index, d in enumerate(directions)]
+    rows = results(folder, work, tasks, compute, kept, engine=engine, title="comparing extractors")
+    return pd.concat(rows, ignore_index=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """What is compared, and how."""
+
+    store: ActivationStore
+    directions: tuple[DirectionSet, ...]
+    table: pd.DataFrame
+    split: str
+    null_draws: int
+    seed: int
+
+
+Words = dict[tuple[str, ...], np.ndarray]
+"""Labels by bag of words, per corpora and labels that it was fitted on."""
+
+
+def _key(d: DirectionSet) -> tuple[str, ...]:
+    return (*d.fit.get("sets", ()), *d.names)
+
+
+def _with_words(_model: None, of: _Compared) -> tuple[_Compared, Words]:
+    words: Words = {}
+    for d in of.directions:
+        if _key(d) not in words:
+            train = rows_of(of.store, "train", d.fit.get("sets"), d.names).to_numpy()
+            words[_key(d)] = bag_of_words_by_set(of.store.rows, train)
+    return of, words
+
+
+def _row(_model: None, ground: tuple[_Compared, Words], task: tuple[int, str]) -> pd.DataFrame:
+    """The rows of one set, one per corpus."""
+    of, words = ground
+    d, store, table = of.directions[task[0]], of.store, of.table
+    layer = choose_layer(table, extractor=d.extractor, pooling=d.pooling, kind=d.kind)
+    report = held_out_report(
+        store, d, layer, split=of.split, null_draws=of.null_draws, seed=of.seed, words=words[_key(d)]
+    )
+    stable = split_half_stability(store, d, layers=[layer], splits=5, seed=of.seed)
+    lengths = norms_by_layer(d).query("layer == @layer")
+    own = table.query(
+        "extractor == @d.extractor and pooling == @d.pooling and kind == @d.kind and layer == @layer "
+        "and split == 'validation'"
+    )
+    return report.assign(
+        kind=d.kind,
+        validation=float(own["accuracy"].mean()),
+        relative_norm=float(lengths["relative"].mean()),
+        stability=float(stable["cosine"].mean()),
+        stability_chance=float(stable["chance"].iloc[0]),
+    )

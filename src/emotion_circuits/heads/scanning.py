@@ -19,7 +19,7 @@ from emotion_circuits.model import Batch, Intervention, LanguageModel, Record, S
 from emotion_circuits.model.resuming import resume
 from emotion_circuits.progress import progress_bar
 
-__all__ = ["BaseRun", "Variant", "base_run", "run_variants"]
+__all__ = ["BaseRun", "Variant", "base_run", "chunks_by_layer", "run_chunk", "run_variants"]
 
 Variant = Sequence[Intervention]
 Measure = Callable[[Float[Tensor, "variant row vocabulary"], Record], Tensor]
@@ -67,7 +67,49 @@ def _tiled(batch: Batch, times: int) -> Batch:
     return Batch(batch.input_ids.repeat(times, 1), batch.attention_mask.repeat(times, 1))
 
 
+def chunks_by_layer(layers: Sequence[int], at_once: int) -> list[list[int]]:
+    """Variants that run together: neighbours among those that begin in the same layer, at most so many.
+
+    Args:
+        layers: the first layer that each variant changes or watches.
+        at_once: variants run together at most.
+
+    Returns:
+        Indices of variants, the lowest layer first.
+    """
+    by_layer: dict[int, list[int]] = defaultdict(list)
+    for index, layer in enumerate(layers):
+        by_layer[layer].append(index)
+    return [
+        by_layer[layer][start : start + at_once]
+        for layer in sorted(by_layer)
+        for start in range(0, len(by_layer[layer]), at_once)
+    ]
+
+
 @torch.no_grad()
+def run_chunk(
+    model: LanguageModel,
+    base: BaseRun,
+    variants: Sequence[Variant],
+    layer: int,
+    measure: Measure,
+    *,
+    watch: Sequence[Site] = (),
+) -> Tensor:
+    """Measure variants together that begin in one layer; arguments as those of :func:`run_variants`."""
+    rows, times = base.batch.input_ids.shape[0], len(variants)
+    changes = [
+        replace(change, rows=tuple(range(place * rows, (place + 1) * rows)))
+        for place, variant in enumerate(variants)
+        for change in variant
+    ]
+    pre = base.resid_pre[layer].repeat(times, 1, 1)
+    with observe(model, watch) as record, intervene(model, changes), resume(model, layer, pre):
+        logits = model.logits(_tiled(base.batch, times), last_only=True)
+    return measure(logits.unflatten(0, (times, rows)), record)
+
+
 def run_variants(
     model: LanguageModel,
     base: BaseRun,
@@ -96,29 +138,17 @@ def run_variants(
     Raises:
         EmotionCircuitsError: a variant that names rows.
     """
-    rows = base.batch.input_ids.shape[0]
-    by_layer: dict[int, list[int]] = defaultdict(list)
-    for index, variant in enumerate(variants):
+    layers = []
+    for variant in variants:
         if any(i.rows is not None for i in variant):
             raise EmotionCircuitsError("a variant acts on all rows of the base batch: leave rows unset")
-        first = min((i.site.layer for i in variant), default=model.n_layers - 1)
-        by_layer[min([first, *(s.layer for s in watch)])].append(index)
+        touched = [*(i.site.layer for i in variant), *(s.layer for s in watch)]
+        layers.append(min(touched, default=model.n_layers - 1))
     results: dict[int, Tensor] = {}
-    at_once = max(1, batch_rows // rows)
     with progress_bar(title, len(variants)) as bar:
-        for layer in sorted(by_layer):
-            indices = by_layer[layer]
-            for start in range(0, len(indices), at_once):
-                chunk = indices[start : start + at_once]
-                changes = [
-                    replace(change, rows=tuple(range(place * rows, (place + 1) * rows)))
-                    for place, index in enumerate(chunk)
-                    for change in variants[index]
-                ]
-                pre = base.resid_pre[layer].repeat(len(chunk), 1, 1)
-                with observe(model, watch) as record, intervene(model, changes), resume(model, layer, pre):
-                    logits = model.logits(_tiled(base.batch, len(chunk)), last_only=True)
-                measured = measure(logits.unflatten(0, (len(chunk), rows)), record)
-                results |= dict(zip(chunk, measured, strict=True))
-                bar.advance(len(chunk))
+        for chunk in chunks_by_layer(layers, max(1, batch_rows // base.batch.input_ids.shape[0])):
+            some = [variants[index] for index in chunk]
+            measured = run_chunk(model, base, some, layers[chunk[0]], measure, watch=watch)
+            results |= dict(zip(chunk, measured, strict=True))
+            bar.advance(len(chunk))
     return torch.stack([results[index] for index in range(len(variants))])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from itertools import chain
 from queue import SimpleQueue
 from threading import Event
@@ -21,7 +22,7 @@ from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.sharing import foreign_hooks
 from emotion_circuits.model.wiring import wiring_of
 
-__all__ = ["at_once", "in_parallel", "replica"]
+__all__ = ["at_once", "in_parallel", "replica", "torch_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,8 +49,26 @@ def at_once(device: torch.device) -> int:
     return min(torch.get_num_threads(), _AT_ONCE) if device.type == "cpu" else 1
 
 
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Torch works with so many threads inside the ``with`` block; ``None``: with as many as before."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def in_parallel(
-    model: LanguageModel, work: Callable[[LanguageModel, Item], Result], items: Sequence[Item]
+    model: LanguageModel,
+    work: Callable[[LanguageModel, Item], Result],
+    items: Sequence[Item],
+    *,
+    threads: int | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Do the work for each item, several at once where the model is on a CPU with several cores.
 
@@ -60,17 +79,22 @@ def in_parallel(
         model: the model.
         work: ``work(model, item)``; it is given the model or a replica of it.
         items: what to work on.
+        threads: of torch, for each item: how products are summed depends on them. By default the threads of this process
+            are shared among the items worked on at once.
 
     Yields:
         The item's index and what came of it, in the order in which they are done. An error ends all: what has not begun
         is dropped, what runs stops at its next forward pass.
     """
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     workers = min(at_once(model.device), len(items))
     if workers < 2 or wiring_of(model).first_layer is not None or foreign_hooks(model):
         for index, item in enumerate(items):
-            yield index, work(model, item)
+            with torch_threads(threads):
+                result = work(model, item)
+            yield index, result
         return
+    each = before // workers if threads is None else threads
     stop = Event()
     free: SimpleQueue[LanguageModel] = SimpleQueue()
     for _ in range(workers):
@@ -84,7 +108,7 @@ def in_parallel(
             free.put(mine)
 
     # torch counts threads per thread.
-    pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(threads // workers))
+    pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(each))
     try:
         futures: dict[Future[Result], int] = {pool.submit(run, item): index for index, item in enumerate(items)}
         for done in as_completed(futures):
@@ -92,7 +116,7 @@ def in_parallel(
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 class _StoppedError(Exception):

@@ -1,1 +1,1 @@
-"""How work is kept: stations, their folders and tables, keys, manifests; nothing here knows a particular station."""
+"""How work is kept: stations, folders and tables, in parts that are computed anywhere; nothing here knows a station by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, Self, TypeVar
@@ -13,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import read_json, write_json
 from emotion_circuits.prompts.loading import validation_messages
+from emotion_circuits.record.parts import PARTS
 from emotion_circuits.record.tables import Table
 from emotion_circuits.statistics import Claim
 
@@ -115,6 +117,15 @@ class StationFolder:
     def tables(cls) -> dict[str, Table]:
         """The declared tables, by attribute."""
         return {name: value.table for name, value in vars(cls).items() if isinstance(value, TableFile)}
+
+    @property
+    def parts(self) -> Path:
+        """Where parts of unfinished work are kept; :meth:`drop_parts` when what they were joined into is written."""
+        return self.path / PARTS
+
+    def drop_parts(self) -> None:
+        """Remove the parts of work that is whole."""
+        shutil.rmtree(self.parts, ignore_errors=True)
 
     def write_claims(self, claims: Sequence[Claim]) -> None:
         """Write the station's claims."""

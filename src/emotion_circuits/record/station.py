@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from emotion_circuits.model import Blueprint, LanguageModel
     from emotion_circuits.page.page import Section
     from emotion_circuits.page.telling import Told
+    from emotion_circuits.record.engines import Engine
     from emotion_circuits.record.speed import Speed
 
 __all__ = ["Context", "Estimate", "Remade", "Station"]
@@ -40,12 +41,14 @@ class Context:
         folder: the run's.
         loaded: a model that is loaded already, or in a dry run its blueprint.
         runs: folders of other runs, for stations that compare several.
+        engine: where parts of a station are computed; in this process where there is none.
     """
 
     config: StudySettings
     folder: Path
     loaded: LanguageModel | None = None
     runs: tuple[Path, ...] = ()
+    engine: Engine | None = None
 
     @cached_property
     def about(self) -> Studied:

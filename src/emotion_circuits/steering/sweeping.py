@@ -7,27 +7,25 @@ configuration alone, so a sweep that was interrupted and run again writes the sa
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel, Sampling, generate, weights_sha256
 from emotion_circuits.model.generation import row_seed
-from emotion_circuits.model.replicas import in_parallel
-from emotion_circuits.paths import hash_json, read_json, replacing, write_json
+from emotion_circuits.paths import hash_json, replacing
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
 from emotion_circuits.prompts.attribute_parts import Prompting
+from emotion_circuits.record.engines import Compute, Engine
+from emotion_circuits.record.parts import PARTS, Kept, Parts, Tables
 from emotion_circuits.steering.conditions import Condition, check_conditions
 from emotion_circuits.steering.injecting import interventions_for
 from emotion_circuits.steering.prompting import examples_for, prompted
@@ -37,6 +35,7 @@ __all__ = ["MANIFEST", "TABLE", "Asking", "sweep", "sweep_config"]
 
 MANIFEST, TABLE = "manifest.json", "sweep.parquet"
 FORMAT = 4
+_KEPT = Kept("sweep", Tables(), note=MANIFEST, inside=PARTS, anew="its texts are written anew")
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,16 @@ class Asking:
 
     phrases: Prompting | None
     examples: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Writing:
+    """What every batch needs."""
+
+    cells: Sequence[_Cell]
+    vectors: SteeringVectors
+    how: Sampling
+    seed: int
 
 
 def sweep_config(
@@ -106,6 +115,7 @@ def sweep(
     batch_rows: int = 64,
     phrases: Prompting | None = None,
     examples: Mapping[str, Sequence[str]] | None = None,
+    engine: Engine | None = None,
 ) -> pd.DataFrame:
     """Continue every prompt under every condition.
 
@@ -123,6 +133,7 @@ def sweep(
             generated on each of up to four of them.
         phrases: of the attribute; needed where an arm is prompted.
         examples: emotion → sentences for few-shot prompting; by default those of ``phrases``.
+        engine: where batches are written; in this process by default.
 
     Returns:
         One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers how units first
@@ -143,22 +154,20 @@ def sweep(
         raise EmotionCircuitsError("greedy decoding gives one continuation per prompt: use samples=1 or a temperature")
     asking = _asking(arms, phrases, examples)
     config = sweep_config(model, rows, arms, vectors, how, samples, seed, batch_rows, asking)
-    where = Path(folder)
-    where.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(where / ".lock", timeout=0):
-            _claim(where, config)
-            finished = where / TABLE
-            if not finished.is_file():
-                _write(model, _cells(model, rows, arms, samples, asking), vectors, how, seed, batch_rows, where)
-            if Ledger(where).verdict(finished) == "damaged":
-                raise EmotionCircuitsError(
-                    f"{finished}: is damaged, or was changed after it was written; delete this file, and its texts are "
-                    "written anew"
-                )
-            return pd.read_parquet(finished)
-    except Timeout as error:
-        raise EmotionCircuitsError(f"{where}: another process is writing this sweep") from error
+    writing = _Writing(_cells(model, rows, arms, samples, asking), vectors, how, seed)
+    batches = _chunks(writing.cells, batch_rows)
+    edges = [0, *accumulate(map(len, batches))]
+    work, tasks = {"sha256": hash_json(config), **config}, [list(pair) for pair in pairwise(edges)]
+    finished = Path(folder) / TABLE
+    with Parts(Path(folder), work, tasks, _KEPT) as parts:
+        if not finished.is_file():
+            _write(parts, Compute(_run, writing, model, beside=True), engine, finished)
+        parts.remove()
+        if Ledger(finished.parent).verdict(finished) == "damaged":
+            raise EmotionCircuitsError(
+                f"{finished}: is damaged, or was changed after it was written; delete this file, and its texts are written anew"
+            )
+        return pd.read_parquet(finished)
 
 
 def _asking(arms: Sequence[Condition], phrases: Prompting | None, given: Mapping[str, Sequence[str]] | None) -> Asking:
@@ -171,22 +180,6 @@ def _asking(arms: Sequence[Condition], phrases: Prompting | None, given: Mapping
         )
     wanted = sorted({str(c.emotion) for c in asked if c.style == "few_shot"})
     return Asking(phrases, {e: list((given or {}).get(e) or examples_for(e, phrases)) for e in wanted})
-
-
-def _claim(folder: Path, config: dict[str, Any]) -> None:
-    """Write the manifest, or check that the folder belongs to this sweep."""
-    path = folder / MANIFEST
-    manifest = {"sha256": hash_json(config), **config}
-    if not path.is_file():
-        write_json(path, manifest)
-        return
-    there = read_json(path)
-    if there.get("sha256") != manifest["sha256"]:
-        differing = [k for k in config if there.get(k) != json.loads(json.dumps(config[k]))]
-        raise EmotionCircuitsError(
-            f"{folder}: holds another sweep (it differs in {', '.join(differing) or 'its format'}); "
-            "choose another folder"
-        )
 
 
 def _cells(
@@ -246,51 +239,31 @@ def _chunks(cells: Sequence[_Cell], batch_rows: int) -> list[list[_Cell]]:
     return chunks
 
 
-def _part(folder: Path, index: int) -> Path:
-    return folder / f"part-{index:05d}.parquet"
-
-
-def _write(
-    model: LanguageModel,
-    cells: Sequence[_Cell],
-    vectors: SteeringVectors,
-    how: Sampling,
-    seed: int,
-    batch_rows: int,
-    folder: Path,
-) -> None:
-    chunks = _chunks(cells, batch_rows)
-    parts = folder / "parts"
-    ledger = Ledger(parts)
-    anew = "its texts are written anew"
-    left = [index for index in range(len(chunks)) if not ledger.trusts(_part(parts, index), anew)]
+def _write(parts: Parts[pd.DataFrame], compute: Compute[pd.DataFrame], engine: Engine | None, table: Path) -> None:
+    """Write what is missing, and the table of all texts."""
     done, started = 0, time.monotonic()
-    with progress_bar("Steering", len(cells)) as bar:
-        bar.advance(len(cells) - sum(len(chunks[index]) for index in left))
-        for place, table in in_parallel(model, lambda m, index: _run(m, chunks[index], vectors, how, seed), left):
-            path = _part(parts, left[place])
-            with replacing(path) as temporary:
-                table.to_parquet(temporary, index=False)
-                ledger.record(path.name, temporary)
-            done += int(table["n_tokens"].sum())
-            bar.advance(len(table), note=f"{done / max(time.monotonic() - started, 1e-9):.0f} tokens/s")
-    tables = [pd.read_parquet(_part(parts, index)) for index in range(len(chunks))]
-    whole = pd.concat(tables, ignore_index=True).sort_values("place", kind="stable").drop(columns="place")
-    with replacing(folder / TABLE) as temporary:
+    sizes = [stop - start for start, stop in (part.task for part in parts.all)]
+    with progress_bar("Steering", sum(sizes)) as bar:
+        bar.advance(sum(sizes) - sum(sizes[part.index] for part in parts.missing()))
+        for _, texts in parts.compute(compute, engine):
+            done += int(texts["n_tokens"].sum())
+            bar.advance(len(texts), note=f"{done / max(time.monotonic() - started, 1e-9):.0f} tokens/s")
+    whole = pd.concat(list(parts.read()), ignore_index=True).sort_values("place", kind="stable").drop(columns="place")
+    with replacing(table) as temporary:
         whole.reset_index(drop=True).to_parquet(temporary, index=False)
-        Ledger(folder).record(TABLE, temporary)
-    shutil.rmtree(parts)  # with the half-written file of a process that was killed, where there is one
+        Ledger(table.parent).record(TABLE, temporary)
 
 
-def _run(
-    model: LanguageModel, chunk: Sequence[_Cell], vectors: SteeringVectors, how: Sampling, seed: int
-) -> pd.DataFrame:
+def _run(model: LanguageModel, writing: _Writing, task: Sequence[int]) -> pd.DataFrame:
+    """The texts of one batch: the cells from the first number up to the second."""
+    start, stop = task
+    chunk = writing.cells[start:stop]
     written = generate(
         model,
         [cell.context for cell in chunk],
-        how,
-        interventions=interventions_for([cell.condition for cell in chunk], vectors),
-        seeds=[row_seed(seed, cell.prompt.id, cell.sample) for cell in chunk],
+        writing.how,
+        interventions=interventions_for([cell.condition for cell in chunk], writing.vectors),
+        seeds=[row_seed(writing.seed, cell.prompt.id, cell.sample) for cell in chunk],
         add_special_tokens=not chunk[0].rendered,
     )
     return pd.DataFrame(

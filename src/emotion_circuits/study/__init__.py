@@ -12,6 +12,8 @@ from emotion_circuits.evaluation import refuse_unfit
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.record.engines import Engine
+from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.record.manifest import build_manifest
 from emotion_circuits.record.reading import MANIFEST
 from emotion_circuits.record.running import StationReport, run_stations, station_keys
@@ -51,6 +53,7 @@ def run_study(
     model: LanguageModel | None = None,
     dry: bool = False,
     told: Callable[[Station, str], None] | None = None,
+    engine: Engine | None = None,
 ) -> StudyResult:
     """Run every station that has to be run and write the manifest.
 
@@ -60,6 +63,7 @@ def run_study(
         model: an already loaded model instead of ``config.model``.
         dry: only say what would run; no weights are loaded and nothing is written.
         told: called with each station and its status before it runs.
+        engine: where parts of stations are computed; in this process by default. Artefacts do not depend on it.
 
     Raises:
         EmotionCircuitsError: bad input, a busy folder, or an artefact that was changed.
@@ -73,12 +77,14 @@ def run_study(
         _check_possible(config, plan)
     if dry and plan is None:
         return StudyResult(folder, tuple(StationReport(station.name, "would run") for station in stations))
-    context = Context(config, folder, loaded=plan if dry else model)
+    context = Context(config, folder, loaded=plan if dry else model, engine=engine)
     if plan is None:
         _check_possible(config, context.model)
     reports = run_stations(context, stations, dry=dry, told=told)
     if not dry:
-        remember(config, context.model, folder, reports)
+        # How long a station takes with workers says nothing about how long it takes without.
+        if engine is None or isinstance(engine, Inline):
+            remember(config, context.model, folder, reports)
         write_json(folder / "study.json", config.model_dump(mode="json"))
         keys = station_keys(context, stations)
         write_json(

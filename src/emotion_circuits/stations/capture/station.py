@@ -54,4 +54,5 @@ def run(context: Context, folder: CaptureFolder) -> None:
         kinds=own.kinds,
         pooling=own.poolings,
         batch_tokens=own.batch_tokens,
+        engine=context.engine,
     )

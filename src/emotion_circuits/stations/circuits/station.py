@@ -66,7 +66,7 @@ def run(context: Context, folder: CircuitsFolder) -> None:
     links = attribute(model, train.select(range(min(c.edge_pairs, len(train)))), steps=min(c.steps, 3), edges=True)
     ranked = ranking(scored)
     screen = delta_attention(model, tasks["train"], reference=about.reference)
-    effects = _effects(model, test, ranked if c.exact is None else ranked[: c.exact], folder, config, name)
+    effects = _effects(context, test, ranked if c.exact is None else ranked[: c.exact], folder, name)
     circuit = measure_circuit(
         model, tasks, scored, links, effects, name=name, search=_search(c), batch_rows=c.batch_rows, seed=config.seed
     )
@@ -98,18 +98,21 @@ def _search(c: CircuitsSettings) -> Search:
 
 
 def _effects(
-    model: LanguageModel, test: PairTask, nodes: list[Node], folder: CircuitsFolder, config: StudySettings, name: str
+    context: Context, test: PairTask, nodes: list[Node], folder: CircuitsFolder, name: str
 ) -> Effects:
+    model, config = context.model, context.config
     c, path, draws = config.of(CircuitsSettings), folder.path / "scan.safetensors", 400
     task = task_claim(model, test, draws=draws, seed=config.seed, name=name)
     ledger = Ledger(folder.path)
     if not ledger.trusts(path, "the scan is made anew"):
-        found = node_effects(model, test, nodes, draws=draws, seed=config.seed, name=name, batch_rows=c.batch_rows)
+        common: dict[str, Any] = {"seed": config.seed, "name": name, "batch_rows": c.batch_rows}
+        found = node_effects(model, test, nodes, draws=draws, folder=folder.parts, engine=context.engine, **common)
         tensors = {"effect": found.scan.effect, "kl": found.scan.kl, "gap": found.scan.gap}
         tensors["null"] = torch.from_numpy(found.null)
         with replacing(path) as temporary:
             save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary)
             ledger.record(path.name, temporary)
+    folder.drop_parts()
     kept = load_file(path)
     sets = tuple((node,) for node in nodes)
     scan = Scan(sets, "noising z", kept["effect"], kept["kl"], kept["gap"], test.groups)

@@ -59,8 +59,11 @@ def run(context: Context, folder: DirectionsFolder) -> None:
         directions.save(folder.path)
     tested = evaluate_directions(store, [single], splits=("test",))
     folder.evaluation.write(pd.concat([validated, tested], ignore_index=True))
-    compared = compare_extractors(store, fitted, validated, null_draws=config.null_draws, seed=seed)
+    compared = compare_extractors(
+        store, fitted, validated, null_draws=config.null_draws, seed=seed, folder=folder.parts, engine=context.engine
+    )
     folder.extractors.write(compared)
+    folder.drop_parts()
     own = (compared["extractor"] == single.extractor) & (compared["pooling"] == single.pooling)
     best = compared[own & (compared["kind"] == single.kind)].reset_index(drop=True)
     folder.single.write(best)

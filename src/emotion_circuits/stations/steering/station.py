@@ -81,7 +81,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
     folder.save_vectors(vectors)
     common: dict[str, Any] = {
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
-        "seed": config.seed, "batch_rows": s.batch_rows,
+        "seed": config.seed, "batch_rows": s.batch_rows, "engine": context.engine,
     }  # fmt: skip
     choosing = {**common, "samples": s.validation_samples or s.samples}
 

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from emotion_circuits.directions import (
-    average_attention,
-    average_components,
-    reading_components,
+    averaged_traces,
     shuffled_vectors,
     trace,
 )
@@ -66,24 +62,13 @@ def run(context: Context, folder: TraceFolder) -> None:
     # The last layer's states have no reader in the model but the unembedding.
     layer = min(layer, model.n_layers - 2)
     nulls = shuffled_vectors(store, directions, layer, draws=config.null_draws, seed=seed)
-    tables: dict[str, list[pd.DataFrame]] = {"writers": [], "readers": [], "attention": []}
-    for split in ("validation", "test"):
-        sentences = _sentences(context, split)
-        for k, emotion in enumerate(directions.labels):
-            common: dict[str, Any] = {"nulls": nulls[:, k].float(), "seed": seed}
-            found = {
-                "writers": average_components(model, sentences, directions, emotion, layer, **common),
-                "readers": reading_components(model, sentences, directions, emotion, layer, **common),
-            }
-            if "pattern" not in model.refused:
-                found["attention"] = average_attention(
-                    model, sentences, emotion, reference=directions.reference, seed=seed
-                )
-            for name, table in found.items():
-                tables[name].append(table.assign(emotion=emotion, split=split))
-    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
+    sentences = {split: _sentences(context, split) for split in ("validation", "test")}
+    joined = averaged_traces(
+        model, sentences, directions, layer, nulls=nulls, seed=seed, folder=folder.parts, engine=context.engine
+    )
     for name, table in joined.items():
         getattr(folder, name).write(table)
+    folder.drop_parts()
     folder.write_claims(trace_claims(joined, config.top, layer))
     text, emotion = _text(context)
     folder.save_example(trace(model, text, directions, layer))
