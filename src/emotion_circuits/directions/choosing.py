@@ -190,6 +190,12 @@ def _accuracies(
 def reader_report(store: ActivationStore, choice: ReaderChoice, *, split: str = "test", seed: int = 0) -> pd.DataFrame:
     """The chosen reader on held-out sentences beside bag of words fitted on the same train rows.
 
+    Args:
+        store: the capture it was chosen on.
+        choice: of :func:`fit_reader`.
+        split: whose sentences are read.
+        seed: of the bootstrap.
+
     Returns:
         One row per corpus: ``accuracy, low, high, bag_of_words, difference, difference_low, difference_high, p, n,
         groups, chance``; intervals by cluster bootstrap over groups.

@@ -229,7 +229,17 @@ def choose_directions(
     sets: Sequence[str] | None = None,
     by: str = "accuracy",
 ) -> DirectionSet:
-    """The set that is best on validation at its best layer, with that layer noted in ``chosen_layer``."""
+    """The set that is best on validation at its best layer, with that layer noted in ``chosen_layer``.
+
+    Args:
+        table: :func:`evaluate_directions` of the sets on validation sentences.
+        directions: the sets.
+        sets: corpora whose mean decides; all in the table by default.
+        by: column of the table that decides, e.g. ``accuracy`` or ``auroc``.
+
+    Raises:
+        EmotionCircuitsError: the table holds no validation rows of a set.
+    """
     best: tuple[float, DirectionSet] | None = None
     for d in directions:
         part = table[(table["extractor"] == d.extractor) & (table["pooling"] == d.pooling) & (table["kind"] == d.kind)]

@@ -36,8 +36,8 @@ def repetition(text: str, n: int = 2) -> float:
     """Share of n-grams (of words and punctuation marks) that occurred before in the text; 0 where there are none.
 
     Example:
-        >>> repetition("thank you thank you")  # of (thank you)(you thank)(thank you) the last is a repeat
-        0.3333333333333333
+        >>> round(repetition("thank you thank you"), 3)  # of (thank you)(you thank)(thank you) the last is a repeat
+        0.333
     """
     grams = _ngrams(text, n)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -250,7 +250,20 @@ def load_prompts(
 
 
 def load_pairs(name_or_path: str | os.PathLike[str] = "pairs", *, split: str | None = None) -> list[Pair]:
-    """Token-aligned minimal pairs; as :func:`load_prompts`."""
+    """Token-aligned minimal pairs; as :func:`load_prompts`.
+
+    Args:
+        name_or_path: a bundled set, or a JSONL file.
+        split: only pairs of this split.
+
+    Example:
+        >>> pair = load_pairs("pairs", split="test")[0]
+        >>> pair.split, pair.label != pair.corrupted_label
+        ('test', True)
+
+    Raises:
+        EmotionCircuitsError: no such set or file, or rows that are no pairs, each named with its line.
+    """
     return _select(_load(name_or_path, Pair), split, None)
 
 

@@ -42,7 +42,14 @@ class Report:
 def write_report(
     run: Path | str, *, out: Path | None = None, language: str = "en", aligned: Path | str | None = None
 ) -> Path:
-    """Write a run's report and return its path; see :func:`render_report`."""
+    """Write a run's report and return its path; see :func:`render_report`.
+
+    Args:
+        run: folder of a finished run.
+        out: the HTML file; by default in the run's folder.
+        language: code of a language that there is a catalogue of.
+        aligned: folder of a comparison with another model.
+    """
     return render_report(run, out=out, language=language, aligned=aligned).path
 
 

@@ -105,7 +105,22 @@ def paired_difference(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> PairedDifference:
-    """As :func:`paired_differences` for one condition."""
+    """As :func:`paired_differences` for one condition.
+
+    Args:
+        treated: value per prompt, or per row where ``clusters`` are given.
+        control: values of the same rows without the treatment.
+        clusters: prompt or group of each row; the unit that is resampled. By default every row is one.
+        direction: +1 or −1: which way the treatment should move the value; counts what moves the wrong way.
+        alternative: ``two-sided``, ``greater`` or ``less``, of the p-value.
+        confidence: of the interval.
+        resamples: of bootstrap and permutation.
+        seed: of both.
+
+    Example:
+        >>> paired_difference([2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0]).estimate
+        1.0
+    """
     found = paired_differences(
         treated,
         control,

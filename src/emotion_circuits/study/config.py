@@ -34,7 +34,17 @@ StudyConfig: type[StudySettings] = create_model("StudyConfig", __base__=_Checked
 def load_config(
     profile: str = "quick", *, file: Path | None = None, overrides: dict[str, Any] | None = None
 ) -> StudySettings:
-    """A profile, changed by a YAML file, changed by overrides (``{"steering.samples": 2}``).
+    """A profile, changed by a YAML file, changed by overrides.
+
+    Args:
+        profile: ``quick``, ``plan``, ``baseline`` or ``extended``.
+        file: YAML with nested keys, e.g. ``steering: {samples: 2}``.
+        overrides: dotted keys and values.
+
+    Example:
+        >>> config = load_config("quick", overrides={"steering.samples": 2, "seed": 1})
+        >>> config.steering.samples, config.seed
+        (2, 1)
 
     Raises:
         EmotionCircuitsError: unknown profile, unreadable YAML, unknown keys or impossible values, each named; an attribute

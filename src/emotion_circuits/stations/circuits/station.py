@@ -23,7 +23,6 @@ from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing
 from emotion_circuits.prompts import load_pairs
-from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.circuits.claims import attention_claim, dissociation_claim, overlap_claim, patched_claims
 from emotion_circuits.stations.circuits.folder import CircuitsFolder, Skipped
@@ -97,9 +96,7 @@ def _search(c: CircuitsSettings) -> Search:
 # -- the exact scan, which takes longest and is kept when a run is interrupted ---------------------------------------
 
 
-def _effects(
-    context: Context, test: PairTask, nodes: list[Node], folder: CircuitsFolder, name: str
-) -> Effects:
+def _effects(context: Context, test: PairTask, nodes: list[Node], folder: CircuitsFolder, name: str) -> Effects:
     model, config = context.model, context.config
     c, path, draws = config.of(CircuitsSettings), folder.path / "scan.safetensors", 400
     task = task_claim(model, test, draws=draws, seed=config.seed, name=name)
