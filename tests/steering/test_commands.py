@@ -80,7 +80,9 @@ def test_steer_uses_a_runs_directions_and_choice(tiny_folder: str, tmp_path: Pat
         thresholds=torch.zeros(1, 3), norms=torch.full((3,), 4.0),
     )  # fmt: skip
     directions.save(run / "directions")
-    (run / "directions" / "choice.json").write_text(json.dumps({"steering": directions.name}))
+    name = directions.name
+    choice = {"single": name, "layer": 1, "steering": name, "steering_layer": 1, "reader": [[name, 1]]}
+    (run / "directions" / "choice.json").write_text(json.dumps(choice))
     (run / "study.json").write_text(json.dumps({"model": tiny_folder}))
     (run / "steering").mkdir()
     chosen = Condition(name="c", emotion="anger", layers=(2,), alpha=2.0)

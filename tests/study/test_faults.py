@@ -245,7 +245,7 @@ def test_an_interrupted_study_does_not_go_on_from_a_flipped_bit(tiny, tmp_path):
     flip(next((tmp_path / "run" / "capture").glob("shard-*")), random.Random(1))
     with pytest.raises(EmotionCircuitsError, match="was changed after it was written"):
         run_study(config, tmp_path / "run")
-    running = {"format": 1, "status": "running", "key": note["key"]}
+    running = {"format": note["format"], "status": "running", "key": note["key"]}
     (tmp_path / "run" / "capture" / NOTE).write_text(json.dumps(running))
     run_study(config, tmp_path / "run")
     assert artefacts(tmp_path / "run") == artefacts(tmp_path / "whole")

@@ -72,7 +72,7 @@ def run(
 ) -> None:
     """Run a study and write its report.
 
-    Stages whose inputs are unchanged are reused; an interrupted run goes on where it stopped.
+    Stations whose inputs are unchanged are reused; an interrupted run goes on where it stopped.
 
     Example: emotion-circuits run --profile quick --out runs/demo
 
@@ -110,7 +110,7 @@ def run(
 
 
 def _summary(out: Path, rows: list[dict[str, str]]) -> Table:
-    """One section per stage, so that names stay short enough for a narrow terminal."""
+    """One section per station, so that names stay short enough for a narrow terminal."""
     table = Table(title=f"Summary of {out}", box=None, pad_edge=False)
     for heading in ("finding", "figure", "95 % interval"):
         table.add_column(heading, no_wrap=True)

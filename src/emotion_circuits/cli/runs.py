@@ -187,13 +187,13 @@ def clean(
     captures: Annotated[
         bool,
         typer.Option(
-            "--captures", help="Also the captured states, the largest part; 'align' and new stages need them."
+            "--captures", help="Also the captured states, the largest part; 'align' and new stations need them."
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed; without it nothing is.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """List, or with --yes remove, what a run's folder no longer needs: superseded stages, half-written files.
+    """List, or with --yes remove, what a run's folder no longer needs: superseded stations, half-written files.
 
     Example: emotion-circuits runs clean runs/demo --captures --yes
     """

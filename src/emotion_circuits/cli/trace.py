@@ -106,9 +106,12 @@ def _say(facts: dict[str, Any]) -> None:
 
 def _from_run(run: Path) -> Any:
     """The directions the run itself traces."""
+    from emotion_circuits.record.reading import is_run
     from emotion_circuits.stations.directions.folder import DirectionsFolder
     from emotion_circuits.stations.trace.folder import TraceFolder
 
+    if not is_run(run):
+        raise EmotionCircuitsError(f"{run}: is not the folder of a finished run")
     return DirectionsFolder.of(run).load_set(TraceFolder.of(run).choice.read().directions)
 
 

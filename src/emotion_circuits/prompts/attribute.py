@@ -46,7 +46,7 @@ class Attribute(Part):
         reference: label of the sentences that every direction starts from.
         corpora: labelled sentences.
         openings: beginnings of texts.
-        pairs: minimal pairs for heads and circuits; without them that stage is left out.
+        pairs: minimal pairs for heads and circuits; without them that station is left out.
         lexicon: words that name each value: the language of a bundled lexicon, or the words themselves by value.
         judges: evaluators that score steered text; the first one decides, so it gives a probability for every value.
         classifier: how the attribute's own judge is fitted.

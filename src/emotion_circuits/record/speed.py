@@ -32,7 +32,7 @@ _SLICE = 16384
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of the pieces that stages are made of.
+    """Seconds of the pieces that stations are made of.
 
     Attributes:
         token: one token through all blocks, in a batch of about a thousand.
@@ -151,6 +151,6 @@ def _best(run: Callable[[], object], *, threads: int | None = None, seconds: flo
 
 
 def _interpreter() -> int:
-    """What the stages' Python mostly does: dictionaries, small arrays, sorting."""
+    """What the stations' Python mostly does: dictionaries, small arrays, sorting."""
     table = {i: np.arange(8) + i for i in range(2000)}
     return sum(int(table[i].sum()) for i in range(2000)) + len(sorted(str(i) for i in range(5000)))

@@ -57,7 +57,7 @@ def run(context: Context, folder: CircuitsFolder) -> None:
     try:
         tasks = {split: split_task(model, pairs, split, limit) for split, limit in limits.items()}
     except EmotionCircuitsError as error:
-        # A tokenizer under which no pair aligns must not end a study; the report says why the stage is empty.
+        # A tokenizer under which no pair aligns must not end a study; the report says why the station is empty.
         _skip(folder, str(error))
         return
     train, test = tasks["train"].one_way(), tasks["test"]

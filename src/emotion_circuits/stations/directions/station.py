@@ -49,7 +49,7 @@ def run(context: Context, folder: DirectionsFolder) -> None:
             extractors = [e for e, p in config.pairs() if p == pooling]
             fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind, **of)
     validated = evaluate_directions(store, fitted, splits=("validation",))
-    # Other kinds are compared; what later stages use lives in the residual stream.
+    # Other kinds are compared; what later stations use lives in the residual stream.
     residual = [d for d in fitted if d.kind == "resid_post"]
     single = choose_directions(validated, residual)
     assert single.chosen_layer is not None
