@@ -111,20 +111,20 @@ def test_overlap_stands_beside_chance() -> None:
 
 def test_dissociation_has_a_row_per_circuit_and_task(planted: tuple[PlantedModel, PairTask]) -> None:
     found, task = planted
-    tasks = {e: task.select([i for i, p in enumerate(task.pairs) if p.label == e]) for e in ("one", "two")}
+    tasks = {e: task.select([i for i, p in enumerate(task.pairs) if p.label == e]) for e in ("gamma", "alpha")}
     by_role = {r: n for n, r in found.roles.items()}
-    circuits = {"one": [by_role["expresser"]], "two": [found.decoys[0]]}
+    circuits = {"gamma": [by_role["expresser"]], "alpha": [found.decoys[0]]}
     result = dissociation(found.model, tasks, circuits)
     shares = result.table.groupby("circuit").share.mean()
     assert len(result.table) == 4
-    assert shares["one"] > 0.5 > abs(shares["two"]) * 2
+    assert shares["gamma"] > 0.5 > abs(shares["alpha"]) * 2
     # The expresser serves both emotions: naming it after one of them makes no double dissociation.
     assert abs(result.specificity) < 0.3
     assert result.interval[0] <= result.specificity <= result.interval[1]
     same = dissociation(found.model, tasks, {e: [by_role["expresser"]] for e in tasks})
     assert same.specificity == pytest.approx(0, abs=1e-6)
     with pytest.raises(EmotionCircuitsError, match="no circuit is named like"):
-        dissociation(found.model, tasks, {"one": [by_role["expresser"]]})
+        dissociation(found.model, tasks, {"gamma": [by_role["expresser"]]})
 
 
 def test_emotion_overlap_is_specific_only_where_scores_are(planted: tuple[PlantedModel, PairTask]) -> None:

@@ -86,7 +86,8 @@ def test_steer_uses_a_runs_directions_and_choice(tiny_folder: str, tmp_path: Pat
     (run / "study.json").write_text(json.dumps({"model": tiny_folder}))
     (run / "steering").mkdir()
     chosen = Condition(name="c", emotion="anger", layers=(2,), alpha=2.0)
-    (run / "steering" / "choice.json").write_text(json.dumps({"chosen": {"anger": chosen.to_json()}}))
+    steered = {"objective": "p", "openings": 8, "chosen": {"anger": chosen.to_json()}, "none_within_bound": []}
+    (run / "steering" / "choice.json").write_text(json.dumps(steered))
     found = json.loads(called("steer", "--run", str(run), "--emotion", "anger", "--json", "One two"))
     assert found["condition"]["layers"] == [2]
     assert found["condition"]["alpha"] == 2.0

@@ -37,7 +37,7 @@ class PlantedSpec:
     languages: int = 1
     difficulty: float = 0.5
     n_pairs: int = 48
-    values: tuple[str, ...] = ("one", "two", "three")
+    values: tuple[str, ...] = ("gamma", "alpha", "beta")
     reference: str = "neutral"
 
     def __post_init__(self) -> None:
