@@ -165,7 +165,7 @@ def node_effects(
         engine: where nodes are measured; in this process by default.
 
     Raises:
-        EmotionCircuitsError: a folder with another scan, or one in use by another process.
+        EmotionCircuitsError: another process is working on this scan in the folder.
     """
     clean, corrupted = base_run(model, task.clean).logits, base_run(model, task.corrupted).logits
     whole = _task_claim(model, task, clean, corrupted, draws=draws, seed=seed, name=name)

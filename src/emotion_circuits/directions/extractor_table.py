@@ -52,7 +52,7 @@ def compare_extractors(
         directions of two disjoint halves, mean over emotions and halvings) with its ``stability_chance`` (1/√d).
 
     Raises:
-        EmotionCircuitsError: a folder with another comparison, or one in use by another process.
+        EmotionCircuitsError: another process is working on this comparison in the folder.
     """
     work = {
         "format": 1,

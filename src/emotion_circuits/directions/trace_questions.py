@@ -52,7 +52,7 @@ def averaged_traces(
         observed, ``attention`` (:func:`average_attention`), each with the columns ``emotion`` and ``split`` besides.
 
     Raises:
-        EmotionCircuitsError: as those, a folder with another trace, or one in use by another process.
+        EmotionCircuitsError: as those, or another process is working on this trace in the folder.
     """
     questions = ["writers", "readers", *(["attention"] if "pattern" not in model.refused else [])]
     work = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,8 +214,10 @@ class Parts(Generic[Result]):
         Raises:
             EmotionCircuitsError: as the engine, or a part cannot be written. What was committed is kept.
         """
-        settled = compute.settled(len(self.all))
-        for part, result in (engine or Inline()).run(settled, self.missing()):
+        running = (engine or Inline()).run(compute.settled(len(self.all)), self.missing())
+        # Whatever ends the block ends what is being computed: the engine need not wait to be forgotten.
+        self._exit.callback(_stop, running)
+        for part, result in running:
             path = self.path(part)
             with replacing(path) as temporary:
                 self.kept.form.write(result, temporary)
@@ -278,6 +280,11 @@ class Parts(Generic[Result]):
         return whole
 
 
+def _stop(running: Iterator[Any]) -> None:
+    if isinstance(running, Generator):
+        running.close()
+
+
 def results(
     folder: Path | None,
     work: Mapping[str, Any],
@@ -291,8 +298,8 @@ def results(
     """What comes of every part, in order: of those that the folder holds, without computing them again.
 
     Args:
-        folder: where parts are kept until the caller has written what it makes of them (and then removes it); ``None``:
-            nothing is kept.
+        folder: where parts are kept, in a folder that has its name from the work, until the caller has written what it makes
+            of them and removes ``folder``. Parts of other work are left alone. ``None``: nothing is kept.
         work: as for :class:`Parts`.
         tasks: as for :class:`Parts`.
         compute: how a part is computed.
@@ -306,11 +313,15 @@ def results(
     with progress_bar(title or kept.what, len(tasks)) as bar:
         if folder is None:
             found: dict[int, Result] = {}
-            for part, result in (engine or Inline()).run(compute.settled(len(tasks)), cut(work, tasks)):
-                found[part.index] = result
-                bar.advance()
+            running = (engine or Inline()).run(compute.settled(len(tasks)), cut(work, tasks))
+            try:
+                for part, result in running:
+                    found[part.index] = result
+                    bar.advance()
+            finally:
+                _stop(running)
             return [found[index] for index in range(len(tasks))]
-        with Parts(folder, work, tasks, kept) as parts:
+        with Parts(folder / hash_json(work)[:12], work, tasks, kept) as parts:
             bar.advance(len(tasks) - len(parts.missing()))
             for _ in parts.compute(compute, engine):
                 bar.advance()
