@@ -1,11 +1,14 @@
 """An attribute's file: what it says, what may be wrong with it, and who is told."""
 
+import ast
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
+import emotion_circuits
 from attribute_cases import COLOURS, WORDS, openings, write_colours
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import (
@@ -261,6 +264,22 @@ def test_emotions_that_the_attribute_does_not_have_are_named(tmp_path):
         load_config("quick", overrides={"emotions": ["joy"]})
     with pytest.raises(EmotionCircuitsError, match="neither a bundled attribute"):
         load_config("quick", overrides={"attribute": "joys"})
+
+
+def test_no_code_names_a_value_of_a_bundled_attribute():
+    """But for the labels of a classifier that somebody else fitted, and for docstrings."""
+    named = re.compile(rf"\b({'|'.join(v for n in available_attributes() for v in load_attribute(n).values)})\b")
+    found = set()
+    for path in Path(emotion_circuits.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        told = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr)
+        }
+        strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        found |= {path.name for node in strings if id(node) not in told and named.search(node.value)}
+    assert found == {"hub.py"}
 
 
 def test_the_invented_corpora_are_balanced(tmp_path):
