@@ -7,11 +7,11 @@ import time
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from station_cases import STATIONS, artefacts, committed, prepared, run
 from test_parts import flip
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.locking import is_locked
 from emotion_circuits.model.replicas import torch_threads
 from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.record.engines.processes import Processes
@@ -47,8 +47,17 @@ def undisturbed(root):
 @pytest.fixture(scope="module")
 def forks():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stations"])
+    context.set_forkserver_preload(["station_cases"])
     return context
+
+
+def held(path):
+    """Whether a living process holds this lock."""
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 class Interrupted:
@@ -106,7 +115,7 @@ def test_flipped_bits_in_its_parts_are_noticed_and_computed_anew(name, root, und
 def test_a_second_process_is_refused_and_harms_nothing(name, root, undisturbed, tmp_path, forks):
     process = forks.Process(target=run, args=(name, root, tmp_path, None, 60.0))
     process.start()
-    while process.is_alive() and not any(is_locked(lock.parent) for lock in tmp_path.rglob(".lock")):
+    while process.is_alive() and not any(held(lock) for lock in tmp_path.rglob(".lock")):
         time.sleep(0.01)
     with pytest.raises(EmotionCircuitsError, match=f"another process is working on this {name}"):
         run(name, root, tmp_path)

@@ -70,7 +70,10 @@ def test_it_is_planned_run_and_reused(outside):
     again = {stage["stage"]: stage["status"] for stage in command(*run, "--dry-run")["stages"]}
     assert again["length"] == "done"
     anew = command(*run, "--dry-run", "--set", "length.resamples=600")
-    assert {s["stage"]: s["status"] for s in anew["stages"] if s["status"] != "done"} == {"length": "to do", "report": "to do"}
+    assert {s["stage"]: s["status"] for s in anew["stages"] if s["status"] != "done"} == {
+        "length": "to do",
+        "report": "to do",
+    }
 
 
 def test_an_interrupted_one_goes_on(outside):
