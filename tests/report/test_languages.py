@@ -131,7 +131,7 @@ def test_what_one_language_lacks_is_noted_where_it_was_spoken():
 
 def test_a_word_of_the_data_is_no_sentence():
     """A column's name and a sentence of one spelling have translations of their own."""
-    with speaking("ja") as spoken:
+    with speaking("ja", {"gratitude": "感謝", "anger": "怒り"}) as spoken:
         assert (say("bag of words"), term("accuracy")) == ("bag of words", "正解率")
         assert say("gratitude") == "gratitude"
         assert term("Contents") == "Contents"
