@@ -184,7 +184,7 @@ def test_sums_that_lie_are_not_believed_and_half_written_files_are_swept(tmp_pat
 @pytest.fixture(scope="module")
 def forks():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["computing"])
+    context.set_forkserver_preload(["emotion_circuits.record.parts"])
     return context
 
 
