@@ -60,6 +60,7 @@ class Figures(_Record):
         null: where the null's figures lie.
         p: p-value before correction.
         q: after correction within its declared family.
+        family: name of the declared family that q is corrected in.
         tests: how many tests that family holds.
         n: number of units.
         side: the claimed side of the reference.
@@ -73,6 +74,7 @@ class Figures(_Record):
     null: Range | None = None
     p: float | None = Field(default=None, ge=0, le=1)
     q: float | None = Field(default=None, ge=0, le=1)
+    family: str | None = None
     tests: int | None = Field(default=None, ge=1)
     n: int = Field(ge=0)
     side: Side = "greater"
