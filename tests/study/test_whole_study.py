@@ -87,7 +87,7 @@ def test_every_extractor_is_recorded_with_its_nulls(finished):
     table = pd.read_parquet(finished / "run" / "directions" / "extractors.parquet")
     assert set(table.extractor) == {"mean_difference", "token", "logistic"}
     assert set(table[table.extractor == "token"].pooling) == {"emotion"}
-    assert table[["shuffled_high", "random_high", "stability", "relative_norm", "bag_of_words"]].notna().all().all()
+    assert table[["shuffled_high", "random_high", "stability", "relative_norm", "words_alone"]].notna().all().all()
     cosines = pd.read_parquet(finished / "run" / "directions" / "cosines_by_extractor.parquet")
     assert {"mean_difference", "token", "logistic"} <= set(cosines.extractor)
 
@@ -114,7 +114,7 @@ def test_read_reports_accuracy_beside_bag_of_words(finished, tmp_path):
     result = json.loads(done.stdout)
     assert result["n"] == 2
     assert 0 <= result["accuracy"] <= 1
-    assert 0 <= result["bag_of_words_accuracy"] <= 1
+    assert 0 <= result["words_accuracy"] <= 1
     assert [row["text"] for row in result["rows"]] == [r["text"] for r in rows]
 
 

@@ -10,7 +10,7 @@ __all__ = ["cosine_claims", "reading_claims"]
 
 
 def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None) -> list[Claim]:
-    """One claim per corpus: the states tell more about the emotion than the words do.
+    """One claim per corpus: the states tell more about the emotion than words alone, tuned alike, do.
 
     Args:
         report: :func:`emotion_circuits.directions.reader_report` or ``held_out_report`` on test sentences.
@@ -23,7 +23,7 @@ def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None
         Claim.judged(
             f"{kind}.{row['set']}",
             kind,
-            About(corpus=str(row["set"]), method=method),
+            About(corpus=str(row["set"]), method=method, arm=str(row["words_family"])),
             estimate=float(row["difference"]),
             interval=(float(row["difference_low"]), float(row["difference_high"])),
             chance=0.0,
@@ -33,7 +33,7 @@ def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None
             n=int(row["groups"]),
             smallest=0.05,
             beside={
-                **{key: float(row[key]) for key in ("accuracy", "low", "high", "bag_of_words", "chance")},
+                **{key: float(row[key]) for key in ("accuracy", "low", "high", "words_alone", "chance")},
                 "sentences": float(row["n"]),
             },
         )
