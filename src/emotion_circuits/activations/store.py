@@ -128,6 +128,19 @@ class ActivationStore:
             store.verify()
         return store
 
+    def relabelled(self, labels: Sequence[str]) -> ActivationStore:
+        """The same states under other labels; nothing on disk changes.
+
+        Args:
+            labels: one per row.
+
+        Raises:
+            EmotionCircuitsError: another number of labels than rows.
+        """
+        if len(labels) != len(self.rows):
+            raise EmotionCircuitsError(f"{self.folder}: {len(labels)} labels for {len(self.rows)} rows")
+        return ActivationStore(self.folder, self.manifest, self.rows.assign(label=list(labels)))
+
     def verify(self) -> None:
         """Compare every shard, and the table, with the checksum noted when it was written.
 

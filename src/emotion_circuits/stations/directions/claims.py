@@ -29,6 +29,7 @@ def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None
             chance=0.0,
             p=float(row["p"]),
             q=corrected[str(row["set"])],
+            family=kind,
             tests=len(rows),
             n=int(row["groups"]),
             smallest=0.05,
@@ -50,7 +51,10 @@ def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Cla
         groups: number of groups the directions were fitted on.
     """
     claims = []
-    for row in cosines[cosines["layer"] == layer].to_dict("records"):
+    rows = cosines[cosines["layer"] == layer].to_dict("records")
+    family = "directions.cosine"
+    corrected = fdr({str(row["pair"]): float(row["p"]) for row in rows}, family=family).q
+    for row in rows:
         value, other = str(row["pair"]).split(" – ")
         claims.append(
             Claim.judged(
@@ -60,6 +64,11 @@ def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Cla
                 estimate=float(row["cosine"]),
                 interval=(float(row["low"]), float(row["high"])),
                 chance=float(row["shared"]),
+                null=(float(row["shared_low"]), float(row["shared_high"])),
+                p=float(row["p"]),
+                q=corrected[str(row["pair"])],
+                family=family,
+                tests=len(rows),
                 n=groups,
                 beside={"random": float(row["chance"])},
             )

@@ -47,6 +47,7 @@ def _cosine(claim: Claim) -> Words:
         ),
         term("cosine"),
         term("groups of sentences"),
+        null=say("labels shuffled within groups"),
         notes=(
             say("95 % of unrelated random directions lie within ±{range}.", range=number(claim.figures.beside["random"])),
         ),
