@@ -13,6 +13,7 @@ from emotion_circuits.statistics.resampling import (
     bootstrap_means,
     cluster_means,
 )
+from emotion_circuits.statistics.shares import Share, clustered_share
 
 __all__ = [
     "VERDICTS",
@@ -23,10 +24,12 @@ __all__ = [
     "Figures",
     "Judged",
     "PairedDifference",
+    "Share",
     "bootstrap_mean_interval",
     "bootstrap_mean_intervals",
     "bootstrap_means",
     "cluster_means",
+    "clustered_share",
     "cohens_dz",
     "fdr",
     "judge",

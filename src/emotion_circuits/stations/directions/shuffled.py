@@ -7,6 +7,7 @@ stays as it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,17 @@ def shuffled_within_groups(rows: pd.DataFrame, draw: int) -> list[str]:
     return [str(label) for label in found]
 
 
-def shuffled_claims(context: Context, draw: int) -> list[Claim]:
-    """What the station claims after a shuffle.
+def shuffled_claims(context: Context, draws: Sequence[int]) -> list[list[Claim]]:
+    """What the station claims after each of some shuffles.
 
     Args:
         context: of a finished run.
-        draw: number of the shuffle.
+        draws: numbers of the shuffles.
     """
+    return [_shuffled_once(context, draw) for draw in draws]
+
+
+def _shuffled_once(context: Context, draw: int) -> list[Claim]:
     config, about, seed = context.config.of(DirectionsSettings), context.about, context.config.seed
     whole = context.of(CaptureFolder).store()
     store = whole.relabelled(shuffled_within_groups(whole.rows, draw))
