@@ -17,6 +17,7 @@ from emotion_circuits.directions.extractors import Examples, extract, permute_wi
 from emotion_circuits.directions.fitting import examples_at, rows_of
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.statistics import rank_p
 
 __all__ = ["chance_cosine", "cosines_by_layer", "norms_by_layer", "shuffled_vectors", "split_half_stability"]
 
@@ -166,7 +167,7 @@ def _against_shuffles(
         return dict.fromkeys(("shared", "shared_low", "shared_high", "p"), float("nan"))
     drawn = torch.nn.functional.cosine_similarity(null[:, a], null[:, b], dim=-1).numpy()
     low, high = np.quantile(drawn, [0.025, 0.975])
-    p = (1 + int((drawn >= cosine).sum())) / (1 + len(drawn))
+    p = rank_p(cosine, drawn)
     return {"shared": float(drawn.mean()), "shared_low": float(low), "shared_high": float(high), "p": p}
 
 

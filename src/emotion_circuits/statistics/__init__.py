@@ -2,7 +2,9 @@
 
 from emotion_circuits.statistics.claims import VERDICTS, About, Claim, Figures, Judged, judge
 from emotion_circuits.statistics.effects import cohens_dz, wrong_way_share
+from emotion_circuits.statistics.families import Draft, corrected, draft
 from emotion_circuits.statistics.multiplicity import Family, fdr
+from emotion_circuits.statistics.nulls import interval_p, rank_p, rank_ps
 from emotion_circuits.statistics.paired import PairedDifference, paired_difference, paired_differences
 from emotion_circuits.statistics.permutation import permutation_p, permutation_ps
 from emotion_circuits.statistics.power import power, required_n, smallest_effect
@@ -19,6 +21,7 @@ __all__ = [
     "VERDICTS",
     "About",
     "Claim",
+    "Draft",
     "Estimate",
     "Family",
     "Figures",
@@ -31,13 +34,18 @@ __all__ = [
     "cluster_means",
     "clustered_share",
     "cohens_dz",
+    "corrected",
+    "draft",
     "fdr",
+    "interval_p",
     "judge",
     "paired_difference",
     "paired_differences",
     "permutation_p",
     "permutation_ps",
     "power",
+    "rank_p",
+    "rank_ps",
     "required_n",
     "smallest_effect",
     "wrong_way_share",

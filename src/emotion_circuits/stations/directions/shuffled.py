@@ -30,7 +30,7 @@ from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.claims import cosine_claims, reading_claims
 from emotion_circuits.stations.directions.folder import set_name
 from emotion_circuits.stations.directions.settings import DirectionsSettings
-from emotion_circuits.statistics import Claim
+from emotion_circuits.statistics import Claim, corrected
 
 __all__ = ["shuffled_claims", "shuffled_within_groups"]
 
@@ -86,4 +86,4 @@ def _shuffled_once(context: Context, draw: int) -> list[Claim]:
     layer = choose_layer(validated, extractor=steering.extractor, pooling=steering.pooling, kind=steering.kind)
     cosines = cosines_by_layer(store, steering, layers=[layer], seed=seed)
     groups = int(store.rows[store.rows["split"] == "train"].groupby(["set", "group"]).ngroups)
-    return [*claims, *cosine_claims(cosines, layer=layer, groups=groups)]
+    return corrected([*claims, *cosine_claims(cosines, layer=layer, groups=groups)])
