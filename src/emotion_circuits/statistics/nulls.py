@@ -93,7 +93,7 @@ def interval_p(
 
     Example:
         >>> round(interval_p(0.3, (0.1, 0.5), n=40), 4)
-        0.0044
+        0.0043
     """
     from scipy.stats import t
 
