@@ -46,7 +46,12 @@ __all__ = [
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, or auto (spread over what there is).")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, bfloat16, float16, float64, or auto: by the model's size, the device and what the processor multiplies."
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")]
 Language = Annotated[
     Literal[LANGUAGES],  # type: ignore[valid-type]  # known when the folder of catalogues is read

@@ -67,7 +67,7 @@ def steer(
     Example: emotion-circuits steer --model smollm2-135m --emotion gratitude "When the bus arrived, she"
     """
     from emotion_circuits.evaluation import Fluency
-    from emotion_circuits.model import Sampling, generate, load_model
+    from emotion_circuits.model import Sampling, generate, load_model, writing_model
     from emotion_circuits.model.generation import row_seed
     from emotion_circuits.steering import NONE, interventions_for
 
@@ -80,7 +80,7 @@ def steer(
         how = Sampling(max_new_tokens=tokens, temperature=temperature)
         arms = [NONE, condition]
         written = generate(
-            loaded,
+            writing_model(loaded),
             [p for p in prompts for _ in arms],
             how,
             interventions=interventions_for(arms * len(prompts), vectors),

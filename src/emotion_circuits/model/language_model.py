@@ -61,7 +61,9 @@ class LanguageModel:
         source: folder the weights were read from, where there is one.
         revision: hub commit or requested revision, where there is one.
         refused: site kinds the self-check refused, with the reason.
+        writes: dtype in which sweeps of continuations are written; ``None``: as its own.
         wiring: the seams, held by :func:`emotion_circuits.model.wiring.wiring_of`.
+        writer: its copy in another dtype, held by :func:`emotion_circuits.model.replicas.writing_model`.
     """
 
     hf: Any
@@ -71,7 +73,9 @@ class LanguageModel:
     source: Path | None = None
     revision: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    writes: torch.dtype | None = None
     wiring: Any = field(default=None, repr=False)
+    writer: Any = field(default=None, repr=False)
 
     @property
     def config(self) -> Any:

@@ -138,7 +138,13 @@ def study_blueprint(config: StudySettings, folder: Path) -> Blueprint | None:
     The sum of weights that are on a hub is not known before they are loaded: that of an earlier capture of the same model
     in the folder is taken for it.
     """
-    found = blueprint(config.model, device=config.device, dtype=config.dtype, revision=config.revision)
+    found = blueprint(
+        config.model,
+        device=config.device,
+        dtype=config.dtype,
+        writing_dtype=config.writing_dtype,
+        revision=config.revision,
+    )
     if found is not None and found.source is None:
         found.assumed_sha256 = "unknown"
         try:

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of, labelled_text, validate_on_bundled
-from emotion_circuits.model import LanguageModel, Sampling
+from emotion_circuits.model import LanguageModel, Sampling, writing_model
 from emotion_circuits.prompts import load_prompts, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied
@@ -57,7 +57,13 @@ def inputs(context: Context) -> dict[str, Any]:
         "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
         "metrics": about.attribute.metrics,
         "prompting": _asked(about),
+        **_written_in(context.model),
     }
+
+
+def _written_in(model: LanguageModel) -> dict[str, Any]:
+    """The dtype of writing, where it is another than that of the capture, which has a key of its own."""
+    return {} if model.writes in (None, model.dtype) else {"writing_dtype": str(model.writes)}
 
 
 def _asked(about: Studied) -> dict[str, Any] | None:
@@ -71,6 +77,7 @@ def _asked(about: Studied) -> dict[str, Any] | None:
 def run(context: Context, folder: SteeringFolder) -> None:
     """Choose on validation openings, write the test openings once, judge both."""
     config, model, s = context.config, context.model, context.config.of(SteeringSettings)
+    writer = writing_model(model)
     about = context.about
     a, judge = about.attribute, about.judge
     directions = context.of(DirectionsFolder).chosen_set()
@@ -87,7 +94,9 @@ def run(context: Context, folder: SteeringFolder) -> None:
     choosing = {**common, "samples": s.validation_samples or s.samples}
 
     arms = steering_arms(config, model.n_layers)
-    written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder.sweep("validation"), **choosing)
+    written = sweep(
+        writer, openings(config, "validation"), arms, vectors, folder=folder.sweep("validation"), **choosing
+    )
     scored = _scored(model, about, written)
     table = condition_table(scored, judge=judge, seed=config.seed)
     folder.validation.write(scored)
@@ -131,7 +140,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
     ]  # fmt: skip
     everything = vectors.with_directions(shuffled).clear_of_first()
     test = sweep(
-        model, openings(config, "test"), test_arms, everything, folder=folder.sweep("test"), samples=s.samples,
+        writer, openings(config, "test"), test_arms, everything, folder=folder.sweep("test"), samples=s.samples,
         phrases=a.prompting, **common,
     )  # fmt: skip
     # What a control direction costs in fluency is not asked: only its effect is.
@@ -194,7 +203,7 @@ def _compare(
             vectors, unit={**vectors.unit, **{f"{'.'.join(pair)} {k}": rows for k, rows in part.unit.items()}}
         )
     rows = openings(config, "validation", config.of(SteeringSettings).compare_prompts)
-    written = sweep(context.model, rows, arms, vectors, folder=folder.sweep("comparison"), **common)
+    written = sweep(writing_model(context.model), rows, arms, vectors, folder=folder.sweep("comparison"), **common)
     table = condition_table(_scored(context.model, context.about, written), judge=context.about.judge, seed=config.seed)
     table = table[table["kind"] == "emotion"].reset_index(drop=True)
     extractors, poolings = zip(*(of[name] for name in table["condition"]), strict=True)
