@@ -9,7 +9,14 @@ from emotion_circuits.circuits.arena import arena, run_edge_circuit, run_node_ci
 from emotion_circuits.circuits.completeness import completeness, minimality
 from emotion_circuits.circuits.faithfulness import edge_curve, faithfulness, node_curve
 from emotion_circuits.circuits.joint import dissociation, joint_effect
-from emotion_circuits.circuits.overlap import chance_jaccard, emotion_overlap, jaccard, overlap, stability
+from emotion_circuits.circuits.overlap import (
+    chance_jaccard,
+    emotion_overlap,
+    jaccard,
+    named_by_chance,
+    overlap,
+    stability,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import LOGITS, Node, PairTask, all_edges, all_nodes, pair_task
 from emotion_circuits.planted import PlantedModel, PlantedSpec, plant
@@ -159,3 +166,21 @@ def test_emotion_overlap_is_specific_only_where_scores_are(planted: tuple[Plante
     assert noise.null_interval[0] <= noise.specificity <= noise.null_interval[1]
     with pytest.raises(EmotionCircuitsError, match="needs 2 of them"):
         emotion_overlap(own, task, emotions[:1])
+    assert named_by_chance(own, task, own, task, emotions, k=10, shuffles=99) == pytest.approx(0.01)
+
+
+def test_sets_named_at_random_are_specific_as_often_as_chance_has_it(planted: tuple[PlantedModel, PairTask]) -> None:
+    """Every item does something of its own to every emotion's pairs, but train scores do not tell which."""
+    found, task = planted
+    emotions = found.spec.values
+    generator = torch.Generator().manual_seed(3)
+    ps = []
+    for _ in range(60):
+        test = torch.randn(len(task), 40, generator=generator) * 0.1
+        for e in emotions:
+            rows = [i for i, p in enumerate(task.pairs) if p.label == e]
+            test[rows] += torch.randn(40, generator=generator)
+        train = torch.randn(len(task), 40, generator=generator)
+        ps.append(named_by_chance(train, task, test, task, emotions, k=5, shuffles=39))
+    assert np.mean(np.array(ps) <= 0.05) <= 0.15
+    assert 0.3 < np.mean(ps) < 0.7

@@ -120,11 +120,12 @@ def overlap_draft(found: EmotionOverlap) -> Draft:
     )
 
 
-def dissociation_draft(found: Dissociation, heads: int) -> Draft:
+def dissociation_draft(found: Dissociation, by_chance: float, heads: int) -> Draft:
     """Taking out an emotion's heads hurts its own pairs more than the others' heads do.
 
     Args:
         found: of :func:`emotion_circuits.circuits.dissociation`.
+        by_chance: of :func:`emotion_circuits.circuits.overlap.named_by_chance`; the larger p counts.
         heads: how many were taken out.
     """
     return draft(
@@ -137,7 +138,7 @@ def dissociation_draft(found: Dissociation, heads: int) -> Draft:
         n=found.n,
         chance=0.0,
         null=found.null_interval,
-        p=found.p,
+        p=max(found.p, by_chance),
         smallest=0.05,
-        beside={"heads": heads},
+        beside={"heads": heads, "by_chance": by_chance},
     )

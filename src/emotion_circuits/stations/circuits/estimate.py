@@ -32,7 +32,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     nodes = model.n_layers * (model.n_heads + 1)
     # Scores and circuits use every pair one way round, the exact scan and the comparison of emotions both ways.
     one_way = {split: n / 2 for split, n in count.items()}
-    scored = one_way["train"] * (2 + c.steps * (1 + _BACKWARD)) + 2 * count["train"]
+    scored = (one_way["train"] + one_way["test"]) * (2 + c.steps * (1 + _BACKWARD)) + 2 * count["train"]
     links = min(c.edge_pairs, one_way["train"]) * min(c.steps, 3) * (1 + _BACKWARD)
     # An edge's gradient goes back through the attention or the MLP of one reader: a small part of a block each.
     links += min(c.edge_pairs, one_way["train"]) * min(c.steps, 3) * nodes * _BACKWARD / model.n_layers / 2

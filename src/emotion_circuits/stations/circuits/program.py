@@ -13,7 +13,7 @@ from emotion_circuits.circuits.circuit import Circuit
 from emotion_circuits.circuits.claims import Effects, node_effects
 from emotion_circuits.circuits.finding import Search, measure_circuit, ranking
 from emotion_circuits.circuits.joint import dissociation
-from emotion_circuits.circuits.overlap import emotion_overlap
+from emotion_circuits.circuits.overlap import emotion_overlap, named_by_chance
 from emotion_circuits.heads import Node, PairTask, head_nodes
 from emotion_circuits.heads.screening import Screen, delta_attention
 from emotion_circuits.model import LanguageModel
@@ -99,7 +99,12 @@ def measure(
     for index in range(3):
         circuits[f"random {index + 1}"] = [pool[i] for i in rng.choice(len(pool), c.emotion_heads, replace=False)]
     apart = dissociation(model, own, circuits, batch_rows=c.batch_rows, seed=seed)
-    drafts += [overlap_draft(found), dissociation_draft(apart, c.emotion_heads)]
+    one_way = test.one_way()
+    tested = attribute(model, one_way, steps=c.steps).node_scores[:, heads]
+    by_chance = named_by_chance(
+        scored.node_scores[:, heads], train, tested, one_way, values, k=c.emotion_heads, seed=seed
+    )
+    drafts += [overlap_draft(found), dissociation_draft(apart, by_chance, c.emotion_heads)]
     return Found(scored, screen, effects, circuit, found.table, apart.table, tuple(drafts))
 
 
