@@ -289,14 +289,12 @@ ASPECTS = (
         "the difference between answers ({beside}).",
         none="No circuit is shown to keep the difference between answers better than random ones ({figure}, {beside}).",
     ),
+    Aspect("steered", "no small set of heads and MLPs carries the answers", ("circuits.none",), "circuits"),
     Aspect(
-        "steered",
-        "no small set of heads and MLPs carries the answers",
-        ("circuits.none",),
+        "travels",
+        "the circuit lacks nothing and needs all of its parts",
+        ("circuits.complete", "circuits.minimal"),
         "circuits",
-        some="With everything else swapped for another prompt's activations, no small set of heads and MLPs keeps enough of "
-        "the difference between answers to be called a circuit ({figure} at most, {beside}).",
-        none="That no small set of heads and MLPs keeps the difference between answers is not shown ({figure}, {beside}).",
     ),
     Aspect("steered", "… and its heads do, its MLPs given", ("circuits.heads",), "circuits"),
     Aspect("steered", "heads held at emotional prompts change the text", ("circuits.patched",), "circuits"),
