@@ -100,7 +100,9 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
 def _task_claim(
     model: LanguageModel, task: PairTask, clean: Tensor, corrupted: Tensor, *, draws: int, seed: int, name: str
 ) -> Claim:
-    gap = (task.logit_difference(clean) - task.logit_difference(corrupted)).double().cpu().numpy()
+    sides = [task.logit_difference(logits).double().cpu().numpy() for logits in (clean, corrupted)]
+    gap = sides[0] - sides[1]
+    right, both = (float(hit.mean()) for hit in (gap > 0, (sides[0] > 0) & (sides[1] < 0)))
     ids, weights = _random_answers(model, task, draws, seed)
     null = _contrast(clean - corrupted, ids, weights).cpu().numpy()
     gap = by_group(gap, task.groups)
@@ -117,7 +119,7 @@ def _task_claim(
         chance=0.0,
         null=(float(low), float(high)),
         p=max(float(permutation_ps(gap, resamples=sign_flips(1), seed=seed + 1)[0]), rank_p(interval.estimate, null)),
-        beside={"draws": draws},
+        beside={"draws": draws, "pairs": len(task), "right": right, "both": both},
     )
     return corrected([found])[0]
 
@@ -139,6 +141,22 @@ class Effects:
     null: Float[np.ndarray, "node draw"]
     draws: int
     name: str
+
+    def ps(self, *, seed: int = 0, family: int = 0) -> Float[np.ndarray, " node"]:
+        """One p per node, the larger of two: sign flips over groups, and the effect's rank among those on random answers.
+
+        Ranks are in units of each node's own spread and pooled over nodes, so that a few hundred answer sets tell among as
+        many nodes.
+
+        Args:
+            seed: of the flips.
+            family: how many tests they are corrected with; the nodes by default.
+        """
+        values = by_group(self.scan.effect.T.double().cpu().numpy(), self.scan.groups)
+        flips = permutation_ps(values, resamples=sign_flips(family or len(self.scan.sets)), seed=seed + 1)
+        return np.maximum(  # type: ignore[no-any-return]
+            flips, rank_ps(values.mean(0), self.null.T, side="different", pooled=True)
+        )
 
     def table(self, *, seed: int = 0) -> pd.DataFrame:
         """:meth:`Scan.table` with the null's middle 95 % and each node's verdict, see :func:`judge_nodes`."""
@@ -258,9 +276,8 @@ def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, see
     """One claim per node: it moves the answers, by at least ``smallest_share`` of the gap.
 
     *Supported* where the effect's interval lies beyond 0, q over all nodes holds, the estimate reaches ``smallest_share`` of
-    the gap in size, and the task's own claim is supported. *Not supported* where the interval rules that share out. p is the
-    larger one of two: a sign-flip test over groups, and the effect's rank among those read from random answers, in units of
-    each node's own spread and pooled over nodes, so that a few hundred answer sets tell among as many nodes.
+    the gap in size, and the task's own claim is supported. *Not supported* where the interval rules that share out. p is
+    that of :meth:`Effects.ps`.
 
     Args:
         effects: from :func:`node_effects`.
@@ -270,8 +287,7 @@ def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, see
     scan, whole = effects.scan, effects.task
     values = by_group(scan.effect.T.double().cpu().numpy(), scan.groups)
     intervals = bootstrap_mean_intervals(values, resamples=2000, seed=seed)
-    p = permutation_ps(values, resamples=sign_flips(len(scan.sets)), seed=seed + 1)
-    p = np.maximum(p, rank_ps(values.mean(0), effects.null.T, side="different", pooled=True))
+    p = effects.ps(seed=seed)
     low, high = np.quantile(effects.null, [0.025, 0.975], axis=1)
     gap = abs(scan.mean_gap)
     drafts = [
