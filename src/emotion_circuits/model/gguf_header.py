@@ -119,7 +119,7 @@ def _behind(data: mmap.mmap, place: int, kind: int) -> int:
     item, count = struct.unpack_from("<IQ", data, place)
     place += 12
     if item in _WIDTHS:
-        return place + count * _WIDTHS[item]
+        return int(place + count * _WIDTHS[item])
     for _ in range(count):
         place = _behind(data, place, item)
     return place
