@@ -84,8 +84,8 @@ def test_steering_with_mapped_directions_of_an_unrelated_model(captures, tmp_pat
     steered = steer_with_mapped(model, found, openings, load_attribute("emotion-en"), tmp_path, asked)
     arms = set(steered.scored["condition"])
     assert {"none", "anger mapped", "anger own"} <= arms
-    assert not [c.id for c in steered.claims if c.verdict == "supported"]
-    assert all(c.id.startswith(("alignment.mapped.", "alignment.own.")) for c in steered.claims)
+    assert not [c.id for c in corrected(steered.claims) if c.verdict == "supported"]
+    assert all(c.id.startswith(("alignment.mapped.", "alignment.own.")) for c in corrected(steered.claims))
     texts = steered.scored.pivot(index="prompt", columns="condition", values="text")
     assert (texts["anger mapped"] != texts["none"]).any()
 
