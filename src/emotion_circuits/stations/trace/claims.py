@@ -1,4 +1,8 @@
-"""Claims about the components that stand out on validation sentences, with their figures from test sentences."""
+"""Claims about the components that stand out on validation sentences, with their figures from test sentences.
+
+What was chosen, and how often directions of shuffled labels choose something that stands out as far, stands in the tables
+(:mod:`emotion_circuits.directions.trace_selection`). All claims of one question are one family, values by ranks.
+"""
 
 from __future__ import annotations
 
@@ -11,50 +15,45 @@ from emotion_circuits.statistics import About, Claim, fdr
 __all__ = ["trace_claims"]
 
 
-def trace_claims(tables: Mapping[str, pd.DataFrame], top: int, layer: int) -> list[Claim]:
+def trace_claims(tables: Mapping[str, pd.DataFrame], layer: int) -> list[Claim]:
     """One claim per emotion, question and component chosen on validation.
 
     Args:
-        tables: ``writers``, ``readers``, ``attention`` with columns ``emotion`` and ``split``.
-        top: how many components per emotion and question.
+        tables: ``writers``, ``readers``, ``attention`` of :func:`~emotion_circuits.directions.averaged_traces`.
         layer: whose directions were traced.
     """
-    return [claim for name, table in tables.items() for claim in _claims(name, table, top, layer)]
+    return [claim for name, table in tables.items() for claim in _claims(name, table, layer)]
 
 
-def _claims(name: str, table: pd.DataFrame, top: int, layer: int) -> list[Claim]:
+def _claims(name: str, table: pd.DataFrame, layer: int) -> list[Claim]:
+    tested = table.assign(component=_names(table))[(table["split"] == "test") & (table["rank"] > 0)]
     chosen = [
-        (str(emotion), rank, component, row)
-        for emotion, part in table.assign(component=_names(table)).groupby("emotion", sort=False)
-        for rank, (component, row) in enumerate(_chosen(part, top, signed=name != "writers"), start=1)
+        (str(emotion), row)
+        for emotion, part in tested.groupby("emotion", sort=False)
+        for _, row in part.sort_values("rank").iterrows()
     ]
-    q = list(fdr([float(row["p"]) for *_, row in chosen], family=f"trace.{name}").q.values())
+    family = f"trace.{name}"
+    q = list(fdr([float(row["selected_p"]) for _, row in chosen], family=family).q.values())
     return [
         Claim.judged(
-            f"trace.{name}.{emotion}.{rank}",
-            f"trace.{name}",
-            About(value=emotion, part=component, rank=rank, layer=layer),
+            f"{family}.{emotion}.{row['rank']}",
+            family,
+            About(value=emotion, part=str(row["component"]), rank=int(row["rank"]), layer=layer),
             estimate=float(row["difference"]),
             interval=(float(row["low"]), float(row["high"])),
             chance=0.0,
-            null=(float(row["null_low"]), float(row["null_high"])) if "null_low" in row else None,
-            p=float(row["p"]),
+            null=(float(row["selected_low"]), float(row["selected_high"])),
+            p=float(row["selected_p"]),
             q=corrected,
+            family=family,
             tests=len(chosen),
             n=int(row["n"]),
             # A writer may write against the emotion; who reads or looks less is not asked.
             side="different" if name == "writers" else "greater",
+            beside={"draws": float(row["draws"])},
         )
-        for (emotion, rank, component, row), corrected in zip(chosen, q, strict=True)
+        for (emotion, row), corrected in zip(chosen, q, strict=True)
     ]
-
-
-def _chosen(part: pd.DataFrame, top: int, *, signed: bool) -> list[tuple[str, pd.Series]]:
-    """The largest components on validation, with their test figures."""
-    size = part[part["split"] == "validation"].set_index("component")["difference"]
-    order = (size if signed else size.abs()).sort_values(ascending=False, kind="stable")
-    test = part[part["split"] == "test"].set_index("component")
-    return [(str(component), test.loc[component]) for component in order.index[:top]]
 
 
 def _names(table: pd.DataFrame) -> list[str]:
