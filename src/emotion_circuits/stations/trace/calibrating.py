@@ -21,7 +21,7 @@ from emotion_circuits.directions.trace_selection import Asked, marked, through_s
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.stations.trace.claims import trace_claims
-from emotion_circuits.statistics import Claim, bootstrap_mean_intervals
+from emotion_circuits.statistics import Claim, corrected, paired_differences
 
 __all__ = ["Calibrated", "Share", "calibrate_trace", "supported"]
 
@@ -101,7 +101,7 @@ def calibrate_trace(
             for index, found in enumerate(tables):
                 of = _tested(asked, index, times, top, two_sided=question == "writers", seed=seed)
                 found.setdefault(question, []).append(of.assign(emotion=emotion))
-    claims = [trace_claims({q: pd.concat(parts) for q, parts in found.items()}, layer) for found in tables]
+    claims = [corrected(trace_claims({q: pd.concat(t) for q, t in found.items()}, layer)) for found in tables]
     return Calibrated(claims[0], claims[1:])
 
 
@@ -112,9 +112,9 @@ def _tested(
     rows = [index, *range(times + 1, len(asked["test"].by_group))]
     selected = through_selection(*(asked[split].figures[rows] for split in SPLITS), top=top, two_sided=two_sided)
     table = marked(asked["test"], selected, test=True).iloc[selected.parts]
-    inside = bootstrap_mean_intervals(asked["test"].by_group[index][:, selected.parts], seed=seed)
-    ends = {name: [getattr(e, name) for e in inside] for name in ("low", "high")}
-    return table.assign(difference=[e.estimate for e in inside], **ends, split="test")
+    found = paired_differences(asked["test"].by_group[index][:, selected.parts], [0.0] * table["n"].iloc[0], seed=seed)
+    figures = {name: [getattr(f, name) for f in found] for name in ("low", "high", "p")}
+    return table.assign(difference=[f.estimate for f in found], **figures, split="test")
 
 
 def supported(runs: Iterable[Sequence[Claim]]) -> dict[str, Share]:

@@ -1,7 +1,7 @@
 """Claims about the components that stand out on validation sentences, with their figures from test sentences.
 
-What was chosen, and how often directions of shuffled labels choose something that stands out as far, stands in the tables
-(:mod:`emotion_circuits.directions.trace_selection`). All claims of one question are one family, values by ranks.
+A claim must stand out among the sentences (the paired test and its interval) and among directions that mean nothing, each of
+which chose its own components (:mod:`emotion_circuits.directions.trace_selection`): its p is the larger of the two.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from emotion_circuits.statistics import About, Claim, fdr
+from emotion_circuits.statistics import About, Draft, draft
 
 __all__ = ["trace_claims"]
 
 
-def trace_claims(tables: Mapping[str, pd.DataFrame], layer: int) -> list[Claim]:
-    """One claim per emotion, question and component chosen on validation.
+def trace_claims(tables: Mapping[str, pd.DataFrame], layer: int) -> list[Draft]:
+    """One claim per emotion, question and component chosen on validation; those of one question are a family.
 
     Args:
         tables: ``writers``, ``readers``, ``attention`` of :func:`~emotion_circuits.directions.averaged_traces`.
@@ -25,34 +25,27 @@ def trace_claims(tables: Mapping[str, pd.DataFrame], layer: int) -> list[Claim]:
     return [claim for name, table in tables.items() for claim in _claims(name, table, layer)]
 
 
-def _claims(name: str, table: pd.DataFrame, layer: int) -> list[Claim]:
+def _claims(name: str, table: pd.DataFrame, layer: int) -> list[Draft]:
     tested = table.assign(component=_names(table))[(table["split"] == "test") & (table["rank"] > 0)]
-    chosen = [
-        (str(emotion), row)
-        for emotion, part in tested.groupby("emotion", sort=False)
-        for _, row in part.sort_values("rank").iterrows()
-    ]
-    family = f"trace.{name}"
-    q = list(fdr([float(row["selected_p"]) for _, row in chosen], family=family).q.values())
+    kind = f"trace.{name}"
     return [
-        Claim.judged(
-            f"{family}.{emotion}.{row['rank']}",
-            family,
-            About(value=emotion, part=str(row["component"]), rank=int(row["rank"]), layer=layer),
+        draft(
+            f"{kind}.{emotion}.{row['rank']}",
+            kind,
+            About(value=str(emotion), part=str(row["component"]), rank=int(row["rank"]), layer=layer),
+            family=kind,
             estimate=float(row["difference"]),
             interval=(float(row["low"]), float(row["high"])),
             chance=0.0,
             null=(float(row["selected_low"]), float(row["selected_high"])),
-            p=float(row["selected_p"]),
-            q=corrected,
-            family=family,
-            tests=len(chosen),
+            p=max(float(row["p"]), float(row["selected_p"])),
             n=int(row["n"]),
             # A writer may write against the emotion; who reads or looks less is not asked.
             side="different" if name == "writers" else "greater",
-            beside={"draws": float(row["draws"])},
+            beside={"draws": float(row["draws"]), "p_paired": float(row["p"]), "p_selected": float(row["selected_p"])},
         )
-        for (emotion, row), corrected in zip(chosen, q, strict=True)
+        for emotion, part in tested.groupby("emotion", sort=False)
+        for _, row in part.sort_values("rank").iterrows()
     ]
 
 
