@@ -37,7 +37,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "baseline": {
         "capture": {"kinds": ("resid_post", "mlp_out")},
         "directions": {"null_draws": 100, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
-        "trace": {"null_draws": 20, "groups": 34},
+        "trace": {"null_draws": 500, "groups": 34},
         "steering": {
             "layers": (0.52, 0.55),
             "sink": (0.03, 0.05, 0.08),
@@ -54,7 +54,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "extended": {
         "capture": {"kinds": ("resid_post", "mlp_out")},
         "directions": {"null_draws": 500, "geometry": "all", "kinds": ("resid_post", "mlp_out")},
-        "trace": {"null_draws": 50, "groups": 34},
+        "trace": {"null_draws": 999, "groups": 34},
         "steering": {
             "layers": tuple(i / 10 for i in range(1, 10)),
             "sink": (0.0, 0.03, 0.05, 0.08, 0.12),

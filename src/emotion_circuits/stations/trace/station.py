@@ -62,15 +62,17 @@ def run(context: Context, folder: TraceFolder) -> None:
     assert layer is not None
     # The last layer's states have no reader in the model but the unembedding.
     layer = min(layer, model.n_layers - 2)
-    nulls = shuffled_vectors(store, directions, layer, draws=config.null_draws, seed=seed)
+    draws = config.draws(len(directions.labels))
+    nulls = shuffled_vectors(store, directions, layer, draws=draws, seed=seed)
     sentences = {split: _sentences(context, split) for split in ("validation", "test")}
     joined = averaged_traces(
-        model, sentences, directions, layer, nulls=nulls, seed=seed, folder=folder.parts, engine=context.engine
-    )
+        model, sentences, directions, layer, nulls=nulls, top=config.top, seed=seed, folder=folder.parts,
+        engine=context.engine,
+    )  # fmt: skip
     for name, table in joined.items():
         getattr(folder, name).write(table)
     folder.drop_parts()
-    folder.write_claims(corrected(trace_claims(joined, config.top, layer)))
+    folder.write_claims(corrected(trace_claims(joined, layer)))
     text, emotion = _text(context)
     folder.save_example(trace(model, text, directions, layer))
     folder.choice.write(Choice(layer=layer, directions=directions.name, text=text, drawn=emotion))
