@@ -108,7 +108,7 @@ def _changes(
             names += [(f"L{site.layer}H{h}", site.layer) for h in range(model.n_heads)]
         else:
             names.append((f"L{site.layer} {'MLP' if site.kind == 'mlp_out' else 'attention'}", site.layer))
-    ids: list[list[int]] = model.tokenizer(list(texts), add_special_tokens=True)["input_ids"]
+    ids = model.encode(texts).ids
     out = np.zeros((len(vectors), len(texts), len(names)))
     place = Site("resid_post", layer)
     with progress_bar("who reads it", len(ids) * (len(vectors) + 1)) as bar, torch.inference_mode():

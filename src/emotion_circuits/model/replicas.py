@@ -41,6 +41,7 @@ def replica(model: LanguageModel) -> LanguageModel:
         source=model.source,
         revision=model.revision,
         refused=dict(model.refused),
+        prefix=model.prefix,
     )
 
 
