@@ -399,7 +399,7 @@ def residual_norms(store: ActivationStore, *, kind: str = "resid_post") -> Float
     """The size of the residual stream per layer: what ``alpha = 1`` means.
 
     Median L2 norm of the token states of neutral training sentences, attention sinks left out. (A root mean square is ruled
-    by the few long states: in the early layers of SmolLM2 it is 1.6 to 1.9 times the median.)
+    by the few long states: in layers 2 to 8 of SmolLM2-135M it is 1.3 to 1.7 times the median.)
 
     Args:
         store: a capture.

@@ -21,6 +21,7 @@ from emotion_circuits.model import bundled
 from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.gguf import converted_gguf
 from emotion_circuits.model.language_model import LanguageModel
+from emotion_circuits.model.prefixes import Prefix, neutral_prefix
 from emotion_circuits.model.selfcheck import self_check
 from emotion_circuits.paths import cache_dir, file_sha256, hash_json, write_json
 
@@ -44,6 +45,7 @@ def load_model(
     revision: str | None = None,
     allow_pickle: bool = False,
     check: bool = True,
+    prefix: Prefix = "none",
 ) -> LanguageModel:
     """Load a causal language model and check that it can be observed and changed.
 
@@ -57,6 +59,7 @@ def load_model(
         allow_pickle: also accept pickled weights (``pytorch_model.bin``). Unpickling can run code: only for
             sources you trust.
         check: run the self-check (within a second or so on small models).
+        prefix: ``auto`` puts one neutral token before every text (:mod:`emotion_circuits.model.prefixes`).
 
     Raises:
         EmotionCircuitsError: nothing there, an unsupported family, pickled weights only, or a failed check.
@@ -102,6 +105,7 @@ def load_model(
         )
     commit = getattr(hf.config, "_commit_hash", None)
     model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision)
+    model.prefix = neutral_prefix(tokenizer, prefix)
     if check:
         self_check(model)
     _log.info(
