@@ -94,7 +94,11 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
     manifest = read_manifest(run)
     config = manifest["config"]
     model = load_model(
-        config["model"], device=device, dtype=dtype or config.get("dtype"), revision=config.get("revision")
+        config["model"],
+        device=device,
+        dtype=dtype or config.get("dtype"),
+        revision=config.get("revision"),
+        prefix=config.get("prefix", "none"),
     )
     reader = Reader.load(model, run / "directions")
     texts = [row["text"] for row in lines]

@@ -175,6 +175,17 @@ def attribute_for(given: str | None, *runs: Path | None) -> Attribute:
     return load_attribute(DEFAULT_ATTRIBUTE if given is None else given)
 
 
+def prefix_of(run: Path | None) -> Literal["auto", "none"]:
+    """What stands before every text in a run, as its configuration says; nothing without a run."""
+    if run is None:
+        return "none"
+    try:
+        found = json.loads((run / "study.json").read_text(encoding="utf-8")).get("prefix", "none")
+    except (OSError, ValueError):
+        return "none"  # whoever needs the run says that it is none
+    return "auto" if found == "auto" else "none"
+
+
 def recorded(track: bool | None, record: Callable[[], str]) -> str | None:
     """The id of a recorded run, or ``None`` where nothing is recorded.
 

@@ -20,6 +20,7 @@ from emotion_circuits.cli.shared import (
     attribute_for,
     check_before_loading,
     long_running,
+    prefix_of,
     print_table,
     show_json,
 )
@@ -74,7 +75,9 @@ def steer(
     with long_running():
         name = model or _model_of(run)
         check_before_loading(name, revision, layers=layer)
-        loaded = load_model(name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle)
+        loaded = load_model(
+            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
+        )
         vectors = _fitted(loaded, attribute_for(attribute)) if run is None else _of_run(run)
         condition = _condition(loaded, vectors, emotion, alpha, layer, run)
         how = Sampling(max_new_tokens=tokens, temperature=temperature)

@@ -60,7 +60,7 @@ def last_token_changes(
             [Component(f"L{i}H{h}", i) for h in range(model.n_heads)] if split else [Component(f"L{i} attention", i)]
         )
         names.append(Component(f"L{i} MLP", i))
-    ids: list[list[int]] = model.tokenizer(list(texts), add_special_tokens=True)["input_ids"]
+    ids = model.encode(texts).ids
     for text, row in zip(texts, ids, strict=True):
         if len(row) < 2:
             raise EmotionCircuitsError(f"the text {text!r} has {len(row)} tokens for {model.name}; a reader needs two")

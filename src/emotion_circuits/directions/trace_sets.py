@@ -131,7 +131,8 @@ def average_attention(
 
     Sentences of equal token length have the same query and key positions, so that neither the distance nor the number of
     keys differs. The neutral sentence is that of the same group where it fits, else another one. Left out are sentences
-    without a neutral one of their length, and those whose marked word is the last token, which would attend to itself.
+    without a neutral one of their length, those whose marked word is the last token, which would attend to itself, and those
+    whose word is the first token, an attention sink.
 
     Attention is a screen for heads, not evidence of what they do.
 
@@ -176,18 +177,19 @@ def ask_attention(
     """
     chosen = [p for p in prompts if p.label == label and p.spans]
     calm = [p for p in prompts if p.label == reference]
-    encoded = model.tokenizer([p.text for p in (*chosen, *calm)], return_offsets_mapping=True)
-    lengths = [len(ids) for ids in encoded["input_ids"]]
+    encoded = model.encode([p.text for p in (*chosen, *calm)])
+    lengths = [len(ids) for ids in encoded.ids]
     by_length: dict[int, list[Prompt]] = {}
     for prompt, length in zip(calm, lengths[len(chosen) :], strict=True):
         by_length.setdefault(length, []).append(prompt)
     felt: list[Prompt] = []
     neutral: list[Prompt] = []
     keys: list[list[int]] = []
-    places = pooled_positions(chosen, encoded["offset_mapping"][: len(chosen)])
+    # A word at the beginning is the attention sink: what looks there looks at nothing.
+    places = pooled_positions(chosen, encoded.offsets[: len(chosen)], max(1, len(model.prefix)))
     for prompt, length, place in zip(chosen, lengths[: len(chosen)], places, strict=True):
         like = by_length.get(length, [])
-        if not like or length - 1 in place.tokens:
+        if not like or not place.tokens or length - 1 in place.tokens:
             continue
         own = [p for p in like if (p.set, p.group) == (prompt.set, prompt.group)]
         felt.append(prompt)

@@ -60,6 +60,7 @@ class Comparison:
         maps: the fitted maps by (layer_a, layer_b, method).
         directions: each model's own directions.
         groups: number of groups of test sentences.
+        excluded: shared sentences of which attention sinks leave nothing in some layer of a model.
     """
 
     similarity: pd.DataFrame
@@ -68,6 +69,7 @@ class Comparison:
     maps: dict[tuple[int, int, str], LinearMap]
     directions: tuple[DirectionSet, DirectionSet]
     groups: int
+    excluded: int = 0
 
     def chosen(self) -> pd.Series:
         """The row of :attr:`alignment` whose map predicts neutral validation sentences best."""
@@ -84,7 +86,10 @@ class Comparison:
         return replace(
             b, extractor="mapped", layers=(layer,), vectors=vectors, thresholds=torch.zeros(len(b.labels), 1),
             norms=b.norms[b.place(layer)][None], chosen_layer=layer,
-            fit={"from": a.fit.get("model"), "to": b.fit.get("model"), "method": str(row["method"])},
+            fit={
+                "from": a.fit.get("model"), "to": b.fit.get("model"), "method": str(row["method"]),
+                "sinks": b.fit.get("sinks"),
+            },
         )  # fmt: skip
 
 
@@ -132,7 +137,7 @@ def compare_models(
     Raises:
         EmotionCircuitsError: fewer than 40 shared sentences, no neutral rows in a split, NaN or infinity.
     """
-    rows, at_a, at_b = shared_sentences(a, b)
+    rows, at_a, at_b, excluded = shared_sentences(a, b, kind, pooling)
     own_a, own_b = (
         fit_directions(s, extractor=extractor, kind=kind, pooling=pooling, reference=reference) for s in (a, b)
     )
@@ -186,7 +191,7 @@ def compare_models(
         )
     return Comparison(
         pd.DataFrame(similarity), pd.DataFrame(alignment), subspaces, maps, (own_a, own_b),
-        int(groups[test].unique().numel()),
+        int(groups[test].unique().numel()), excluded,
     )  # fmt: skip
 
 

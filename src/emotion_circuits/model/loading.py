@@ -20,6 +20,7 @@ from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.gguf import converted_gguf
 from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.precision import chosen_dtypes, native_bfloat16, resolve_dtype
+from emotion_circuits.model.prefixes import Prefix, neutral_prefix
 from emotion_circuits.model.selfcheck import self_check
 from emotion_circuits.model.sums import remembered_sha256
 from emotion_circuits.paths import hash_json
@@ -38,6 +39,7 @@ def load_model(
     revision: str | None = None,
     allow_pickle: bool = False,
     check: bool = True,
+    prefix: Prefix = "none",
 ) -> LanguageModel:
     """Load a causal language model and check that it can be observed and changed.
 
@@ -54,6 +56,7 @@ def load_model(
         allow_pickle: also accept pickled weights (``pytorch_model.bin``). Unpickling can run code: only for
             sources you trust.
         check: run the self-check (within a second or so on small models).
+        prefix: ``auto`` puts one neutral token before every text (:mod:`emotion_circuits.model.prefixes`).
 
     Raises:
         EmotionCircuitsError: nothing there, an unsupported family, pickled weights only, or a failed check.
@@ -100,6 +103,7 @@ def load_model(
         )
     commit = getattr(hf.config, "_commit_hash", None)
     model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision, writes=writes)
+    model.prefix = neutral_prefix(tokenizer, prefix)
     if check:
         self_check(model)
     _log.info(

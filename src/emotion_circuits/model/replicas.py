@@ -50,6 +50,7 @@ def replica(model: LanguageModel, dtype: torch.dtype | None = None) -> LanguageM
         revision=model.revision,
         refused=dict(model.refused),
         writes=model.writes,
+        prefix=model.prefix,
     )
     if dtype is not None:
         made.config.dtype = dtype

@@ -38,6 +38,8 @@ class StudySettings(Settings):
         prompts: corpora (bundled names or JSONL files) directions are fitted and tested on.
         continuations: corpus of neutral openings.
         emotions: which of the attribute's values are studied, in this order.
+        prefix: ``auto`` puts one neutral token before every text that the model reads, in every station, so that the attention
+            sink is never a text's first word; ``none`` leaves texts as the tokenizer makes them.
         seed: fixes everything that is drawn.
     """
 
@@ -50,6 +52,7 @@ class StudySettings(Settings):
     prompts: tuple[str, ...] | None = None
     continuations: str | None = None
     emotions: tuple[str, ...] | None = None
+    prefix: Literal["auto", "none"] = "none"
     seed: int = Field(default=0, ge=0)
 
     def of(self, kind: type[S]) -> S:

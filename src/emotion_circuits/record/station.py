@@ -65,7 +65,9 @@ class Context:
         from emotion_circuits.model import load_model
 
         c = self.config
-        return load_model(c.model, device=c.device, dtype=c.dtype, writing_dtype=c.writing_dtype, revision=c.revision)
+        return load_model(
+            c.model, device=c.device, dtype=c.dtype, writing_dtype=c.writing_dtype, revision=c.revision, prefix=c.prefix
+        )
 
     def of(self, folder: type[F]) -> F:
         """The folder of another station of this run."""

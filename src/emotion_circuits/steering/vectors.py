@@ -53,7 +53,7 @@ class SteeringVectors:
 
     Attributes:
         unit: name → ``[layer, d_model]``, each layer's row of length 1.
-        norms: ``[layer]`` mean residual norm; α = 1 adds a unit direction times this.
+        norms: ``[layer]`` residual norm (median L2 norm of tokens, sinks left out); α = 1 adds a unit direction times this.
         lengths: name → ``[layer]`` length of the direction as it was fitted, for α in raw units.
         neutral: ``[layer, d_model]`` mean state of neutral sentences, from which a clamp can count.
         first: ``[layer, d_model]`` mean state of texts' first token, an attention sink.
@@ -287,7 +287,7 @@ def vectors_from_store(
     """
     labels, states = _labelled_states(store, kind, pooling, split)
     raw = _mean_differences(labels, states, reference)
-    found = SteeringVectors.from_raw(raw, residual_norms(store, reference=reference))
+    found = SteeringVectors.from_raw(raw, residual_norms(store))
     return found.with_neutral(states[[i for i, label in enumerate(labels) if label == reference]].mean(0))
 
 

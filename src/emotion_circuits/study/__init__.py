@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import refuse_unfit
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
+from emotion_circuits.model.prefixes import neutral_prefix
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.record.engines import Engine
@@ -71,6 +73,11 @@ def run_study(
     folder, stations = Path(folder), study_stations()
     about = studied(config)
     _refuse_unfit(config, about)
+    if isinstance(model, LanguageModel) and model.prefix != neutral_prefix(model.tokenizer, config.prefix):
+        raise EmotionCircuitsError(
+            f"prefix: the study says {config.prefix!r}, but {model.name} was loaded to begin texts with tokens "
+            f"{list(model.prefix)}; load it with prefix={config.prefix!r}"
+        )
     # What the model cannot do is said before its weights are loaded; a bundled one may have to be installed first.
     plan = model if model is not None else study_blueprint(config, folder)
     if plan is not None:

@@ -81,7 +81,8 @@ def run(context: Context, folder: AlignmentFolder) -> None:
     layers = (int(row["layer_a"]), int(row["layer_b"]))
     folder.choice.write(
         Choice(
-            first=first, second=second, layers=layers, matching=str(row["matching"]), method=str(row["method"])
+            first=first, second=second, layers=layers, matching=str(row["matching"]), method=str(row["method"]),
+            excluded=found.excluded,
         )
     )  # fmt: skip
     claims = alignment_claims(found)

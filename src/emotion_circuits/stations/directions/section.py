@@ -204,8 +204,8 @@ def _geometry(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                 "norms",
                 say("Length of the directions, by layer"),
                 say(
-                    "L2 norm as a fraction of the residual norm (root mean square over neutral token states without "
-                    "the first). A long direction is not yet an effective one: see the steering section."
+                    "L2 norm as a fraction of the residual norm (median over neutral token states without "
+                    "attention sinks). A long direction is not yet an effective one: see the steering section."
                 ),
                 draw.norms_by_layer(own),
             ),

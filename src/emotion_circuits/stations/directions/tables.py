@@ -123,7 +123,12 @@ NORMS = Table(
         Column("relative", "float", "length over the layer's residual norm", "residual norms"),
         Column("l2", "float", "length as fitted", "activation"),
         Column("l1", "float", "sum of absolute entries as fitted", "activation"),
-        Column("residual_norm", "float", "root mean square length of the layer's states on neutral text", "activation"),
+        Column(
+            "residual_norm",
+            "float",
+            "median length of the layer's token states on neutral text, sinks left out",
+            "activation",
+        ),
     ),
 )
 STABILITY = Table(
