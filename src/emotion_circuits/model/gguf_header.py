@@ -116,6 +116,8 @@ def _behind(data: mmap.mmap, place: int, kind: int) -> int:
         return place + 8 + int(struct.unpack_from("<Q", data, place)[0])
     if kind != _ARRAY:
         raise ValueError(f"its metadata hold a value of unknown type {kind}")
+    item: int
+    count: int
     item, count = struct.unpack_from("<IQ", data, place)
     place += 12
     if item in _WIDTHS:
