@@ -206,7 +206,7 @@ def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path: Path, monkey
     with pytest.raises(EmotionCircuitsError, match="differs in vectors_sha256"):
         sweep(model, prompts(), CONDITIONS[:3], vectors(3, 32, "gratitude"), folder=tmp_path, sampling=HOW)
     model.writes = torch.bfloat16
-    with pytest.raises(EmotionCircuitsError, match="differs in .*dtype"):
+    with pytest.raises(EmotionCircuitsError, match=r"differs in .*dtype"):
         sweep(writing_model(model), prompts(), CONDITIONS[:3], v, folder=tmp_path, sampling=HOW)
 
 

@@ -170,6 +170,11 @@ class Station:
         """Whether it says what it would claim where labels mean nothing."""
         return self._function("shuffled", "shuffled_claims") is not None
 
+    @property
+    def shuffles_at_once(self) -> int:
+        """How many draws of :meth:`shuffled` share work and should be asked for together."""
+        return 1 if self.code is not None else int(getattr(import_module(f"{self.package}.shuffled"), "AT_ONCE", 1))
+
     def shuffled(self, context: Context, draws: Sequence[int]) -> list[list[Claim]]:
         """Its claims after everything behind the capture was done again with shuffled labels, once per draw.
 

@@ -37,8 +37,6 @@ BAR = 0.05
 """Most claims of a kind that may be false."""
 UPPER_BAR = 0.08
 """Most that the upper end of the share's interval may be."""
-_AT_ONCE = 4
-"""Draws of a part."""
 
 DRAWS = Table(
     "draws",
@@ -160,7 +158,8 @@ def _draws_of(
 ) -> pd.DataFrame:
     note = read_note(station_folder(context.folder, station.name)) or {}
     work = {"format": 1, "station": station.name, "version": station.version, "key": note.get("key")}
-    tasks = [list(draws[i : i + _AT_ONCE]) for i in range(0, len(draws), _AT_ONCE)]
+    size = station.shuffles_at_once
+    tasks = [list(draws[i : i + size]) for i in range(0, len(draws), size)]
     payload = _Payload(station, context.config, context.folder)
     with (
         Parts(out / station.name, work, tasks, Kept("calibration", Tables())) as parts,
