@@ -16,7 +16,9 @@ def _writes(claim: Claim) -> Words:
         "the same group.",
         name=about.part, emotion=term(str(about.value)), layer=about.layer,
     )  # fmt: skip
-    return _of(claim, statement, term("difference of the projection, residual norms"), _DIRECTIONS)
+    return _of(
+        claim, statement, term("difference of the projection, residual norms"), term("directions of shuffled labels")
+    )
 
 
 def _reads(claim: Claim) -> Words:
@@ -26,7 +28,7 @@ def _reads(claim: Claim) -> Words:
         "than taking out as much along directions of shuffled labels.",
         name=about.part, emotion=term(str(about.value)), layer=about.layer,
     )  # fmt: skip
-    return _of(claim, statement, term("relative change of its output"), _DIRECTIONS)
+    return _of(claim, statement, term("relative change of its output"), term("directions of shuffled labels"))
 
 
 def _looks(claim: Claim) -> Words:
@@ -36,17 +38,19 @@ def _looks(claim: Claim) -> Words:
         "length.",
         name=about.part, emotion=term(str(about.value)),
     )  # fmt: skip
-    return _of(claim, statement, term("attention"), _SENTENCES, say("Attention is a screen, not a cause."))
-
-
-_DIRECTIONS, _SENTENCES = "directions of shuffled labels", "shuffled labels of the sentences"
+    return _of(
+        claim,
+        statement,
+        term("attention"),
+        term("shuffled labels of the sentences"),
+        say("Attention is a screen, not a cause."),
+    )
 
 
 def _of(claim: Claim, statement: str, unit: str, null: str, *notes: str) -> Words:
-    selected = say(
-        "Each of the {draws} nulls chose its own part of that rank.", draws=int(claim.figures.beside["draws"])
-    )
-    return Words(statement, unit, term("groups of sentences"), term(null), (selected, *notes))
+    if (draws := claim.figures.beside.get("draws")) is not None:
+        notes = (say("Each of the {draws} nulls chose its own part of that rank.", draws=int(draws)), *notes)
+    return Words(statement, unit, term("groups of sentences"), null if claim.figures.null else "", notes)
 
 
 KINDS = (Kind("trace.writers", _writes), Kind("trace.readers", _reads), Kind("trace.attention", _looks))
