@@ -27,6 +27,9 @@ COUNTS = {
     "core": 170,
     "implicit": 100,
     "implicit-fresh": 30,
+    "registers-a": 136,
+    "registers-b": 115,
+    "registers-fresh": 76,
     "languages/ja/core": 100,
     "languages/ja/implicit": 50,
     "languages/es/core": 60,
@@ -62,6 +65,23 @@ def test_counts_of_the_emotion_sets(name, each):
     assert {r.language for r in rows} == {name.split("/")[1] if "/" in name else "en"}
     by_group = Counter(r.group for r in rows)
     assert set(by_group.values()) == {4}
+
+
+def test_the_sets_of_registers_share_no_scene_and_each_has_eight_registers_with_every_label():
+    rows = {name: load_prompts(name) for name in ("registers-a", "registers-b", "registers-fresh")}
+    groups = [{r.group for r in found} for found in rows.values()]
+    assert len(set().union(*groups)) == sum(len(g) for g in groups)
+    for name, found in rows.items():
+        parts = {r.set.removeprefix(f"{name}/") for r in found}
+        assert len(parts) >= 8
+        assert {(r.set, r.label) for r in found} == set(itertools.product({r.set for r in found}, LABELS))
+    assert {r.split for r in rows["registers-fresh"]} == {"test"}
+    assert not {"registers-fresh"} & {
+        *EN.corpora.fit,
+        *EN.classifier.fit,
+        *EN.classifier.none,
+        *EN.validation["emotion"].sets,
+    }
 
 
 def test_scenarios_tell_each_event_four_times():

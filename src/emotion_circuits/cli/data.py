@@ -108,8 +108,9 @@ def describe(
         tokenize = _tokenizer(tokenizer) if tokenizer else None
         description = describe_corpora(sets or available_sets(), tokenize=tokenize, tokenizer_name=tokenizer or "")
         scored = _embedding_accuracies() if embedding or write_card is not None else ()
+        words = _word_accuracies() if write_card is not None else ()
     if write_card is not None:
-        fill(write_card, card_sections(description, scored))
+        fill(write_card, card_sections(description, scored, words))
         note(f"wrote the figures of {len(description.sets)} sets into {write_card}")
     if as_json:
         show_json({**description.model_dump(mode="json"), "embedding": [a.model_dump(mode="json") for a in scored]})
@@ -161,6 +162,22 @@ def _tokenizer(name: str) -> Tokenize:
     if folder is None:
         raise EmotionCircuitsError(f"{name} is not installed; run 'emotion-circuits models install {name}'")
     return load_tokenizer(folder)
+
+
+def _word_accuracies() -> tuple[Accuracy, ...]:
+    from emotion_circuits.curation import across_sets
+    from emotion_circuits.prompts import available_sets, load_attribute, load_prompts
+    from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
+
+    attribute = load_attribute(DEFAULT_ATTRIBUTE)
+    fitted = [name for name in attribute.corpora.fit if load_prompts(name, split="train")]
+    held = {name: load_prompts(name, split="test") for name in available_sets() if name != attribute.pairs}
+    scored = [
+        name
+        for name, rows in held.items()
+        if {row.language for row in rows} == {attribute.language} and set(attribute.labels) <= {r.label for r in rows}
+    ]
+    return across_sets(fitted, scored, attribute.labels)
 
 
 def _embedding_accuracies() -> tuple[Accuracy, ...]:

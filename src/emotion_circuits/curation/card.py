@@ -14,18 +14,23 @@ from emotion_circuits.paths import replacing
 __all__ = ["card_sections", "write_card"]
 
 
-def card_sections(description: Description, embedding: Sequence[Accuracy] = ()) -> dict[str, str]:
+def card_sections(
+    description: Description, embedding: Sequence[Accuracy] = (), words: Sequence[Accuracy] = ()
+) -> dict[str, str]:
     """Marker → Markdown.
 
     Args:
         description: of the bundled sets.
         embedding: accuracy of the sentence-embedding classifier on each held-out set; its ``bar`` is a least value.
+        words: accuracy of tuned n-grams and of length alone on held-out sets, as
+            :func:`~emotion_circuits.curation.words.across_sets` gives it.
     """
     return {
         "counts": _counts(description),
         "lengths": _lengths(description),
         "surface": _surface(description),
         "transfer": _transfer(description),
+        "words": _words(words),
         "embedding": _embedding(embedding),
         "telling": _telling(description),
     }
@@ -105,6 +110,11 @@ def _transfer(description: Description) -> str:
         if a.name == "bag of words from core"
     ]
     return _table(["scored on", *_FIGURE_HEADER], rows)
+
+
+def _words(words: Sequence[Accuracy]) -> str:
+    rows = [[f"`{a.name.split(': ')[0]}`", a.name.split(": ")[1], *_figure(a)] for a in words]
+    return _table(["scored on", "reads", *_FIGURE_HEADER], rows)
 
 
 def _embedding(embedding: Sequence[Accuracy]) -> str:
