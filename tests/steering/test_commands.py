@@ -14,6 +14,7 @@ from emotion_circuits.cli import evaluate
 from emotion_circuits.cli.plan import plan
 from emotion_circuits.cli.steer import steer
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts import load_attribute
 from emotion_circuits.statistics import required_n
 from families import tiny_model
 
@@ -101,7 +102,7 @@ def test_steer_uses_a_runs_directions_and_choice(tiny_folder: str, tmp_path: Pat
 def test_evaluate_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOTION_CIRCUITS_CACHE", str(tmp_path))
     found = json.loads(called("evaluate", "validate", "keywords", "--json"))["validations"]
-    assert [v["data"] for v in found] == ["core", "implicit", "scenarios", "other_feelings", "continuations-labelled"]
+    assert [v["data"] for v in found] == list(load_attribute("emotion-en").validation["emotion"].sets)
     assert "true \\ judged" in called("evaluate", "validate", "vader")
     assert "emotion" in json.loads(called("evaluate", "list", "--json"))
     own = tmp_path / "own.jsonl"

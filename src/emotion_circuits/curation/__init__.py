@@ -8,6 +8,7 @@ from emotion_circuits.curation.duplicates import Duplicate, find_duplicates
 from emotion_circuits.curation.rows import alignment_problems, row_problems
 from emotion_circuits.curation.surface import Accuracy, across_groups, bag_of_words, length_only, punctuation_only
 from emotion_circuits.curation.tables import parse_column_map, read_table
+from emotion_circuits.curation.words import across_sets
 
 __all__ = [
     "Accuracy",
@@ -19,6 +20,7 @@ __all__ = [
     "Report",
     "SetDescription",
     "across_groups",
+    "across_sets",
     "alignment_problems",
     "bag_of_words",
     "balance",

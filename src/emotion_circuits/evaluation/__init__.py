@@ -9,8 +9,9 @@ from emotion_circuits.evaluation.embedding import SentenceEmbedder
 from emotion_circuits.evaluation.fluency import Fluency, distinct, repetition
 from emotion_circuits.evaluation.hub import HUB_EVALUATORS, HubClassifier, HubSpec
 from emotion_circuits.evaluation.japanese import MlaskSentiment
-from emotion_circuits.evaluation.judging import check_attribute, judge_of, judges_of, refuse_unfit
+from emotion_circuits.evaluation.judging import check_attribute, judge_of, judge_texts, judges_of, refuse_unfit
 from emotion_circuits.evaluation.keywords import KeywordCounts
+from emotion_circuits.evaluation.per_label import per_label
 from emotion_circuits.evaluation.probes import AttributeClassifier, Politeness
 from emotion_circuits.evaluation.registry import available_evaluators, describe_evaluators, evaluator, register
 from emotion_circuits.evaluation.sentiment import VaderSentiment
@@ -42,8 +43,10 @@ __all__ = [
     "distinct",
     "evaluator",
     "judge_of",
+    "judge_texts",
     "judges_of",
     "labelled_text",
+    "per_label",
     "refuse_unfit",
     "register",
     "repetition",

@@ -1,8 +1,8 @@
 """Probes on sentence embeddings: which value of an attribute a text expresses, and how polite it is.
 
-A logistic regression on all-MiniLM-L6-v2 states (mean over tokens, every layer), fitted on the train splits of
-labelled corpora. Its strength is chosen on their validation splits and its accuracy is measured on their test splits;
-the texts it later judges are generated ones, so these figures say how good the instrument is, not how good the
+A logistic regression on all-MiniLM-L6-v2 states (mean over tokens, every layer), fitted on labelled corpora: its strength
+is chosen between their train and validation splits, then both are fitted, and its accuracy is measured on their test
+splits; the texts it later judges are generated ones, so these figures say how good the instrument is, not how good the
 generations are.
 """
 
@@ -52,7 +52,7 @@ class EmbeddingProbe:
         name: of the evaluator.
         axis: what it judges.
         prompts: labelled texts with their splits; ``train`` is fitted, ``validation`` chooses the strength of
-            regularisation (by log loss), ``test`` is only ever scored.
+            regularisation (by log loss) and is fitted with it then, ``test`` is only ever scored.
         labels: order of the probability columns.
         embedder: sentence embedder.
 
@@ -80,13 +80,19 @@ class EmbeddingProbe:
                 )
         self.version = hash_json(
             [
-                prompts_sha256(self._splits["train"] + self._splits["validation"]),
+                prompts_sha256(self.fitted_on),
                 list(self.labels),
                 list(_STRENGTHS),
+                "fitted on train and validation",
                 self.embedder.version,
                 package_version("scikit-learn"),
             ]
         )[:16]
+
+    @property
+    def fitted_on(self) -> list[Prompt]:
+        """Every text that is fitted or chosen on: the train and the validation split."""
+        return self._splits["train"] + self._splits["validation"]
 
     @cached_property
     def _fitted(self) -> _Weights:
@@ -123,7 +129,11 @@ class EmbeddingProbe:
                 break
             best = (loss, found)
         assert best is not None
-        return best[1]
+        # What chose the strength is then learnt from too: a third more sentences.
+        strength = best[1].strength
+        whole = LogisticRegression(C=strength, max_iter=5000, tol=1e-5)
+        whole.fit(np.vstack([x, xv]).astype(np.float64), [*y, *yv])
+        return _Weights(whole.coef_.copy(), whole.intercept_.copy(), strength)
 
     @property
     def strength(self) -> float:
@@ -158,9 +168,11 @@ class EmbeddingProbe:
 class AttributeClassifier(EmbeddingProbe):
     """Which value of an attribute a text expresses, or none of them: columns ``p_<label>`` and ``label``.
 
-    The judge of generated text. A probe that knows the attribute's own kinds of sentence only must call any text one of
-    them. So the reference is fitted on everything else too that the attribute names (``classifier.none``), and means *none
-    of the values*. Rows with a word of the attribute's lexicon are left out of that part.
+    The judge of generated text. It should be fitted on other sentences, by other hands, than directions are
+    (``classifier.fit``), or a direction of the corpora's style is read back as the value. A probe that knows the attribute's
+    own kinds of sentence only must call any text one of them. So the reference is fitted on everything else too that the
+    attribute names (``classifier.none``), and means *none of the values*. Rows with a word of the attribute's lexicon are
+    left out of that part.
 
     Args:
         attribute: whose labels; its corpora are fitted on.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.evaluation import refuse_unfit
+from emotion_circuits.evaluation import judge_texts, refuse_unfit
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.model.prefixes import neutral_prefix
 from emotion_circuits.paths import write_json
@@ -126,7 +126,7 @@ def _check_possible(config: StudySettings, model: LanguageModel) -> None:
 
 
 def _data(config: StudySettings, about: Studied) -> dict[str, Any]:
-    """Which texts the study used, with their number and hash."""
+    """Which texts the study used, with their number and hash, and which ones its judges were fitted on."""
     sentences, test = study_prompts(config), reported_corpus(config)
 
     def of(rows: Sequence[Prompt], **about: Any) -> dict[str, Any]:
@@ -136,6 +136,7 @@ def _data(config: StudySettings, about: Studied) -> dict[str, Any]:
         "prompts": of(sentences, sets=list(about.fit)),
         "continuations": of(load_prompts(about.choose), set=about.choose),
         "test_openings": of(load_prompts(test, split="test"), set=test),
+        "judges": judge_texts(about.attribute, sentences),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.evaluation import Validation
+from emotion_circuits.evaluation.per_label import per_label
 from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.language import gap, say, term
 from emotion_circuits.page import figures as draw
@@ -78,8 +79,10 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
             folded=True,
         )
     )
-    written = evaluators[(evaluators["evaluator"] == judge) & (evaluators["data"] == WRITTEN)]
-    if len(written):
+    own = evaluators[evaluators["evaluator"] == judge]
+    confusions = dict(zip(own["data"], own["confusion"], strict=True))
+    written = [confusions[name] for name in WRITTEN if name in confusions]
+    if written:
         parts.append(
             Table(
                 "judge-on-written",
@@ -89,26 +92,11 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
                     "of a label, the share it finds; precision: of the texts it calls so, the share that are. A share "
                     "of texts classed as an emotion is to be read with both."
                 ),
-                _judged(written.iloc[0]["confusion"]),
+                per_label(written[0]),
             )
         )
     prose = _prose(choice, chosen, bound, settings["share_places"])
     return (Section("steered", say("Can it be steered?"), prose, tuple(claims), tuple(parts)),)
-
-
-def _judged(confusion: dict[str, dict[str, int]]) -> pd.DataFrame:
-    """One row per true label: how many, how many are found, how many are called so, how many of those rightly."""
-    rows = []
-    for label, judged in confusion.items():
-        right, texts = judged.get(label, 0), sum(judged.values())
-        called = sum(other.get(label, 0) for other in confusion.values())
-        rows.append(
-            {
-                "label": label, "n": texts, "recall": right / texts, "called": called,
-                "precision": right / called if called else float("nan"),
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def _prose(choice: Choice, chosen: dict[str, Condition], bound: float, share: str) -> tuple[str, ...]:
