@@ -78,6 +78,7 @@ WRONG = {
     ("trace",): ("I", "--model", "./nowhere"),
     ("align",): ("nowhere", "nowhere"),
     ("plan",): ("--effect", "nan"),
+    ("calibrate",): ("nowhere",),
     ("models", "install"): ("gpt5",),
     ("models", "info"): ("./nowhere",),
     ("models", "check"): ("./nowhere",),

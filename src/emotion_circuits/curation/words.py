@@ -33,8 +33,8 @@ def across_sets(fit: Sequence[str], scored: Sequence[str], labels: Sequence[str]
 
     Example:
         >>> found = across_sets(["implicit"], ["implicit-fresh"], ["gratitude", "anger", "apology", "neutral"])
-        >>> [(a.name, a.rows, a.accuracy > a.chance) for a in found]
-        [('implicit-fresh: tuned n-grams', 120, True), ('implicit-fresh: length alone', 120, True)]
+        >>> [(a.name, a.rows) for a in found]
+        [('implicit-fresh: tuned n-grams', 120), ('implicit-fresh: length alone', 120)]
     """
     train = load_prompts(fit, split="train", labels=labels)
     held = load_prompts(fit, split="validation", labels=labels)

@@ -27,7 +27,7 @@ def per_label(confusion: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
     Example:
         >>> found = per_label({"anger": {"anger": 8, "neutral": 2}, "neutral": {"neutral": 20}}).set_index("label")
         >>> found.loc["anger", ["n", "recall", "called", "precision"]].tolist()
-        [10, 0.8, 8, 1.0]
+        [10.0, 0.8, 8.0, 1.0]
         >>> bool(found.loc["anger", "precision_low"] < 0.7)
         True
     """

@@ -58,8 +58,9 @@ def install(name: str, *, force: bool = False) -> Path:
     Raises:
         EmotionCircuitsError: unknown name, failed download, wrong checksum.
 
-    Example:
-        >>> install("qwen2.5-coder-0.5b")
+    Example::
+
+        install("qwen2.5-coder-0.5b")
     """
     if name not in BUNDLED:
         raise EmotionCircuitsError(f"no bundled model {name!r}; bundled: {', '.join(BUNDLED)}")

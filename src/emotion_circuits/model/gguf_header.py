@@ -65,8 +65,9 @@ def read_header(file: Path) -> tuple[str, list[StoredTensor]]:
     Raises:
         ValueError: it is no GGUF file of version 2 or 3, or is cut short.
 
-    Example:
-        >>> architecture, tensors = read_header(Path("qwen2.5-coder-0.5b.gguf"))
+    Example::
+
+        architecture, tensors = read_header(Path("qwen2.5-coder-0.5b.gguf"))
     """
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:

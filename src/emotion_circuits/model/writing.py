@@ -43,8 +43,9 @@ def write_weights(
         ValueError: the blocks of a tensor do not fill its shape.
         EmotionCircuitsError: the file cannot be written.
 
-    Example:
-        >>> write_weights(file, {"w": (2, 3)}, lambda name: [torch.zeros(1, 3), torch.ones(1, 3)], torch.bfloat16)
+    Example::
+
+        write_weights(file, {"w": (2, 3)}, lambda name: [torch.zeros(1, 3), torch.ones(1, 3)], torch.bfloat16)
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     sizes = {name: torch.Size(shapes[name]).numel() * dtype.itemsize for name in sorted(shapes)}
