@@ -20,6 +20,7 @@ from emotion_circuits.steering.vectors import (
     neutral_mean,
     random_direction,
     shuffled_directions,
+    shuffled_labels,
     vectors_from_store,
 )
 
@@ -53,6 +54,7 @@ __all__ = [
     "score_sweep",
     "shared_controls",
     "shuffled_directions",
+    "shuffled_labels",
     "sweep",
     "vectors_from_store",
 ]
