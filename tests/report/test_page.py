@@ -35,7 +35,7 @@ KINDS = {
 def claim(id="steering.gratitude.share"):
     figures = Figures(estimate=0.31, interval=(0.2, 0.4), null=(-0.02, 0.05), p=0.001, q=0.002, tests=3, n=31)
     return Claim(
-        id=id, kind="test.shown", about=About(), figures=figures, verdict="not supported", reason="null"
+        id=id, kind="test.shown", about=About(), figures=figures, verdict="not supported", reason="smallest"
     )  # fmt: skip
 
 

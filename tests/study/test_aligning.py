@@ -16,6 +16,7 @@ from emotion_circuits.stations.alignment.claims import alignment_claims
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.alignment.steering import steer_with_mapped
 from emotion_circuits.stations.registry import kinds
+from emotion_circuits.statistics import corrected
 from families import tiny_model
 
 
@@ -93,7 +94,7 @@ def test_claims_name_the_layers_chosen_on_validation(captures):
     a, b = (ActivationStore.open(captures / name) for name in "ab")
     found = compare_models(a, b, pooling="mean", depths=(0.0, 1.0), draws=20, methods=("ridge",))
     row = found.chosen()
-    for told in tell(alignment_claims(found), kinds()):
+    for told in tell(corrected(alignment_claims(found)), kinds()):
         assert f"layer {row.layer_a} → {row.layer_b}" in told.statement
         assert told.claim.figures.null is not None
 

@@ -41,7 +41,7 @@ from emotion_circuits.heads import Node, PairTask, pair_task, task_gap
 from emotion_circuits.heads.tasks import by_group, spread
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Pair
-from emotion_circuits.statistics import About, Claim
+from emotion_circuits.statistics import About, Draft, corrected, draft, interval_p
 
 __all__ = [
     "Search",
@@ -189,7 +189,7 @@ def measure_circuit(
     exact = effects.scan.share
     estimated = torch.tensor([scores[n] for (n,) in effects.scan.sets])
     claims = [effects.task, *[c for c in judge_nodes(effects, seed=seed) if c.about.part in named]]
-    claims += _faithful(model, name, against, size, len(ranked), len(set(test.groups)), how.samples)
+    drafts = _faithful(model, name, against, size, len(ranked), len(set(test.groups)), how.samples)
     deep = _thorough(model, name, test, ring, members, ranked, how, seed) if how.thorough else _Thorough()
     return Circuit(
         model=model.name,
@@ -212,7 +212,7 @@ def measure_circuit(
         stability=firm,
         agreement=Agreement(spearman=_spearman(estimated, exact.cpu()), nodes=len(exact)),
         evidence=[] if evidence is None else _evidence(evidence),
-        claims=[*claims, *deep.claims],
+        claims=[*claims, *corrected([*drafts, *deep.claims])],
         joint=deep.joint,
         incompleteness=deep.incompleteness,
         unneeded=deep.unneeded,
@@ -226,7 +226,7 @@ class _Thorough:
     joint: Joint | None = None
     incompleteness: float | None = None
     unneeded: list[str] | None = None
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Draft, ...] = ()
 
 
 def _thorough(
@@ -326,17 +326,20 @@ def _spearman(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def _faithful(
     model: LanguageModel, name: str, against: AgainstRandom, size: int, total: int, n: int, samples: int
-) -> list[Claim]:
+) -> list[Draft]:
     """The circuit carries the behaviour better than random ones; and its heads do, its MLPs being given."""
     return [
-        Claim.judged(
+        draft(
             f"circuits.{part}.{name}",
             f"circuits.{part}",
             About(task=name, model=model.name),
+            family="circuits.faithfulness",
             estimate=against.faithfulness,
             interval=(against.low, against.high),
             n=n,
             null=(null.low, null.high),
+            p=max(null.p, interval_p(against.faithfulness, (against.low, against.high), n=n)),
+            smallest=0.1,
             beside={"size": size, "total": total, "samples": samples, "random": null.mean},
         )
         for part, null in (("faithfulness", against.random), ("heads", against.same_mlps))
@@ -344,13 +347,15 @@ def _faithful(
     ]
 
 
-def _backup(model: LanguageModel, name: str, joint: Joint, heads: int, n: int) -> Claim:
-    return Claim.judged(
+def _backup(model: LanguageModel, name: str, joint: Joint, heads: int, n: int) -> Draft:
+    return draft(
         f"circuits.backup.{name}",
         "circuits.backup",
         About(task=name, model=model.name),
+        family="circuits.backup",
         estimate=joint.excess,
         interval=joint.excess_interval,
+        p=joint.excess_p,
         n=n,
         chance=0.0,
         beside={"heads": heads, "joint": joint.joint, "summed": joint.summed},

@@ -14,7 +14,7 @@ from emotion_circuits.heads import Node, PairTask, Scan, ablation_scan
 from emotion_circuits.heads.changes import AblationMode
 from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel
-from emotion_circuits.statistics import bootstrap_mean_intervals
+from emotion_circuits.statistics import bootstrap_mean_intervals, cluster_means, permutation_p
 
 __all__ = ["Dissociation", "Joint", "dissociation", "joint_effect"]
 
@@ -31,6 +31,7 @@ class Joint(BaseModel):
         excess: joint − summed, in logits; above 0 members stand in for one another (backup), below 0 they are redundant or
             clash.
         excess_interval: its interval, in logits.
+        excess_p: two-sided sign-flip test of the excess, by group.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +43,7 @@ class Joint(BaseModel):
     summed_interval: tuple[float, float]
     excess: float
     excess_interval: tuple[float, float]
+    excess_p: float
 
 
 def joint_effect(
@@ -69,6 +71,7 @@ def joint_effect(
         summed_interval=b[1],
         excess=c[0],
         excess_interval=c[1],
+        excess_p=permutation_p(joint - summed, seed=seed + 1),
     )
 
 
@@ -80,12 +83,14 @@ class Dissociation:
         table: one row per (circuit, task): effect in logits with interval by group, and its share of the task's gap.
         specificity: mean share under the own emotion's circuit minus mean share under the others'.
         interval: its 95 % interval by group, all tasks together (groups that stand in two tasks count once).
+        p: two-sided sign-flip test of the specificity, by group.
         n: groups.
     """
 
     table: pd.DataFrame
     specificity: float
     interval: tuple[float, float]
+    p: float
     n: int
 
 
@@ -132,6 +137,8 @@ def dissociation(
             contrasts.append((effect[place[task_name]] - effect[others].mean(0)) / scan.mean_gap)
             groups += list(task.groups)
     if not contrasts:
-        return Dissociation(pd.DataFrame(rows), float("nan"), (float("nan"), float("nan")), 0)
-    found = bootstrap_mean_intervals(np.concatenate(contrasts), clusters=groups, resamples=2000, seed=seed)[0]
-    return Dissociation(pd.DataFrame(rows), found.estimate, (found.low, found.high), found.n)
+        return Dissociation(pd.DataFrame(rows), float("nan"), (float("nan"), float("nan")), float("nan"), 0)
+    by_groups, _ = cluster_means(np.concatenate(contrasts), groups)
+    found = bootstrap_mean_intervals(by_groups, resamples=2000, seed=seed)[0]
+    p = permutation_p(by_groups[:, 0], seed=seed + 1)
+    return Dissociation(pd.DataFrame(rows), found.estimate, (found.low, found.high), p, found.n)

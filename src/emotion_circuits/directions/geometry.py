@@ -17,6 +17,7 @@ from emotion_circuits.directions.extractors import Examples, extract, permute_wi
 from emotion_circuits.directions.fitting import examples_at, rows_of
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.statistics import rank_p
 
 __all__ = ["chance_cosine", "cosines_by_layer", "norms_by_layer", "shuffled_vectors", "split_half_stability"]
 
@@ -92,18 +93,20 @@ def cosines_by_layer(
     """Cosine between every two emotions' directions, with a bootstrap interval over groups.
 
     The directions share the neutral mean, whose sampling error alone makes cosines positive: ``shared`` is the cosine
-    that two emotions get from labels shuffled within groups (mean over draws), the null to compare with; ``chance``
-    is 1.96/√d, within which 95 % of cosines of unrelated isotropic directions lie.
+    that two emotions get from labels shuffled within groups (mean over draws), the null to compare with, and ``p`` the
+    share of those draws with as high a cosine (with the +1 correction); ``chance`` is 1.96/√d, within which 95 % of cosines
+    of unrelated isotropic directions lie.
 
     Args:
         store: the capture the directions were fitted on.
         directions: a fitted set.
         layers: all by default.
-        resamples: bootstrap draws (0: no interval); a tenth as many shuffles, at least 10.
+        resamples: bootstrap draws (0: no interval, no shuffles); a tenth as many shuffles, at least 10, and at least 99 at the
+            set's chosen layer, which is the one that is claimed on.
         seed: of the draws.
 
     Returns:
-        Columns ``pair, layer, cosine, low, high, chance, shared``.
+        Columns ``pair, layer, cosine, low, high, chance, shared, p``.
     """
     options = directions.fit.get("options") or {}
     pairs = list(combinations(range(len(directions.labels)), 2))
@@ -118,23 +121,24 @@ def cosines_by_layer(
             draws = list(_bootstrap(examples, directions.extractor, options, count, rng))
             shuffles = [
                 extract(directions.extractor, permute_within(examples, rng), options).vectors
-                for _ in range(max(10, count // 10) if count else 0)
+                for _ in range(max(99 if layer == directions.chosen_layer else 10, count // 10) if count else 0)
             ]
             raw = directions.vectors[:, directions.place(layer)].double()
             for a, b in pairs:
                 sampled = [_cosine(v[a], v[b]) for v in draws]
+                null = [_cosine(v[a], v[b]) for v in shuffles]
+                cosine = _cosine(raw[a], raw[b])
                 low, high = np.nanquantile(sampled, [0.025, 0.975]) if sampled else (np.nan, np.nan)
                 records.append(
                     {
                         "pair": f"{directions.labels[a]} – {directions.labels[b]}",
                         "layer": layer,
-                        "cosine": _cosine(raw[a], raw[b]),
+                        "cosine": cosine,
                         "low": float(low),
                         "high": float(high),
                         "chance": 1.96 * chance_cosine(directions.d_model),
-                        "shared": float(np.nanmean([_cosine(v[a], v[b]) for v in shuffles]))
-                        if shuffles
-                        else float("nan"),
+                        "shared": float(np.mean(null)) if null else float("nan"),
+                        "p": rank_p(cosine, null) if null else float("nan"),
                     }
                 )
             bar.advance()

@@ -34,6 +34,7 @@ from emotion_circuits.directions.subspace_tables import subspaces_between
 from emotion_circuits.directions.subspaces import linear_cka, overlap_chance, rsa
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.statistics import rank_p
 
 __all__ = ["Comparison", "compare_models"]
 
@@ -242,6 +243,7 @@ def _judge(m: LinearMap, held: _Held, own: DirectionPair, nulls: _Nulls, draws: 
     low, high = mean_auroc_interval(y @ mapped.T, held.truth, held.groups, seed=seed)
     shuffled = [works(m.directions(pair.a)) for pair in nulls.shuffled]
     apart = [cos2(pair) for pair in nulls.apart]
+    apart_shuffled = [cos2(pair) for pair in nulls.apart_shuffled]
     return {
         "r2_validation": explained_variance(m, held.x[held.validation], held.y[held.validation]),
         "r2_neutral": explained_variance(m, held.x[held.neutral], held.y[held.neutral]),
@@ -252,13 +254,14 @@ def _judge(m: LinearMap, held: _Held, own: DirectionPair, nulls: _Nulls, draws: 
         **_range("cos2_shuffled", [cos2(pair) for pair in nulls.shuffled]),
         "cos2_apart": float(np.mean(apart)),
         **_range("cos2_apart", apart),
-        **_range("apart_shuffled", [cos2(pair) for pair in nulls.apart_shuffled]),
+        **_range("apart_shuffled", apart_shuffled),
+        "p_apart": rank_p(float(np.mean(apart)), apart_shuffled),
         "auroc": found,
         "auroc_low": low,
         "auroc_high": high,
         **_range("auroc_random", [works(m.directions(pair.a)) for pair in random]),
         **_range("auroc_shuffled", shuffled),
-        "p": float((1 + sum(v >= found for v in shuffled)) / (1 + len(shuffled))),
+        "p": rank_p(found, shuffled),
         "auroc_own": works(own.b),
         "strength": m.strength,
         "rank": float(m.rank),

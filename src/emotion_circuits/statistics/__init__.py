@@ -2,7 +2,9 @@
 
 from emotion_circuits.statistics.claims import VERDICTS, About, Claim, Figures, Judged, judge
 from emotion_circuits.statistics.effects import cohens_dz, wrong_way_share
+from emotion_circuits.statistics.families import Draft, corrected, draft
 from emotion_circuits.statistics.multiplicity import Family, fdr
+from emotion_circuits.statistics.nulls import interval_p, rank_p, rank_ps
 from emotion_circuits.statistics.paired import PairedDifference, paired_difference, paired_differences
 from emotion_circuits.statistics.permutation import permutation_p, permutation_ps
 from emotion_circuits.statistics.power import power, required_n, smallest_effect
@@ -18,6 +20,7 @@ __all__ = [
     "VERDICTS",
     "About",
     "Claim",
+    "Draft",
     "Estimate",
     "Family",
     "Figures",
@@ -28,13 +31,18 @@ __all__ = [
     "bootstrap_means",
     "cluster_means",
     "cohens_dz",
+    "corrected",
+    "draft",
     "fdr",
+    "interval_p",
     "judge",
     "paired_difference",
     "paired_differences",
     "permutation_p",
     "permutation_ps",
     "power",
+    "rank_p",
+    "rank_ps",
     "required_n",
     "smallest_effect",
     "wrong_way_share",

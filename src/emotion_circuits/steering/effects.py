@@ -12,7 +12,7 @@ import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, intervene
-from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_difference
+from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_difference, rank_p
 from emotion_circuits.steering.conditions import Condition
 from emotion_circuits.steering.injecting import layer_interventions
 from emotion_circuits.steering.scoring import _aligned, per_prompt
@@ -40,8 +40,9 @@ class Effects:
         table: one row per emotion and metric: ``treated control change low high p q dz wrong_way n``; for the random
             directions ``n_random``, ``null_low null_high`` (range of their changes), ``best_random`` (the largest in
             the intended direction) and its change, ``beats beats_low beats_high p_beats`` (chosen minus best random,
-            paired); the same for label-shuffled directions with ``shuffled`` in the names; ``ratio ratio_low
-            ratio_high``. ``q`` corrects the larger of ``p`` and ``p_beats``: both have to hold.
+            paired), ``p_random`` (rank of the change among theirs); the same for label-shuffled directions with ``shuffled``
+            in the names; ``ratio ratio_low ratio_high``. ``q`` corrects the larger of ``p`` and ``p_random``: both have to
+            hold.
         family: the declared family of the correction.
     """
 
@@ -146,10 +147,10 @@ def effects(
                     row |= _against(marked, name, names, base, column, side, kind, resamples, seed)
             rows.append(row)
     table = pd.DataFrame(rows)
-    tests = {f"{r['emotion']}.{r['metric']}": max(float(r["p"]), float(r.get("p_beats", 0.0))) for r in rows}
+    tests = {f"{r['emotion']}.{r['metric']}": max(float(r["p"]), float(r.get("p_random", 0.0))) for r in rows}
     family = (
         f"steering on {split}: {len(chosen)} emotions x {table['metric'].nunique()} metrics, each against no steering "
-        "and against the best random direction (the larger p)"
+        "and among random directions (the larger p)"
     )
     corrected = fdr(tests, family=family).q
     table["q"] = [corrected[f"{r['emotion']}.{r['metric']}"] for r in rows]
@@ -167,9 +168,9 @@ def _against(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """A chosen condition against the control that moves the metric furthest its way, picked on the same prompts.
+    """A chosen condition among its controls, and against the one that moves the metric furthest its way.
 
-    Picking the best of many on the very prompts it is judged on favours the control, so the comparison is conservative.
+    Its rank among them is what decides. The best of them is shown beside it: picked on the very prompts it is judged on.
     """
     changes = {}
     for control in controls:
@@ -178,10 +179,12 @@ def _against(
     best = max(changes, key=lambda k: side * changes[k])
     x, y = _aligned(marked, name, best, column)
     beats = paired_difference(x, y, direction=side, resamples=resamples, seed=seed)
+    x, y = _aligned(marked, name, base, column)
+    rank = rank_p(float((x - y).mean()), list(changes.values()), side="greater" if side > 0 else "less")
     found = {
         "n_random": len(changes), "null_low": min(changes.values()), "null_high": max(changes.values()),
         "best_random": best, "best_random_change": changes[best], "beats": beats.estimate,
-        "beats_low": beats.low, "beats_high": beats.high, "p_beats": beats.p,
+        "beats_low": beats.low, "beats_high": beats.high, "p_beats": beats.p, "p_random": rank,
     }  # fmt: skip
     if kind == "random":
         return found

@@ -15,7 +15,7 @@ from emotion_circuits.circuits.overlap import EmotionOverlap
 from emotion_circuits.heads import Node
 from emotion_circuits.heads.screening import Screen
 from emotion_circuits.heads.tasks import by_group
-from emotion_circuits.statistics import About, Claim, fdr, paired_difference
+from emotion_circuits.statistics import About, Draft, draft, interval_p, paired_difference, rank_p
 
 __all__ = ["attention_claim", "dissociation_claim", "overlap_claim", "patched_claims"]
 
@@ -23,7 +23,7 @@ _BEST = 10
 """Heads of which it is told how many are among the largest on both sides."""
 
 
-def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, seed: int = 0) -> Claim:
+def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, seed: int = 0) -> Draft:
     """Do heads that attend to the emotion word do more? Rank correlation over heads, resampled by group of pairs.
 
     Against the exact effect where every head was noised, else against attribution on train pairs.
@@ -56,12 +56,16 @@ def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, se
     sizes = np.abs(attention.mean(0)), np.abs(values.mean(0))
     best = [set(np.argsort(-size)[:_BEST].tolist()) for size in sizes]
     null = [float(spearmanr(sizes[0], rng.permutation(sizes[1])).statistic) for _ in range(500)]
-    return Claim.judged(
+    correlation, ends = float(spearmanr(*sizes).statistic), (float(low), float(high))
+    return draft(
         "circuits.attention",
         "circuits.attention",
         About(method="exact" if exact else "attribution"),
-        estimate=float(spearmanr(*sizes).statistic),
-        interval=(float(low), float(high)),
+        family="circuits.attention",
+        estimate=correlation,
+        interval=ends,
+        p=max(rank_p(correlation, null), interval_p(correlation, ends, n=len(attention))),
+        smallest=0.1,
         n=len(attention),
         chance=0.0,
         null=tuple(np.quantile(null, [0.025, 0.975]).tolist()),
@@ -73,19 +77,21 @@ def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, se
     )
 
 
-def overlap_claim(found: EmotionOverlap) -> Claim:
+def overlap_claim(found: EmotionOverlap) -> Draft:
     """The strongest heads of one emotion agree more between halves of the pairs than those of two emotions."""
     own = found.table["a"] == found.table["b"]
-    return Claim.judged(
+    return draft(
         "circuits.emotions.overlap",
         "circuits.overlap",
         About(),
+        family="circuits.emotions",
         estimate=found.specificity,
         interval=found.interval,
         n=found.n,
         chance=0.0,
         null=found.null_interval,
         p=found.p,
+        smallest=0.05,
         beside={
             "heads": found.k,
             "within": found.table[own]["jaccard"].mean(),
@@ -95,17 +101,19 @@ def overlap_claim(found: EmotionOverlap) -> Claim:
     )
 
 
-def dissociation_claim(found: Dissociation, heads: int) -> Claim:
+def dissociation_claim(found: Dissociation, heads: int) -> Draft:
     """Taking out an emotion's heads hurts its own pairs more than the others' heads do.
 
     Args:
         found: of :func:`emotion_circuits.circuits.dissociation`.
         heads: how many were taken out.
     """
-    return Claim.judged(
+    return draft(
         "circuits.emotions.dissociation",
         "circuits.dissociation",
         About(),
+        family="circuits.emotions",
+        p=found.p,
         estimate=found.specificity,
         interval=found.interval,
         n=found.n,
@@ -115,7 +123,7 @@ def dissociation_claim(found: Dissociation, heads: int) -> Claim:
     )
 
 
-def patched_claims(table: pd.DataFrame, emotions: Sequence[str], *, seed: int = 0) -> list[Claim]:
+def patched_claims(table: pd.DataFrame, emotions: Sequence[str], *, seed: int = 0) -> list[Draft]:
     """One claim per emotion: its heads raise the emotion's probability more than the same heads from neutral prompts.
 
     Args:
@@ -133,19 +141,18 @@ def patched_claims(table: pd.DataFrame, emotions: Sequence[str], *, seed: int = 
         arms["plain"] = plain[f"p_{emotion}"]
         main = paired_difference(arms["circuit"], arms["neutral source"], resamples=5000, seed=seed)
         found[emotion] = (main, {arm: float(values.mean()) for arm, values in arms.items()})
-    q = fdr({e: main.p for e, (main, _) in found.items()}, family="circuits.patched").q
     return [
-        Claim.judged(
+        draft(
             f"circuits.patched.{emotion}",
             "circuits.patched",
             About(value=emotion),
+            family="circuits.patched",
             estimate=main.estimate,
             interval=(main.low, main.high),
             n=main.n,
             chance=0.0,
             p=main.p,
-            q=q[emotion],
-            tests=len(found),
+            smallest=0.05,
             beside=means,
         )
         for emotion, (main, means) in found.items()

@@ -29,7 +29,7 @@ from emotion_circuits.stations.circuits.folder import CircuitsFolder, Skipped
 from emotion_circuits.stations.circuits.patched import patched_texts
 from emotion_circuits.stations.circuits.settings import CircuitsSettings, pairs_of
 from emotion_circuits.stations.directions.folder import DirectionsFolder
-from emotion_circuits.statistics import Claim
+from emotion_circuits.statistics import Draft, corrected
 
 __all__ = ["inputs", "run"]
 
@@ -71,8 +71,8 @@ def run(context: Context, folder: CircuitsFolder) -> None:
     )
     folder.save_circuit(circuit)
     folder.heads.write(_heads_table(model, scored, screen, effects, config.seed))
-    claims = [*circuit.claims, attention_claim(screen, effects, scored, seed=config.seed)]
-    claims += _emotions(model, context, train, test, scored, folder)
+    drafts = [attention_claim(screen, effects, scored, seed=config.seed)]
+    drafts += _emotions(model, context, train, test, scored, folder)
     if c.thorough:
         chosen = [n for n in ranked if n.kind == "head"][: c.emotion_heads]
         steering = context.of(DirectionsFolder).chosen_set()
@@ -80,8 +80,9 @@ def run(context: Context, folder: CircuitsFolder) -> None:
     if c.generation_prompts:
         texts = patched_texts(model, config, about, test, _emotion_heads(scored, train, about.values, c.emotion_heads))
         folder.patched.write(texts)
-        claims += patched_claims(texts, about.values, seed=config.seed)
-    folder.write_claims(claims)
+        drafts += patched_claims(texts, about.values, seed=config.seed)
+    # What the circuit claims was corrected where it was found: its families are its own.
+    folder.write_claims([*circuit.claims, *corrected(drafts)])
 
 
 def _skip(folder: CircuitsFolder, reason: str) -> None:
@@ -160,7 +161,7 @@ def _emotions(
     test: PairTask,
     scored: Attribution,
     folder: CircuitsFolder,
-) -> list[Claim]:
+) -> list[Draft]:
     config, values = context.config, context.about.values
     counted = [len({p.group for p in train.pairs if e in (p.label, p.corrupted_label)}) for e in values]
     if len(counted) < 2 or min(counted) < 4:

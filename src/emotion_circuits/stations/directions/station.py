@@ -25,6 +25,7 @@ from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.claims import cosine_claims, reading_claims
 from emotion_circuits.stations.directions.folder import Choice, DirectionsFolder, set_name
 from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.statistics import corrected
 
 __all__ = ["inputs", "run"]
 
@@ -98,11 +99,13 @@ def run(context: Context, folder: DirectionsFolder) -> None:
 
     groups = int(store.rows[store.rows["split"] == "train"].groupby(["set", "group"]).ngroups)
     folder.write_claims(
-        [
-            *reading_claims(report, kind="directions.reading"),
-            *reading_claims(best, kind="directions.single", method=single.name),
-            *cosine_claims(cosines, layer=steering.chosen_layer, groups=groups),
-        ]
+        corrected(
+            [
+                *reading_claims(report, kind="directions.reading"),
+                *reading_claims(best, kind="directions.single", method=single.name),
+                *cosine_claims(cosines, layer=steering.chosen_layer, groups=groups),
+            ]
+        )
     )
     folder.choice.write(
         Choice(

@@ -99,6 +99,7 @@ _COSINES = (
     *ends("", "its 95 % interval, bootstrap by group; missing without resamples", "cosine"),
     Column("chance", "float", "size within which 95 % of unrelated directions lie, 1.96/√d", "cosine"),
     Column("shared", "float", "the same from labels shuffled within groups, mean over draws", "cosine"),
+    Column("p", "float", "share of those draws with as high a cosine, counting the figure itself as one"),
 )
 COSINES = Table("cosines", "two emotions' steering directions at one layer", _COSINES)
 COSINES_BY_EXTRACTOR = Table(

@@ -9,10 +9,13 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.statistics import About, Claim
+from emotion_circuits.statistics import About, Draft, draft, interval_p
 from emotion_circuits.steering import Effects
 
-__all__ = ["bound_claims", "steering_claims"]
+__all__ = ["SMALLEST", "bound_claims", "steering_claims"]
+
+SMALLEST = {"share": 0.1, "probability": 0.1, "words": 0.1, "vader": 0.1}
+"""Smallest change of each metric that matters: one text in ten, or a twentieth of VADER's range."""
 
 _BESIDE = ("treated", "control", "wrong_way")
 _RANDOM = ("n_random", "beats", "beats_low", "beats_high")
@@ -21,38 +24,40 @@ _SHUFFLED = ("n_shuffled", "shuffled_beats", "shuffled_beats_low", "shuffled_bea
 
 def steering_claims(
     found: Effects, *, budget: float, prefix: str = "steering", about: Mapping[str, Any] | None = None
-) -> list[Claim]:
+) -> list[Draft]:
     """Claims per emotion: the chosen direction moves each metric more than random ones do, at a bounded cost.
 
     Args:
         found: by :func:`emotion_circuits.steering.effects`.
         budget: largest perplexity ratio that counts as fluent.
-        prefix: of ids; its first part is the station whose kinds ``effect`` and ``fluency`` the claims are.
+        prefix: of ids and of the two families, effects and fluency; its first part is the station whose kinds ``effect`` and
+            ``fluency`` the claims are.
         about: what else the claims are about.
     """
     station, shared = prefix.partition(".")[0], dict(about or {})
     rows = found.table.to_dict("records")
-    claims = [_effect(row, f"{prefix}.{row['emotion']}.{row['metric']}", station, shared, len(rows)) for row in rows]
+    claims = [_effect(row, prefix, station, shared) for row in rows]
     costs = found.table.drop_duplicates("emotion").to_dict("records") if "ratio" in found.table else []
-    return claims + [_fluency(row, budget, f"{prefix}.{row['emotion']}", f"{station}.fluency", shared) for row in costs]
+    return claims + [_fluency(row, budget, prefix, f"{station}.fluency", shared) for row in costs]
 
 
-def _effect(row: Mapping[Any, Any], id: str, station: str, shared: Mapping[str, Any], tests: int) -> Claim:
+def _effect(row: Mapping[Any, Any], prefix: str, station: str, shared: Mapping[str, Any]) -> Draft:
     random, shuffled = _has(row, "null_low"), _has(row, "n_shuffled")
     beside = (*_BESIDE, *(_RANDOM if random else ()), *(_SHUFFLED if shuffled else ()))
-    return Claim.judged(
-        id,
+    metric = str(row["metric"])
+    return draft(
+        f"{prefix}.{row['emotion']}.{metric}",
         f"{station}.effect",
-        About(value=str(row["emotion"]), metric=str(row["metric"]), condition=str(row["condition"]), **shared),
+        About(value=str(row["emotion"]), metric=metric, condition=str(row["condition"]), **shared),
+        family=f"{prefix}.effect",
         estimate=float(row["change"]),
         interval=(float(row["low"]), float(row["high"])),
         chance=0.0,
         null=(float(row["null_low"]), float(row["null_high"])) if random else None,
-        p=max(float(row["p"]), float(row["p_beats"])) if random else float(row["p"]),
-        q=float(row["q"]),
-        tests=tests,
+        p=max(float(row["p"]), float(row["p_random"])) if random else float(row["p"]),
         n=int(row["n"]),
         side="greater" if int(row["side"]) > 0 else "less",
+        smallest=SMALLEST.get(metric),
         beside={key: float(row[key]) for key in beside},
     )
 
@@ -61,21 +66,24 @@ def _has(row: Mapping[Any, Any], key: str) -> bool:
     return key in row and math.isfinite(row[key])
 
 
-def _fluency(row: Mapping[Any, Any], budget: float, prefix: str, kind: str, shared: Mapping[str, Any]) -> Claim:
+def _fluency(row: Mapping[Any, Any], budget: float, prefix: str, kind: str, shared: Mapping[str, Any]) -> Draft:
     """That the perplexity ratio of a row of figures lies within the bound."""
-    return Claim.judged(
-        f"{prefix}.fluency",
+    ratio, low, high = (float(row[name]) for name in ("ratio", "ratio_low", "ratio_high"))
+    return draft(
+        f"{prefix}.{row['emotion']}.fluency",
         kind,
         About(value=str(row["emotion"]), metric="fluency", condition=str(row["condition"]), **shared),
-        estimate=float(row["ratio"]),
-        interval=(float(row["ratio_low"]), float(row["ratio_high"])),
+        family=f"{prefix}.{kind.partition('.')[2]}",
+        estimate=ratio,
+        interval=(low, high),
         chance=budget,
+        p=interval_p(math.log(ratio), (math.log(low), math.log(high)), zero=math.log(budget), n=int(row["n"])),
         n=int(row["n"]),
         side="less",
     )
 
 
-def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float) -> list[Claim]:
+def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float) -> list[Draft]:
     """Claims on emotions for which nothing was chosen: that the cheapest condition tried is within the bound.
 
     Args:
@@ -92,5 +100,5 @@ def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float)
         if rows.empty:
             raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
         row = rows.sort_values("ratio_high", kind="stable").iloc[0].to_dict()
-        claims.append(_fluency(row, budget, f"steering.{emotion}", "steering.bound", {}))
+        claims.append(_fluency(row, budget, "steering", "steering.bound", {}))
     return claims

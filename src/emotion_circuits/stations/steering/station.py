@@ -21,6 +21,7 @@ from emotion_circuits.stations.steering.claims import bound_claims, steering_cla
 from emotion_circuits.stations.steering.folder import Choice, Evaluators, SteeringFolder
 from emotion_circuits.stations.steering.plan import openings, reported_corpus, steering_arms, steering_layers
 from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.statistics import corrected
 from emotion_circuits.steering import (
     NONE,
     Condition,
@@ -115,7 +116,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
     folder.evaluators.write(Evaluators(rows=tuple(_evaluators(about))))
     claims = bound_claims(normed, absent, budget=bound)
     if not chosen:
-        folder.write_claims(claims)
+        folder.write_claims(corrected(claims))
         return
     if s.compare_prompts:
         _compare(context, folder, list(chosen.values()), vectors, choosing)
@@ -145,7 +146,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
     folder.effects.write(found.table)
     folder.against.write(beside_controls(found.table, scored, sides=a.metrics, judge=judge))
     folder.matrix.write(effect_matrix(scored, names, a.labels, seed=config.seed))
-    folder.write_claims([*steering_claims(found, budget=bound), *claims])
+    folder.write_claims(corrected([*steering_claims(found, budget=bound), *claims]))
 
 
 _DOSES = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}

@@ -146,6 +146,7 @@ def _beside(kind: str, mark: str = "", *, optional: bool = False) -> tuple[Colum
         Column(f"{mark}beats", "float", f"chosen condition minus {best}, by opening", _OF_METRIC, optional),
         *ends(f"{mark}beats_", "that difference's 95 % interval, bootstrap by opening", _OF_METRIC, optional=optional),
         Column(f"{mark}p_beats", "float", "two-sided sign-flip test of that difference", "", optional),
+        Column(f"p_{kind}", "float", f"rank of the change among those of the {kind} directions", "", optional),
     )
 
 
@@ -166,7 +167,7 @@ EFFECT_COLUMNS = (
     *ends("ratio_", "the ratio's 95 % interval, bootstrap by opening", "times the unsteered", optional=True),
     *_beside("random"),
     *_beside("shuffled", "shuffled_", optional=True),
-    Column("q", "float", "the larger of p and p_beats after the false discovery rate over emotions and metrics"),
+    Column("q", "float", "the larger of p and p_random after the false discovery rate over emotions and metrics"),
 )
 """A chosen condition against no steering and against its controls; perplexity and label shuffles where measured."""
 EFFECTS = Table("effects", "one chosen condition and one metric, on test openings", EFFECT_COLUMNS)

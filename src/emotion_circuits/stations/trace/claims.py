@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from emotion_circuits.statistics import About, Claim, fdr
+from emotion_circuits.statistics import About, Draft, draft
 
 __all__ = ["trace_claims"]
 
 
-def trace_claims(tables: Mapping[str, pd.DataFrame], top: int, layer: int) -> list[Claim]:
+def trace_claims(tables: Mapping[str, pd.DataFrame], top: int, layer: int) -> list[Draft]:
     """One claim per emotion, question and component chosen on validation.
 
     Args:
@@ -22,30 +22,28 @@ def trace_claims(tables: Mapping[str, pd.DataFrame], top: int, layer: int) -> li
     return [claim for name, table in tables.items() for claim in _claims(name, table, top, layer)]
 
 
-def _claims(name: str, table: pd.DataFrame, top: int, layer: int) -> list[Claim]:
+def _claims(name: str, table: pd.DataFrame, top: int, layer: int) -> list[Draft]:
     chosen = [
         (str(emotion), rank, component, row)
         for emotion, part in table.assign(component=_names(table)).groupby("emotion", sort=False)
         for rank, (component, row) in enumerate(_chosen(part, top, signed=name != "writers"), start=1)
     ]
-    q = list(fdr([float(row["p"]) for *_, row in chosen], family=f"trace.{name}").q.values())
     return [
-        Claim.judged(
+        draft(
             f"trace.{name}.{emotion}.{rank}",
             f"trace.{name}",
             About(value=emotion, part=component, rank=rank, layer=layer),
+            family=f"trace.{name}",
             estimate=float(row["difference"]),
             interval=(float(row["low"]), float(row["high"])),
             chance=0.0,
             null=(float(row["null_low"]), float(row["null_high"])) if "null_low" in row else None,
             p=float(row["p"]),
-            q=corrected,
-            tests=len(chosen),
             n=int(row["n"]),
             # A writer may write against the emotion; who reads or looks less is not asked.
             side="different" if name == "writers" else "greater",
         )
-        for (emotion, rank, component, row), corrected in zip(chosen, q, strict=True)
+        for emotion, rank, component, row in chosen
     ]
 
 

@@ -20,6 +20,7 @@ from emotion_circuits.stations.directions.folder import DirectionsFolder, set_na
 from emotion_circuits.stations.trace.claims import trace_claims
 from emotion_circuits.stations.trace.folder import Choice, TraceFolder
 from emotion_circuits.stations.trace.settings import TraceSettings, traced_corpus
+from emotion_circuits.statistics import corrected
 
 __all__ = ["inputs", "run"]
 
@@ -69,7 +70,7 @@ def run(context: Context, folder: TraceFolder) -> None:
     for name, table in joined.items():
         getattr(folder, name).write(table)
     folder.drop_parts()
-    folder.write_claims(trace_claims(joined, config.top, layer))
+    folder.write_claims(corrected(trace_claims(joined, config.top, layer)))
     text, emotion = _text(context)
     folder.save_example(trace(model, text, directions, layer))
     folder.choice.write(Choice(layer=layer, directions=directions.name, text=text, drawn=emotion))
