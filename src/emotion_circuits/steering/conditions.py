@@ -173,7 +173,7 @@ def grid(
 def controls(
     condition: Condition,
     *,
-    random: int = 20,
+    random: int = 99,
     shuffled: Sequence[str] = (),
     others: Sequence[str] = (),
     prompting: bool = True,
@@ -222,7 +222,7 @@ def controls(
 
 
 def shared_controls(
-    chosen: Sequence[Condition], *, random: int = 20, shuffled: Sequence[str] = (), prompting: bool = True
+    chosen: Sequence[Condition], *, random: int = 99, shuffled: Sequence[str] = (), prompting: bool = True
 ) -> list[Condition]:
     """The chosen conditions and all their controls, each written once.
 
