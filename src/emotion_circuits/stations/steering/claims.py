@@ -10,16 +10,16 @@ import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.statistics import About, Draft, draft, interval_p
-from emotion_circuits.steering import Effects
+from emotion_circuits.steering import FIRST_ONLY, REST_ONLY, Effects
 
-__all__ = ["SMALLEST", "bound_claims", "steering_claims"]
+__all__ = ["SMALLEST", "bound_claims", "steering_claims", "token_claims"]
 
 SMALLEST = {"share": 0.1, "probability": 0.1, "words": 0.1, "vader": 0.1}
 """Smallest change of each metric that matters: one text in ten, or a twentieth of VADER's range."""
 
 _BESIDE = ("treated", "control", "wrong_way")
-_RANDOM = ("n_random", "beats", "beats_low", "beats_high")
-_SHUFFLED = ("n_shuffled", "shuffled_beats", "shuffled_beats_low", "shuffled_beats_high")
+_RANDOM = ("n_random", "null_n", "p_random", "beats", "beats_low", "beats_high")
+_SHUFFLED = ("n_shuffled", "p_shuffled", "shuffled_beats", "shuffled_beats_low", "shuffled_beats_high")
 
 
 def steering_claims(
@@ -54,7 +54,7 @@ def _effect(row: Mapping[Any, Any], prefix: str, station: str, shared: Mapping[s
         interval=(float(row["low"]), float(row["high"])),
         chance=0.0,
         null=(float(row["null_low"]), float(row["null_high"])) if random else None,
-        p=max(float(row["p"]), float(row["p_random"])) if random else float(row["p"]),
+        p=float(row["p_claim"]),
         n=int(row["n"]),
         side="greater" if int(row["side"]) > 0 else "less",
         smallest=SMALLEST.get(metric),
@@ -81,6 +81,41 @@ def _fluency(row: Mapping[Any, Any], budget: float, prefix: str, kind: str, shar
         n=int(row["n"]),
         side="less",
     )
+
+
+_ADDED = {REST_ONLY: "first", FIRST_ONLY: "rest"}
+"""Which push an arm lacks, so that the chosen condition minus the arm is what that push adds."""
+
+
+def token_claims(table: pd.DataFrame, *, metric: str = "probability") -> list[Draft]:
+    """Claims per emotion: what the push at the first token adds to that at the others, and the other way round.
+
+    Each rests on the claim that both together have an effect at all.
+
+    Args:
+        table: by :func:`emotion_circuits.steering.token_effects`; empty where no condition has two pushes.
+        metric: the one that is claimed on, so that the family holds two tests per emotion.
+    """
+    if not len(table):
+        return []
+    return [
+        draft(
+            f"steering.{row['emotion']}.tokens.{_ADDED[row['tokens']]}",
+            "steering.tokens",
+            About(value=str(row["emotion"]), metric=metric, arm=_ADDED[row["tokens"]], condition=str(row["condition"])),
+            family="steering.tokens",
+            estimate=float(row["missing"]),
+            interval=(float(row["missing_low"]), float(row["missing_high"])),
+            chance=0.0,
+            p=float(row["p_missing"]),
+            n=int(row["n"]),
+            side="greater" if int(row["side"]) > 0 else "less",
+            smallest=SMALLEST.get(metric),
+            given=f"steering.{row['emotion']}.{metric}",
+            beside={"alone": float(row["change"]), "alone_low": float(row["low"]), "alone_high": float(row["high"])},
+        )
+        for row in table[(table["metric"] == metric) & table["tokens"].isin(list(_ADDED))].to_dict("records")
+    ]
 
 
 def bound_claims(table: pd.DataFrame, emotions: Sequence[str], *, budget: float) -> list[Draft]:

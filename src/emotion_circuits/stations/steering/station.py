@@ -17,9 +17,15 @@ from emotion_circuits.record.studied import Studied
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.directions.settings import DirectionsSettings
-from emotion_circuits.stations.steering.claims import bound_claims, steering_claims
+from emotion_circuits.stations.steering.claims import bound_claims, steering_claims, token_claims
 from emotion_circuits.stations.steering.folder import Choice, Evaluators, SteeringFolder
-from emotion_circuits.stations.steering.plan import openings, reported_corpus, steering_arms, steering_layers
+from emotion_circuits.stations.steering.plan import (
+    null_openings,
+    openings,
+    reported_corpus,
+    steering_arms,
+    steering_layers,
+)
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.statistics import corrected
 from emotion_circuits.steering import (
@@ -40,6 +46,8 @@ from emotion_circuits.steering import (
     shared_controls,
     shuffled_directions,
     sweep,
+    taken_apart,
+    token_effects,
 )
 
 __all__ = ["inputs", "run"]
@@ -51,7 +59,10 @@ def inputs(context: Context) -> dict[str, Any]:
     n_layers = context.model.n_layers
     return {
         "steering": {**config.of(SteeringSettings).model_dump(mode="json"), "test_openings": reported_corpus(config)},
-        "openings": [prompts_sha256(openings(config, split)) for split in ("validation", "test")],
+        "openings": [
+            prompts_sha256(rows)
+            for rows in (openings(config, "validation"), openings(config, "test"), null_openings(config))
+        ],
         "layers": [steering_layers(config, n_layers), steering_layers(config, n_layers, raw=True)],
         "seed": config.seed,
         "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
@@ -130,23 +141,31 @@ def run(context: Context, folder: SteeringFolder) -> None:
     if s.compare_prompts:
         _compare(context, folder, list(chosen.values()), vectors, choosing)
 
-    shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, **of)
-    test_arms = [
+    shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, contrast=s.contrast, **of)
+    every = [
         NONE,
         *shared_controls(
-            list(chosen.values()), random=s.random_directions, shuffled=list(shuffled),
+            list(chosen.values()),
+            random=s.random_directions,
+            shuffled=list(shuffled),
             prompting=a.prompting is not None,
         ),
-    ]  # fmt: skip
+        *(half for condition in chosen.values() for half in taken_apart(condition).values()),
+    ]
     everything = vectors.with_directions(shuffled).clear_of_first()
-    test = sweep(
-        writer, openings(config, "test"), test_arms, everything, folder=folder.sweep("test"), samples=s.samples,
-        phrases=a.prompting, **common,
+    drawn = [arm.kind in ("random", "shuffled") for arm in every]
+    common |= {"samples": s.samples, "phrases": a.prompting}
+    test, null = (
+        sweep(
+            writer, prompts, [arm for arm, is_null in zip(every, drawn, strict=True) if is_null == nothing], everything,
+            folder=folder.sweep(name), **common,
+        )
+        for name, prompts, nothing in (
+            ("test", openings(config, "test"), False), ("null", null_openings(config), True),
+        )
     )  # fmt: skip
-    # What a control direction costs in fluency is not asked: only its effect is.
-    control = test["kind"].isin(["random", "shuffled"])
-    scored = pd.concat([_scored(model, about, test[~control]), _scored(model, about, test[control], fluency=False)])
-    scored = scored.reset_index(drop=True)
+    # What a direction of nothing costs in fluency is not asked: only its effect is.
+    scored = pd.concat([_scored(model, about, test), _scored(model, about, null, fluency=False)], ignore_index=True)
     folder.test.write(scored)
     folder.arms.write(
         condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], judge=judge, seed=config.seed)
@@ -155,7 +174,10 @@ def run(context: Context, folder: SteeringFolder) -> None:
     folder.effects.write(found.table)
     folder.against.write(beside_controls(found.table, scored, sides=a.metrics, judge=judge))
     folder.matrix.write(effect_matrix(scored, names, a.labels, seed=config.seed))
-    folder.write_claims(corrected([*steering_claims(found, budget=bound), *claims]))
+    tokens = token_effects(scored, chosen, sides=a.metrics, judge=judge, seed=config.seed)
+    if len(tokens):
+        folder.tokens.write(tokens)
+    folder.write_claims(corrected([*steering_claims(found, budget=bound), *token_claims(tokens), *claims]))
 
 
 _DOSES = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
