@@ -86,6 +86,7 @@ WRONG = {
     ("data", "attribute"): ("nothing.yaml",),
     ("data", "describe"): ("nothing",),
     ("evaluate", "validate"): ("nothing",),
+    ("evaluate", "blind"): ("nowhere", "--out", "sample.jsonl"),
     ("heads", "screen"): ("./nowhere",),
     ("heads", "ablate"): ("./nowhere",),
     ("heads", "patch"): ("./nowhere",),
