@@ -16,7 +16,10 @@ from emotion_circuits.steering.scoring import aligned
 
 __all__ = ["FIRST_ONLY", "REST_ONLY", "taken_apart", "token_effects"]
 
-REST_ONLY, FIRST_ONLY = "rest only", "first token only"
+REST_ONLY = "rest only"
+"""The push on every token but the first."""
+FIRST_ONLY = "first token only"
+"""The push on the first token alone, an attention sink."""
 
 
 def taken_apart(condition: Condition) -> dict[str, Condition]:
