@@ -65,7 +65,7 @@ def corrected_share(judged: ArrayLike, labels: ArrayLike, *, confidence: float =
         >>> labels[0] = 0  # the judge was wrong once
         >>> found = corrected_share(judged, labels)
         >>> found.raw, round(found.estimate, 2), round(found.low, 2), round(found.high, 2), found.labelled
-        (0.6, 0.56, 0.43, 0.68, 25)
+        (0.6, 0.56, 0.44, 0.67, 25)
     """
     from scipy.stats import norm
 

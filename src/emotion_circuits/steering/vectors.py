@@ -384,7 +384,7 @@ def shuffled_labels(labels: Sequence[str], groups: Sequence[object], rng: np.ran
 
     Example:
         >>> shuffled_labels(["a", "b"], ["x", "x"], np.random.default_rng(1)).tolist()
-        ['b', 'a']
+        ['a', 'b']
     """
     given, of = np.asarray(labels, dtype=object), pd.factorize(pd.Series(list(groups), dtype=object))[0]
     found = given.copy()
