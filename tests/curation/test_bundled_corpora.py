@@ -178,13 +178,15 @@ def test_fresh_openings_are_test_only_and_of_the_same_kinds(name):
     assert not {r.group for r in rows} & {r.group for r in others}
 
 
-@pytest.mark.parametrize(("name", "texts"), [("continuations-labelled", 150)])
+@pytest.mark.parametrize(("name", "texts"), [("continuations-labelled", 150), ("continuations-labelled-2", 380)])
 def test_labelled_continuations_are_what_a_judge_is_judged_on(name, texts):
     assert name in WRITTEN
     rows = load_prompts(name)
     assert {r.split for r in rows} <= {"validation", "test"}
     assert len(rows) >= texts
     assert min(Counter(r.label for r in rows if r.label in LABELS).values()) >= 14
+    splits = {r.split for r in rows}
+    assert not set.intersection(*({r.group for r in rows if r.split == split} for split in splits)) or len(splits) == 1
     rows = [r for r in rows if r.split == "test"]
     (found,) = [v for v in validate_on_bundled(judge_of(EN, "keywords", cache=False), EN) if v.data == name]
     assert found.excluded == ("mixed",)

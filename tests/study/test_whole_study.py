@@ -62,6 +62,10 @@ def test_the_manifest_says_what_was_run(finished):
     assert manifest["model"]["family"] == "Llama"
     assert len(manifest["model"]["weights_sha256"]) == 64
     assert manifest["data"]["prompts"]["rows"] == 680
+    judges = manifest["data"]["judges"]
+    assert list(judges) == ["emotion", "keywords", "vader"]
+    assert "judge-en" in judges["emotion"]["sets"]
+    assert (judges["emotion"]["shared_sentences"], judges["keywords"]["sets"]) == (0, [])
     assert manifest["environment"]["packages"]["torch"]
     assert manifest["seed"] == 0
     assert "emotion-circuits run --config" in manifest["command"]

@@ -100,7 +100,7 @@ def describe(
 
     Example: emotion-circuits data describe core implicit
     """
-    from emotion_circuits.curation import card_sections, describe_corpora
+    from emotion_circuits.curation import agreement_of_set, card_sections, describe_corpora, labelled_twice
     from emotion_circuits.curation import write_card as fill
     from emotion_circuits.errors import EmotionCircuitsError
     from emotion_circuits.prompts import available_sets
@@ -114,7 +114,8 @@ def describe(
         words = _word_accuracies() if write_card is not None else ()
         judged = _judge_validations() if write_card is not None else ()
     if write_card is not None:
-        fill(write_card, card_sections(description, scored, words, judged))
+        agreed = {name: agreement_of_set(name) for name in labelled_twice()}
+        fill(write_card, card_sections(description, scored, words, judged, agreed))
         note(f"wrote the figures of {len(description.sets)} sets into {write_card}")
     if as_json:
         show_json({**description.model_dump(mode="json"), "embedding": [a.model_dump(mode="json") for a in scored]})

@@ -1,5 +1,6 @@
 """Is this corpus fit to carry a claim? Checks of rows and whole corpora, what the surface gives away, the data card."""
 
+from emotion_circuits.curation.agreement import Agreement, agreement, agreement_of_set, labelled_twice
 from emotion_circuits.curation.balance import Balance, balance
 from emotion_circuits.curation.card import card_sections, write_card
 from emotion_circuits.curation.checking import CheckedFile, Finding, Report, check_corpora, write_corpus
@@ -12,6 +13,7 @@ from emotion_circuits.curation.words import across_sets
 
 __all__ = [
     "Accuracy",
+    "Agreement",
     "Balance",
     "CheckedFile",
     "Description",
@@ -21,6 +23,8 @@ __all__ = [
     "SetDescription",
     "across_groups",
     "across_sets",
+    "agreement",
+    "agreement_of_set",
     "alignment_problems",
     "bag_of_words",
     "balance",
@@ -28,6 +32,7 @@ __all__ = [
     "check_corpora",
     "describe_corpora",
     "find_duplicates",
+    "labelled_twice",
     "length_only",
     "parse_column_map",
     "punctuation_only",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from emotion_circuits.curation.agreement import Agreement
 from emotion_circuits.curation.describing import Description
 from emotion_circuits.curation.surface import Accuracy
 from emotion_circuits.errors import EmotionCircuitsError
@@ -21,6 +22,7 @@ def card_sections(
     embedding: Sequence[Accuracy] = (),
     words: Sequence[Accuracy] = (),
     judged: Sequence[tuple[Validation, int]] = (),
+    agreed: Mapping[str, Agreement] | None = None,
 ) -> dict[str, str]:
     """Marker → Markdown.
 
@@ -30,6 +32,7 @@ def card_sections(
         words: accuracy of tuned n-grams and of length alone on held-out sets, as
             :func:`~emotion_circuits.curation.words.across_sets` gives it.
         judged: how judges do on labelled sets, each with the number of groups of the set.
+        agreed: set that two people labelled → their agreement.
     """
     return {
         "counts": _counts(description),
@@ -38,6 +41,7 @@ def card_sections(
         "transfer": _transfer(description),
         "words": _words(words),
         "embedding": _embedding(embedding),
+        "agreement": _agreement(agreed or {}),
         "judges": _judges(judged),
         "found": _found(judged),
         "telling": _telling(description),
@@ -127,6 +131,15 @@ def _words(words: Sequence[Accuracy]) -> str:
 
 def _embedding(embedding: Sequence[Accuracy]) -> str:
     return _table(["scored on", *_FIGURE_HEADER], [[a.name, *_figure(a, at_least=True)] for a in embedding])
+
+
+def _agreement(agreed: Mapping[str, Agreement]) -> str:
+    rows = []
+    for name, a in agreed.items():
+        low, high = a.interval
+        each = ", ".join(f"{label} {first}, {second}, {both}" for label, (first, second, both) in a.each.items())
+        rows.append([f"`{name}`", str(a.texts), str(a.same), f"{a.kappa:.3f}", f"{low:.3f}–{high:.3f}", each])
+    return _table(["set", "texts", "same label", "Cohen's kappa", "95 % interval", "label: first, second, both"], rows)
 
 
 def _judges(judged: Sequence[tuple[Validation, int]]) -> str:
