@@ -232,8 +232,8 @@ def test_planted_effects_are_claimed_and_grow_with_their_size() -> None:
     for shift in (0.05, 0.5):
         hits = []
         for k, turn in enumerate(chosen):
-            planted = plant(scored, turn, shift=shift, sides=SIDES, openings=48, seed=k)
-            assert planted["prompt_id"].nunique() == 48
+            planted = plant(scored, turn, shift=shift, sides=SIDES, openings=96, seed=k)
+            assert planted["prompt_id"].nunique() == 96
             table = judge_in_turn(planted, [turn], sides=SIDES, resamples=300)
             own = table[(table["kind"] == "steering.effect") & (table["metric"] == "probability")]
             hits.append(own["verdict"] == "supported")
@@ -262,7 +262,10 @@ def test_posing_directions_go_through_the_choice_on_a_tiny_model(tmp_path: Path)
     assert set(table["kind"]) == {"none", "shuffled"}
     rng = np.random.default_rng(0)
     table = table.assign(
-        **{f"p_{e}": rng.random(len(table)) for e in LABELS}, emotion_label="neutral", nats=1.0, repetition=0.0
+        **{f"p_{e}": rng.random(len(table)) for e in LABELS},
+        emotion_label="neutral",
+        nats=1.0 + 0.01 * rng.random(len(table)),
+        repetition=0.0,
     )
     turn = turns(list(shuffled), EMOTIONS)[1]
     chosen = choose_in_turn(table, turn)

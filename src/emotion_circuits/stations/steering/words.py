@@ -167,11 +167,6 @@ ASPECTS = (
         ("steering.tokens",),
         "steering-tokens",
         where={"arm": ("first",)},
-        some="What is added at the first token alone, the attention sink, makes part of the effect for {names} ({supported} of "
-        "{total} emotions; clearest: {figure}, {beside}).",
-        none="That what is added at the first token makes part of the effect is not shown for any emotion (closest: {figure}, "
-        "{beside}).",
-        names="value",
     ),
     Aspect(
         "steered",
@@ -179,11 +174,6 @@ ASPECTS = (
         ("steering.tokens",),
         "steering-tokens",
         where={"arm": ("rest",)},
-        some="What is added at all tokens but the first makes part of the effect for {names} ({supported} of {total} emotions; "
-        "clearest: {figure}, {beside}).",
-        none="That what is added at all tokens but the first makes part of the effect is not shown for any emotion (closest: "
-        "{figure}, {beside}).",
-        names="value",
     ),
     Aspect(
         "steered",
