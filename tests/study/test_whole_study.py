@@ -77,7 +77,8 @@ def test_a_random_model_supports_no_steering_claim(finished):
     claims = [c for c in claims if c.about.metric != "fluency"]
     assert claims
     assert not [c.id for c in claims if c.verdict == "supported"]
-    assert all(c.figures.null for c in claims)
+    # What one push adds to the other is held against none.
+    assert all(c.figures.null for c in claims if c.kind != "steering.tokens")
     assert len(summary_table(finished / "run")) >= len(claims)
 
 
