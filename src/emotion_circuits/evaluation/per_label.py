@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
-from scipy.stats import binomtest
+
+from emotion_circuits.statistics import rate
 
 __all__ = ["per_label"]
 
@@ -42,5 +43,5 @@ def per_label(confusion: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
 def _share(part: int, whole: int) -> tuple[float, float, float]:
     if not whole:
         return (float("nan"),) * 3
-    ends = binomtest(part, whole).proportion_ci(0.95, method="exact")
-    return part / whole, float(ends.low), float(ends.high)
+    found = rate(part, whole)
+    return found.rate, found.low, found.high

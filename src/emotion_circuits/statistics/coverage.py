@@ -23,12 +23,14 @@ class Rate(NamedTuple):
         rate: share of the trials.
         low: lower end of its exact binomial 95 % interval.
         high: upper end.
+        hits: trials in which it did.
         n: trials.
     """
 
     rate: float
     low: float
     high: float
+    hits: int
     n: int
 
 
@@ -48,7 +50,7 @@ def rate(hits: int, trials: int) -> Rate:
     if trials < 1:
         raise EmotionCircuitsError("a rate needs at least 1 trial")
     ends = binomtest(hits, trials).proportion_ci(0.95, method="exact")
-    return Rate(hits / trials, float(ends.low), float(ends.high), trials)
+    return Rate(hits / trials, float(ends.low), float(ends.high), hits, trials)
 
 
 def coverage(

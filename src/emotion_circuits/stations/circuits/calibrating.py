@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import binomtest
 
 from emotion_circuits.circuits.finding import split_task
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Pair
 from emotion_circuits.stations.circuits.program import measure
 from emotion_circuits.stations.circuits.settings import CircuitsSettings
-from emotion_circuits.statistics import Claim, corrected
+from emotion_circuits.statistics import Claim, corrected, rate
 
 __all__ = ["FalseClaims", "circuit_claims", "false_claims", "shuffled"]
 
@@ -129,8 +128,5 @@ def false_claims(draws: Iterable[Sequence[Claim]]) -> Mapping[str, FalseClaims]:
                 total[place] += value
     found = {}
     for kind, (hits_, n, drawn, some) in sorted(counts.items()):
-        ends = binomtest(hits_, n).proportion_ci(method="exact")
-        found[kind] = FalseClaims(
-            hits=hits_, n=n, rate=hits_ / n, low=float(ends.low), high=float(ends.high), draws=drawn, any=some
-        )
+        found[kind] = FalseClaims(**rate(hits_, n)._asdict(), draws=drawn, any=some)
     return found

@@ -9,36 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.stations.steering.claims import steering_claims
-from emotion_circuits.statistics import corrected
+from emotion_circuits.statistics import Rate, corrected, rate
 from emotion_circuits.steering import BUDGET, NONE, Condition, choose_together, effects
 from emotion_circuits.steering.effects import Sides
 
-__all__ = ["Rate", "choose_in_turn", "false_claims", "judge_in_turn", "plant", "posing", "rates", "turns"]
-
-
-class Rate(NamedTuple):
-    """How often something was claimed.
-
-    Attributes:
-        rate: supported claims over claims.
-        low: lower end of the exact 95 % interval (Clopper & Pearson 1934).
-        high: upper end.
-        hits: supported claims.
-        n: claims.
-    """
-
-    rate: float
-    low: float
-    high: float
-    hits: int
-    n: int
+__all__ = ["choose_in_turn", "false_claims", "judge_in_turn", "plant", "posing", "rates", "turns"]
 
 
 def turns(shuffled: Sequence[str], emotions: Sequence[str]) -> list[dict[str, str]]:
@@ -177,13 +158,7 @@ def false_claims(judged: pd.DataFrame) -> dict[str, Rate]:
 
 def rates(hits: pd.Series) -> Rate:
     """A share of yes and no with its exact interval."""
-    from scipy.stats import binomtest
-
-    yes, n = int(hits.sum()), len(hits)
-    if not n:
-        raise EmotionCircuitsError("a rate needs at least one claim")
-    interval = binomtest(yes, n).proportion_ci(method="exact")
-    return Rate(yes / n, float(interval.low), float(interval.high), yes, n)
+    return rate(int(hits.sum()), len(hits))
 
 
 def plant(

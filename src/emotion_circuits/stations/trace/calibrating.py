@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from emotion_circuits.activations import ActivationStore
 from emotion_circuits.directions import DirectionSet, shuffled_vectors
@@ -21,7 +20,7 @@ from emotion_circuits.directions.trace_selection import Asked, marked, through_s
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.stations.trace.claims import trace_claims
-from emotion_circuits.statistics import Claim, corrected, paired_differences
+from emotion_circuits.statistics import Claim, corrected, paired_differences, rate
 
 __all__ = ["Calibrated", "Share", "calibrate_trace", "supported"]
 
@@ -133,5 +132,5 @@ def supported(runs: Iterable[Sequence[Claim]]) -> dict[str, Share]:
 
 def _share(found: list[list[bool]]) -> Share:
     hits, n = sum(map(sum, found)), sum(map(len, found))
-    ends = binomtest(hits, n).proportion_ci(method="exact")
-    return Share(hits, n, hits / n, float(ends.low), float(ends.high), float(np.mean([any(f) for f in found])))
+    of = rate(hits, n)
+    return Share(hits, n, of.rate, of.low, of.high, float(np.mean([any(f) for f in found])))
