@@ -30,7 +30,14 @@ from emotion_circuits.activations.pooling import (
     token_batches,
     width,
 )
-from emotion_circuits.activations.sinks import Sinks, judged_by, measure_sinks, run_judged, sentences_for_sinks
+from emotion_circuits.activations.sinks import (
+    Sinks,
+    judged_by,
+    measure_sinks,
+    not_finite,
+    run_judged,
+    sentences_for_sinks,
+)
 from emotion_circuits.activations.store import (
     FORMAT,
     MANIFEST,
@@ -145,7 +152,10 @@ def capture(
     config = capture_config(model, prompts, kinds, poolings, chosen, shard_rows, frame, reference)
     key = hash_json(config)
     states = [kind for kind in kinds if kind not in PAIR_KINDS]
-    sinks = _noted_sinks(folder, key) or measure_sinks(model, sentences_for_sinks(prompts, reference), states, chosen)
+    sinks = _noted_sinks(folder, key)
+    if sinks is None:
+        on = sentences_for_sinks(prompts, reference)
+        sinks = measure_sinks(model, [p.text for p in on], states, chosen, [p.id for p in on])
     manifest = {**config, "sinks": sinks.to_json(), "hash": key}
     sentences = _sentences(model, prompts, manifest, batch_tokens)
     lengths = [len(row) for row in sentences.ids]
@@ -357,11 +367,8 @@ class _Shard:
             if pool in ("tokens", NORM):
                 sizes = lengths.square() if kind in PAIR_KINDS else lengths
                 column = int(torch.searchsorted(sizes.cumsum(0), column, right=True))
-            raise EmotionCircuitsError(
-                f"{self.model.name} gives NaN or infinity at {kind} of layer {of.layers[layer]}, first in sentence "
-                f"{of.names[self.members[column]]} (pooling {pool}); nothing of this batch was kept. Load the model with "
-                "dtype 'float32' or 'bfloat16'; if it still does, its weights are damaged"
-            )
+            name = f"{of.names[self.members[column]]} (pooling {pool})"
+            raise EmotionCircuitsError(not_finite(self.model, kind, of.layers[layer], name))
 
 
 def _table(prompts: Sequence[Prompt], of: _Sentences, shards: Sequence[Sequence[int]]) -> pd.DataFrame:

@@ -256,7 +256,9 @@ def capture_moments(
     if not first:
         raise EmotionCircuitsError("nothing to measure: there are no sentences")
     if sinks is None:
-        sinks = measure_sinks(model, [p.text for p in first], [k for k in kinds if k in STREAM], chosen)
+        sinks = measure_sinks(
+            model, [p.text for p in first], [k for k in kinds if k in STREAM], chosen, [p.id for p in first]
+        )
     with progress_bar(f"moments of {model.name}", None) as bar:
         for part in _chunks(chain(first, stream), chunk):
             for prompt in part:

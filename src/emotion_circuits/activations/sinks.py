@@ -148,13 +148,13 @@ class Sinks:
             raise EmotionCircuitsError(f"the note on attention sinks is damaged ({error}); capture anew") from error
 
 
-def sentences_for_sinks(prompts: Sequence[Prompt], reference: str = "neutral") -> list[str]:
+def sentences_for_sinks(prompts: Sequence[Prompt], reference: str = "neutral") -> list[Prompt]:
     """What the medians are measured on: at most 128 neutral training sentences, evenly over them.
 
     Where a corpus has fewer than eight of those, sentences of any label and split serve: norms hardly depend on what is said.
     """
     chosen = [p for p in prompts if p.split == "train" and p.label == reference]
-    return [p.text for p in evenly(chosen if len(chosen) >= 8 else list(prompts), _SENTENCES)]
+    return evenly(chosen if len(chosen) >= 8 else list(prompts), _SENTENCES)
 
 
 Take = Callable[[str, int, Tensor, Tensor], None]
@@ -200,7 +200,11 @@ def run_judged(
 
 @torch.inference_mode()
 def measure_sinks(
-    model: LanguageModel, texts: Sequence[str], kinds: Sequence[str] = (), layers: Sequence[int] | None = None
+    model: LanguageModel,
+    texts: Sequence[str],
+    kinds: Sequence[str] = (),
+    layers: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Sinks:
     """Median token norms per kind and layer.
 
@@ -212,31 +216,37 @@ def measure_sinks(
         texts: what to measure on (:func:`sentences_for_sinks`).
         kinds: further kinds than the residual stream that leaves a block.
         layers: all by default.
+        names: of the texts, for messages; their numbers by default.
 
     Raises:
-        EmotionCircuitsError: no text has a second token, NaN or infinity.
+        EmotionCircuitsError: no text has a second token; NaN or infinity, with kind, layer and text.
     """
     chosen = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     wanted = [*dict.fromkeys(["resid_post", *kinds])]
     lead = max(1, len(model.prefix))
-    ids = [row for row in model.encode(texts).ids if len(row) > lead]
+    called = list(names) if names is not None else [str(i) for i in range(len(texts))]
+    found_ids = zip(model.encode(texts).ids, called, strict=True)
+    ids = sorted(((row, name) for row, name in found_ids if len(row) > lead), key=lambda pair: len(pair[0]))
     if not ids:
         raise EmotionCircuitsError("attention sinks need texts of at least two tokens to be told from other tokens")
     seen: dict[tuple[str, int], list[np.ndarray]] = {}
 
     def take(kind: str, layer: int, states: Tensor, norms: Tensor) -> None:
         own = torch.linalg.vector_norm(states.float(), dim=-1)
+        if not bool(torch.isfinite(own[batch.real]).all()):
+            bad = int((~torch.isfinite(own) & batch.real).any(-1).nonzero()[0])
+            raise EmotionCircuitsError(not_finite(model, kind, layer, batch_names[bad]))
         pair = torch.stack([own, norms], -1)[inner].cpu().numpy()
         seen.setdefault((kind, layer), []).append(pair)
 
-    ids.sort(key=len)
     width = 0
     for rows in _cut(ids):
-        batch = model.collate(rows, side="right")
+        batch, batch_names = model.collate([row for row, _ in rows], side="right"), [name for _, name in rows]
         inner = batch.real.clone()
         inner[:, :lead] = False
         width += int(inner.sum())
-        run_judged(model, batch, wanted, chosen, take)
+        # The states are checked, kind by kind.
+        run_judged(model, batch, wanted, chosen, take, finite=False)
     medians: dict[str, tuple[float, ...]] = {}
     judges: dict[tuple[str, int], float] = {}
     for kind in sorted(wanted, key=lambda k: k not in STREAM):
@@ -256,11 +266,19 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def _cut(rows: Sequence[list[int]]) -> list[list[list[int]]]:
+def not_finite(model: LanguageModel, kind: str, layer: int, name: str) -> str:
+    """What is said of a state that is no number."""
+    return (
+        f"{model.name} gives NaN or infinity at {kind} of layer {layer}, first in sentence {name}; nothing of this batch was "
+        "kept. Load the model with dtype 'float32' or 'bfloat16'; if it still does, its weights are damaged"
+    )
+
+
+def _cut(rows: Sequence[tuple[list[int], str]]) -> list[list[tuple[list[int], str]]]:
     """Neighbours in length, at most so many tokens with padding."""
-    batches: list[list[list[int]]] = [[]]
+    batches: list[list[tuple[list[int], str]]] = [[]]
     for row in rows:
-        if batches[-1] and (len(batches[-1]) + 1) * len(row) > _BATCH_TOKENS:
+        if batches[-1] and (len(batches[-1]) + 1) * len(row[0]) > _BATCH_TOKENS:
             batches.append([])
         batches[-1].append(row)
     return batches

@@ -116,16 +116,18 @@ class ActivationStore:
             EmotionCircuitsError: no capture there, an unfinished or damaged one, or one of another version.
         """
         folder = Path(folder)
+        file = folder / MANIFEST
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            check_format(folder / MANIFEST, manifest)
-            rows = pd.read_parquet(folder / ROWS)
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            check_format(file, manifest)
+            file = folder / ROWS
+            rows = pd.read_parquet(file)
         except FileNotFoundError as error:
             raise EmotionCircuitsError(
                 f"{folder}: no finished capture here ({error.filename} is missing); run the capture again, it resumes"
             ) from error
         except (ValueError, OSError) as error:
-            raise EmotionCircuitsError(f"{folder}: the capture's manifest or table is damaged: {error}") from error
+            raise EmotionCircuitsError(f"{file}: is damaged ({error}); run the capture again, it resumes") from error
         store = cls(folder, manifest, rows)
         if verify:
             store.verify()
