@@ -20,6 +20,7 @@ SMALL = {
     "steering.validation_prompts": 8,
     "steering.test_prompts": 8,
     "steering.random_directions": 2,
+    "steering.shuffled_directions": 2,
     "steering.compare_prompts": 4,
     "steering.max_new_tokens": 6,
     # A random model has no fluency to lose; the bound is not what is tested here.

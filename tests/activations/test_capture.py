@@ -169,7 +169,7 @@ def read_everything(store):
     for kind in store.kinds:
         for pooling in store.poolings:
             store.pooled(kind, pooling, store.layers[-1])
-        store.mean_square_norms(kind, store.layers[-1])
+        store.token_norms(kind, store.layers[-1])
 
 
 def test_damaged_shards_are_named(tmp_path):

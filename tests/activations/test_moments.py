@@ -32,7 +32,7 @@ def test_any_cut_gives_the_moments_of_the_whole(cuts, shift):
     edges = [0, *sorted(set(cuts)), 50]
     for a, b in itertools.pairwise(edges):
         m.update(x[:, a:b], y[a:b])
-    assert m.count.tolist() == [25, 25]
+    assert m.count.tolist() == [[25, 25], [25, 25]]
     for k, label in enumerate(m.labels):
         part = x[:, y == k]
         torch.testing.assert_close(m.mean[k], part.mean(1))

@@ -6,9 +6,17 @@ import torch
 from character_tasks import character_pairs
 
 from emotion_circuits.circuits.arena import arena, run_edge_circuit, run_node_circuits
-from emotion_circuits.circuits.faithfulness import completeness, edge_curve, faithfulness, minimality, node_curve
+from emotion_circuits.circuits.completeness import completeness, minimality
+from emotion_circuits.circuits.faithfulness import edge_curve, faithfulness, node_curve
 from emotion_circuits.circuits.joint import dissociation, joint_effect
-from emotion_circuits.circuits.overlap import chance_jaccard, emotion_overlap, jaccard, overlap, stability
+from emotion_circuits.circuits.overlap import (
+    chance_jaccard,
+    emotion_overlap,
+    jaccard,
+    named_by_chance,
+    overlap,
+    stability,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import LOGITS, Node, PairTask, all_edges, all_nodes, pair_task
 from emotion_circuits.planted import PlantedModel, PlantedSpec, plant
@@ -58,11 +66,18 @@ def test_the_planted_circuit_is_faithful_and_random_ones_are_not(planted: tuple[
     assert at.faithfulness[len(rest) + len(true)] == pytest.approx(1, abs=1e-4)
     assert curve.cpr > curve.random_cpr
     assert curve.cmd < curve.random_cmd
-    lost = minimality(found.model, ring, true).set_index("node").faithfulness_lost
+    minimal = minimality(found.model, ring, true)
+    lost = minimal.table.set_index("node").faithfulness_lost
+    assert minimal.weakest.estimate == pytest.approx(lost.min())
+    assert minimal.weakest.low <= minimal.weakest.estimate <= minimal.weakest.high
     expresser = next(str(n) for n, r in found.roles.items() if r == "expresser")
     assert lost[expresser] > 0.5
+    assert minimal.table.set_index("node").q[expresser] < 0.05
     gaps = completeness(found.model, ring, true, all_nodes(found.model), samples=3)
-    assert gaps.incompleteness.max() < 0.5
+    assert gaps.table.incompleteness.max() < 0.5
+    assert gaps.incompleteness.low <= gaps.incompleteness.high < 0.5
+    # Against a bound that it cannot meet, the same figures are no sign of completeness.
+    assert completeness(found.model, ring, true, all_nodes(found.model), samples=3, bound=0.001).incompleteness.p > 0.5
 
 
 def test_the_planted_edges_carry_the_behaviour(planted: tuple[PlantedModel, PairTask]) -> None:
@@ -121,6 +136,7 @@ def test_dissociation_has_a_row_per_circuit_and_task(planted: tuple[PlantedModel
     # The expresser serves both emotions: naming it after one of them makes no double dissociation.
     assert abs(result.specificity) < 0.3
     assert result.interval[0] <= result.specificity <= result.interval[1]
+    assert result.p > 0.05
     same = dissociation(found.model, tasks, {e: [by_role["expresser"]] for e in tasks})
     assert same.specificity == pytest.approx(0, abs=1e-6)
     with pytest.raises(EmotionCircuitsError, match="no circuit is named like"):
@@ -150,3 +166,21 @@ def test_emotion_overlap_is_specific_only_where_scores_are(planted: tuple[Plante
     assert noise.null_interval[0] <= noise.specificity <= noise.null_interval[1]
     with pytest.raises(EmotionCircuitsError, match="needs 2 of them"):
         emotion_overlap(own, task, emotions[:1])
+    assert named_by_chance(own, task, own, task, emotions, k=10, shuffles=99) == pytest.approx(0.01)
+
+
+def test_sets_named_at_random_are_specific_as_often_as_chance_has_it(planted: tuple[PlantedModel, PairTask]) -> None:
+    """Every item does something of its own to every emotion's pairs, but train scores do not tell which."""
+    found, task = planted
+    emotions = found.spec.values
+    generator = torch.Generator().manual_seed(3)
+    ps = []
+    for _ in range(60):
+        test = torch.randn(len(task), 40, generator=generator) * 0.1
+        for e in emotions:
+            rows = [i for i, p in enumerate(task.pairs) if p.label == e]
+            test[rows] += torch.randn(40, generator=generator)
+        train = torch.randn(len(task), 40, generator=generator)
+        ps.append(named_by_chance(train, task, test, task, emotions, k=5, shuffles=39))
+    assert np.mean(np.array(ps) <= 0.05) <= 0.15
+    assert 0.3 < np.mean(ps) < 0.7

@@ -31,7 +31,12 @@ def test_every_command_has_help(command):
 def test_models_list_as_json():
     done = CliRunner().invoke(app, ["models", "list", "--json"])
     found = json.loads(done.stdout)
-    assert [m["name"] for m in found["bundled"]] == ["smollm2-135m", "gemma3-270m"]
+    assert [m["name"] for m in found["bundled"]] == [
+        "smollm2-135m",
+        "gemma3-270m",
+        "qwen2.5-coder-0.5b",
+        "qwen2.5-coder-1.5b",
+    ]
     assert {"gpt2", "gpt_neo", "gpt_neox", "gptj", "llama", "gemma3_text", "opt"} <= set(found["families"])
 
 

@@ -117,6 +117,15 @@ def test_lexicon_words_in_implicit_and_neutral_texts(row, corpus):
     assert found(path, "error", 1, "text", "gratitude word 'grateful' in an implicit set")
     assert found(path, "error", 2, "text", "is neutral and holds the anger word 'furious'")
     assert not any(line == 3 and "word" in message for _, line, _, message in findings(path))
+
+
+def test_a_word_that_names_no_emotion_is_marked_in_a_neutral_text(row, corpus):
+    text = "The storm rages on, and he was furious."
+    path = corpus([row(id="a"), row(id="b", label="neutral", text=text, spans=[[10, 15]], group="h")])
+    assert found(path, "error", 2, "text", "is neutral and holds the anger word 'furious'; mark it")
+    assert not any("rages" in message for *_, message in findings(path))
+    hidden = corpus([row(id="a", spans=[[8, 16]], set="implicit")], "hidden.jsonl")
+    assert found(hidden, "error", 1, "text", "in an implicit set"), "marking excuses nothing there"
     assert not found(path, "error", 1, "text", "implicit", implicit=False)
     assert found(corpus([row()]), "error", 1, "text", "in an implicit set", implicit=True)
 

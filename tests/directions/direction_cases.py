@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from emotion_circuits.activations import ActivationStore
+from emotion_circuits.activations.sinks import Sinks, median_norm
 from emotion_circuits.activations.store import NORM, shard_name, tensor_name
 from emotion_circuits.paths import write_json
 
@@ -62,6 +63,7 @@ def planted_store(
                     "set": "core/baseline" if group % 2 else "implicit",
                     "n_tokens": 3,
                     "has_emotion": True,
+                    "emotion_is_sink": False,
                     "shard": 0,
                     "place": len(rows),
                     "offset": 3 * len(rows),
@@ -69,7 +71,12 @@ def planted_store(
             )
     x = torch.stack(states, dim=1).contiguous()  # [layer, row, d]
     tensors = {tensor_name("resid_post", p): x.clone() for p in poolings}
-    tensors[tensor_name("resid_post", NORM)] = x.square().sum(-1)
+    table = pd.DataFrame(rows)
+    neutral = ((table["label"] == "neutral") & (table["split"] == "train")).to_numpy()
+    norms = x.norm(dim=-1)
+    # The first token's norm is that of a sink; the two others are as long as the sentence's state.
+    sink = torch.full_like(norms, 1e4)
+    tensors[tensor_name("resid_post", NORM)] = torch.stack([sink, norms, norms], -1).flatten(1)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / shard_name("planted", 0))
     manifest = {
@@ -78,8 +85,10 @@ def planted_store(
         "poolings": list(poolings),
         "layers": list(range(layers)),
         "hash": "planted",
+        "sinks": Sinks(
+            tuple(range(layers)), {"resid_post": tuple(median_norm(n.double().numpy()) for n in norms[:, neutral])}
+        ).to_json(),
     }
     write_json(folder / "manifest.json", manifest)
-    table = pd.DataFrame(rows)
     table.to_parquet(folder / "rows.parquet")
     return ActivationStore(folder, manifest, table)

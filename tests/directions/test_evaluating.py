@@ -6,7 +6,6 @@ from direction_cases import planted_store
 
 from emotion_circuits.directions import (
     auroc,
-    bag_of_words_baseline,
     choose_directions,
     choose_layer,
     evaluate_directions,
@@ -67,7 +66,7 @@ def test_report_where_words_cannot_tell(tmp_path):
     store = planted_store(tmp_path, groups=150, strength=4.0, topic=0.5, words=False)
     report = held_out_report(store, fit_directions(store), 1)
     assert (report.accuracy > 0.9).all()
-    assert (report.bag_of_words < 0.45).all()
+    assert (report.words_alone < 0.45).all()
     assert (report.difference_low > 0.3).all()
     assert (report.shuffled_high < report.low).all()
     assert report.groups.tolist() == [15, 15]
@@ -77,7 +76,7 @@ def test_report_where_words_cannot_tell(tmp_path):
 
 def test_report_where_words_tell_everything(tmp_path):
     report = held_out_report(planted_store(tmp_path, groups=60), fit_directions(planted_store(tmp_path, groups=60)), 0)
-    assert (report.bag_of_words == 1).all()
+    assert (report.words_alone == 1).all()
     assert (report.difference_low <= 0).all()
 
 
@@ -87,13 +86,3 @@ def test_nulls_are_reproducible(tmp_path):
     a, b = (null_accuracies(store, d, 0, draws=5, seed=3) for _ in range(2))
     pd.testing.assert_frame_equal(a, b)
     assert set(a.null) == {"shuffled", "random"}
-
-
-def test_bag_of_words():
-    texts = ["thank you so much", "i am furious", "so sorry", "the table is brown"] * 5
-    labels = ["gratitude", "anger", "apology", "neutral"] * 5
-    assert bag_of_words_baseline(texts, labels, ["thank you", "furious now"]) == ["gratitude", "anger"]
-    with pytest.raises(EmotionCircuitsError, match="two different"):
-        bag_of_words_baseline(texts, ["anger"] * 20, texts)
-    with pytest.raises(EmotionCircuitsError, match="cannot be fitted"):
-        bag_of_words_baseline(["!!", "??"], ["anger", "neutral"], ["x"])

@@ -1,14 +1,19 @@
 import numpy as np
 import pytest
+import torch
 from direction_cases import planted_store
 
 from emotion_circuits.directions import (
     chance_cosine,
     cosines_by_layer,
+    extract,
     fit_directions,
     norms_by_layer,
+    shuffled_vectors,
     split_half_stability,
 )
+from emotion_circuits.directions.extractors import permute_within
+from emotion_circuits.directions.geometry import _examples
 from emotion_circuits.errors import EmotionCircuitsError
 
 
@@ -54,3 +59,36 @@ def test_too_few_groups(tmp_path):
     store = planted_store(tmp_path, groups=5)
     with pytest.raises(EmotionCircuitsError, match="at least 4 groups"):
         split_half_stability(store, fit_directions(store))
+
+
+def test_shuffled_directions_as_one_product_are_those_of_every_shuffle(tmp_path):
+    store = planted_store(tmp_path)
+    d = fit_directions(store)
+    found = shuffled_vectors(store, d, 1, draws=4, seed=5)
+    examples, rng = _examples(store, d, 1), np.random.default_rng(5)
+    for drawn in found:
+        expected = extract("mean_difference", permute_within(examples, rng)).vectors
+        torch.testing.assert_close(drawn, expected)
+
+
+def test_cosines_of_directions_of_nothing_are_claimed_as_often_as_the_level_says(tmp_path):
+    # States vary in two coordinates alone, as where a sink or the length decides: shuffled directions are then alike.
+    hits = total = 0
+    for seed in range(60):
+        store = planted_store(tmp_path / str(seed), groups=30, strength=0.0, topic=0.0, d=8, seed=seed)
+        table = cosines_by_layer(store, fit_directions(store), layers=[0], resamples=20, shuffles=99, seed=seed)
+        hits += int((table["p"] <= 0.05).sum())
+        total += len(table)
+    assert hits / total < 0.09
+
+
+def test_cosines_of_alike_directions_are_found(tmp_path):
+    store = planted_store(tmp_path, groups=60, d=24)
+    # Half of anger's rows are called gratitude: both directions then hold the axis of anger, which no shuffle gives them.
+    half = (store.rows["label"] == "anger") & (np.arange(len(store.rows)) % 8 < 4)
+    swapped = store.relabelled(np.where(half, "gratitude", store.rows["label"]).tolist())
+    table = cosines_by_layer(swapped, fit_directions(swapped), layers=[0], seed=0)
+    pair = table[table["pair"] == "gratitude – anger"].iloc[0]
+    assert pair["shared_low"] <= pair["shared"] <= pair["shared_high"]
+    assert pair["cosine"] > pair["shared_high"]
+    assert pair["p"] <= 0.05

@@ -63,6 +63,9 @@ def small(narrow: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         assert name == "smollm2-135m"
         return narrow
 
+    # The package keeps a name once it is used: both places, or the stand-in would outlive the test.
+    monkeypatch.setattr(emotion_circuits, "load_model", load)
+    monkeypatch.setattr(emotion_circuits, "load_prompts", fewer_prompts)
     monkeypatch.setattr(emotion_circuits.model, "load_model", load)
     monkeypatch.setattr(emotion_circuits.prompts, "load_prompts", fewer_prompts)
     monkeypatch.chdir(tmp_path)

@@ -14,9 +14,10 @@ CONCLUSIONS = """
 rows = report.set_index("set")
 assert rows.loc["implicit-fresh", "difference_low"] <= 0, "states beat words on sentences that name no emotion"
 assert weak.set_index("set").loc["implicit-fresh", "difference_low"] > 0, "the weak baseline is not beaten"
-assert claim.verdict == "not supported"
+assert (claim.verdict, claim.reason) == ("inconclusive", "both")
 assert figures.loc["anger", "regime"] == "no effect"
-assert figures.loc["gratitude", "change_low"] > 0
+assert figures.loc["gratitude", "p"] > figures.filter(like="gratitude | random", axis=0)["p"].max()
+assert figures.loc["gratitude", "change_low"] <= 0
 """
 
 

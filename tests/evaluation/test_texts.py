@@ -39,9 +39,13 @@ from families import CONFIGS, tiny_model
 EN = load_attribute("emotion-en")
 
 
+KINDS = load_prompts(["core", "implicit", "scenarios"])
+"""Sentences of four kinds: a forced choice between them knows nothing else."""
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> AttributeClassifier:
-    return AttributeClassifier(EN, forced=True, root=tmp_path_factory.mktemp("cache"))
+    return AttributeClassifier(EN, forced=True, prompts=KINDS, root=tmp_path_factory.mktemp("cache"))
 
 
 class Counting:
@@ -179,10 +183,13 @@ def test_the_open_classifier_knows_that_joy_is_not_gratitude(tmp_path: Path, cla
 
 def test_the_classifier_is_deterministic_and_its_score_independent_of_the_batch(tmp_path: Path) -> None:
     texts = ["Thanks a lot.", "Where is the station?", "How dare you say that to me after all these years!"]
-    a = AttributeClassifier(EN, forced=True, root=tmp_path / "a")
-    b = AttributeClassifier(EN, forced=True, root=tmp_path / "b")
+    rows = load_prompts("core")
+    a = AttributeClassifier(EN, forced=True, prompts=rows, root=tmp_path / "a")
+    b = AttributeClassifier(EN, forced=True, prompts=rows, root=tmp_path / "b")
     assert a.version == b.version
-    again = AttributeClassifier(EN, forced=True, root=tmp_path / "a")  # fitted weights are read from the cache
+    again = AttributeClassifier(
+        EN, forced=True, prompts=rows, root=tmp_path / "a"
+    )  # fitted weights are read from the cache
     together = a.score(texts)
     pd.testing.assert_frame_equal(again.score(texts), together)
     alone = pd.concat([b.score([t]) for t in texts], ignore_index=True)

@@ -68,7 +68,7 @@ def test_device_auto_spreads_through_accelerate_and_still_works(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(dtype="float8"), "dtype must be one of float32, float16, bfloat16, float64, got 'float8'"),
+        (dict(dtype="float8"), "dtype must be one of auto, float32, bfloat16, float16, float64, got 'float8'"),
         (dict(device="banana"), "device 'banana' cannot be used here"),
         (dict(device="cuda:99"), "device 'cuda:99' cannot be used here"),
     ],

@@ -4,6 +4,7 @@ import sys
 
 import pandas as pd
 import plotly.graph_objects as go
+import psutil
 import pytest
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -35,7 +36,7 @@ KINDS = {
 def claim(id="steering.gratitude.share"):
     figures = Figures(estimate=0.31, interval=(0.2, 0.4), null=(-0.02, 0.05), p=0.001, q=0.002, tests=3, n=31)
     return Claim(
-        id=id, kind="test.shown", about=About(), figures=figures, verdict="not supported", reason="null"
+        id=id, kind="test.shown", about=About(), figures=figures, verdict="not supported", reason="smallest"
     )  # fmt: skip
 
 
@@ -166,6 +167,28 @@ def test_what_a_page_throws_is_said_and_one_that_never_ends_is_given_up(bare):
         tab.evaluate("Promise.reject(new Error('no figure'))")
     with pytest.raises(EmotionCircuitsError, match="does not answer within 5 s"), open_page(bare, timeout=5) as tab:
         tab.evaluate("new Promise(() => {})")
+
+
+@browser
+def test_a_browser_that_is_given_up_leaves_no_process(bare):
+    own = psutil.Process()
+    before = set(own.children(recursive=True))
+    started = set()
+
+    def stand_still():
+        with open_page(bare, timeout=25) as tab:
+            started.update(set(own.children(recursive=True)) - before)
+            # A browser that stands still does not even notice that it should end.
+            for process in started:
+                if "chrom" in process.name():
+                    process.suspend()
+            tab.evaluate("1")
+
+    with pytest.raises(EmotionCircuitsError, match="does not answer within"):
+        stand_still()
+    psutil.wait_procs(started, timeout=20)
+    assert len(started) > 1
+    assert not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
 @browser

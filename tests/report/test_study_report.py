@@ -36,6 +36,7 @@ SMALL = {
     "steering.validation_prompts": 8,
     "steering.test_prompts": 8,
     "steering.random_directions": 2,
+    "steering.shuffled_directions": 2,
     "steering.max_new_tokens": 6,
     "steering.max_perplexity_ratio": 50.0,
 }
@@ -197,3 +198,34 @@ def test_a_study_of_extended_size_stays_within_15_megabytes(tmp_path):
     write_page(page(sections=(Section("s", "S", (), claims, tuple(parts)),)), tmp_path / "big.html")
     size = (tmp_path / "big.html").stat().st_size
     assert 5_000_000 < size < 15_000_000
+
+
+def test_blind_labels_correct_the_shares_of_a_finished_run(run, tmp_path):
+    sample, call = tmp_path / "sample.jsonl", CliRunner().invoke
+    early = call(app, ["evaluate", "blind", str(run), str(sample)])
+    assert "no blind sample was drawn" in str(early.exception)
+    drawn = call(app, ["evaluate", "blind", str(run), "--out", str(sample), "--openings", "8", "--json"])
+    rows = [json.loads(line) for line in sample.read_text(encoding="utf-8").splitlines()]
+    assert (
+        json.loads(drawn.stdout)["texts"] == len(rows) == 8 * 10
+    )  # none, three chosen conditions, six ways of prompting
+    other = call(
+        app, ["evaluate", "blind", str(run), "--out", str(tmp_path / "b.jsonl"), "--seed", "1", "--openings", "8"]
+    )
+    assert "another sample was drawn before" in str(other.exception)
+    open_ = call(app, ["evaluate", "blind", str(run), str(sample)])
+    assert "no row has a label" in str(open_.exception)
+    labelled = [{**row, "label": "anger" if number % 4 == 0 else "neutral"} for number, row in enumerate(rows)]
+    sample.write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")
+    shares = json.loads(call(app, ["evaluate", "blind", str(run), str(sample), "--json"]).stdout)["shares"]
+    assert {row["kind"] for row in shares} == {"none", "emotion", "prompting"}
+    assert all(row["low"] <= row["share"] <= row["high"] and row["labelled"] == 8 for row in shares)
+    assert 'id="labelled"' in render_report(run, out=tmp_path / "r.html").path.read_text(encoding="utf-8")
+
+
+def test_the_page_shows_which_tokens_make_the_effect(run, tmp_path):
+    tokens = pd.read_parquet(run / "steering" / "tokens.parquet")
+    assert set(tokens["tokens"]) == {"both", "rest only", "first token only"}
+    html = render_report(run, out=tmp_path / "ja.html", language="ja").path.read_text(encoding="utf-8")
+    assert 'id="steering-tokens"' in html
+    assert "先頭のみ" in html

@@ -1,30 +1,30 @@
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import speaking
-from emotion_circuits.page.numerals import estimate, fixed
+from emotion_circuits.page.numerals import estimate, fixed, number
 from emotion_circuits.page.telling import beside, claim_json, tell
-from emotion_circuits.statistics import Claim, judge
-from emotion_circuits.statistics.claims import About, Figures
+from emotion_circuits.statistics import VERDICTS, About, Claim, corrected, draft
 from report.told import CLAIMS, KINDS, changed
 
 # How each reason is told, in both languages.
 REASONS = {
-    "uncomputed": ("No interval was computed", "区間"),
+    "uncomputed": ("No interval or no test was computed", "区間"),
     "few": ("Only ", "しかなく"),
     "above": ("The interval lies above the reference", "上"),
     "below": ("The interval lies below the reference", "下"),
     "level": ("The interval lies beyond the reference, but", "補正後"),
-    "given": ("What it rests on is not supported", "前提"),
-    "size": ("The figure lies beyond the null, but is smaller", "小さい"),
+    "given": ("but what it rests on is not supported", "前提"),
+    "size": ("but the figure is smaller than what matters", "小さい"),
     "opposite": ("The whole interval lies on the other side", "反対側"),
-    "smallest": ("The interval rules out the smallest effect", "最小の効果"),
-    "null": ("The interval lies wholly within what the null gives", "帰無分布"),
+    "smallest": ("interval rules out the smallest effect", "最小の効果"),
+    "disagree": ("q is low enough", "十分に低い"),
     "both": ("The interval allows both", "両立"),
 }
 
@@ -63,67 +63,97 @@ def test_ids_and_what_they_are_about_tell_claims_apart():
 
 @st.composite
 def figures(draw):
+    """What a draft and its family make of random numbers: an interval comes with p, q and family."""
     number = st.floats(-1, 1)
     low = draw(number)
     ends = draw(st.none() | st.just((low, low + draw(st.floats(0, 0.5)))))
-    p = draw(st.none() | st.floats(0, 1)) if ends else None
-    null = draw(st.none() | st.tuples(number, number).map(lambda pair: tuple(sorted(pair))))
-    return Figures(
-        estimate=low,
+    p = draw(st.floats(0, 0.06) | st.floats(0, 1)) if ends else None
+    made = draft(
+        "t", "trace.readers", About(value="anger", part="L1H1", rank=1, layer=1), family="trace.readers",
+        estimate=low + draw(st.floats(0, 1)) * (ends[1] - low) if ends else low,
         interval=ends,
         chance=draw(st.none() | st.floats(-0.5, 0.5)),
-        null=null,
+        null=draw(st.none() | st.tuples(number, number).map(lambda pair: tuple(sorted(pair)))),
         p=p,
         n=draw(st.integers(4, 30)),
         side=draw(st.sampled_from(["greater", "less", "different"])),
         smallest=draw(st.none() | st.floats(0.01, 0.5)),
-    )
-
-
-@given(figures(), st.booleans())
-def test_what_is_told_is_true_of_the_figures(found, reach):
-    """The sentence for a verdict says what its figures say, in both languages, whichever side was claimed."""
-    verdict, reason = judge(found, reach=reach)
-    claim = Claim(
-        id="t", kind="trace.readers", about=About(value="anger", part="L1H1", rank=1, layer=1), figures=found,
-        verdict=verdict, reason=reason,
+        reach=draw(st.booleans()),
+        given=draw(st.none() | st.sampled_from(_RESTED_ON)),
     )  # fmt: skip
+    return made, draw(st.integers(0, 5))
+
+
+_RESTED_ON = [c for verdict in VERDICTS for c in [next(c for c in CLAIMS if c.verdict == verdict)]]
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(figures())
+def test_what_is_told_is_true_of_the_figures(found):
+    """The sentence for a verdict says what its figures say, in both languages, whichever side was claimed."""
+    made, others = found
+    more = (
+        [replace(made, id=str(i), figures={**made.figures, "p": 0.9}) for i in range(others)]
+        if made.figures["p"]
+        else []
+    )
+    claim, *_ = corrected([made, *more])
+    verdict, reason, found = claim.verdict, claim.reason, claim.figures
+    spoken = []
     for language, place in (("en", 0), ("ja", 1)):
         with speaking(language):
             (told,) = tell([claim], KINDS)
         assert REASONS[reason][place] in told.notes
+        spoken.append(told.notes)
     if found.interval is None:
         assert reason == "uncomputed"
         return
     low, high = found.interval
-    above = max(found.zero, found.null[1]) if found.null else found.zero
-    below = min(found.zero, found.null[0]) if found.null else found.zero
+    above = low > found.zero and found.side != "less"
+    below = high < found.zero and found.side != "greater"
+    clear = found.q <= 0.05
+    short = (
+        found.smallest is not None
+        and (found.side == "less" or high < found.zero + found.smallest)
+        and (found.side == "greater" or low > found.zero - found.smallest)
+    )
     assert {
         "few": found.n < 8,
-        "above": low > above and found.side != "less",
-        "below": high < below and found.side != "greater",
-        "level": low > above or high < below,
-        "size": abs(found.estimate - found.zero) < (found.smallest or 2),
+        "above": above and clear,
+        "below": below and clear,
+        "level": (above or below) and not clear,
+        "given": made.given is not None and clear and made.given.verdict == verdict != "supported",
+        "size": made.reach and clear and not abs(found.estimate - found.zero) >= (found.smallest or 2),
         "opposite": high <= found.zero if found.side == "greater" else low >= found.zero,
-        "smallest": found.smallest is not None
-        and (found.side == "less" or high < found.zero + found.smallest)
-        and (found.side == "greater" or low > found.zero - found.smallest),
-        "null": found.null is not None and found.null[0] <= low and high <= found.null[1],
-        "both": verdict == "inconclusive",
+        "smallest": short,
+        "disagree": clear and not (above or below),
+        "both": not clear and not (above or below),
     }[reason]
     assert (verdict == "supported") == (reason in ("above", "below"))
+    # A null result beside a low q says so, and why all the same.
+    if verdict == "not supported" and clear:
+        assert reason in ("smallest", "given")
+        assert all(f"q = {number(found.q)}" in notes for notes in spoken)
+        assert ("Something is there" in spoken[0]) == (reason == "smallest")
+        assert ("何らかの効果はある" in spoken[1]) == (reason == "smallest")
 
 
-def test_a_two_sided_claim_within_the_null_is_not_told_as_beyond_chance():
-    claim = Claim.judged(
-        "t", "trace.writers", About(value="anger", part="L1H1", rank=1, layer=1), estimate=-0.1, interval=(-0.15, -0.05),
-        null=(-0.3, 0.3), chance=0.0, n=20, side="different",
-    )  # fmt: skip
-    assert (claim.verdict, claim.reason) == ("not supported", "null")
-    with speaking("ja"):
-        (told,) = tell([claim], KINDS)
-    assert REASONS["null"][1] in told.notes
-    assert REASONS["opposite"][1] not in told.notes
+@pytest.mark.parametrize("family", [1, 7])
+def test_the_family_is_named(family):
+    made = [
+        draft(
+            f"t{i}", "trace.readers", About(value="anger", part="L1H1", rank=1, layer=1), family="trace.readers",
+            estimate=0.2, interval=(0.1, 0.3), p=0.01, n=20,
+        )
+        for i in range(family)
+    ]  # fmt: skip
+    for language, one, seven in (
+        ("en", "A family of one test", "One of 7 tests"),
+        ("ja", "検定ひとつだけ", "7個の検定"),
+    ):
+        with speaking(language):
+            told = tell(corrected(made), KINDS)
+        assert all("trace.readers" in t.notes and (one if family == 1 else seven) in t.notes for t in told)
 
 
 def test_figures_have_the_decimals_that_their_interval_allows():

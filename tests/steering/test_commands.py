@@ -14,6 +14,7 @@ from emotion_circuits.cli import evaluate
 from emotion_circuits.cli.plan import plan
 from emotion_circuits.cli.steer import steer
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts import load_attribute
 from emotion_circuits.statistics import required_n
 from families import tiny_model
 
@@ -41,13 +42,15 @@ def tiny_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_plan() -> None:
-    found = json.loads(called("plan", "-d", "0.5", "-d", "0.3", "--json"))
-    assert [r["prompts"] for r in found["rows"]] == [34, required_n(0.3)]
-    assert json.loads(called("plan", "-d", "0.5", "--tests", "10", "--json"))["rows"][0]["prompts"] == required_n(
-        0.5, tests=10
-    )
-    assert "34 prompts" in called("plan")
-    assert json.loads(called("plan", "--n", "34", "--json"))["rows"][0]["effect"] == pytest.approx(0.5, abs=0.01)
+    found = json.loads(called("plan", "-d", "0.5", "-d", "0.8", "--json"))
+    assert [r["test_alone"] for r in found["rows"]] == [required_n(0.5), required_n(0.8)]
+    for row in found["rows"]:
+        assert row["test_alone"] <= row["prompts"] <= row["test_alone"] + 5
+        assert row["power_low"] <= row["power"] <= row["power_high"]
+    many = ("plan", "-d", "0.5", "--tests", "12", "--true", "3", "--draws", "199")
+    assert json.loads(called(*many, "--json"))["rows"][0]["prompts"] > 50
+    assert "the test alone would need 34" in called(*many)
+    assert json.loads(called("plan", "--n", "36", "--json"))["rows"][0]["effect"] == pytest.approx(0.5, abs=0.03)
 
 
 def test_steer_prints_both_texts(tiny_folder: str) -> None:
@@ -99,7 +102,7 @@ def test_steer_uses_a_runs_directions_and_choice(tiny_folder: str, tmp_path: Pat
 def test_evaluate_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOTION_CIRCUITS_CACHE", str(tmp_path))
     found = json.loads(called("evaluate", "validate", "keywords", "--json"))["validations"]
-    assert [v["data"] for v in found] == ["core", "implicit", "scenarios", "other_feelings", "continuations-labelled"]
+    assert [v["data"] for v in found] == list(load_attribute("emotion-en").validation["emotion"].sets)
     assert "true \\ judged" in called("evaluate", "validate", "vader")
     assert "emotion" in json.loads(called("evaluate", "list", "--json"))
     own = tmp_path / "own.jsonl"

@@ -16,6 +16,7 @@ from emotion_circuits.stations.alignment.claims import alignment_claims
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.alignment.steering import steer_with_mapped
 from emotion_circuits.stations.registry import kinds
+from emotion_circuits.statistics import corrected
 from families import tiny_model
 
 
@@ -83,8 +84,8 @@ def test_steering_with_mapped_directions_of_an_unrelated_model(captures, tmp_pat
     steered = steer_with_mapped(model, found, openings, load_attribute("emotion-en"), tmp_path, asked)
     arms = set(steered.scored["condition"])
     assert {"none", "anger mapped", "anger own"} <= arms
-    assert not [c.id for c in steered.claims if c.verdict == "supported"]
-    assert all(c.id.startswith(("alignment.mapped.", "alignment.own.")) for c in steered.claims)
+    assert not [c.id for c in corrected(steered.claims) if c.verdict == "supported"]
+    assert all(c.id.startswith(("alignment.mapped.", "alignment.own.")) for c in corrected(steered.claims))
     texts = steered.scored.pivot(index="prompt", columns="condition", values="text")
     assert (texts["anger mapped"] != texts["none"]).any()
 
@@ -93,7 +94,7 @@ def test_claims_name_the_layers_chosen_on_validation(captures):
     a, b = (ActivationStore.open(captures / name) for name in "ab")
     found = compare_models(a, b, pooling="mean", depths=(0.0, 1.0), draws=20, methods=("ridge",))
     row = found.chosen()
-    for told in tell(alignment_claims(found), kinds()):
+    for told in tell(corrected(alignment_claims(found)), kinds()):
         assert f"layer {row.layer_a} → {row.layer_b}" in told.statement
         assert told.claim.figures.null is not None
 

@@ -68,7 +68,8 @@ def test_it_is_judged_by_its_own_classifier_and_its_own_words(run):
     assert set(judged) == {"colours", "keywords"}
     assert judged["colours"]["accuracy"] > 0.8  # the test sentences name their colour
     patched = pd.read_parquet(run / "circuits" / "patched.parquet")
-    assert {"p_warm", "p_cold", "p_plain"} <= set(patched.columns)
+    # The judge by which steering is chosen does not judge these: the words do.
+    assert {"own_warm", "own_cold"} <= set(patched.columns)
     assert set(patched["emotion"]) == {"", "warm", "cold"}
 
 

@@ -7,6 +7,7 @@ holds one batch and one shard, whatever the number of sentences.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,18 +21,22 @@ from torch import Tensor
 
 from emotion_circuits.activations.pooling import (
     ALL_POOLINGS,
-    AVERAGES,
     FRAME,
     POOLINGS,
     PooledPositions,
+    Pooler,
     frame_tokens,
-    mix,
-    pool_weights,
     pooled_positions,
-    stateless,
-    text_mask,
     token_batches,
     width,
+)
+from emotion_circuits.activations.sinks import (
+    Sinks,
+    judged_by,
+    measure_sinks,
+    not_finite,
+    run_judged,
+    sentences_for_sinks,
 )
 from emotion_circuits.activations.store import (
     FORMAT,
@@ -48,6 +53,7 @@ from emotion_circuits.activations.store import (
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel, Site, observe, weights_sha256
+from emotion_circuits.model.language_model import Encoded
 from emotion_circuits.model.sites import RESIDUAL_KINDS
 from emotion_circuits.paths import hash_json, replacing, write_json
 from emotion_circuits.progress import progress_bar
@@ -71,6 +77,7 @@ def capture_config(
     layers: Sequence[int],
     shard_rows: int,
     frame: str = FRAME,
+    reference: str = "neutral",
 ) -> dict[str, Any]:
     """Everything that determines the bytes of a capture; its hash names the folder's contents."""
     return {
@@ -85,6 +92,8 @@ def capture_config(
             "n_heads": model.n_heads,
             "d_head": model.d_head,
         },
+        "prefix": list(model.prefix),
+        "reference": reference,
         "prompts_sha256": prompts_sha256(prompts),
         "n_rows": len(prompts),
         "kinds": list(kinds),
@@ -106,25 +115,28 @@ def capture(
     batch_tokens: int = 1024,
     shard_rows: int = 256,
     frame: str = FRAME,
+    reference: str = "neutral",
     engine: Engine | None = None,
 ) -> ActivationStore:
     """Capture states of every sentence, or go on with a capture that was interrupted.
 
     Args:
-        model: the model.
+        model: the model; its prefix stands before every sentence.
         prompts: sentences; ids must be unique.
         folder: where shards, table and manifest go. A folder holding a capture of something else is an error.
         kinds: residual-stream site kinds (shape ``[d_model]`` per token); ``z q k v`` (all heads, flat
             ``[head * d_head]``; k and v repeated per query head); or ``scores pattern`` (a number per head, query and
             key: kept whole, with pooling ``tokens``).
-        pooling: any of ``last``; ``emotion``; ``mean`` (over tokens without the first, which is an attention sink);
+        pooling: any of ``last``; ``emotion``; ``mean`` (over a sentence's tokens);
             ``weighted`` (as ``mean``, later tokens weighing more, in proportion to their position: Muennighoff 2022,
             SGPT); ``frame`` (the last token of ``frame`` appended to the sentence: what the model makes of the
-            sentence when it is about to say it); ``tokens`` to keep every token.
+            sentence when it is about to say it); ``tokens`` to keep every token, those before the text included. All but
+            ``tokens`` leave attention sinks out (:mod:`emotion_circuits.activations.sinks`).
         layers: which layers; all by default.
         batch_tokens: upper bound of tokens in one forward pass.
         shard_rows: sentences per shard.
         frame: the words appended for pooling ``frame``. States of the sentence's own tokens cannot see them.
+        reference: label of the sentences on which token norms are measured.
         engine: where shards are computed; in this process by default.
 
     Returns:
@@ -137,8 +149,14 @@ def capture(
     chosen = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     _check_arguments(model, prompts, kinds, poolings, chosen)
     folder = Path(folder)
-    config = capture_config(model, prompts, kinds, poolings, chosen, shard_rows, frame)
-    manifest = {**config, "hash": hash_json(config)}
+    config = capture_config(model, prompts, kinds, poolings, chosen, shard_rows, frame, reference)
+    key = hash_json(config)
+    states = [kind for kind in kinds if kind not in PAIR_KINDS]
+    sinks = _noted_sinks(folder, key)
+    if sinks is None:
+        on = sentences_for_sinks(prompts, reference)
+        sinks = measure_sinks(model, [p.text for p in on], states, chosen, [p.id for p in on])
+    manifest = {**config, "sinks": sinks.to_json(), "hash": key}
     sentences = _sentences(model, prompts, manifest, batch_tokens)
     lengths = [len(row) for row in sentences.ids]
     order = sorted(range(len(prompts)), key=lambda i: (lengths[i], i))
@@ -163,6 +181,15 @@ def capture(
             Ledger(folder).record(ROWS, temporary)
         write_json(folder / MANIFEST, manifest)
     return ActivationStore(folder, manifest, table)
+
+
+def _noted_sinks(folder: Path, key: str) -> Sinks | None:
+    """What an interrupted capture of the same measured: its shards rest on it."""
+    try:
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        return Sinks.from_json(note["sinks"]) if note["hash"] == key else None
+    except (OSError, ValueError, KeyError, TypeError, EmotionCircuitsError):
+        return None  # whoever reads the note says what is wrong with it
 
 
 def _check_arguments(
@@ -199,8 +226,9 @@ class _Sentences:
 
     Attributes:
         names: each sentence's id.
-        ids: its token ids.
+        ids: its token ids, prefix first.
         positions: its pooled tokens.
+        sinks: which tokens are left out.
         kinds: what is captured of it.
         poolings: how.
         layers: where.
@@ -211,6 +239,7 @@ class _Sentences:
     names: list[str]
     ids: list[list[int]]
     positions: list[PooledPositions]
+    sinks: Sinks
     kinds: list[str]
     poolings: list[str]
     layers: list[int]
@@ -221,15 +250,16 @@ class _Sentences:
 def _sentences(
     model: LanguageModel, prompts: Sequence[Prompt], manifest: dict[str, Any], batch_tokens: int
 ) -> _Sentences:
-    encoded = model.tokenizer([p.text for p in prompts], add_special_tokens=True, return_offsets_mapping=True)
-    ids: list[list[int]] = encoded["input_ids"]
-    for prompt, row in zip(prompts, ids, strict=True):
-        if not row:
+    encoded: Encoded = model.encode([p.text for p in prompts])
+    for prompt, row in zip(prompts, encoded.ids, strict=True):
+        if len(row) <= len(model.prefix):
             raise EmotionCircuitsError(f"sentence {prompt.id} has no tokens for {model.name}")
+    sinks = Sinks.from_json(manifest["sinks"])
     return _Sentences(
         names=[p.id for p in prompts],
-        ids=ids,
-        positions=pooled_positions(prompts, encoded["offset_mapping"]),
+        ids=encoded.ids,
+        positions=pooled_positions(prompts, encoded.offsets, sinks.lead),
+        sinks=sinks,
         kinds=manifest["kinds"],
         poolings=manifest["poolings"],
         layers=manifest["layers"],
@@ -241,95 +271,104 @@ def _sentences(
 @torch.inference_mode()
 def _shard(model: LanguageModel, of: _Sentences, members: Sequence[int]) -> dict[str, Tensor]:
     """The tensors of one shard: the sentences of these rows."""
-    ids, positions, poolings, layers, suffix = of.ids, of.positions, of.poolings, of.layers, of.suffix
-    kinds = of.kinds
-    states, pairs = [k for k in kinds if k not in PAIR_KINDS], [k for k in kinds if k in PAIR_KINDS]
-    full = "tokens" in poolings
-    pools = [p for p in poolings if p != "tokens"]
-    lengths = [len(ids[row]) for row in members]
-    tensors: dict[str, Tensor] = {}
-    for kind in states:
-        shapes = {pool: len(members) for pool in pools} | ({"tokens": sum(lengths)} if full else {})
-        for pool, size in shapes.items():
-            tensors[tensor_name(kind, pool)] = torch.empty(len(layers), size, width(model, kind), dtype=model.dtype)
-        tensors[tensor_name(kind, NORM)] = torch.empty(len(layers), len(members))
-    for kind in pairs:
-        size = sum(n * n for n in lengths)
-        tensors[tensor_name(kind, "tokens")] = torch.empty(len(layers), size, model.n_heads, dtype=model.dtype)
-    sites = [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]
-    place = {layer: i for i, layer in enumerate(layers)}
-    row_at = token_at = pair_at = 0
-    with progress_bar("a shard", len(members)) as bar:
-        for rows in token_batches(members, ids, of.batch_tokens):
-            batch = model.collate([[*ids[row], *suffix] for row in rows], side="right")
-            text = text_mask(batch, len(suffix))
-            weights = {pool: pool_weights(pool, batch, text, [positions[row] for row in rows]) for pool in pools}
-            inner = text.float()
-            inner[:, 0] = 0
-            sizes = [len(ids[row]) for row in rows]
-            row_slice = slice(row_at, row_at + len(rows))
-            token_slice = slice(token_at, token_at + sum(sizes))
-            pair_slice = slice(pair_at, pair_at + sum(n * n for n in sizes))
-
-            def keep(
-                site: Site,
-                value: Tensor,
-                text: Tensor = text,
-                inner: Tensor = inner,
-                weights: dict[str, Tensor] = weights,
-                sizes: list[int] = sizes,
-                row_slice: slice = row_slice,
-                token_slice: slice = token_slice,
-                pair_slice: slice = pair_slice,
-            ) -> Tensor:
-                layer = place[site.layer]
-                if site.kind in PAIR_KINDS:  # [row, head, query, key]; padding is on the right
-                    parts = [value[i, :, :n, :n].flatten(1).T for i, n in enumerate(sizes)]
-                    tensors[tensor_name(site.kind, "tokens")][layer, pair_slice] = torch.cat(parts).to(
-                        "cpu", model.dtype
-                    )
-                    return value.new_empty(0)
-                value = value.flatten(2)  # heads side by side
-                square = value.float().square().sum(-1) * inner  # inner: real tokens without the first
-                tensors[tensor_name(site.kind, NORM)][layer, row_slice] = (square.sum(-1) / inner.sum(-1)).cpu()
-                for pool, weight in weights.items():
-                    state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else mix(weight, value)
-                    tensors[tensor_name(site.kind, pool)][layer, row_slice] = state.to("cpu", model.dtype)
-                if full:
-                    tensors[tensor_name(site.kind, "tokens")][layer, token_slice] = value[text.bool()].cpu()
-                return value.new_empty(0)
-
-            with observe(model, sites, transform=keep):
-                model.hidden(batch, finite=False)  # the states are checked, layer by layer
-            row_at, token_at, pair_at = row_slice.stop, token_slice.stop, pair_slice.stop
-            bar.advance(len(rows))
-    _check_finite(model, tensors, of, members)
-    return tensors
+    return _Shard(model, of, members).captured()
 
 
-def _check_finite(model: LanguageModel, tensors: dict[str, Tensor], of: _Sentences, members: Sequence[int]) -> None:
-    """Refuse NaN and infinity anywhere but where a sentence has no such state, which is known from its tokens alone."""
-    lengths = torch.tensor([len(of.ids[row]) for row in members])
-    absent = {pool: stateless(pool, lengths) for pool in AVERAGES}
-    absent |= {NORM: absent["mean"], "emotion": torch.tensor([not of.positions[row].tokens for row in members])}
-    for name, tensor in tensors.items():
-        pool = name.rsplit(".", 1)[1]
-        # A masked score is minus infinity by definition.
-        finite = torch.isfinite(tensor) | (torch.isneginf(tensor) & name.startswith("scores."))
-        finite = finite if pool == NORM else finite.all(-1)
-        if pool in absent:
-            finite = finite | absent[pool]
-        if not bool(finite.all()):
+class _Shard:
+    """A shard while it is captured.
+
+    Args:
+        model: the model.
+        of: what every shard needs.
+        members: rows of this one.
+    """
+
+    def __init__(self, model: LanguageModel, of: _Sentences, members: Sequence[int]) -> None:
+        self.model, self.of, self.members = model, of, members
+        self.states = [kind for kind in of.kinds if kind not in PAIR_KINDS]
+        self.pairs = [kind for kind in of.kinds if kind in PAIR_KINDS]
+        self.pools = [pool for pool in of.poolings if pool != "tokens"]
+        self.place = {layer: i for i, layer in enumerate(of.layers)}
+        lengths = [len(of.ids[row]) for row in members]
+        self.tensors: dict[str, Tensor] = {}
+        for kind in self.states:
+            shapes = {pool: len(members) for pool in self.pools}
+            shapes |= {"tokens": sum(lengths)} if "tokens" in of.poolings else {}
+            for pool, size in shapes.items():
+                self._allocate(tensor_name(kind, pool), size, width(model, kind), dtype=model.dtype)
+            self._allocate(tensor_name(judged_by(kind), NORM), sum(lengths))
+        for kind in self.pairs:
+            self._allocate(tensor_name(kind, "tokens"), sum(n * n for n in lengths), model.n_heads, dtype=model.dtype)
+        self.absent = {
+            tensor_name(kind, pool): torch.zeros(len(of.layers), len(members), dtype=torch.bool)
+            for kind in self.states
+            for pool in self.pools
+        }
+
+    def _allocate(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> None:
+        self.tensors[name] = torch.empty(len(self.of.layers), *shape, dtype=dtype)
+
+    def captured(self) -> dict[str, Tensor]:
+        """Run all batches."""
+        row = token = pair = 0
+        with progress_bar("a shard", len(self.members)) as bar:
+            for rows in token_batches(self.members, self.of.ids, self.of.batch_tokens):
+                sizes = [len(self.of.ids[r]) for r in rows]
+                squares = sum(n * n for n in sizes)
+                self._batch(
+                    rows, slice(row, row + len(rows)), slice(token, token + sum(sizes)), slice(pair, pair + squares)
+                )
+                row, token, pair = row + len(rows), token + sum(sizes), pair + squares
+                bar.advance(len(rows))
+        self._check_finite()
+        return self.tensors
+
+    def _batch(self, rows: Sequence[int], at: slice, tokens: slice, pairs: slice) -> None:
+        of, model = self.of, self.model
+        batch = model.collate([[*of.ids[row], *of.suffix] for row in rows], side="right")
+        pooler = Pooler(batch, len(of.suffix), [of.positions[row] for row in rows], of.sinks)
+        sizes = [len(of.ids[row]) for row in rows]
+
+        def take(kind: str, layer: int, states: Tensor, norms: Tensor) -> None:
+            place = self.place[layer]
+            self.tensors[tensor_name(judged_by(kind), NORM)][place, tokens] = norms[pooler.text].cpu()
+            for pool in self.pools:
+                found, name = pooler.pool(pool, kind, layer, states, norms), tensor_name(kind, pool)
+                self.tensors[name][place, at] = found.states.to("cpu", model.dtype)
+                self.absent[name][place, at] = found.absent.cpu()
+            if "tokens" in of.poolings:
+                self.tensors[tensor_name(kind, "tokens")][place, tokens] = states[pooler.text].cpu()
+
+        def keep(site: Site, value: Tensor) -> Tensor:
+            # [row, head, query, key]; padding is on the right
+            parts = [value[i, :, :n, :n].flatten(1).T for i, n in enumerate(sizes)]
+            whole = torch.cat(parts).to("cpu", model.dtype)
+            self.tensors[tensor_name(site.kind, "tokens")][self.place[site.layer], pairs] = whole
+            return value.new_empty(0)
+
+        watched = [Site(kind, layer) for layer in of.layers for kind in self.pairs]  # type: ignore[arg-type]
+        with observe(model, watched, transform=keep):
+            # The states are checked, layer by layer.
+            run_judged(model, batch, self.states, of.layers, take, finite=False)
+
+    def _check_finite(self) -> None:
+        """Refuse NaN and infinity anywhere but where a sentence has no such state."""
+        of, lengths = self.of, torch.tensor([len(self.of.ids[row]) for row in self.members])
+        for name, tensor in self.tensors.items():
+            kind, pool = name.rsplit(".", 1)
+            # A masked score is minus infinity by definition.
+            finite = torch.isfinite(tensor) | (torch.isneginf(tensor) & (kind == "scores"))
+            finite = finite if pool == NORM else finite.all(-1)
+            if name in self.absent:
+                finite = finite | self.absent[name]
+            if bool(finite.all()):
+                continue
             layer, column = (int(v) for v in (~finite).nonzero()[0])
-            if pool == "tokens":
-                sizes = lengths.square() if name.split(".")[0] in PAIR_KINDS else lengths
+            if pool in ("tokens", NORM):
+                sizes = lengths.square() if kind in PAIR_KINDS else lengths
                 column = int(torch.searchsorted(sizes.cumsum(0), column, right=True))
-            kind = name.rsplit(".", 1)[0]
-            raise EmotionCircuitsError(
-                f"{model.name} gives NaN or infinity at {kind} of layer {of.layers[layer]}, first in sentence "
-                f"{of.names[members[column]]} (pooling {pool}); nothing of this batch was kept. Load the model with "
-                "dtype 'float32' or 'bfloat16'; if it still does, its weights are damaged"
-            )
+            name = f"{of.names[self.members[column]]} (pooling {pool})"
+            raise EmotionCircuitsError(not_finite(self.model, kind, of.layers[layer], name))
 
 
 def _table(prompts: Sequence[Prompt], of: _Sentences, shards: Sequence[Sequence[int]]) -> pd.DataFrame:
@@ -354,6 +393,7 @@ def _table(prompts: Sequence[Prompt], of: _Sentences, shards: Sequence[Sequence[
             "emotion_tokens": [list(p.tokens) for p in positions],
             "matched_to": [p.matched for p in positions],
             "has_emotion": [bool(p.tokens) for p in positions],
+            "emotion_is_sink": [p.sink for p in positions],
             "shard": [where[i][0] for i in range(len(prompts))],
             "place": [where[i][1] for i in range(len(prompts))],
             "offset": [where[i][2] for i in range(len(prompts))],
@@ -362,25 +402,17 @@ def _table(prompts: Sequence[Prompt], of: _Sentences, shards: Sequence[Sequence[
     )
 
 
-def residual_norms(
-    store: ActivationStore, *, kind: str = "resid_post", split: str = "train", reference: str = "neutral"
-) -> Float[Tensor, " layer"]:
+def residual_norms(store: ActivationStore, *, kind: str = "resid_post") -> Float[Tensor, " layer"]:
     """The size of the residual stream per layer: what ``alpha = 1`` means.
 
-    Root mean square of the L2 norm of token states over neutral sentences, the first token (an attention sink with a
-    massive activation) left out.
+    Median L2 norm of the token states of neutral training sentences, attention sinks left out. (A root mean square is ruled
+    by the few long states: in layers 2 to 8 of SmolLM2-135M it is 1.3 to 1.7 times the median.)
 
     Args:
-        store: a capture with labels.
-        kind: captured site kind.
-        split: rows the mean is taken over.
-        reference: label of neutral sentences.
+        store: a capture.
+        kind: captured site kind, or ``resid_post``, which is always measured.
 
     Raises:
-        EmotionCircuitsError: no neutral sentence in the split.
+        EmotionCircuitsError: a kind whose norms were not measured.
     """
-    rows = store.mask(label=reference, split=split)
-    if not bool(rows.any()):
-        raise EmotionCircuitsError(f"{store.folder}: no {reference} sentence in split {split!r} to measure norms on")
-    squares = torch.stack([store.mean_square_norms(kind, layer)[rows] for layer in store.layers])
-    return squares.nanmean(-1).sqrt()
+    return torch.tensor([store.sinks.median(kind, layer) for layer in store.layers])

@@ -1,36 +1,39 @@
-"""What of a sentence's token states is kept: one token, an average, or the tokens of an emotion word."""
+"""What of a sentence's token states is kept: one token, an average, or the tokens of an emotion word.
+
+Attention sinks are left out of all of them (:mod:`emotion_circuits.activations.sinks`); a sentence of which nothing is left at
+a layer has no state there (NaN).
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from emotion_circuits.activations.sinks import Sinks, run_judged
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import LanguageModel, Site, observe
+from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.language_model import Batch
 from emotion_circuits.model.sites import RESIDUAL_KINDS
 from emotion_circuits.prompts import Prompt, tokens_of_span
 
 __all__ = [
     "ALL_POOLINGS",
-    "AVERAGES",
     "FRAME",
     "POOLINGS",
     "READABLE",
+    "Pooled",
     "PooledPositions",
+    "Pooler",
     "batches_by_length",
     "frame_tokens",
-    "mix",
-    "pool_weights",
     "pooled_positions",
     "run_batch",
-    "stateless",
-    "text_mask",
     "token_batches",
     "width",
 ]
@@ -39,9 +42,7 @@ POOLINGS = ("last", "emotion", "mean")
 """Poolings that are captured by default."""
 ALL_POOLINGS = (*POOLINGS, "weighted", "frame", "tokens")
 """Every pooling; ``tokens`` keeps one state per token."""
-AVERAGES = ("mean", "weighted")
-"""Averages over a text's tokens without the first, which is an attention sink."""
-READABLE = ("last", *AVERAGES, "frame")
+READABLE = ("last", "mean", "weighted", "frame")
 """Poolings with one state for any text, marked words or not."""
 FRAME = " I feel"
 """Continuation whose last token's state is pooling ``frame``."""
@@ -54,22 +55,28 @@ class PooledPositions:
     Attributes:
         tokens: indices of real tokens; empty where the sentence has none.
         matched: the id of the emotional sentence whose position a neutral sentence borrows, if it does.
+        sink: whether the sentence has a marked word, all of whose tokens are the attention sink at its beginning.
     """
 
     tokens: tuple[int, ...]
     matched: str | None = None
+    sink: bool = False
 
 
-def pooled_positions(prompts: Sequence[Prompt], offsets: Sequence[Sequence[tuple[int, int]]]) -> list[PooledPositions]:
+def pooled_positions(
+    prompts: Sequence[Prompt], offsets: Sequence[Sequence[tuple[int, int]]], lead: int = 1
+) -> list[PooledPositions]:
     """Emotion-word tokens of each sentence, located by character offsets.
 
-    A sentence without marked words (a neutral one) gets the position of an emotional sentence of its own group, the
-    choice among several made by a checksum of its id; where that position lies beyond its end, or its group has no
-    marked sentence, it has none and is excluded from this pooling.
+    Tokens at the beginning, which are an attention sink, are left out; a sentence whose marked word is nothing else is
+    excluded from this pooling. A sentence without marked words (a neutral one) gets the position of an emotional sentence of
+    its own group, the choice among several made by a checksum of its id; where that position lies beyond its end, or its
+    group has no marked sentence with such a token, it is excluded too.
 
     Args:
         prompts: the sentences.
         offsets: per sentence, the character span of each token.
+        lead: how many tokens at the beginning are left out (:attr:`.sinks.Sinks.lead`).
 
     Raises:
         EmotionCircuitsError: a marked word that no token overlaps.
@@ -83,12 +90,13 @@ def pooled_positions(prompts: Sequence[Prompt], offsets: Sequence[Sequence[tuple
                 raise EmotionCircuitsError(
                     f"sentence {prompt.id}: no token overlaps its marked word {prompt.span_texts()!r}"
                 )
-            marked[index] = tuple(found)
-            by_group.setdefault((prompt.set, prompt.group), []).append(index)
+            marked[index] = tuple(t for t in found if t >= lead)
+            if marked[index]:
+                by_group.setdefault((prompt.set, prompt.group), []).append(index)
     result: list[PooledPositions] = []
     for index, prompt in enumerate(prompts):
         if index in marked:
-            result.append(PooledPositions(marked[index]))
+            result.append(PooledPositions(marked[index], sink=not marked[index]))
             continue
         donors = by_group.get((prompt.set, prompt.group), [])
         if not donors:
@@ -129,75 +137,97 @@ def batches_by_length(ids: Sequence[Sequence[int]], batch_tokens: int) -> list[l
     return token_batches(sorted(range(len(ids)), key=lambda i: (len(ids[i]), i)), ids, batch_tokens)
 
 
+class Pooled(NamedTuple):
+    """States of the rows of a batch by one pooling.
+
+    Attributes:
+        states: NaN where a row has no such state.
+        absent: where it has none.
+    """
+
+    states: Float[Tensor, "row d"]
+    absent: Bool[Tensor, " row"]
+
+
+class Pooler:
+    """Pools the token states of one batch.
+
+    Args:
+        batch: right-padded rows: prefix, text, and for pooling ``frame`` the frame.
+        suffix: how many tokens the frame has.
+        positions: emotion-word tokens of each row.
+        sinks: which tokens are left out.
+    """
+
+    def __init__(self, batch: Batch, suffix: int, positions: Sequence[PooledPositions], sinks: Sinks) -> None:
+        self.batch, self.positions, self.sinks = batch, positions, sinks
+        lengths = batch.attention_mask.sum(-1) - suffix
+        columns = torch.arange(batch.input_ids.shape[1], device=lengths.device)
+        self.text: Bool[Tensor, "row position"] = columns[None] < lengths[:, None]
+        """True on the text's own tokens and those before it, without the frame and padding."""
+        self._wanted: dict[str, Tensor] = {}
+
+    def wanted(self, pool: str) -> Float[Tensor, "row position"]:
+        """How much each token weighs in a pooling before sinks are left out, up to a factor per row."""
+        if pool not in self._wanted:
+            weights = torch.zeros(self.text.shape, device=self.text.device)
+            each = torch.arange(len(weights), device=weights.device)
+            if pool == "last":
+                weights[each, self.text.sum(-1) - 1] = 1.0
+            elif pool == "frame":
+                weights[each, self.batch.attention_mask.sum(-1) - 1] = 1.0
+            elif pool == "emotion":
+                for row, where in enumerate(self.positions):
+                    weights[row, list(where.tokens)] = 1.0
+            else:
+                weights += self.text
+                if pool == "weighted":
+                    weights *= torch.arange(weights.shape[1], device=weights.device)
+            self._wanted[pool] = weights
+        return self._wanted[pool]
+
+    def pool(self, pool: str, kind: str, layer: int, states: Float[Tensor, "row position d"], norms: Tensor) -> Pooled:
+        """States of a kind and layer, pooled without sinks; ``norms`` as :func:`.sinks.run_judged` gives them."""
+        sink = self.sinks.among(kind, layer, norms)
+        weights = self.wanted(pool) * ~sink
+        absent = weights.sum(-1) == 0
+        if pool == "frame":  # it speaks of the text: where that is nothing but sinks, of nothing
+            absent = absent | ~(self.text & ~sink).any(-1)
+        if pool in ("last", "frame"):
+            found = states[torch.arange(len(weights), device=states.device), weights.argmax(-1)].clone()
+        else:
+            share = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+            found = torch.bmm(share[:, None], states.float())[:, 0]
+        found[absent] = float("nan")
+        return Pooled(found, absent)
+
+
 def run_batch(
     model: LanguageModel,
     ids: Sequence[Sequence[int]],
     kinds: Sequence[str],
     layers: Sequence[int],
     pooling: str,
+    sinks: Sinks,
     frame: str = FRAME,
-) -> dict[str, Float[Tensor, "layer row d"]]:
-    """Pooled states of one batch of token ids (on the CPU, in the model's dtype), by kind; NaN where :func:`stateless`."""
+) -> tuple[dict[str, Float[Tensor, "layer row d"]], dict[str, Bool[Tensor, "layer row"]]]:
+    """Pooled states of one batch of token ids by kind (on the CPU, in the model's dtype), and where there are none (NaN)."""
     suffix = frame_tokens(model, frame) if pooling == "frame" else []
     batch = model.collate([[*row, *suffix] for row in ids], side="right")
-    weight = pool_weights(pooling, batch, text_mask(batch, len(suffix)), [PooledPositions(())] * len(ids))
+    pooler = Pooler(batch, len(suffix), [PooledPositions(())] * len(ids), sinks)
     out = {kind: torch.empty(len(layers), len(ids), width(model, kind), dtype=model.dtype) for kind in kinds}
+    absent = {kind: torch.zeros(len(layers), len(ids), dtype=torch.bool) for kind in kinds}
     place = {layer: i for i, layer in enumerate(layers)}
 
-    def keep(site: Site, value: Tensor) -> Tensor:
-        value = value.flatten(2)
-        state = value[torch.arange(len(weight)), weight] if weight.dim() == 1 else mix(weight, value)
-        out[site.kind][place[site.layer]] = state.to("cpu", model.dtype)
-        return value.new_empty(0)
+    def take(kind: str, layer: int, states: Tensor, norms: Tensor) -> None:
+        found = pooler.pool(pooling, kind, layer, states, norms)
+        out[kind][place[layer]] = found.states.to("cpu", model.dtype)
+        absent[kind][place[layer]] = found.absent.cpu()
 
-    with observe(model, [Site(kind, layer) for layer in layers for kind in kinds], transform=keep):  # type: ignore[arg-type]
-        model.hidden(batch)
-    return out
-
-
-def mix(weight: Float[Tensor, "row position"], value: Float[Tensor, "row position d"]) -> Float[Tensor, "row d"]:
-    """Weighted mean of token states, float32."""
-    return torch.bmm(weight[:, None], value.float())[:, 0]
+    run_judged(model, batch, kinds, layers, take)
+    return out, absent
 
 
 def width(model: LanguageModel, kind: str) -> int:
     """Numbers in one token's state."""
     return model.d_model if kind in RESIDUAL_KINDS else model.n_heads * model.d_head
-
-
-def text_mask(batch: Batch, suffix: int) -> Tensor:
-    """``[row, position]`` 1 on the sentence's own tokens: right-padded, without the appended ones."""
-    lengths = batch.attention_mask.sum(-1, keepdim=True) - suffix
-    return (torch.arange(batch.input_ids.shape[1], device=lengths.device)[None] < lengths).long()
-
-
-def stateless(pool: str, lengths: Int[Tensor, " row"]) -> Bool[Tensor, " row"]:
-    """Texts that have no such state: a single token is the sink, which averages leave out.
-
-    Args:
-        pool: one of :data:`READABLE`.
-        lengths: tokens of each text.
-    """
-    return lengths < 2 if pool in AVERAGES else torch.zeros_like(lengths, dtype=torch.bool)
-
-
-def pool_weights(pool: str, batch: Batch, text: Tensor, positions: Sequence[PooledPositions]) -> Tensor:
-    """The index of the pooled token ``[row]``, or averaging weights ``[row, position]`` (NaN: no such state)."""
-    lengths = text.sum(-1)
-    if pool == "last":
-        return lengths - 1
-    if pool == "frame":
-        return batch.attention_mask.sum(-1) - 1
-    weights = torch.zeros(text.shape, device=text.device)
-    if pool in AVERAGES:
-        weights[:, 1:] = text[:, 1:].float()
-        if pool == "weighted":
-            weights *= torch.arange(text.shape[1], device=text.device)
-        weights[stateless(pool, lengths), 0] = float("nan")
-    else:
-        for row, where in enumerate(positions):
-            if where.tokens:
-                weights[row, list(where.tokens)] = 1.0
-            else:
-                weights[row, 0] = float("nan")
-    return weights / weights.sum(-1, keepdim=True)

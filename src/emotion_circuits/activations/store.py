@@ -4,11 +4,13 @@ Folder layout::
 
     manifest.json          what was captured, from what, and which shards are complete
     rows.parquet           one line per sentence: id, label, group, split, language, set, tokens, shard, place in it
+                           (n_tokens counts the model's prefix; emotion_is_sink: its word is nothing but the first token)
     shard-<hash>-00000.safetensors
                            per kind and pooling ``[layer, row, d_model]``; with pooling ``tokens``
                            ``[layer, token, d_model]``, sentences one after another (ragged, no padding), and for
                            ``scores pattern`` ``[layer, query × key, head]`` likewise;
-                           per kind ``mean_square_norm [layer, row]``. The hash is that of the capture's config.
+                           ``norm [layer, token]`` of the residual stream, by which sinks are told. The hash is that of the
+                           capture's config.
     sums.json              CRC-32 of every shard and of the table, checked when the capture is opened or gone on with
 
 Layer is the first axis, so that one layer of a shard, and one sentence of a layer, is one contiguous read.
@@ -25,10 +27,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from emotion_circuits.activations.shards import Shard
+from emotion_circuits.activations.sinks import Sinks, judged_by
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.progress import progress_bar
@@ -46,13 +49,13 @@ __all__ = [
     "tensor_name",
 ]
 
-FORMAT = 3
+FORMAT = 4
 """Version of the folder's layout."""
 MANIFEST = "manifest.json"
 NOTE = "capture.json"
 """As the manifest, from the beginning of a capture on."""
 ROWS = "rows.parquet"
-NORM = "mean_square_norm"
+NORM = "norm"
 PAIR_KINDS = ("scores", "pattern")
 """Kinds with a number per head, query and key."""
 
@@ -113,20 +116,35 @@ class ActivationStore:
             EmotionCircuitsError: no capture there, an unfinished or damaged one, or one of another version.
         """
         folder = Path(folder)
+        file = folder / MANIFEST
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            check_format(folder / MANIFEST, manifest)
-            rows = pd.read_parquet(folder / ROWS)
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            check_format(file, manifest)
+            file = folder / ROWS
+            rows = pd.read_parquet(file)
         except FileNotFoundError as error:
             raise EmotionCircuitsError(
                 f"{folder}: no finished capture here ({error.filename} is missing); run the capture again, it resumes"
             ) from error
         except (ValueError, OSError) as error:
-            raise EmotionCircuitsError(f"{folder}: the capture's manifest or table is damaged: {error}") from error
+            raise EmotionCircuitsError(f"{file}: is damaged ({error}); run the capture again, it resumes") from error
         store = cls(folder, manifest, rows)
         if verify:
             store.verify()
         return store
+
+    def relabelled(self, labels: Sequence[str]) -> ActivationStore:
+        """The same states under other labels; nothing on disk changes.
+
+        Args:
+            labels: one per row.
+
+        Raises:
+            EmotionCircuitsError: another number of labels than rows.
+        """
+        if len(labels) != len(self.rows):
+            raise EmotionCircuitsError(f"{self.folder}: {len(labels)} labels for {len(self.rows)} rows")
+        return ActivationStore(self.folder, self.manifest, self.rows.assign(label=list(labels)))
 
     def verify(self) -> None:
         """Compare every shard, and the table, with the checksum noted when it was written.
@@ -177,6 +195,15 @@ class ActivationStore:
         value = self.manifest.get("frame")
         return None if value is None else str(value)
 
+    @cached_property
+    def sinks(self) -> Sinks:
+        """Which tokens were left out, and the median token norms behind it.
+
+        Raises:
+            EmotionCircuitsError: a manifest without them.
+        """
+        return Sinks.from_json(self.manifest.get("sinks", {}))
+
     @property
     def d_model(self) -> int:
         """Width of a state."""
@@ -222,7 +249,8 @@ class ActivationStore:
     def pooled(self, kind: str, pooling: str, layer: int) -> Float[Tensor, "row d_model"]:
         """One state per sentence, in the order of :attr:`rows`, read without loading other layers.
 
-        Rows that have no such state (pooling ``emotion`` on a row whose ``has_emotion`` is false) are NaN.
+        Rows that have no such state are NaN: with pooling ``emotion`` those whose ``has_emotion`` is false, and those of
+        which attention sinks leave nothing at this layer.
 
         Raises:
             EmotionCircuitsError: not captured, or a damaged shard.
@@ -244,11 +272,18 @@ class ActivationStore:
         apart: Tensor = flat.unflatten(-1, (int(self.manifest["model"]["n_heads"]), -1))
         return apart
 
-    def mean_square_norms(self, kind: str, layer: int) -> Float[Tensor, " row"]:
-        """Mean squared L2 norm of each sentence's token states, without the first token (NaN: it has no other)."""
+    def token_norms(self, kind: str, layer: int) -> tuple[Float[Tensor, " token"], Int[Tensor, " token"]]:
+        """L2 norms of the residual stream by which the sinks of a kind are told, and the row each token belongs to.
+
+        Shard by shard, the tokens of a row in their order.
+        """
         if kind not in self.kinds or kind in PAIR_KINDS:
             raise EmotionCircuitsError(f"{self.folder}: no norms of {kind}; captured: {', '.join(self.kinds)}")
-        return self._by_row(tensor_name(kind, NORM), layer)
+        name, place = tensor_name(judged_by(kind), NORM), self._place(layer)
+        norms = torch.cat([shard.rows(name, place, 0, None, bytearray()) for shard in self._shards])
+        order = torch.cat(self._order)
+        lengths = torch.tensor(self.rows["n_tokens"].to_numpy().copy())
+        return norms, order.repeat_interleave(lengths[order])
 
     def _by_row(self, name: str, layer: int) -> Tensor:
         place = self._place(layer)

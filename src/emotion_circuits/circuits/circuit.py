@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from emotion_circuits.circuits.faithfulness import AgainstRandom
+from emotion_circuits.circuits.completeness import Measure
 from emotion_circuits.circuits.joint import Joint
 from emotion_circuits.circuits.overlap import Stability
+from emotion_circuits.circuits.random_circuits import AgainstRandom
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node
 from emotion_circuits.paths import read_json, write_json
@@ -29,7 +30,7 @@ __all__ = [
     "load_circuit",
 ]
 
-FORMAT: Literal[3] = 3
+FORMAT: Literal[4] = 4
 """Version of the JSON's layout."""
 
 
@@ -152,6 +153,9 @@ class HeadEvidence(BaseModel):
         alone: zero-ablating it in the clean run.
         after: zero-ablating it once another causal head is gone.
         condition: that other head; empty where none makes a difference.
+        q_patch: of the smaller one of denoising and noising, over all heads and figures.
+        q_direct: of ``direct``, likewise.
+        q_backup: of ``after − alone``, likewise.
         to_span: attention to the differing word, from the later token that attends to it most (0 to 1, no share of the gap).
         role: the role that the rules give to these figures.
     """
@@ -169,6 +173,9 @@ class HeadEvidence(BaseModel):
     alone: float
     after: float
     condition: str
+    q_patch: float
+    q_direct: float
+    q_backup: float
     to_span: float
     role: str
 
@@ -184,6 +191,10 @@ class Circuit(BaseModel):
         pairs: pairs by split, and how many did not fit the model.
         groups: groups of test pairs, the unit of every interval.
         gap: mean logit difference clean − corrupted on test pairs.
+        target: faithfulness that a circuit must reach on validation pairs.
+        largest: heads and MLPs of the largest circuit that was tried.
+        reached: whether any did. Where none did there is no circuit: ``nodes`` then are the strongest parts at the size that
+            keeps most.
         nodes: members, strongest first.
         edges: strongest links among members, embedding and logits.
         curve: faithfulness over size on test pairs, with random circuits of the same make-up.
@@ -195,20 +206,24 @@ class Circuit(BaseModel):
         evidence: the figures that the roles stand on, per head.
         joint: joint effect of the members' heads against the sum of single ones, test pairs.
         incompleteness: mean over random parts of the circuit, as a share of the gap.
-        unneeded: members without which faithfulness drops by less than 0.01; ``None`` (as ``joint`` and
-            ``incompleteness``) where the search was not thorough.
+        weakest: what the member adds that adds least, as a share of the gap.
+        unneeded: members without which faithfulness drops by less than 0.01 or not surely (q > 0.05); ``None`` (as ``joint``,
+            ``incompleteness`` and ``weakest``) where the search was not thorough, or found no circuit.
         claims: what is supported and what is not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[3] = FORMAT
+    format: Literal[4] = FORMAT
     model: str
     task: str
     method: str
     pairs: PairCounts
     groups: int
     gap: float
+    target: float
+    largest: int
+    reached: bool
     nodes: list[CircuitNode]
     edges: list[CircuitEdge]
     curve: list[CurvePoint]
@@ -220,7 +235,8 @@ class Circuit(BaseModel):
     evidence: list[HeadEvidence]
     claims: list[Claim]
     joint: Joint | None = None
-    incompleteness: float | None = None
+    incompleteness: Measure | None = None
+    weakest: Measure | None = None
     unneeded: list[str] | None = None
 
     def members(self) -> list[Node]:

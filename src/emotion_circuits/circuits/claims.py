@@ -29,7 +29,16 @@ from emotion_circuits.model.source import identity
 from emotion_circuits.paths import hash_json
 from emotion_circuits.record.engines import Compute, Engine
 from emotion_circuits.record.parts import Kept, Tensors, results
-from emotion_circuits.statistics import About, Claim, bootstrap_mean_intervals, fdr, permutation_ps
+from emotion_circuits.statistics import (
+    About,
+    Claim,
+    bootstrap_mean_intervals,
+    corrected,
+    draft,
+    permutation_ps,
+    rank_p,
+    rank_ps,
+)
 
 __all__ = ["SMALLEST_SHARE", "Effects", "head_claims", "judge_nodes", "node_effects", "task_claim"]
 
@@ -91,24 +100,28 @@ def task_claim(model: LanguageModel, task: PairTask, *, draws: int = 400, seed: 
 def _task_claim(
     model: LanguageModel, task: PairTask, clean: Tensor, corrupted: Tensor, *, draws: int, seed: int, name: str
 ) -> Claim:
-    gap = (task.logit_difference(clean) - task.logit_difference(corrupted)).double().cpu().numpy()
+    sides = [task.logit_difference(logits).double().cpu().numpy() for logits in (clean, corrupted)]
+    gap = sides[0] - sides[1]
+    right, both = (float(hit.mean()) for hit in (gap > 0, (sides[0] > 0) & (sides[1] < 0)))
     ids, weights = _random_answers(model, task, draws, seed)
     null = _contrast(clean - corrupted, ids, weights).cpu().numpy()
     gap = by_group(gap, task.groups)
     interval = bootstrap_mean_intervals(gap, resamples=2000, seed=seed)[0]
     low, high = np.quantile(null, [0.025, 0.975])
-    return Claim.judged(
+    found = draft(
         f"circuits.task.{name}",
         "circuits.task",
         About(task=name, model=model.name),
+        family="circuits.task",
         estimate=interval.estimate,
         interval=(interval.low, interval.high),
         n=interval.n,
         chance=0.0,
         null=(float(low), float(high)),
-        p=float(permutation_ps(gap, resamples=sign_flips(1), seed=seed + 1)[0]),
-        beside={"draws": draws},
+        p=max(float(permutation_ps(gap, resamples=sign_flips(1), seed=seed + 1)[0]), rank_p(interval.estimate, null)),
+        beside={"draws": draws, "pairs": len(task), "right": right, "both": both},
     )
+    return corrected([found])[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +141,22 @@ class Effects:
     null: Float[np.ndarray, "node draw"]
     draws: int
     name: str
+
+    def ps(self, *, seed: int = 0, family: int = 0) -> Float[np.ndarray, " node"]:
+        """One p per node, the larger of two: sign flips over groups, and the effect's rank among those on random answers.
+
+        Ranks are in units of each node's own spread and pooled over nodes, so that a few hundred answer sets tell among as
+        many nodes.
+
+        Args:
+            seed: of the flips.
+            family: how many tests they are corrected with; the nodes by default.
+        """
+        values = by_group(self.scan.effect.T.double().cpu().numpy(), self.scan.groups)
+        flips = permutation_ps(values, resamples=sign_flips(family or len(self.scan.sets)), seed=seed + 1)
+        return np.maximum(  # type: ignore[no-any-return]
+            flips, rank_ps(values.mean(0), self.null.T, side="different", pooled=True)
+        )
 
     def table(self, *, seed: int = 0) -> pd.DataFrame:
         """:meth:`Scan.table` with the null's middle 95 % and each node's verdict, see :func:`judge_nodes`."""
@@ -246,9 +275,9 @@ def _noise(model: LanguageModel, runs: _Runs, names: Sequence[str]) -> dict[str,
 def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, seed: int = 0) -> list[Claim]:
     """One claim per node: it moves the answers, by at least ``smallest_share`` of the gap.
 
-    *Supported* where the effect's interval lies beyond 0 and beyond the null, q over all nodes holds, the estimate
-    reaches ``smallest_share`` of the gap in size, and the task's own claim is supported. *Not supported* where the
-    interval rules that share out.
+    *Supported* where the effect's interval lies beyond 0, q over all nodes holds, the estimate reaches ``smallest_share`` of
+    the gap in size, and the task's own claim is supported. *Not supported* where the interval rules that share out. p is
+    that of :meth:`Effects.ps`.
 
     Args:
         effects: from :func:`node_effects`.
@@ -258,16 +287,15 @@ def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, see
     scan, whole = effects.scan, effects.task
     values = by_group(scan.effect.T.double().cpu().numpy(), scan.groups)
     intervals = bootstrap_mean_intervals(values, resamples=2000, seed=seed)
-    p = permutation_ps(values, resamples=sign_flips(len(scan.sets)), seed=seed + 1)
-    family = f"noising of {len(scan.sets)} nodes ({effects.name})"
-    q = list(fdr(list(map(float, p)), family=family).q.values())
+    p = effects.ps(seed=seed)
     low, high = np.quantile(effects.null, [0.025, 0.975], axis=1)
     gap = abs(scan.mean_gap)
-    return [
-        Claim.judged(
+    drafts = [
+        draft(
             f"circuits.head.{effects.name}.{index + 1}",
             "circuits.head",
             About(task=effects.name, part=str(node), rank=index + 1),
+            family="circuits.head",
             # A head is claimed only where the model does the task, and only for an effect that is large enough.
             given=whole,
             reach=True,
@@ -277,8 +305,6 @@ def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, see
             chance=0.0,
             null=(float(low[index]), float(high[index])),
             p=float(p[index]),
-            q=float(q[index]),
-            tests=len(scan.sets),
             side="different",
             smallest=smallest_share * gap or None,
             beside={
@@ -289,6 +315,7 @@ def judge_nodes(effects: Effects, *, smallest_share: float = SMALLEST_SHARE, see
         )
         for index, ((node,), e) in enumerate(zip(scan.sets, intervals, strict=True))
     ]
+    return corrected(drafts)
 
 
 def head_claims(

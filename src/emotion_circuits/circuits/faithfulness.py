@@ -2,7 +2,6 @@
 
 * faithfulness ``f = (circuit − corrupted) / (full − corrupted)`` of the mean logit difference
 * CPR: area under ``f`` over the share of parts kept; CMD: area of ``|1 − f|`` (Mueller et al. 2025, MIB)
-* completeness and minimality after Wang et al. 2022
 """
 
 from __future__ import annotations
@@ -15,27 +14,16 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from emotion_circuits.circuits.arena import Arena, arena, run_edge_circuit, run_node_circuits
+from emotion_circuits.circuits.arena import Arena, run_edge_circuit, run_node_circuits
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.heads import Edge, Node, PairTask, all_nodes
+from emotion_circuits.heads import Edge, Node
 from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.progress import progress_bar
 
-__all__ = [
-    "AgainstRandom",
-    "Curve",
-    "RandomCircuits",
-    "circuit_against_random",
-    "completeness",
-    "edge_curve",
-    "faithfulness",
-    "minimality",
-    "node_curve",
-]
+__all__ = ["Curve", "edge_curve", "faithfulness", "node_curve", "ratio_draws"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +38,7 @@ class Curve:
         cmd: area of ``|1 − f|``; 0 is perfect.
         random_cpr: mean CPR of the random orderings.
         random_cmd: mean CMD of the random orderings.
+        kept: ``[size, pair]`` what the ranked circuits keep of each pair's logit difference beyond the corrupted run.
     """
 
     table: pd.DataFrame
@@ -57,6 +46,7 @@ class Curve:
     cmd: float
     random_cpr: float
     random_cmd: float
+    kept: Float[np.ndarray, "size pair"]
 
 
 def faithfulness(arena: Arena, difference: Float[Tensor, "*circuit pair"]) -> Float[Tensor, "*circuit"]:
@@ -155,6 +145,7 @@ def _curve(
         float(cmd[0]),
         float(cpr[1:].mean()) if n_random else missing,
         float(cmd[1:].mean()) if n_random else missing,
+        (difference[0] - arena.empty).double().cpu().numpy(),
     )
 
 
@@ -169,170 +160,28 @@ def _shuffled(ranked: Sequence[Any], rng: np.random.Generator) -> list[Any]:
     return out
 
 
-def _intervals(
-    arena: Arena, difference: Tensor, rng: np.random.Generator, resamples: int = 2000
-) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of a ratio of means, groups of pairs drawn with replacement."""
+def ratio_draws(
+    arena: Arena, kept: Float[np.ndarray, "circuit pair"], rng: np.random.Generator, resamples: int = 2000
+) -> Float[np.ndarray, "resample circuit"]:
+    """Faithfulness under resampled groups of pairs: a ratio of means, groups drawn with replacement.
+
+    Args:
+        arena: both runs.
+        kept: what each circuit keeps of each pair's logit difference beyond the corrupted run.
+        rng: draws groups.
+        resamples: how often.
+    """
     groups = arena.task.groups
     sizes = np.array([groups.count(g) for g in dict.fromkeys(groups)], dtype=float)
     drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples) * sizes
-    above = drawn @ by_group((difference - arena.empty).T.double().cpu().numpy(), groups)
+    above = drawn @ by_group(kept.T, groups)
     below = drawn @ by_group((arena.full - arena.empty).double().cpu().numpy(), groups)
-    ratios = above / np.where(np.abs(below) < 1e-9, np.nan, below)[:, None]
-    low, high = np.nanquantile(ratios, [0.025, 0.975], axis=0)
+    found: np.ndarray = above / np.where(np.abs(below) < 1e-9, np.nan, below)[:, None]
+    return found
+
+
+def _intervals(arena: Arena, difference: Tensor, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """95 % interval of a ratio of means."""
+    draws = ratio_draws(arena, (difference - arena.empty).double().cpu().numpy(), rng)
+    low, high = np.nanquantile(draws, [0.025, 0.975], axis=0)
     return low, high
-
-
-def completeness(
-    model: LanguageModel,
-    arena: Arena,
-    circuit: Sequence[Node],
-    everything: Sequence[Node],
-    *,
-    samples: int = 10,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Take random parts ``K`` out of the circuit and out of the whole model; a complete circuit suffers alike.
-
-    Args:
-        model: the model.
-        arena: both runs.
-        circuit: its heads and MLPs.
-        everything: all heads and MLPs.
-        samples: how many random subsets (each of half the circuit, and the whole circuit as the last).
-        seed: of the subsets.
-
-    Returns:
-        One row per ``K``: its size, faithfulness of ``circuit − K`` and of ``model − K``, and their distance.
-    """
-    rng = np.random.default_rng(seed)
-    half = max(1, len(circuit) // 2)
-    parts = [{circuit[i] for i in rng.choice(len(circuit), half, replace=False)} for _ in range(samples)] + [
-        set(circuit)
-    ]
-    without = [[n for n in circuit if n not in k] for k in parts] + [
-        [n for n in everything if n not in k] for k in parts
-    ]
-    f = faithfulness(arena, run_node_circuits(model, arena, without)).cpu().numpy()
-    inside, whole = f[: len(parts)], f[len(parts) :]
-    return pd.DataFrame(
-        {
-            "removed": [len(k) for k in parts],
-            "circuit": inside,
-            "model": whole,
-            "incompleteness": np.abs(inside - whole),
-        }
-    )
-
-
-def minimality(model: LanguageModel, arena: Arena, circuit: Sequence[Node]) -> pd.DataFrame:
-    """How much faithfulness each member of the circuit adds to the rest of it.
-
-    Returns:
-        One row per node: ``faithfulness_lost`` when it alone is taken out (0: it is not needed).
-    """
-    without = [[n for n in circuit if n != node] for node in circuit]
-    f = faithfulness(arena, run_node_circuits(model, arena, [circuit, *without])).cpu().numpy()
-    return pd.DataFrame({"node": [str(n) for n in circuit], "faithfulness_lost": f[0] - f[1:]})
-
-
-class RandomCircuits(BaseModel):
-    """Random circuits of one kind beside the circuit itself.
-
-    Attributes:
-        mean: mean of their faithfulness, as a share of the clean-corrupted gap.
-        low: 2.5 % quantile of it over them.
-        high: 97.5 % quantile of it over them.
-        p: share of them that are as faithful as the circuit, with the +1 correction.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    mean: float
-    low: float
-    high: float
-    p: float
-
-
-class AgainstRandom(BaseModel):
-    """Faithfulness of a circuit beside random circuits.
-
-    Attributes:
-        faithfulness: of the circuit, as a share of the clean-corrupted gap.
-        low: lower end of its 95 % interval by group of pairs.
-        high: upper end of its 95 % interval by group of pairs.
-        random: circuits with as many heads and as many MLPs.
-        same_mlps: circuits of the same MLPs and random heads; ``None`` where the circuit has no head.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    faithfulness: float
-    low: float
-    high: float
-    random: RandomCircuits
-    same_mlps: RandomCircuits | None = None
-
-    def figures(self) -> dict[str, float]:
-        """All figures by one name each: ``faithfulness``, ``low``, ``high``, ``random``, ``random_low`` and so on."""
-        flat = {"faithfulness": self.faithfulness, "low": self.low, "high": self.high}
-        for name, null in (("random", self.random), ("same_mlps", self.same_mlps)):
-            if null is not None:
-                flat |= {name: null.mean, f"{name}_low": null.low, f"{name}_high": null.high, f"{name}_p": null.p}
-        return flat
-
-
-def circuit_against_random(
-    model: LanguageModel,
-    task: PairTask | Arena,
-    circuit: Sequence[Node],
-    *,
-    samples: int = 40,
-    seed: int = 0,
-    batch_rows: int = 256,
-) -> AgainstRandom:
-    """Faithfulness of one circuit beside two kinds of random circuits.
-
-    *Random* circuits have as many heads and as many MLPs. *Same MLPs* keep the circuit's own MLPs and draw the heads
-    alone: what the choice of heads is worth once the MLPs are given.
-
-    Args:
-        model: the model.
-        task: any pairs, or both runs of them.
-        circuit: its heads and MLPs.
-        samples: how many random circuits of either kind.
-        seed: of the random circuits and of the bootstrap.
-        batch_rows: rows run at once.
-    """
-    rng = np.random.default_rng(seed)
-    ring = task if isinstance(task, Arena) else arena(model, task)
-    pools = {kind: [n for n in all_nodes(model) if n.kind == kind] for kind in ("head", "mlp")}
-    own = {kind: [n for n in circuit if n.kind == kind] for kind in pools}
-
-    def drawn(kind: str) -> list[Node]:
-        return [pools[kind][i] for i in rng.choice(len(pools[kind]), len(own[kind]), replace=False)]
-
-    nulls = {"random": [[*drawn("head"), *drawn("mlp")] for _ in range(samples)]}
-    if own["head"]:
-        nulls["same_mlps"] = [[*drawn("head"), *own["mlp"]] for _ in range(samples)]
-    every = [list(circuit), *(c for null in nulls.values() for c in null)]
-    found = run_node_circuits(model, ring, every, batch_rows=batch_rows)
-    f = faithfulness(ring, found).double().cpu().numpy()
-    low, high = _intervals(ring, found[:1], rng)
-    found_nulls: dict[str, RandomCircuits] = {}
-    for index, name in enumerate(nulls):
-        some = f[1 + index * samples : 1 + (index + 1) * samples]
-        below, above = np.quantile(some, [0.025, 0.975])
-        found_nulls[name] = RandomCircuits(
-            mean=float(some.mean()),
-            low=float(below),
-            high=float(above),
-            p=float(((some >= f[0]).sum() + 1) / (samples + 1)),
-        )
-    return AgainstRandom(
-        faithfulness=float(f[0]),
-        low=float(low[0]),
-        high=float(high[0]),
-        random=found_nulls["random"],
-        same_mlps=found_nulls.get("same_mlps"),
-    )

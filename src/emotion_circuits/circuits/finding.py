@@ -24,24 +24,28 @@ from emotion_circuits.circuits.circuit import (
     HeadEvidence,
     PairCounts,
 )
-from emotion_circuits.circuits.claims import Effects, judge_nodes, node_effects
-from emotion_circuits.circuits.faithfulness import (
-    AgainstRandom,
-    circuit_against_random,
-    completeness,
-    faithfulness,
-    minimality,
-    node_curve,
+from emotion_circuits.circuits.circuit_claims import (
+    INCOMPLETE,
+    backup_draft,
+    complete_draft,
+    found_drafts,
+    minimal_draft,
+    none_draft,
 )
+from emotion_circuits.circuits.claims import Effects, judge_nodes, node_effects
+from emotion_circuits.circuits.completeness import Measure, completeness, minimality
+from emotion_circuits.circuits.faithfulness import faithfulness, node_curve
 from emotion_circuits.circuits.joint import Joint, joint_effect
 from emotion_circuits.circuits.overlap import stability
+from emotion_circuits.circuits.random_circuits import circuit_against_random
 from emotion_circuits.circuits.roles import head_evidence
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, pair_task, task_gap
 from emotion_circuits.heads.tasks import by_group, spread
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Pair
-from emotion_circuits.statistics import About, Claim
+from emotion_circuits.statistics import About, Claim, Draft, corrected
+from emotion_circuits.statistics.claims import ALPHA
 
 __all__ = [
     "Search",
@@ -59,10 +63,11 @@ class Search:
 
     Attributes:
         target: the circuit is the smallest one with this faithfulness on validation pairs.
-        max_nodes: largest circuit considered; where none reaches ``target``, the most faithful one up to here.
+        max_nodes: largest circuit considered; where none reaches ``target`` there is none, and the most faithful parts up to
+            here are shown.
         sizes: how many sizes are tried.
         n_random: random orderings beside the curve.
-        samples: random circuits of the chosen size.
+        samples: random circuits of the chosen size; fewer than 19 support nothing.
         n_edges: links kept.
         roles: of how many of the strongest heads the role is estimated.
         choosing_pairs: train pairs on which conditions of role estimates are chosen.
@@ -74,7 +79,7 @@ class Search:
     max_nodes: int = 60
     sizes: int = 12
     n_random: int = 5
-    samples: int = 40
+    samples: int = 99
     n_edges: int = 60
     roles: int = 12
     choosing_pairs: int = 16
@@ -170,17 +175,19 @@ def measure_circuit(
     train, validation = tasks["train"].one_way(), tasks["validation"].one_way()
     test = tasks["test"].one_way()
     gap_train, gap_test = _gap(model, train), effects.scan.mean_gap
-    size = _choose(model, validation, ranked, how, batch_rows)
+    size, reached = _choose(model, validation, ranked, how, batch_rows)
     members = ranked[:size]
     heads = [n for n in members if n.kind == "head"]
     ring = arena(model, test)
     sizes = [*circuit_sizes(len(ranked), how.sizes), size]
     curve = node_curve(model, ring, ranked, sizes, n_random=how.n_random, seed=seed, batch_rows=batch_rows)
-    against = circuit_against_random(model, ring, members, samples=how.samples, seed=seed, batch_rows=batch_rows)
+    against = circuit_against_random(
+        model, ring, members, samples=how.samples, same_mlps=reached, seed=seed, batch_rows=batch_rows
+    )
     evidence = None
     if heads[: how.roles]:
         choosing = train.select(range(min(len(train), how.choosing_pairs)))
-        evidence = head_evidence(model, test, heads[: how.roles], choosing=choosing, batch_rows=batch_rows)
+        evidence = head_evidence(model, test, heads[: how.roles], choosing=choosing, batch_rows=batch_rows, seed=seed)
     named = {} if evidence is None else dict(zip(evidence["node"], evidence["role"], strict=True))
     by_groups = by_group(scored.node_scores.double().cpu().numpy(), train.groups)
     firm = stability(torch.from_numpy(by_groups), size, seed=seed)
@@ -189,8 +196,25 @@ def measure_circuit(
     exact = effects.scan.share
     estimated = torch.tensor([scores[n] for (n,) in effects.scan.sets])
     claims = [effects.task, *[c for c in judge_nodes(effects, seed=seed) if c.about.part in named]]
-    claims += _faithful(model, name, against, size, len(ranked), len(set(test.groups)), how.samples)
-    deep = _thorough(model, name, test, ring, members, ranked, how, seed) if how.thorough else _Thorough()
+    about = About(task=name, model=model.name)
+    if reached:
+        drafts = found_drafts(about, against, target=how.target, size=size, total=len(ranked), task=effects.task)
+    else:
+        drafts = [
+            none_draft(
+                about,
+                ring,
+                curve,
+                against,
+                target=how.target,
+                largest=_tried(ranked, how)[-1],
+                task=effects.task,
+                seed=seed,
+            )
+        ]
+    deep = _Thorough()
+    if how.thorough:
+        deep = _thorough(model, about, ring, members, ranked, how, effects.task, reached, seed)
     return Circuit(
         model=model.name,
         task=name,
@@ -203,6 +227,9 @@ def measure_circuit(
         ),
         groups=len(set(test.groups)),
         gap=gap_test,
+        target=how.target,
+        largest=_tried(ranked, how)[-1],
+        reached=reached,
         nodes=[_member(n, scores[n], table, gap_test, named) for n in members],
         edges=_edges(links, members, gap_train, how.n_edges),
         curve=[CurvePoint.model_validate(row) for row in curve.table.to_dict("records")],
@@ -212,43 +239,56 @@ def measure_circuit(
         stability=firm,
         agreement=Agreement(spearman=_spearman(estimated, exact.cpu()), nodes=len(exact)),
         evidence=[] if evidence is None else _evidence(evidence),
-        claims=[*claims, *deep.claims],
+        claims=[*claims, *corrected([*drafts, *deep.drafts])],
         joint=deep.joint,
         incompleteness=deep.incompleteness,
+        weakest=deep.weakest,
         unneeded=deep.unneeded,
     )
 
 
 @dataclass(frozen=True)
 class _Thorough:
-    """What only a thorough search measures; see the fields of :class:`Circuit`, and the joint effect's claim."""
+    """What only a thorough search measures; see the fields of :class:`Circuit`, and what is claimed of it."""
 
     joint: Joint | None = None
-    incompleteness: float | None = None
+    incompleteness: Measure | None = None
+    weakest: Measure | None = None
     unneeded: list[str] | None = None
-    claims: tuple[Claim, ...] = ()
+    drafts: tuple[Draft, ...] = ()
 
 
 def _thorough(
     model: LanguageModel,
-    name: str,
-    test: PairTask,
+    about: About,
     ring: Arena,
     members: list[Node],
     ranked: list[Node],
     how: Search,
+    task: Claim,
+    reached: bool,
     seed: int,
 ) -> _Thorough:
-    """Joint against single effects with its claim, completeness and minimality."""
-    heads = [n for n in members if n.kind == "head"][: how.joint_heads]
-    joint = joint_effect(model, test, heads, "mean", seed=seed) if len(heads) > 1 else None
-    complete = completeness(model, ring, members, ranked, samples=4, seed=seed)
-    needed = minimality(model, ring, members)
+    """Joint against single effects; and of a circuit whether anything is missing from it, and whether it needs all it has."""
+    heads, n = [m for m in members if m.kind == "head"][: how.joint_heads], len(set(ring.task.groups))
+    joint = joint_effect(model, ring.task, heads, "mean", seed=seed) if len(heads) > 1 else None
+    drafts = () if joint is None else (backup_draft(about, joint, n=n, given=task),)
+    if not reached:
+        return _Thorough(joint, drafts=drafts)
+    complete = completeness(model, ring, members, ranked, samples=4, bound=INCOMPLETE, seed=seed)
+    minimal = minimality(model, ring, members, seed=seed)
+    rows, given = minimal.table, f"circuits.faithfulness.{about.task}"
+    sure = (rows["faithfulness_lost"] >= 0.01) & (rows["q"] <= ALPHA)
     return _Thorough(
-        joint=joint,
-        incompleteness=float(complete.incompleteness.mean()),
-        unneeded=needed.node[needed.faithfulness_lost.abs() < 0.01].tolist(),
-        claims=() if joint is None else (_backup(model, name, joint, len(heads), len(set(test.groups))),),
+        joint,
+        complete.incompleteness,
+        minimal.weakest,
+        rows["node"][~sure].tolist(),
+        (
+            *drafts,
+            complete_draft(about, complete, size=len(members), n=n, given=given),
+            minimal_draft(about, minimal, needed=rows["node"][sure].tolist(), n=n, given=given),
+        ),
     )
 
 
@@ -295,15 +335,20 @@ def _gap(model: LanguageModel, task: PairTask) -> float:
     return gap
 
 
-def _choose(model: LanguageModel, task: PairTask, ranked: list[Node], how: Search, batch_rows: int) -> int:
-    sizes = [s for s in circuit_sizes(len(ranked), how.sizes) if s <= how.max_nodes] or [
-        min(how.max_nodes, len(ranked))
-    ]
-    circuits = [ranked[:s] for s in sizes]
+def _tried(ranked: Sequence[Node], how: Search) -> list[int]:
+    """Sizes of the circuits that count, in order."""
+    return [s for s in circuit_sizes(len(ranked), how.sizes) if s <= how.max_nodes] or [min(how.max_nodes, len(ranked))]
+
+
+def _choose(model: LanguageModel, task: PairTask, ranked: list[Node], how: Search, batch_rows: int) -> tuple[int, bool]:
+    """The smallest size that reaches the target; where none does, the one that keeps most, and that none does."""
+    sizes = _tried(ranked, how)
     ring = arena(model, task)
-    found = faithfulness(ring, run_node_circuits(model, ring, circuits, batch_rows=batch_rows)).tolist()
+    found = faithfulness(
+        ring, run_node_circuits(model, ring, [ranked[:s] for s in sizes], batch_rows=batch_rows)
+    ).tolist()
     reached = [s for s, f in zip(sizes, found, strict=True) if f >= how.target]
-    return min(reached) if reached else sizes[int(np.argmax(found))]
+    return (min(reached), True) if reached else (sizes[int(np.argmax(found))], False)
 
 
 def _edges(scored: Attribution, members: Sequence[Node], gap: float, count: int) -> list[CircuitEdge]:
@@ -322,36 +367,3 @@ def _spearman(a: torch.Tensor, b: torch.Tensor) -> float:
 
     found = float(spearmanr(a.cpu().numpy(), b.cpu().numpy()).statistic) if len(a) > 2 else float("nan")
     return found if np.isfinite(found) else 0.0
-
-
-def _faithful(
-    model: LanguageModel, name: str, against: AgainstRandom, size: int, total: int, n: int, samples: int
-) -> list[Claim]:
-    """The circuit carries the behaviour better than random ones; and its heads do, its MLPs being given."""
-    return [
-        Claim.judged(
-            f"circuits.{part}.{name}",
-            f"circuits.{part}",
-            About(task=name, model=model.name),
-            estimate=against.faithfulness,
-            interval=(against.low, against.high),
-            n=n,
-            null=(null.low, null.high),
-            beside={"size": size, "total": total, "samples": samples, "random": null.mean},
-        )
-        for part, null in (("faithfulness", against.random), ("heads", against.same_mlps))
-        if null is not None
-    ]
-
-
-def _backup(model: LanguageModel, name: str, joint: Joint, heads: int, n: int) -> Claim:
-    return Claim.judged(
-        f"circuits.backup.{name}",
-        "circuits.backup",
-        About(task=name, model=model.name),
-        estimate=joint.excess,
-        interval=joint.excess_interval,
-        n=n,
-        chance=0.0,
-        beside={"heads": heads, "joint": joint.joint, "summed": joint.summed},
-    )

@@ -14,6 +14,7 @@ from torch import Tensor
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask
 from emotion_circuits.heads.tasks import by_group
+from emotion_circuits.statistics import rank_p
 
 __all__ = [
     "EmotionOverlap",
@@ -21,6 +22,7 @@ __all__ = [
     "chance_jaccard",
     "emotion_overlap",
     "jaccard",
+    "named_by_chance",
     "overlap",
     "stability",
 ]
@@ -216,3 +218,57 @@ def emotion_overlap(
     return EmotionOverlap(
         pd.DataFrame(rows), found, (float(low), float(high)), (float(null_low), float(null_high)), p, k, len(names)
     )
+
+
+def named_by_chance(
+    chosen_on: Float[Tensor, "pair item"],
+    train: PairTask,
+    measured_on: Float[Tensor, "pair item"],
+    test: PairTask,
+    emotions: Sequence[str],
+    *,
+    k: int,
+    shuffles: int = 499,
+    seed: int = 0,
+) -> float:
+    """How often sets of items are as specific to emotions where it is chance which set bears which emotion's name.
+
+    Few sets have names, and each does something to every emotion's answers: named at random, one in some is named rightly,
+    and any number of test pairs shows that firmly. So the choice itself is made again: emotions of the train groups are
+    shuffled, the best ``k`` items of each are chosen anew, and their scores summed on test pairs, own minus others'.
+
+    Args:
+        chosen_on: signed scores of train pairs.
+        train: those pairs, one way.
+        measured_on: signed scores of test pairs.
+        test: those pairs, one way.
+        emotions: which.
+        k: items per emotion.
+        shuffles: of the train groups' emotions.
+        seed: of the shuffles.
+
+    Returns:
+        The share of shuffles as specific as the emotions themselves (with the +1 correction).
+    """
+    (own, values), (member, tested) = (_members(t, s, emotions) for t, s in ((train, chosen_on), (test, measured_on)))
+    on_test = (member @ tested) / np.maximum(member.sum(1, keepdims=True), 1)
+
+    def specific(given: np.ndarray) -> float:
+        size = np.abs((given @ values) / np.maximum(given.sum(1, keepdims=True), 1))
+        best = np.argpartition(-size, k - 1, axis=1)[:, :k]
+        summed = np.array([[row[items].sum() for items in best] for row in on_test])
+        n = len(summed)
+        return float(np.trace(summed) / n - (summed.sum() - np.trace(summed)) / (n * (n - 1)))
+
+    rng = np.random.default_rng(seed)
+    null = [specific(own[:, rng.permutation(own.shape[1])]) for _ in range(shuffles)]
+    return rank_p(specific(own), null)
+
+
+def _members(task: PairTask, scores: Tensor, emotions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Which groups involve which emotion ``[emotion, group]``, and the groups' mean scores ``[group, item]``."""
+    sides: dict[str, set[str]] = {}
+    for pair in task.pairs:
+        sides.setdefault(pair.group, set()).update((pair.label, pair.corrupted_label))
+    member = np.array([[e in found for found in sides.values()] for e in emotions], dtype=float)
+    return member, by_group(scores.double().cpu().numpy(), task.groups)

@@ -10,6 +10,7 @@ from emotion_circuits import __version__
 from emotion_circuits.cli import (
     align,
     bench,
+    calibrate,
     capture,
     circuit,
     data,
@@ -60,6 +61,7 @@ app.command("capture")(capture.capture_command)
 app.command("trace")(trace.trace_command)
 app.command("align")(align.align_command)
 app.command()(plan.plan)
+app.command()(calibrate.calibrate)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(heads.app, name="heads")
 app.add_typer(circuit.app, name="circuit")

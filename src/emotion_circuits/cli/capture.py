@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,6 +48,10 @@ def capture_command(
     layers: Annotated[str | None, typer.Option(help="Layers, separated by commas; all by default.")] = None,
     batch_tokens: Annotated[int, typer.Option(min=16, help="Tokens in one forward pass (memory).")] = 1024,
     shard_rows: Annotated[int, typer.Option(min=1, help="Sentences per shard.")] = 256,
+    prefix: Annotated[
+        Literal["auto", "none"],
+        typer.Option(help="auto: one neutral token before every text, so that no first word is the sink."),
+    ] = "none",
     moments: Annotated[
         bool, typer.Option("--moments", help="Write only count, mean and covariance per label (constant memory).")
     ] = False,
@@ -72,7 +76,7 @@ def capture_command(
     chosen = _integers(layers)
     check_before_loading(model, revision, option="--layers", layers=chosen)
     with long_running():
-        loaded = load_model(model, device=device, dtype=dtype, revision=revision)
+        loaded = load_model(model, device=device, dtype=dtype, revision=revision, prefix=prefix)
         if moments:
             if len(pools) != 1:
                 raise EmotionCircuitsError("--moments takes one pooling, e.g. --pooling last")

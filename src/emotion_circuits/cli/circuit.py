@@ -74,7 +74,7 @@ def check(
     pairs: Pairs = "pairs",
     split: SplitName = "test",
     max_pairs: MaxPairs = 64,
-    samples: Annotated[int, typer.Option(help="Random circuits of the same make-up.", min=1)] = 20,
+    samples: Annotated[int, typer.Option(help="Random circuits of the same make-up.", min=1)] = 99,
     seed: Annotated[int, typer.Option(help="Of the random circuits.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
@@ -114,5 +114,8 @@ def _show(found: object, as_json: bool) -> None:
         table.add_row(n.node, n.role, f"{n.score:+.3f}", *measured)
     print_table(table)
     for told in claims:
-        if told.claim.kind in ("circuits.task", "circuits.faithfulness") or told.claim.verdict == "supported":
+        if (
+            told.claim.kind in ("circuits.task", "circuits.faithfulness", "circuits.none")
+            or told.claim.verdict == "supported"
+        ):
             typer.echo(f"{told.claim.verdict}: {told.statement} ({figure_words(told)} {told.unit})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from emotion_circuits.cli.shared import JsonFlag, long_running, note, print_tabl
 
 if TYPE_CHECKING:
     from emotion_circuits.curation import Accuracy, SetDescription
+    from emotion_circuits.evaluation import Validation
+    from emotion_circuits.prompts import Prompt
     from emotion_circuits.prompts.tokenizing import Tokenize
 
 app = typer.Typer(help="Corpora and attributes: check your own, describe the bundled sets or your own.")
@@ -97,7 +100,7 @@ def describe(
 
     Example: emotion-circuits data describe core implicit
     """
-    from emotion_circuits.curation import card_sections, describe_corpora
+    from emotion_circuits.curation import agreement_of_set, card_sections, describe_corpora, labelled_twice
     from emotion_circuits.curation import write_card as fill
     from emotion_circuits.errors import EmotionCircuitsError
     from emotion_circuits.prompts import available_sets
@@ -108,8 +111,11 @@ def describe(
         tokenize = _tokenizer(tokenizer) if tokenizer else None
         description = describe_corpora(sets or available_sets(), tokenize=tokenize, tokenizer_name=tokenizer or "")
         scored = _embedding_accuracies() if embedding or write_card is not None else ()
+        words = _word_accuracies() if write_card is not None else ()
+        judged = _judge_validations() if write_card is not None else ()
     if write_card is not None:
-        fill(write_card, card_sections(description, scored))
+        agreed = {name: agreement_of_set(name) for name in labelled_twice()}
+        fill(write_card, card_sections(description, scored, words, judged, agreed))
         note(f"wrote the figures of {len(description.sets)} sets into {write_card}")
     if as_json:
         show_json({**description.model_dump(mode="json"), "embedding": [a.model_dump(mode="json") for a in scored]})
@@ -163,24 +169,64 @@ def _tokenizer(name: str) -> Tokenize:
     return load_tokenizer(folder)
 
 
+def _word_accuracies() -> tuple[Accuracy, ...]:
+    from emotion_circuits.curation import across_sets
+    from emotion_circuits.prompts import available_sets, load_attribute, load_prompts
+    from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
+
+    attribute = load_attribute(DEFAULT_ATTRIBUTE)
+    fitted = [name for name in attribute.corpora.fit if load_prompts(name, split="train")]
+    held = {name: load_prompts(name, split="test") for name in available_sets() if name != attribute.pairs}
+    scored = [
+        name
+        for name, rows in held.items()
+        if {row.language for row in rows} == {attribute.language} and set(attribute.labels) <= {r.label for r in rows}
+    ]
+    return across_sets(fitted, scored, attribute.labels)
+
+
 def _embedding_accuracies() -> tuple[Accuracy, ...]:
-    from emotion_circuits.curation import Accuracy
-    from emotion_circuits.evaluation import AttributeClassifier, validate_on_bundled
+    """How legible the corpora that directions are fitted on are to a sentence-embedding classifier of their own."""
+    from emotion_circuits.evaluation import AttributeClassifier, validate
+    from emotion_circuits.prompts import load_attribute, load_prompts
+    from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
+
+    attribute = load_attribute(DEFAULT_ATTRIBUTE)
+    fitted = [name for name in attribute.corpora.fit if load_prompts(name, split="train")]
+    own = AttributeClassifier(attribute, forced=True, prompts=load_prompts(fitted, labels=attribute.labels))
+    tests = {name: load_prompts(name, split="test", labels=attribute.labels) for name in attribute.corpora.fit}
+    return tuple(
+        _as_accuracy(validate(own, rows, data=name, split="test"), f"`{name}` (test)", rows)
+        for name, rows in tests.items()
+    )
+
+
+def _judge_validations() -> tuple[tuple[Validation, int], ...]:
+    """Every judge of the attribute's axis on every labelled set, with the number of groups."""
+    from emotion_circuits.evaluation import judges_of, validate_on_bundled
     from emotion_circuits.prompts import load_attribute, load_prompts
     from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
 
     attribute = load_attribute(DEFAULT_ATTRIBUTE)
     return tuple(
-        Accuracy(
-            name=f"`{v.data}` ({v.split})",
-            accuracy=v.accuracy,
-            interval=v.interval,
-            chance=v.majority,
-            rows=v.n,
-            groups=len({row.group for row in load_prompts(v.data, split=v.split)}),
-            bar=EMBEDDING_BARS.get(v.data),
-        )
-        for v in validate_on_bundled(AttributeClassifier(attribute, forced=True), attribute)
+        (v, len({row.group for row in load_prompts(v.data, split=v.split) if row.label in attribute.labels}))
+        for judge in judges_of(attribute)
+        if judge.axis == attribute.axis
+        for v in validate_on_bundled(judge, attribute)
+    )
+
+
+def _as_accuracy(v: Validation, name: str, rows: Sequence[Prompt]) -> Accuracy:
+    from emotion_circuits.curation import Accuracy
+
+    return Accuracy(
+        name=name,
+        accuracy=v.accuracy,
+        interval=v.interval,
+        chance=v.majority,
+        rows=v.n,
+        groups=len({row.group for row in rows}),
+        bar=EMBEDDING_BARS.get(v.data),
     )
 
 

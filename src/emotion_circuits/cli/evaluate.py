@@ -87,3 +87,47 @@ def validate(
             typer.echo(f"    {label[:14]:14}  " + "".join(f"{row.get(b, 0):>13}" for b in judged))
         if v.excluded:
             typer.echo(f"    not on its axis: {', '.join(v.excluded)}")
+
+
+@app.command()
+def blind(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    labels: Annotated[Path | None, typer.Argument(help="The sample with its labels filled in.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a sample to label here (JSON lines).")] = None,
+    openings: Annotated[int, typer.Option(help="Openings per arm in the sample.", min=8)] = 20,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Draw a run's texts for blind labelling; read the labels back and correct the judge's shares.
+
+    Conditions are hidden, texts shuffled and named by opaque ids; the key stays in the run's folder.
+
+    Example: emotion-circuits evaluate blind runs/demo --out sample.jsonl
+    """
+    from emotion_circuits.errors import EmotionCircuitsError
+    from emotion_circuits.page.numerals import interval, number
+    from emotion_circuits.stations.steering.blind import draw_blind, take_labels
+
+    if (labels is None) == (out is None):
+        raise EmotionCircuitsError(
+            "evaluate blind: give --out FILE to draw a sample, or the labelled file to read it back"
+        )
+    if out is not None:
+        count, may = draw_blind(run, out, openings=openings, seed=seed)
+        if as_json:
+            show_json({"out": str(out), "texts": count, "labels": list(may)})
+        else:
+            typer.echo(f"{count} texts in {out}; write one of {', '.join(may)} as each line's label, then run")
+            typer.echo(f"  emotion-circuits evaluate blind {run} {out}")
+        return
+    assert labels is not None
+    table = take_labels(run, labels)
+    if as_json:
+        show_json({"shares": table.to_dict("records")})
+        return
+    for row in table.to_dict("records"):
+        typer.echo(
+            f"{row['condition']}: {row['emotion']} {number(row['share'])} {interval(row['low'], row['high'])}, by the judge "
+            f"alone {number(row['raw'])} ({row['labelled']} of {row['n']} openings labelled)"
+        )
+    typer.echo(f"on the page: emotion-circuits report {run}")

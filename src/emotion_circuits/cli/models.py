@@ -26,7 +26,15 @@ def list_models(as_json: JsonFlag = False) -> None:
         {
             "name": m.name,
             "about": m.about,
+            "layers": m.layers,
+            "heads": m.heads,
+            "kv_heads": m.kv_heads,
+            "d_model": m.d_model,
             "licence": m.licence,
+            "origin": m.origin,
+            "sources": [str(source) for source in m.sources],
+            "gguf_sha256": m.sha256,
+            "dtype": m.dtype,
             "download_mb": m.size_mb,
             "installed": str(path) if (path := installed(m.name)) else None,
         }
@@ -36,10 +44,16 @@ def list_models(as_json: JsonFlag = False) -> None:
     if as_json:
         show_json({"bundled": rows, "families": families})
         return
-    table = Table("name", "what", "licence", "MB", "installed", title="Bundled models")
+    table = Table(
+        "name", "what", "layers", "heads", "d", "licence", "origin", "MB", "installed", title="Bundled models"
+    )
     for row in rows:
-        cells = [str(row[key]) for key in ("name", "about", "licence", "download_mb")]
-        table.add_row(*cells, "yes" if row["installed"] else "no")
+        cells = [str(row[key]) for key in ("name", "about", "layers")]
+        cells += [
+            f"{row['heads']} ({row['kv_heads']} KV)",
+            *(str(row[key]) for key in ("d_model", "licence", "origin")),
+        ]
+        table.add_row(*cells, str(row["download_mb"]), "yes" if row["installed"] else "no")
     print_table(table)
     known = ", ".join(families.values())
     typer.echo(f"Any Hugging Face id, local folder or .gguf file of these families: {known}")
@@ -64,8 +78,10 @@ def install(
     with long_running():
         for name in names:
             model = bundled.BUNDLED.get(name)
-            if model is not None and model.notice and (force or bundled.installed(name) is None):
-                typer.echo(f"{name}: {model.notice}", err=True)
+            if model is not None and (force or bundled.installed(name) is None):
+                typer.echo(
+                    f"{name}: {model.origin}, {model.licence}, {model.size_mb} MB. {model.notice}".rstrip(), err=True
+                )
             folders[name] = str(bundled.install(name, force=force))
     if as_json:
         show_json({"installed": folders})

@@ -25,7 +25,7 @@ def read(
 ) -> None:
     """Say which emotion each text shows to the model, by the directions a run has fitted and validated.
 
-    Where the file has labels, the accuracy is shown beside that of a bag of words fitted on the same train split.
+    Where the file has labels, the accuracy is shown beside that of words alone: the better of the tuned baselines.
 
     Example: emotion-circuits read --run runs/demo letters.txt
     """
@@ -46,7 +46,7 @@ def read(
     if result["accuracy"] is not None:
         typer.echo(
             f"accuracy {result['accuracy']:.3f} on {result['n_labelled']} labelled texts; "
-            f"bag of words fitted on the same train split: {result['bag_of_words_accuracy']:.3f}"
+            f"words alone ({result['words_by']}): {result['words_accuracy']:.3f}"
         )
 
 
@@ -84,16 +84,21 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: str | None) -> dict[str, Any]:
-    from emotion_circuits.directions import Reader, bag_of_words_baseline
+    from emotion_circuits.directions import Reader, static_embeddings, word_readers
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
+    from emotion_circuits.prompts.schema import corpus_of
     from emotion_circuits.record.reading import read_manifest
     from emotion_circuits.record.studied import studied_in
 
     manifest = read_manifest(run)
     config = manifest["config"]
     model = load_model(
-        config["model"], device=device, dtype=dtype or config.get("dtype"), revision=config.get("revision")
+        config["model"],
+        device=device,
+        dtype=dtype or config.get("dtype"),
+        revision=config.get("revision"),
+        prefix=config.get("prefix", "none"),
     )
     reader = Reader.load(model, run / "directions")
     texts = [row["text"] for row in lines]
@@ -104,15 +109,22 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
         raise EmotionCircuitsError(
             f"label {unknown[0]!r} is none of the run's: {', '.join(labels)}; rename it, or leave the label out"
         )
-    train = [p for p in load_prompts(studied_in(manifest).fit, split="train") if p.label in labels]
+    fit = studied_in(manifest).fit
+    train, held = ([p for p in load_prompts(fit, split=s) if p.label in labels] for s in ("train", "validation"))
     # A text that has no state to read counts neither for nor against, as on the study's own sentences.
     labelled = [i for i, row in enumerate(lines) if row["label"] is not None and table["label"].iloc[i] is not None]
-    accuracy = words = None
+    accuracy = words = words_by = None
     if labelled:
         right = [table["label"].iloc[i] == lines[i]["label"] for i in labelled]
         accuracy = sum(right) / len(right)
-        guessed = bag_of_words_baseline([p.text for p in train], [p.label for p in train], [texts[i] for i in labelled])
-        words = sum(g == lines[i]["label"] for g, i in zip(guessed, labelled, strict=True)) / len(labelled)
+        tuned = word_readers(
+            [p.text for p in train], [p.label for p in train], [p.text for p in held], [p.label for p in held],
+            held_corpora=[corpus_of(p.set) for p in held], embed=lambda some: static_embeddings(model, some),
+        )  # fmt: skip
+        of = [texts[i] for i in labelled]
+        shares = {t.name: sum(g == lines[i]["label"] for g, i in zip(t.read(of), labelled, strict=True)) for t in tuned}
+        words_by = max(shares, key=lambda name: shares[name])
+        words = shares[words_by] / len(labelled)
     rows = []
     for i, line in enumerate(lines):
         scores = {label: float(table[f"score_{label}"].iloc[i]) for label in labels[:-1]}
@@ -122,7 +134,8 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
         "n_labelled": len(labelled),
         "n_unread": int(table["label"].isna().sum()),
         "accuracy": accuracy,
-        "bag_of_words_accuracy": words,
+        "words_accuracy": words,
+        "words_by": words_by,
         "model": config["model"],
         "members": [{"directions": d.name, "layer": layer} for d, layer in reader.members],
         "rows": rows,

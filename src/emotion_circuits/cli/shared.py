@@ -46,7 +46,12 @@ __all__ = [
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, or auto (spread over what there is).")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, bfloat16, float16, float64, or auto: by the model's size, the device and what the processor multiplies."
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")]
 Language = Annotated[
     Literal[LANGUAGES],  # type: ignore[valid-type]  # known when the folder of catalogues is read
@@ -168,6 +173,17 @@ def attribute_for(given: str | None, *runs: Path | None) -> Attribute:
             if run is not None and (run / "study.json").is_file() and (run / "manifest.json").is_file():
                 return studied_in(read_manifest(run)).attribute
     return load_attribute(DEFAULT_ATTRIBUTE if given is None else given)
+
+
+def prefix_of(run: Path | None) -> Literal["auto", "none"]:
+    """What stands before every text in a run, as its configuration says; nothing without a run."""
+    if run is None:
+        return "none"
+    try:
+        found = json.loads((run / "study.json").read_text(encoding="utf-8")).get("prefix", "none")
+    except (OSError, ValueError):
+        return "none"  # whoever needs the run says that it is none
+    return "auto" if found == "auto" else "none"
 
 
 def recorded(track: bool | None, record: Callable[[], str]) -> str | None:

@@ -20,6 +20,7 @@ from emotion_circuits.cli.shared import (
     attribute_for,
     check_before_loading,
     long_running,
+    prefix_of,
     print_table,
     show_json,
 )
@@ -67,20 +68,22 @@ def steer(
     Example: emotion-circuits steer --model smollm2-135m --emotion gratitude "When the bus arrived, she"
     """
     from emotion_circuits.evaluation import Fluency
-    from emotion_circuits.model import Sampling, generate, load_model
+    from emotion_circuits.model import Sampling, generate, load_model, writing_model
     from emotion_circuits.model.generation import row_seed
     from emotion_circuits.steering import NONE, interventions_for
 
     with long_running():
         name = model or _model_of(run)
         check_before_loading(name, revision, layers=layer)
-        loaded = load_model(name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle)
+        loaded = load_model(
+            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
+        )
         vectors = _fitted(loaded, attribute_for(attribute)) if run is None else _of_run(run)
         condition = _condition(loaded, vectors, emotion, alpha, layer, run)
         how = Sampling(max_new_tokens=tokens, temperature=temperature)
         arms = [NONE, condition]
         written = generate(
-            loaded,
+            writing_model(loaded),
             [p for p in prompts for _ in arms],
             how,
             interventions=interventions_for(arms * len(prompts), vectors),

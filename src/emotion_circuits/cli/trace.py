@@ -18,6 +18,7 @@ from emotion_circuits.cli.shared import (
     attribute_for,
     check_before_loading,
     long_running,
+    prefix_of,
     show_json,
 )
 from emotion_circuits.errors import EmotionCircuitsError
@@ -55,7 +56,7 @@ def trace_command(
 
     check_before_loading(model, revision, layers=None if layer is None else [layer])
     with long_running():
-        loaded = load_model(model, device=device, dtype=dtype, revision=revision)
+        loaded = load_model(model, device=device, dtype=dtype, revision=revision, prefix=prefix_of(run))
         about = attribute_for(attribute, run)
         directions = _from_run(run) if run is not None else _fitted(loaded, about)
         found = trace(loaded, text, directions, layer)

@@ -1,5 +1,6 @@
 """Is this corpus fit to carry a claim? Checks of rows and whole corpora, what the surface gives away, the data card."""
 
+from emotion_circuits.curation.agreement import Agreement, agreement, agreement_of_set, labelled_twice
 from emotion_circuits.curation.balance import Balance, balance
 from emotion_circuits.curation.card import card_sections, write_card
 from emotion_circuits.curation.checking import CheckedFile, Finding, Report, check_corpora, write_corpus
@@ -8,9 +9,11 @@ from emotion_circuits.curation.duplicates import Duplicate, find_duplicates
 from emotion_circuits.curation.rows import alignment_problems, row_problems
 from emotion_circuits.curation.surface import Accuracy, across_groups, bag_of_words, length_only, punctuation_only
 from emotion_circuits.curation.tables import parse_column_map, read_table
+from emotion_circuits.curation.words import across_sets
 
 __all__ = [
     "Accuracy",
+    "Agreement",
     "Balance",
     "CheckedFile",
     "Description",
@@ -19,6 +22,9 @@ __all__ = [
     "Report",
     "SetDescription",
     "across_groups",
+    "across_sets",
+    "agreement",
+    "agreement_of_set",
     "alignment_problems",
     "bag_of_words",
     "balance",
@@ -26,6 +32,7 @@ __all__ = [
     "check_corpora",
     "describe_corpora",
     "find_duplicates",
+    "labelled_twice",
     "length_only",
     "parse_column_map",
     "punctuation_only",

@@ -21,9 +21,18 @@ SURFACE_BAR = 0.35
 _ENOUGH_ROWS, _ENOUGH_GROUPS = 100, 20
 
 
-def surface_bar(labels: int) -> float:
-    """The bar for punctuation and length: 0.35, or a tenth above chance where two labels make chance 0.5."""
-    return SURFACE_BAR if labels > 2 else 0.6
+def surface_bar(labels: Sequence[str]) -> float:
+    """The bar for punctuation and length: 0.35, or a tenth above the commonest label's share where that alone is more.
+
+    Args:
+        labels: of every row.
+
+    Example:
+        >>> surface_bar(["a", "b", "c", "d"]), surface_bar(["a", "b"])
+        (0.35, 0.6)
+    """
+    chance = max(Counter(labels).values()) / len(labels)
+    return SURFACE_BAR if chance < SURFACE_BAR else chance + 0.1
 
 
 class Balance(BaseModel):
@@ -96,14 +105,14 @@ def balance(rows: Sequence[Prompt]) -> Balance | None:
         length={label: (means[label], float(np.std(sizes[label]))) for label in labels},
         length_gap=gap / spread if spread else (0.0 if gap == 0 else float("inf")),
         punctuation=per_text,
-        surface=_surface(rows, len(labels)),
+        surface=_surface(rows),
     )
 
 
-def _surface(rows: Sequence[Prompt], labels: int) -> tuple[Accuracy, ...]:
+def _surface(rows: Sequence[Prompt]) -> tuple[Accuracy, ...]:
     if len(rows) < _ENOUGH_ROWS or len({row.group for row in rows}) < _ENOUGH_GROUPS:
         return ()
-    bar = surface_bar(labels)
+    bar = surface_bar([row.label for row in rows])
     language = rows[0].language
     return (
         across_groups("punctuation alone", punctuation_only, rows, bar=bar),

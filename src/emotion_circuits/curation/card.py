@@ -6,27 +6,44 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from emotion_circuits.curation.agreement import Agreement
 from emotion_circuits.curation.describing import Description
 from emotion_circuits.curation.surface import Accuracy
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation import Validation, per_label
+from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.paths import replacing
 
 __all__ = ["card_sections", "write_card"]
 
 
-def card_sections(description: Description, embedding: Sequence[Accuracy] = ()) -> dict[str, str]:
+def card_sections(
+    description: Description,
+    embedding: Sequence[Accuracy] = (),
+    words: Sequence[Accuracy] = (),
+    judged: Sequence[tuple[Validation, int]] = (),
+    agreed: Mapping[str, Agreement] | None = None,
+) -> dict[str, str]:
     """Marker → Markdown.
 
     Args:
         description: of the bundled sets.
         embedding: accuracy of the sentence-embedding classifier on each held-out set; its ``bar`` is a least value.
+        words: accuracy of tuned n-grams and of length alone on held-out sets, as
+            :func:`~emotion_circuits.curation.words.across_sets` gives it.
+        judged: how judges do on labelled sets, each with the number of groups of the set.
+        agreed: set that two people labelled → their agreement.
     """
     return {
         "counts": _counts(description),
         "lengths": _lengths(description),
         "surface": _surface(description),
         "transfer": _transfer(description),
+        "words": _words(words),
         "embedding": _embedding(embedding),
+        "agreement": _agreement(agreed or {}),
+        "judges": _judges(judged),
+        "found": _found(judged),
         "telling": _telling(description),
     }
 
@@ -107,8 +124,43 @@ def _transfer(description: Description) -> str:
     return _table(["scored on", *_FIGURE_HEADER], rows)
 
 
+def _words(words: Sequence[Accuracy]) -> str:
+    rows = [[f"`{a.name.split(': ')[0]}`", a.name.split(": ")[1], *_figure(a)] for a in words]
+    return _table(["scored on", "reads", *_FIGURE_HEADER], rows)
+
+
 def _embedding(embedding: Sequence[Accuracy]) -> str:
     return _table(["scored on", *_FIGURE_HEADER], [[a.name, *_figure(a, at_least=True)] for a in embedding])
+
+
+def _agreement(agreed: Mapping[str, Agreement]) -> str:
+    rows = []
+    for name, a in agreed.items():
+        low, high = a.interval
+        each = ", ".join(f"{label} {first}, {second}, {both}" for label, (first, second, both) in a.each.items())
+        rows.append([f"`{name}`", str(a.texts), str(a.same), f"{a.kappa:.3f}", f"{low:.3f}–{high:.3f}", each])
+    return _table(["set", "texts", "same label", "Cohen's kappa", "95 % interval", "label: first, second, both"], rows)
+
+
+def _judges(judged: Sequence[tuple[Validation, int]]) -> str:
+    rows = []
+    for v, groups in judged:
+        low, high = v.interval
+        figures = [f"{v.accuracy:.3f}", f"{low:.3f}–{high:.3f}", f"{v.majority:.3f}", f"{v.n} / {groups}"]
+        rows.append([f"`{v.evaluator}`", f"`{v.data}` ({v.split})", *figures])
+    return _table(["judge", "judges", "accuracy", "95 % interval", "commonest label", "rows / groups"], rows)
+
+
+def _found(judged: Sequence[tuple[Validation, int]]) -> str:
+    rows = []
+    for v, _ in judged:
+        for r in per_label(v.confusion).to_dict("records") if v.data in WRITTEN else ():
+            found = [f"{r['recall']:.2f}", f"{r['recall_low']:.2f}–{r['recall_high']:.2f}"]
+            right = [f"{r['precision']:.2f}", f"{r['precision_low']:.2f}–{r['precision_high']:.2f}"]
+            called = right if r["called"] else ["none", "none"]
+            rows.append([f"`{v.evaluator}`", f"`{v.data}`", r["label"], str(r["n"]), *found, str(r["called"]), *called])
+    header = ["judge", "judges", "label", "rows", "recall", "95 % interval", "called so", "precision", "95 % interval"]
+    return _table(header, rows)
 
 
 def _telling(description: Description) -> str:

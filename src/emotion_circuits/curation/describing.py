@@ -151,9 +151,8 @@ def _describe(path: Path, tokenize: Tokenize | None, tokenizer_name: str, top: i
 
 def _accuracies(name: str, path: Path, rows: Sequence[Prompt]) -> tuple[Accuracy, ...]:
     language = rows[0].language
-    n_labels = len({row.label for row in rows})
     leaf = name.rsplit("/", 1)[-1]
-    bar = surface_bar(n_labels)
+    bar = surface_bar([row.label for row in rows])
     found: list[Accuracy] = []
     if len({row.group for row in rows}) >= 5:
         found += [

@@ -53,7 +53,9 @@ def row_problems(
     if row.language not in lexicon_languages() or not set(labels) <= {*lexicon(row.language), reference}:
         return
     calm = row.label == reference
-    yield from _emotion_words(row.text, "text", row.language, implicit=implicit, calm=calm)
+    # A pair's marked place is where its sides differ, so that nothing in it is excused.
+    meant = () if isinstance(row, Pair) else row.spans
+    yield from _emotion_words(row.text, "text", row.language, implicit=implicit, calm=calm, meant=meant)
     if isinstance(row, Pair):
         calm = row.corrupted_label == reference
         yield from _emotion_words(row.corrupted, "corrupted", row.language, implicit=implicit, calm=calm)
@@ -91,14 +93,17 @@ def _edges(text: str, spans: tuple[Span, ...], field: str, language: str) -> Ite
             yield RowProblem("error", field, f"[{start}, {end}) cuts a word: {text[start:end]!r} in {text!r}")
 
 
-def _emotion_words(text: str, field: str, language: str, *, implicit: bool, calm: bool) -> Iterator[RowProblem]:
-    hits = [(emotion, text[a:b]) for emotion, a, b in find_words(text, language)]
-    if implicit:
-        for emotion, word in hits:
+def _emotion_words(
+    text: str, field: str, language: str, *, implicit: bool, calm: bool, meant: tuple[Span, ...] = ()
+) -> Iterator[RowProblem]:
+    for emotion, start, end in find_words(text, language):
+        word = text[start:end]
+        if implicit:
             yield RowProblem("error", field, f"holds the {emotion} word {word!r} in an implicit set")
-    elif calm:
-        for emotion, word in hits:
-            yield RowProblem("error", field, f"is neutral and holds the {emotion} word {word!r}")
+        elif calm and not any(a <= start and end <= b for a, b in meant):
+            # "The storm rages on": whoever wants such a word in a neutral text says so by marking it.
+            message = f"is neutral and holds the {emotion} word {word!r}; mark it (spans) where it names no emotion"
+            yield RowProblem("error", field, message)
 
 
 def _marks(row: Prompt) -> Iterator[RowProblem]:

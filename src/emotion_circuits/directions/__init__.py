@@ -1,6 +1,6 @@
 """Emotion directions: fitted on train, chosen on validation, reported on test; their geometry; reading with them."""
 
-from emotion_circuits.directions.baseline import bag_of_words_baseline
+from emotion_circuits.directions.baseline import WordLabels, WordReader, static_embeddings, word_readers, words_of
 from emotion_circuits.directions.choosing import ReaderChoice, fit_reader, reader_report
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.evaluating import (
@@ -38,11 +38,12 @@ __all__ = [
     "Reader",
     "ReaderChoice",
     "Trace",
+    "WordLabels",
+    "WordReader",
     "auroc",
     "average_attention",
     "average_components",
     "averaged_traces",
-    "bag_of_words_baseline",
     "chance_cosine",
     "choose_directions",
     "choose_layer",
@@ -65,7 +66,10 @@ __all__ = [
     "save_trace",
     "shuffled_vectors",
     "split_half_stability",
+    "static_embeddings",
     "subspace_reliability",
     "subspaces_between",
     "trace",
+    "word_readers",
+    "words_of",
 ]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.activations import FRAME, READABLE, ActivationStore, corpora_of
-from emotion_circuits.directions.baseline import bag_of_words_by_set
+from emotion_circuits.directions.baseline import WordLabels, best_by_corpus, words_of
 from emotion_circuits.directions.direction_set import DirectionSet, decide
 from emotion_circuits.directions.fitting import fit_directions, rows_of
 from emotion_circuits.directions.reading import save_reader
@@ -187,24 +187,32 @@ def _accuracies(
     return {str(c): float(right[usable & (corpora == c)].mean()) for c in dict.fromkeys(corpora[usable])}
 
 
-def reader_report(store: ActivationStore, choice: ReaderChoice, *, split: str = "test", seed: int = 0) -> pd.DataFrame:
-    """The chosen reader on held-out sentences beside bag of words fitted on the same train rows.
+def reader_report(
+    store: ActivationStore,
+    choice: ReaderChoice,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    words: Sequence[WordLabels] | None = None,
+) -> pd.DataFrame:
+    """The chosen reader on held-out sentences beside the better of the baselines of words, tuned as it was.
 
     Args:
         store: the capture it was chosen on.
         choice: of :func:`fit_reader`.
         split: whose sentences are read.
         seed: of the bootstrap.
+        words: tuned baselines of words, :func:`words_of`; n-grams by default.
 
     Returns:
-        One row per corpus: ``accuracy, low, high, bag_of_words, difference, difference_low, difference_high, p, n,
-        groups, chance``; intervals by cluster bootstrap over groups.
+        One row per corpus: ``accuracy, low, high, words_alone, words_by, words_family, difference,
+        difference_low, difference_high, p, n, groups, chance``; intervals by cluster bootstrap over groups.
     """
     rows = store.rows
     names = choice.members[0][0].names
     sets = choice.members[0][0].fit.get("sets")
     held = rows_of(store, split, sets, names).to_numpy()
-    words = bag_of_words_by_set(rows, rows_of(store, "train", sets, names).to_numpy())
+    words = words or words_of(store, names=names, sets=sets)
     scores = choice.scores(store)
     held = held & ~scores.isnan().any(-1).numpy()
     predicted = np.array([names[int(i)] for i in decide(scores)], dtype=object)
@@ -214,7 +222,8 @@ def reader_report(store: ActivationStore, choice: ReaderChoice, *, split: str = 
     for corpus in dict.fromkeys(corpora[held]):
         at = held & (corpora == corpus)
         groups = rows["group"].to_numpy()[at].tolist()
-        right, right_words = (predicted[at] == truth[at]).astype(float), (words[at] == truth[at]).astype(float)
+        best = best_by_corpus(words, truth, at)
+        right, right_words = (predicted[at] == truth[at]).astype(float), (best.labels[at] == truth[at]).astype(float)
         own = bootstrap_mean_interval(right, clusters=groups, seed=seed)
         against = paired_difference(right, right_words, clusters=groups, seed=seed)
         records.append(
@@ -224,7 +233,9 @@ def reader_report(store: ActivationStore, choice: ReaderChoice, *, split: str = 
                 "accuracy": float(right.mean()),
                 "low": own.low,
                 "high": own.high,
-                "bag_of_words": float(right_words.mean()),
+                "words_alone": float(right_words.mean()),
+                "words_by": best.name,
+                "words_family": best.family,
                 "difference": against.estimate,
                 "difference_low": against.low,
                 "difference_high": against.high,

@@ -36,7 +36,8 @@ class DirectionSetMeta(BaseModel):
         reference: label that the directions start from.
         layers: model layers, in the order of the vectors.
         chosen_layer: the layer chosen on validation, where one was.
-        fit: where it came from: model, weights, prompts hash, split, counts of used and excluded rows, options.
+        fit: where it came from: model, weights, prompts hash, split, counts of used and excluded rows, options, which
+            tokens were left out as attention sinks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,8 +71,8 @@ class DirectionSet:
         vectors: ``[label, layer, d_model]``, float32, in the units of the activations. Mean-type extractors: a
             difference of means. Probe-type extractors: log-odds against neutral per unit of activation.
         thresholds: ``[label, layer]``, in the unit of the scores.
-        norms: ``[layer]`` residual norm (root mean square L2 norm on neutral text): ``alpha = 1`` adds a unit
-            direction this long.
+        norms: ``[layer]`` residual norm (median L2 norm of tokens of neutral text, attention sinks left out):
+            ``alpha = 1`` adds a unit direction this long.
         chosen_layer: the layer chosen on validation, or ``None``.
         fit: provenance.
         reference: label that the directions start from; a text that expresses none of the emotions is read as it.

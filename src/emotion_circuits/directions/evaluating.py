@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore, corpora_of
-from emotion_circuits.directions.baseline import bag_of_words_by_set
+from emotion_circuits.directions.baseline import WordLabels, best_by_corpus, words_of
 from emotion_circuits.directions.direction_set import DirectionSet, decide
 from emotion_circuits.directions.extractors import extract, midpoint_thresholds, permute_within
 from emotion_circuits.directions.fitting import examples_at, rows_of
@@ -73,35 +73,35 @@ def evaluate_directions(
     *,
     splits: Sequence[str] = ("train", "validation", "test"),
     layers: Sequence[int] | None = None,
+    words: Sequence[WordLabels] | None = None,
 ) -> pd.DataFrame:
-    """Accuracy and AUROC at every layer, on every corpus and split, beside bag of words.
+    """Accuracy and AUROC at every layer, on every corpus and split, beside what words alone tell.
 
     Args:
         store: the capture the directions were fitted on, or another with the same kind and reading pooling.
         directions: sets to evaluate.
         splits: which splits; figures to report come from ``test`` at a layer chosen on ``validation``.
         layers: all by default.
+        words: tuned baselines of words, :func:`words_of`; n-grams by default.
 
     Returns:
         One row per extractor, pooling, layer, set and split: ``accuracy`` (over all labels, neutral included),
         ``auroc`` (mean over emotions, each against all other rows), ``auroc_against_neutral`` (against neutral
-        only), ``auroc_<emotion>``, ``bag_of_words`` (accuracy of
-        :func:`bag_of_words_baseline` fitted on this capture's train rows of the same sets), ``chance`` (share of the
-        commonest label), ``n``, ``excluded`` rows that have no such state.
+        only), ``auroc_<emotion>``, ``words_alone`` (accuracy of
+        the baseline of words that is best on validation, fitted on this capture's train rows of the same sets), ``chance``
+        (share of the commonest label), ``n``, ``excluded`` rows that have no such state.
     """
     rows = store.rows
     corpora = corpora_of(rows)
     chosen = rows["split"].isin(list(splits))
-    words: dict[tuple[str, ...], np.ndarray] = {}
+    by_words: dict[tuple[str, ...], np.ndarray] = {}
     by_states: dict[tuple[str, str], list[int]] = {}
     for index, d in enumerate(directions):
         by_states.setdefault((d.kind, d.reading), []).append(index)
         key = (*d.fit.get("sets", ()), *d.names)
-        if key not in words:
-            train = rows_of(store, "train", d.fit.get("sets"), d.names).to_numpy()
-            if not train.any():
-                raise EmotionCircuitsError(f"{store.folder}: no train rows to fit the bag-of-words baseline on")
-            words[key] = bag_of_words_by_set(rows, train) == rows["label"].to_numpy()
+        if key not in by_words:
+            best = (words or words_of(store, names=d.names, sets=d.fit.get("sets")))[0]
+            by_words[key] = best.labels == rows["label"].to_numpy()
     found: dict[tuple[int, int], list[dict[str, object]]] = {}
     asked = {i: d.layers if layers is None else tuple(layers) for i, d in enumerate(directions)}
     with progress_bar("evaluating directions", sum(map(len, asked.values()))) as bar:
@@ -111,7 +111,7 @@ def evaluate_directions(
                 for i in members:
                     if layer in asked[i]:
                         d = directions[i]
-                        right = words[*d.fit.get("sets", ()), *d.names]
+                        right = by_words[*d.fit.get("sets", ()), *d.names]
                         found[i, layer] = _evaluated(store, d, layer, states, chosen, corpora, right)
                         bar.advance()
     return pd.DataFrame.from_records([row for i in asked for layer in asked[i] for row in found[i, layer]])
@@ -165,7 +165,7 @@ def _evaluated(
                 "auroc": float(np.mean(finite)) if finite else float("nan"),
                 "auroc_against_neutral": float(np.nanmean(apart)) if apart else float("nan"),
                 **aurocs,
-                "bag_of_words": float(part["words"].mean()),
+                "words_alone": float(part["words"].mean()),
                 "chance": float(part["truth"].value_counts(normalize=True).max()),
                 "n": len(part),
                 "excluded": int(asked.sum()) - len(part),
@@ -321,7 +321,7 @@ def held_out_report(
     split: str = "test",
     null_draws: int = 20,
     seed: int = 0,
-    words: np.ndarray | None = None,
+    words: Sequence[WordLabels] | None = None,
 ) -> pd.DataFrame:
     """The figures to report: accuracy on held-out sentences with interval, beside words and nulls.
 
@@ -334,30 +334,28 @@ def held_out_report(
         split: reported on.
         null_draws: of either kind.
         seed: of nulls and intervals.
-        words: ``[row]`` labels by bag of words fitted on the same train rows, where they are known already.
+        words: tuned baselines of words, :func:`words_of`; n-grams by default.
 
     Returns:
-        One row per corpus: ``accuracy, low, high, auroc, bag_of_words, difference, difference_low, difference_high, p``
-        (directions − bag of words, paired), ``shuffled_low, shuffled_high, random_low, random_high`` (range of 95 % of
-        the nulls), ``chance, n, groups``.
+        One row per corpus: ``accuracy, low, high, auroc, words_alone, words_by, words_family, difference,
+        difference_low, difference_high, p`` (directions − the better baseline of words on these rows, paired),
+        ``shuffled_low, shuffled_high, random_low, random_high`` (range of 95 % of the nulls), ``chance, n, groups``.
     """
     rows = store.rows
     held = _score(store, directions, layer, rows["split"] == split)
-    if words is None:
-        words = bag_of_words_by_set(
-            rows, rows_of(store, "train", directions.fit.get("sets"), directions.names).to_numpy()
-        )
-    words = words[rows.index.get_indexer(held.rows.index)]
+    words = words or words_of(store, names=directions.names, sets=directions.fit.get("sets"))
+    place = rows.index.get_indexer(held.rows.index)
     nulls = null_accuracies(store, directions, layer, split=split, draws=null_draws, seed=seed)
     right = (held.predicted == held.truth).astype(float)
-    right_words = (words == held.rows["label"].to_numpy()).astype(float)
     corpora = corpora_of(held.rows).to_numpy()
     records = []
     for corpus in dict.fromkeys(corpora):
         at = corpora == corpus
         groups = held.rows["group"].to_numpy()[at].tolist()
+        best = best_by_corpus(words, rows["label"].to_numpy(), place[at])
+        right_words = (best.labels[place[at]] == held.rows["label"].to_numpy()[at]).astype(float)
         own = bootstrap_mean_interval(right[at], clusters=groups, seed=seed)
-        against = paired_difference(right[at], right_words[at], clusters=groups, seed=seed)
+        against = paired_difference(right[at], right_words, clusters=groups, seed=seed)
         truth = torch.tensor(held.truth[at])
         scores = held.scores[torch.tensor(at)]
         null = {
@@ -376,7 +374,9 @@ def held_out_report(
                 "low": own.low,
                 "high": own.high,
                 "auroc": float(np.nanmean([auroc(scores[:, k], truth == k) for k in range(len(directions.labels))])),
-                "bag_of_words": float(right_words[at].mean()),
+                "words_alone": float(right_words.mean()),
+                "words_by": best.name,
+                "words_family": best.family,
                 "difference": against.estimate,
                 "difference_low": against.low,
                 "difference_high": against.high,

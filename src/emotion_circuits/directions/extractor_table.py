@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from emotion_circuits.activations import ActivationStore
-from emotion_circuits.directions.baseline import bag_of_words_by_set
+from emotion_circuits.directions.baseline import WordLabels, words_of
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.evaluating import choose_layer, held_out_report
-from emotion_circuits.directions.fitting import rows_of
 from emotion_circuits.directions.geometry import norms_by_layer, split_half_stability
+from emotion_circuits.paths import hash_json
 from emotion_circuits.record.engines import Compute, Engine
 from emotion_circuits.record.parts import Kept, Tables, results
 
@@ -32,6 +31,7 @@ def compare_extractors(
     seed: int = 0,
     folder: Path | None = None,
     engine: Engine | None = None,
+    words: Sequence[WordLabels] | None = None,
 ) -> pd.DataFrame:
     """Held-out figures of every direction set at its own best layer, beside words, nulls and stability.
 
@@ -45,6 +45,7 @@ def compare_extractors(
         folder: where the rows of every set are kept, so that a comparison that was interrupted goes on; the caller removes it
             once the whole table is written. ``None``: nothing is kept.
         engine: where sets are measured; in this process by default.
+        words: tuned baselines of words, :func:`~.baseline.words_of`; n-grams by default.
 
     Returns:
         The columns of :func:`~.evaluating.held_out_report` (one row per set and corpus), ``validation`` (mean accuracy over
@@ -55,15 +56,17 @@ def compare_extractors(
         EmotionCircuitsError: another process is working on this comparison in the folder.
     """
     work = {
-        "format": 1,
+        "format": 2,
         "capture": store.manifest["hash"],
         "directions": [d.sha256() for d in directions],
         "table": hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()).hexdigest(),
         "split": split,
         "null_draws": null_draws,
         "seed": seed,
+        "words": None if words is None else [hash_json([w.name, *w.labels.tolist()]) for w in words],
     }
-    of = _Compared(store, tuple(directions), table, split, null_draws, seed)
+    given = None if words is None else tuple(words)
+    of = _Compared(store, tuple(directions), table, split, null_draws, seed, given)
     compute = Compute(_row, of, prepare=_with_words)
     kept = Kept("comparison of extractors", Tables())
     tasks = [[index, d.name] for index, d in enumerate(directions)]
@@ -81,10 +84,11 @@ class _Compared:
     split: str
     null_draws: int
     seed: int
+    words: tuple[WordLabels, ...] | None
 
 
-Words = dict[tuple[str, ...], np.ndarray]
-"""Labels by bag of words, per corpora and labels that it was fitted on."""
+Words = dict[tuple[str, ...], tuple[WordLabels, ...]]
+"""Baselines of words, per corpora and labels that they were fitted on."""
 
 
 def _key(d: DirectionSet) -> tuple[str, ...]:
@@ -95,8 +99,7 @@ def _with_words(_model: None, of: _Compared) -> tuple[_Compared, Words]:
     words: Words = {}
     for d in of.directions:
         if _key(d) not in words:
-            train = rows_of(of.store, "train", d.fit.get("sets"), d.names).to_numpy()
-            words[_key(d)] = bag_of_words_by_set(of.store.rows, train)
+            words[_key(d)] = of.words or words_of(of.store, names=d.names, sets=d.fit.get("sets"))
     return of, words
 
 

@@ -127,7 +127,7 @@ def fit_extractors(
                 thresholds[extractor].append(midpoint_thresholds(found.vectors, read) if own is None else own)
                 bar.advance()
             counts = {name: int((examples.labels == k).sum()) for k, name in enumerate(names)}
-    norms = residual_norms(store, kind=kind, split=split, reference=reference).double()
+    norms = residual_norms(store, kind=kind).double()
     return [
         DirectionSet(
             extractor=extractor,
@@ -164,4 +164,5 @@ def _provenance(
         "excluded_without_pooled_token": excluded,
         "options": dict(options or {}),
         "frame": store.frame,
+        "sinks": store.sinks.to_json(),
     }

@@ -17,6 +17,7 @@ from emotion_circuits.directions.extractors import Examples, extract, permute_wi
 from emotion_circuits.directions.fitting import examples_at, rows_of
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.statistics import rank_p
 
 __all__ = ["chance_cosine", "cosines_by_layer", "norms_by_layer", "shuffled_vectors", "split_half_stability"]
 
@@ -74,11 +75,26 @@ def shuffled_vectors(
     store: ActivationStore, directions: DirectionSet, layer: int, *, draws: int = 20, seed: int = 0
 ) -> Float[Tensor, "draw label d_model"]:
     """Directions the same procedure finds at a layer when labels are permuted within groups: directions of nothing."""
-    examples, rng = _examples(store, directions, layer), np.random.default_rng(seed)
-    options = directions.fit.get("options") or {}
-    return torch.stack(
-        [extract(directions.extractor, permute_within(examples, rng), options).vectors for _ in range(draws)]
-    )
+    return _shuffled(_examples(store, directions, layer), directions, draws, np.random.default_rng(seed))
+
+
+_OF_MEANS = ("mean_difference", "token")
+"""Extractors whose directions are differences of means: those of many relabellings are one product."""
+
+
+def _shuffled(
+    examples: Examples, directions: DirectionSet, draws: int, rng: np.random.Generator
+) -> Float[Tensor, "draw label d_model"]:
+    if directions.extractor not in _OF_MEANS:
+        options = directions.fit.get("options") or {}
+        return torch.stack(
+            [extract(directions.extractor, permute_within(examples, rng), options).vectors for _ in range(draws)]
+        )
+    labels = torch.stack([permute_within(examples, rng).labels for _ in range(draws)])
+    share = torch.nn.functional.one_hot(labels, len(examples.names)).to(examples.states)
+    means = torch.einsum("drn,re->dne", share, examples.states)
+    means = means / share.sum(1)[..., None]
+    return means[:, :-1] - means[:, -1:]
 
 
 def cosines_by_layer(
@@ -87,23 +103,27 @@ def cosines_by_layer(
     *,
     layers: Sequence[int] | None = None,
     resamples: int = 200,
+    shuffles: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Cosine between every two emotions' directions, with a bootstrap interval over groups.
 
-    The directions share the neutral mean, whose sampling error alone makes cosines positive: ``shared`` is the cosine
-    that two emotions get from labels shuffled within groups (mean over draws), the null to compare with; ``chance``
-    is 1.96/√d, within which 95 % of cosines of unrelated isotropic directions lie.
+    The directions share the neutral mean, whose sampling error alone makes cosines positive, and the more so the fewer
+    coordinates a layer's states vary in: ``shared`` is the cosine that two emotions get from labels shuffled within groups
+    (mean over draws), the null to compare with, and ``p`` the share of shuffles whose directions are at least as alike,
+    (1 + #) / (1 + draws); ``chance`` is 1.96/√d, within which 95 % of cosines of unrelated isotropic directions lie.
 
     Args:
         store: the capture the directions were fitted on.
         directions: a fitted set.
         layers: all by default.
-        resamples: bootstrap draws (0: no interval); a tenth as many shuffles, at least 10.
+        resamples: bootstrap draws (0: no interval and no shuffles).
+        shuffles: of labels; by default 199 where directions are differences of means, else a tenth of the bootstrap's draws,
+            at least 10.
         seed: of the draws.
 
     Returns:
-        Columns ``pair, layer, cosine, low, high, chance, shared``.
+        Columns ``pair, layer, cosine, low, high, chance, shared, shared_low, shared_high, p``.
     """
     options = directions.fit.get("options") or {}
     pairs = list(combinations(range(len(directions.labels)), 2))
@@ -111,34 +131,44 @@ def cosines_by_layer(
     chosen = directions.layers if layers is None else tuple(layers)
     # Probes need a solve per draw; their intervals come from fewer draws so that a run stays short.
     count = resamples if directions.extractor in ("mean_difference", "paired", "token") else min(resamples, 20)
+    if shuffles is None:
+        shuffles = (199 if directions.extractor in _OF_MEANS else max(10, count // 10)) if count else 0
     with progress_bar("cosines between directions", len(chosen)) as bar:
         for layer in chosen:
             examples = _examples(store, directions, layer)
             rng = np.random.default_rng(seed)
             draws = list(_bootstrap(examples, directions.extractor, options, count, rng))
-            shuffles = [
-                extract(directions.extractor, permute_within(examples, rng), options).vectors
-                for _ in range(max(10, count // 10) if count else 0)
-            ]
+            null = _shuffled(examples, directions, shuffles, rng) if shuffles else None
             raw = directions.vectors[:, directions.place(layer)].double()
             for a, b in pairs:
                 sampled = [_cosine(v[a], v[b]) for v in draws]
                 low, high = np.nanquantile(sampled, [0.025, 0.975]) if sampled else (np.nan, np.nan)
+                cosine = _cosine(raw[a], raw[b])
                 records.append(
                     {
                         "pair": f"{directions.labels[a]} – {directions.labels[b]}",
                         "layer": layer,
-                        "cosine": _cosine(raw[a], raw[b]),
+                        "cosine": cosine,
                         "low": float(low),
                         "high": float(high),
                         "chance": 1.96 * chance_cosine(directions.d_model),
-                        "shared": float(np.nanmean([_cosine(v[a], v[b]) for v in shuffles]))
-                        if shuffles
-                        else float("nan"),
+                        **_against_shuffles(cosine, null, a, b),
                     }
                 )
             bar.advance()
     return pd.DataFrame.from_records(records)
+
+
+def _against_shuffles(
+    cosine: float, null: Float[Tensor, "draw label d_model"] | None, a: int, b: int
+) -> dict[str, float]:
+    """Mean, middle 95 % and rank p of the cosines of directions of nothing."""
+    if null is None:
+        return dict.fromkeys(("shared", "shared_low", "shared_high", "p"), float("nan"))
+    drawn = torch.nn.functional.cosine_similarity(null[:, a], null[:, b], dim=-1).numpy()
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    p = rank_p(cosine, drawn)
+    return {"shared": float(drawn.mean()), "shared_low": float(low), "shared_high": float(high), "p": p}
 
 
 def norms_by_layer(directions: DirectionSet) -> pd.DataFrame:

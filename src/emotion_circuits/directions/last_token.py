@@ -58,9 +58,9 @@ def at_last_token(
     Raises:
         EmotionCircuitsError: a text without tokens.
     """
-    ids: list[list[int]] = model.tokenizer(list(texts), add_special_tokens=True)["input_ids"]
+    ids = model.encode(texts).ids
     for text, row in zip(texts, ids, strict=True):
-        if not row:
+        if len(row) <= len(model.prefix):
             raise EmotionCircuitsError(f"the text {text!r} has no tokens for {model.name}")
     batches = batches_by_length(ids, batch_tokens)
     parts: list[Tensor] = []

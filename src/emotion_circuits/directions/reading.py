@@ -14,15 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.activations import FRAME, READABLE, frame_tokens
-from emotion_circuits.activations.pooling import batches_by_length, run_batch, stateless
+from emotion_circuits.activations import FRAME, READABLE, Sinks, frame_tokens
+from emotion_circuits.activations.pooling import batches_by_length, run_batch
+from emotion_circuits.activations.sinks import STREAM
 from emotion_circuits.directions.direction_set import DirectionSet, decide
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import write_json
 from emotion_circuits.progress import progress_bar
 
-__all__ = ["READER_FILE", "Reader", "pooled_states", "save_reader"]
+__all__ = ["READER_FILE", "Reader", "pooled_states", "save_reader", "sinks_of"]
 
 READER_FILE = "reader.json"
 
@@ -31,6 +32,7 @@ READER_FILE = "reader.json"
 def pooled_states(
     model: LanguageModel,
     texts: Sequence[str],
+    sinks: Sinks,
     *,
     kind: str = "resid_post",
     pooling: str = "last",
@@ -43,6 +45,7 @@ def pooled_states(
     Args:
         model: the model.
         texts: non-empty texts.
+        sinks: which tokens are left out (:attr:`.activations.ActivationStore.sinks`, :func:`sinks_of`).
         kind: residual-stream site kind.
         pooling: ``last``, ``mean``, ``weighted`` or ``frame`` (``emotion`` needs marked words).
         layers: which layers.
@@ -50,34 +53,58 @@ def pooled_states(
         batch_tokens: upper bound of tokens in one forward pass.
 
     Returns:
-        NaN where a text has no such state: averages leave the first token out, which is all a text of one token has.
+        NaN where a text has no such state: sinks are left out, and without a prefix a text of one token has nothing else.
 
     Raises:
-        EmotionCircuitsError: a text without tokens or beyond the model's context, a pooling that needs marked words.
+        EmotionCircuitsError: a text without tokens or beyond the model's context, a pooling that needs marked words, sinks
+            that were measured with another prefix.
     """
     if pooling not in READABLE:
         raise EmotionCircuitsError(f"texts cannot be read by pooling {pooling!r}; use {', '.join(READABLE)}")
+    if sinks.prefix != model.prefix:
+        raise EmotionCircuitsError(
+            f"{model.name} begins texts with tokens {list(model.prefix)}, the directions were fitted with "
+            f"{list(sinks.prefix)} before every text; give the model that prefix"
+        )
     if not texts:
         return torch.zeros(len(layers), 0, model.d_model)
-    ids: list[list[int]] = model.tokenizer(list(texts), add_special_tokens=True)["input_ids"]
+    ids = model.encode(texts).ids
     suffix = frame_tokens(model, frame) if pooling == "frame" else []
     for index, row in enumerate(ids):
-        if not row:
+        if len(row) <= len(model.prefix):
             raise EmotionCircuitsError(f"text {index + 1} ({texts[index]!r}) has no tokens for {model.name}")
         if model.context is not None and len(row) + len(suffix) > model.context:
             raise EmotionCircuitsError(
                 f"text {index + 1} has {len(row)} tokens; {model.name}'s context is {model.context}"
             )
     out = torch.zeros(len(layers), len(texts), model.d_model)
+    absent = torch.zeros(len(layers), len(texts), dtype=torch.bool)
     with progress_bar(f"reading with {model.name}", len(texts)) as bar:
         for rows in batches_by_length([[*row, *suffix] for row in ids], batch_tokens):
-            found = run_batch(model, [ids[i] for i in rows], [kind], layers, pooling, frame)
-            out[:, rows] = found[kind].float()
+            found, without = run_batch(model, [ids[i] for i in rows], [kind], layers, pooling, sinks, frame)
+            out[:, rows], absent[:, rows] = found[kind].float(), without[kind]
             bar.advance(len(rows))
-    there = ~stateless(pooling, torch.tensor([len(row) for row in ids]))
-    if not bool(torch.isfinite(out[:, there]).all()):
+    if not bool((torch.isfinite(out).all(-1) | absent).all()):
         raise EmotionCircuitsError(f"{model.name} gives NaN or infinity; load it with dtype='bfloat16' or 'float32'")
     return out
+
+
+def sinks_of(directions: DirectionSet) -> Sinks:
+    """Which tokens are left out where directions read: as in the capture they were fitted on.
+
+    Directions that note nothing of it are judged by their own residual norms.
+
+    Raises:
+        EmotionCircuitsError: nothing noted, and directions that do not live in the residual stream.
+    """
+    noted = directions.fit.get("sinks")
+    if noted:
+        return Sinks.from_json(noted)
+    if directions.kind not in STREAM:
+        raise EmotionCircuitsError(
+            f"{directions.name}: which tokens are attention sinks is not known where it was fitted; capture and fit again"
+        )
+    return Sinks(directions.layers, {directions.kind: tuple(directions.norms.tolist())})
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +189,10 @@ class Reader:
         scales = self.scales or (1.0,) * len(self.members)
         for (kind, reading), indices in by_states.items():
             layers = sorted({self.members[i][1] for i in indices})
-            states = pooled_states(self.model, texts, kind=kind, pooling=reading, layers=layers, frame=self.frame)
+            states = pooled_states(
+                self.model, texts, sinks_of(self.members[indices[0]][0]), kind=kind, pooling=reading, layers=layers,
+                frame=self.frame,
+            )  # fmt: skip
             for i in indices:
                 directions, layer = self.members[i]
                 total += directions.scores(states[layers.index(layer)], layer) / scales[i]
@@ -171,7 +201,8 @@ class Reader:
     def read(self, texts: Sequence[str]) -> pd.DataFrame:
         """One row per text: ``text``, ``label`` and ``score_<emotion>``.
 
-        A text of one token cannot be read where an average is among the members: its label is ``None``, its scores are NaN.
+        A text that is nothing but attention sinks cannot be read: its label is ``None``, its scores are NaN. Without a prefix
+        that is every text of one token.
 
         Raises:
             EmotionCircuitsError: an empty text.

@@ -19,12 +19,13 @@ from torch import Tensor
 from emotion_circuits.activations import pooled_positions
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.last_token import last_token_attention, last_token_parts
+from emotion_circuits.directions.trace_selection import Asked
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt
-from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_differences
+from emotion_circuits.statistics import bootstrap_mean_intervals, cluster_means, fdr, paired_differences
 
-__all__ = ["average_attention", "average_components", "emotional_and_neutral"]
+__all__ = ["ask_attention", "ask_writers", "average_attention", "average_components", "emotional_and_neutral"]
 
 
 def emotional_and_neutral(
@@ -75,6 +76,21 @@ def average_components(
     Raises:
         EmotionCircuitsError: fewer than two groups, or parts that do not sum to the whole.
     """
+    table = ask_writers(model, prompts, directions, label, layer, nulls=nulls, seed=seed).table
+    return table.sort_values("difference", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+
+
+def ask_writers(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    directions: DirectionSet,
+    label: str,
+    layer: int,
+    *,
+    nulls: Float[Tensor, "null d_model"] | None = None,
+    seed: int = 0,
+) -> Asked:
+    """As :func:`average_components`, components in the order of the model, with the difference along every direction."""
     felt, neutral, groups = emotional_and_neutral(prompts, label, directions.reference)
     units = directions.unit(label, layer).double()[None]
     if nulls is not None:
@@ -86,6 +102,7 @@ def average_components(
     inside = bootstrap_mean_intervals(own[:, 0], seed=seed)
     found = paired_differences(own[:, 0], other[:, 0], clusters=groups, seed=seed)
     q = fdr([f.p for f in found], family=f"parts of {label}: {len(found)} components").q
+    asked = (own - other).transpose(1, 0, 2)
     table = pd.DataFrame(
         {
             "component": [c.name for c in components],
@@ -103,9 +120,8 @@ def average_components(
         }
     )
     if nulls is not None:
-        drawn = (own[:, 1:] - other[:, 1:]).mean(0)  # [null, component]
-        table["null_low"], table["null_high"] = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return table.sort_values("difference", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+        table["null_low"], table["null_high"] = np.quantile(asked[1:].mean(1), [0.025, 0.975], axis=0)
+    return Asked(table, asked)
 
 
 def average_attention(
@@ -115,7 +131,8 @@ def average_attention(
 
     Sentences of equal token length have the same query and key positions, so that neither the distance nor the number of
     keys differs. The neutral sentence is that of the same group where it fits, else another one. Left out are sentences
-    without a neutral one of their length, and those whose marked word is the last token, which would attend to itself.
+    without a neutral one of their length, those whose marked word is the last token, which would attend to itself, and those
+    whose word is the first token, an attention sink.
 
     Attention is a screen for heads, not evidence of what they do.
 
@@ -133,20 +150,46 @@ def average_attention(
     Raises:
         EmotionCircuitsError: fewer than two groups left, or a model whose attention cannot be observed.
     """
+    return ask_attention(model, prompts, label, reference=reference, seed=seed).table
+
+
+def ask_attention(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    label: str,
+    *,
+    reference: str = "neutral",
+    draws: int = 0,
+    seed: int = 0,
+) -> Asked:
+    """As :func:`average_attention`, with the difference of every head for labels shuffled within groups.
+
+    No direction is involved, so what is shuffled are the labels of these sentences: in each group the emotional sentence and
+    the neutral one it is compared with keep or change their labels, with them the sign of the group's difference.
+
+    Args:
+        model: as there.
+        prompts: as there.
+        label: as there.
+        reference: as there.
+        draws: shuffles.
+        seed: of the bootstrap and of the shuffles; sentences of another split need another one.
+    """
     chosen = [p for p in prompts if p.label == label and p.spans]
     calm = [p for p in prompts if p.label == reference]
-    encoded = model.tokenizer([p.text for p in (*chosen, *calm)], return_offsets_mapping=True)
-    lengths = [len(ids) for ids in encoded["input_ids"]]
+    encoded = model.encode([p.text for p in (*chosen, *calm)])
+    lengths = [len(ids) for ids in encoded.ids]
     by_length: dict[int, list[Prompt]] = {}
     for prompt, length in zip(calm, lengths[len(chosen) :], strict=True):
         by_length.setdefault(length, []).append(prompt)
     felt: list[Prompt] = []
     neutral: list[Prompt] = []
     keys: list[list[int]] = []
-    places = pooled_positions(chosen, encoded["offset_mapping"][: len(chosen)])
+    # A word at the beginning is the attention sink: what looks there looks at nothing.
+    places = pooled_positions(chosen, encoded.offsets[: len(chosen)], max(1, len(model.prefix)))
     for prompt, length, place in zip(chosen, lengths[: len(chosen)], places, strict=True):
         like = by_length.get(length, [])
-        if not like or length - 1 in place.tokens:
+        if not like or not place.tokens or length - 1 in place.tokens:
             continue
         own = [p for p in like if (p.set, p.group) == (prompt.set, prompt.group)]
         felt.append(prompt)
@@ -162,7 +205,7 @@ def average_attention(
     emotion, other = mass[: len(felt)], mass[len(felt) :]
     found = paired_differences(emotion, other, clusters=groups, seed=seed)
     q = fdr([f.p for f in found], family=f"attention to {label} words: {len(found)} heads").q
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "layer": [i // model.n_heads for i in range(len(found))],
             "head": [i % model.n_heads for i in range(len(found))],
@@ -177,3 +220,7 @@ def average_attention(
             "excluded": len(chosen) - len(felt),
         }
     )
+    by_group, _ = cluster_means(emotion - other, groups)
+    flips = np.random.default_rng([seed, 1]).integers(0, 2, (draws, len(by_group))) * 2 - 1
+    signs = np.concatenate([np.ones((1, len(by_group))), flips])
+    return Asked(table, signs[:, :, None] * by_group)

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from emotion_circuits.activations.sinks import SINK
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
@@ -23,9 +24,6 @@ from emotion_circuits.model.families import at_path
 from emotion_circuits.model.token_texts import token_text, token_texts
 
 __all__ = ["Trace", "check_parts", "head_readers", "trace"]
-
-SINK = 4.0
-"""A token whose state is longer than so many residual norms in some layer is a sink: its size says nothing of the text."""
 
 TOLERANCE = 1e-3
 """Largest accepted gap between the parts and the whole, as a fraction of the largest part (float32 rounding)."""
@@ -56,7 +54,7 @@ class Trace:
         attention_from_last: ``[layer, head, token]`` attention of the last token to every token.
         logit_lens: per depth, the three likeliest next tokens and their probabilities at the last token.
         note: what could not be split, in words.
-        sinks: tokens with massive activations, the first one always (attention sinks; Sun et al. 2024).
+        sinks: tokens that are attention sinks in some layer, the first one always (:mod:`emotion_circuits.activations.sinks`).
     """
 
     text: str
@@ -181,13 +179,13 @@ def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int 
         else None,
         logit_lens=_logit_lens(model, [record[Site("resid_post", i)][0, -1] for i in range(last)]),
         note=note,
-        sinks=_sinks(directions, [record[Site("resid_post", i)][0] for i in range(last)]),
+        sinks=_sinks(model, directions, [record[Site("resid_post", i)][0] for i in range(last)]),
     )
 
 
-def _sinks(directions: DirectionSet, states: Sequence[Tensor]) -> tuple[int, ...]:
+def _sinks(model: LanguageModel, directions: DirectionSet, states: Sequence[Tensor]) -> tuple[int, ...]:
     relative = torch.stack([s.double().norm(dim=-1).cpu() / directions.norm(i) for i, s in enumerate(states)])
-    return tuple(sorted({0, *(relative.amax(0) > SINK).nonzero()[:, 0].tolist()}))
+    return tuple(sorted({*range(max(1, len(model.prefix))), *(relative.amax(0) > SINK).nonzero()[:, 0].tolist()}))
 
 
 def _own_layer(directions: DirectionSet, states: Tensor, layer: int) -> Float[Tensor, "label token"]:

@@ -34,6 +34,7 @@ from emotion_circuits.directions.subspace_tables import subspaces_between
 from emotion_circuits.directions.subspaces import linear_cka, overlap_chance, rsa
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.statistics import rank_p
 
 __all__ = ["Comparison", "compare_models"]
 
@@ -59,6 +60,7 @@ class Comparison:
         maps: the fitted maps by (layer_a, layer_b, method).
         directions: each model's own directions.
         groups: number of groups of test sentences.
+        excluded: shared sentences of which attention sinks leave nothing in some layer of a model.
     """
 
     similarity: pd.DataFrame
@@ -67,6 +69,7 @@ class Comparison:
     maps: dict[tuple[int, int, str], LinearMap]
     directions: tuple[DirectionSet, DirectionSet]
     groups: int
+    excluded: int = 0
 
     def chosen(self) -> pd.Series:
         """The row of :attr:`alignment` whose map predicts neutral validation sentences best."""
@@ -83,7 +86,10 @@ class Comparison:
         return replace(
             b, extractor="mapped", layers=(layer,), vectors=vectors, thresholds=torch.zeros(len(b.labels), 1),
             norms=b.norms[b.place(layer)][None], chosen_layer=layer,
-            fit={"from": a.fit.get("model"), "to": b.fit.get("model"), "method": str(row["method"])},
+            fit={
+                "from": a.fit.get("model"), "to": b.fit.get("model"), "method": str(row["method"]),
+                "sinks": b.fit.get("sinks"),
+            },
         )  # fmt: skip
 
 
@@ -131,7 +137,7 @@ def compare_models(
     Raises:
         EmotionCircuitsError: fewer than 40 shared sentences, no neutral rows in a split, NaN or infinity.
     """
-    rows, at_a, at_b = shared_sentences(a, b)
+    rows, at_a, at_b, excluded = shared_sentences(a, b, kind, pooling)
     own_a, own_b = (
         fit_directions(s, extractor=extractor, kind=kind, pooling=pooling, reference=reference) for s in (a, b)
     )
@@ -185,7 +191,7 @@ def compare_models(
         )
     return Comparison(
         pd.DataFrame(similarity), pd.DataFrame(alignment), subspaces, maps, (own_a, own_b),
-        int(groups[test].unique().numel()),
+        int(groups[test].unique().numel()), excluded,
     )  # fmt: skip
 
 
@@ -242,6 +248,7 @@ def _judge(m: LinearMap, held: _Held, own: DirectionPair, nulls: _Nulls, draws: 
     low, high = mean_auroc_interval(y @ mapped.T, held.truth, held.groups, seed=seed)
     shuffled = [works(m.directions(pair.a)) for pair in nulls.shuffled]
     apart = [cos2(pair) for pair in nulls.apart]
+    apart_shuffled = [cos2(pair) for pair in nulls.apart_shuffled]
     return {
         "r2_validation": explained_variance(m, held.x[held.validation], held.y[held.validation]),
         "r2_neutral": explained_variance(m, held.x[held.neutral], held.y[held.neutral]),
@@ -252,13 +259,14 @@ def _judge(m: LinearMap, held: _Held, own: DirectionPair, nulls: _Nulls, draws: 
         **_range("cos2_shuffled", [cos2(pair) for pair in nulls.shuffled]),
         "cos2_apart": float(np.mean(apart)),
         **_range("cos2_apart", apart),
-        **_range("apart_shuffled", [cos2(pair) for pair in nulls.apart_shuffled]),
+        **_range("apart_shuffled", apart_shuffled),
+        "p_apart": rank_p(float(np.mean(apart)), apart_shuffled),
         "auroc": found,
         "auroc_low": low,
         "auroc_high": high,
         **_range("auroc_random", [works(m.directions(pair.a)) for pair in random]),
         **_range("auroc_shuffled", shuffled),
-        "p": float((1 + sum(v >= found for v in shuffled)) / (1 + len(shuffled))),
+        "p": rank_p(found, shuffled),
         "auroc_own": works(own.b),
         "strength": m.strength,
         "rank": float(m.rank),

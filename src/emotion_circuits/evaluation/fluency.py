@@ -104,13 +104,13 @@ class Fluency:
         if not prompts:
             return [], []
         joined = [p + c for p, c in zip(prompts, continuations, strict=True)]
-        encoded = model.tokenizer(joined, add_special_tokens=special, return_offsets_mapping=True, padding=False)
+        encoded = model.encode(joined, add_special_tokens=special)
         # A token belongs to the continuation if it ends behind the prompt: byte-level tokens carry their leading space.
         first = []
-        for offsets, prompt in zip(encoded["offset_mapping"], prompts, strict=True):
+        for offsets, prompt in zip(encoded.offsets, prompts, strict=True):
             inside = [i for i, (a, b) in enumerate(offsets) if b > len(prompt) and b > a]
             first.append(inside[0] if inside else len(offsets))
-        ids = encoded["input_ids"]
+        ids = encoded.ids
         if any(start == 0 and row for start, row in zip(first, ids, strict=True)):
             raise EmotionCircuitsError(
                 "fluency: a continuation needs a prompt before it (its first token has no context)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import Evaluator
@@ -13,10 +14,10 @@ from emotion_circuits.evaluation.keywords import KeywordCounts
 from emotion_circuits.evaluation.probes import AttributeClassifier, EmbeddingProbe
 from emotion_circuits.evaluation.registry import evaluator
 from emotion_circuits.language import LANGUAGES
-from emotion_circuits.prompts import Attribute
+from emotion_circuits.prompts import Attribute, Prompt, corpus_of, prompts_sha256
 from emotion_circuits.prompts.attribute_checks import text_problems
 
-__all__ = ["check_attribute", "judge_of", "judges_of", "refuse_unfit"]
+__all__ = ["check_attribute", "judge_of", "judge_texts", "judges_of", "refuse_unfit"]
 
 
 def judge_of(attribute: Attribute, name: str, *, cache: bool = True, cache_root: Path | None = None) -> Evaluator:
@@ -49,6 +50,42 @@ def judge_of(attribute: Attribute, name: str, *, cache: bool = True, cache_root:
 def judges_of(attribute: Attribute, *, cache: bool = True, cache_root: Path | None = None) -> list[Evaluator]:
     """All judges of an attribute, the one that decides first; as :func:`judge_of`."""
     return [judge_of(attribute, name, cache=cache, cache_root=cache_root) for name in attribute.judges]
+
+
+def judge_texts(attribute: Attribute, sentences: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
+    """What each judge of an attribute was fitted on, for the record.
+
+    Nothing is fitted and nothing from a hub is loaded here.
+
+    Args:
+        attribute: whose judges.
+        sentences: those that directions are fitted on.
+
+    Returns:
+        Judge → ``sets`` (corpora it was fitted or chosen on; empty for lexicons and for models that others trained), ``rows``
+        and ``sha256`` of these texts, and ``shared_sentences`` and ``shared_groups``, how many of them directions are
+        fitted on too.
+    """
+    texts = {_plain(p.text) for p in sentences}
+    groups = {(corpus_of(p.set), p.group) for p in sentences}
+    found = {}
+    for name in attribute.judges:
+        hub = name in HUB_EVALUATORS and name != attribute.axis
+        made = None if hub else judge_of(attribute, name, cache=False)
+        rows = made.fitted_on if isinstance(made, EmbeddingProbe) else []
+        found[name] = {
+            "sets": sorted({corpus_of(p.set) for p in rows}),
+            "rows": len(rows),
+            "sha256": prompts_sha256(rows) if rows else None,
+            "shared_sentences": sum(_plain(p.text) in texts for p in rows),
+            "shared_groups": len({(corpus_of(p.set), p.group) for p in rows} & groups),
+        }
+    return found
+
+
+def _plain(text: str) -> str:
+    """The text without case and spacing."""
+    return " ".join(text.casefold().split())
 
 
 def check_attribute(attribute: Attribute, values: Sequence[str] | None = None) -> list[str]:

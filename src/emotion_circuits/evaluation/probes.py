@@ -1,8 +1,8 @@
 """Probes on sentence embeddings: which value of an attribute a text expresses, and how polite it is.
 
-A logistic regression on all-MiniLM-L6-v2 states (mean over tokens, every layer), fitted on the train splits of
-labelled corpora. Its strength is chosen on their validation splits and its accuracy is measured on their test splits;
-the texts it later judges are generated ones, so these figures say how good the instrument is, not how good the
+A logistic regression on all-MiniLM-L6-v2 states (mean over tokens, every layer), fitted on labelled corpora: its strength
+is chosen between their train and validation splits, then both are fitted, and its accuracy is measured on their test
+splits; the texts it later judges are generated ones, so these figures say how good the instrument is, not how good the
 generations are.
 """
 
@@ -32,7 +32,7 @@ from emotion_circuits.prompts import Attribute, Prompt, corpus_of, find_words, l
 
 __all__ = ["AttributeClassifier", "EmbeddingProbe", "Politeness"]
 
-_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 class _Weights(NamedTuple):
@@ -52,8 +52,10 @@ class EmbeddingProbe:
         name: of the evaluator.
         axis: what it judges.
         prompts: labelled texts with their splits; ``train`` is fitted, ``validation`` chooses the strength of
-            regularisation (by log loss), ``test`` is only ever scored.
+            regularisation (by log loss) and is fitted with it then, ``test`` is only ever scored.
         labels: order of the probability columns.
+        choose: labelled texts that choose the strength instead, and are never fitted: those of the kind it will judge know
+            better which one carries over.
         embedder: sentence embedder.
 
     Raises:
@@ -67,6 +69,7 @@ class EmbeddingProbe:
         prompts: Sequence[Prompt],
         labels: Sequence[str],
         *,
+        choose: Sequence[Prompt] = (),
         embedder: SentenceEmbedder | None = None,
     ) -> None:
         self.name, self.axis, self.labels = name, axis, tuple(labels)
@@ -78,15 +81,29 @@ class EmbeddingProbe:
                 raise EmotionCircuitsError(
                     f"evaluator {name}: no text labelled {', '.join(sorted(missing))} in the {split} split"
                 )
+        self._choosing = list(choose) or self._splits["validation"]
+        if missing := set(self.labels) - {p.label for p in self._choosing}:
+            raise EmotionCircuitsError(
+                f"evaluator {name}: no text labelled {', '.join(sorted(missing))} to choose the strength on"
+            )
         self.version = hash_json(
             [
-                prompts_sha256(self._splits["train"] + self._splits["validation"]),
+                prompts_sha256(self._splits["train"] + self._splits["validation"] + list(choose)),
                 list(self.labels),
                 list(_STRENGTHS),
+                "fitted on train and validation",
                 self.embedder.version,
                 package_version("scikit-learn"),
             ]
         )[:16]
+
+    @property
+    def fitted_on(self) -> list[Prompt]:
+        """Every text that is fitted or chosen on: the train and the validation split, and those that chose the strength."""
+        known = {id(p) for p in self._splits["validation"]}
+        return [
+            *self._splits["train"], *self._splits["validation"], *(p for p in self._choosing if id(p) not in known),
+        ]  # fmt: skip
 
     @cached_property
     def _fitted(self) -> _Weights:
@@ -108,22 +125,29 @@ class EmbeddingProbe:
             )
         return found
 
+    def _labelled(self, rows: Sequence[Prompt]) -> tuple[Float[np.ndarray, "text d"], list[int]]:
+        return self.embedder.embed([p.text for p in rows]), [self.labels.index(p.label) for p in rows]
+
     def _fit(self) -> _Weights:
-        train, held = self._splits["train"], self._splits["validation"]
-        x, y = self.embedder.embed([p.text for p in train]), [self.labels.index(p.label) for p in train]
-        xv, yv = self.embedder.embed([p.text for p in held]), [self.labels.index(p.label) for p in held]
+        held = self._splits["validation"]
+        (x, y), (xv, yv) = self._labelled(self._splits["train"]), self._labelled(held)
+        xc, yc = (xv, yv) if self._choosing is held else self._labelled(self._choosing)
         best: tuple[float, _Weights] | None = None
         # Rising strengths, each fit starting from the one before it.
         model = LogisticRegression(max_iter=5000, tol=1e-5, warm_start=True)
         for strength in _STRENGTHS:
             model.set_params(C=strength).fit(x.astype(np.float64), y)
             found = _Weights(model.coef_.copy(), model.intercept_.copy(), strength)
-            loss = float(log_loss(yv, found.probabilities(xv), labels=range(len(self.labels))))
+            loss = float(log_loss(yc, found.probabilities(xc), labels=range(len(self.labels))))
             if best is not None and loss >= best[0]:
                 break
             best = (loss, found)
         assert best is not None
-        return best[1]
+        # The validation sentences are then learnt from too: a third more of them.
+        strength = best[1].strength
+        whole = LogisticRegression(C=strength, max_iter=5000, tol=1e-5)
+        whole.fit(np.vstack([x, xv]).astype(np.float64), [*y, *yv])
+        return _Weights(whole.coef_.copy(), whole.intercept_.copy(), strength)
 
     @property
     def strength(self) -> float:
@@ -158,9 +182,11 @@ class EmbeddingProbe:
 class AttributeClassifier(EmbeddingProbe):
     """Which value of an attribute a text expresses, or none of them: columns ``p_<label>`` and ``label``.
 
-    The judge of generated text. A probe that knows the attribute's own kinds of sentence only must call any text one of
-    them. So the reference is fitted on everything else too that the attribute names (``classifier.none``), and means *none
-    of the values*. Rows with a word of the attribute's lexicon are left out of that part.
+    The judge of generated text. It should be fitted on other sentences, by other hands, than directions are
+    (``classifier.fit``), or a direction of the corpora's style is read back as the value. A probe that knows the attribute's
+    own kinds of sentence only must call any text one of them. So the reference is fitted on everything else too that the
+    attribute names (``classifier.none``), and means *none of the values*. Rows with a word of the attribute's lexicon are
+    left out of that part.
 
     Args:
         attribute: whose labels; its corpora are fitted on.
@@ -188,11 +214,14 @@ class AttributeClassifier(EmbeddingProbe):
         else:
             rows = load_prompts(attribute.classifier_corpora(), labels=attribute.labels)
             rows += [] if forced else _none_of_them(attribute)
+        own = prompts is None and not forced
+        choose = load_prompts(attribute.classifier.choose, split="validation", labels=attribute.labels) if own else []
         super().__init__(
             f"{attribute.axis}-forced" if forced else attribute.axis,
             attribute.axis,
             rows,
             attribute.labels,
+            choose=choose,
             embedder=embedder or SentenceEmbedder(layers="all", root=root),
         )
 

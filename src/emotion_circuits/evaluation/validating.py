@@ -22,8 +22,9 @@ __all__ = [
     "validate_together",
 ]
 
-WRITTEN = "continuations-labelled"
-"""Continuations that models wrote, steered, prompted and neither; the judge of such texts is to be judged on them."""
+WRITTEN = ("continuations-labelled-2", "continuations-labelled")
+"""Continuations that models wrote, steered, prompted and neither; the judge of such texts is to be judged on them. The
+first comes from more writers and was labelled twice."""
 
 _OTHER_AXES: dict[str, Labelled] = {
     "politeness": Labelled(

@@ -65,6 +65,30 @@ class PairTask:
             rows.setdefault(frozenset((pair.text, pair.corrupted)), row)
         return self.select(list(rows.values()))
 
+    def turned(self) -> PairTask:
+        """The task with every pair the other way round: noising a part there is denoising it here."""
+        pairs = tuple(
+            p.model_copy(
+                update={
+                    "text": p.corrupted, "label": p.corrupted_label, "spans": p.corrupted_spans,
+                    "answers": p.corrupted_answers, "corrupted": p.text, "corrupted_label": p.label,
+                    "corrupted_spans": p.spans, "corrupted_answers": p.answers,
+                }
+            )
+            for p in self.pairs
+        )  # fmt: skip
+        # As in a fresh task, the clean side's answers come first and padding last.
+        rank = torch.where(self.answer_weights < 0, 0, torch.where(self.answer_weights > 0, 1, 2))
+        order = rank.argsort(dim=1, stable=True)
+        return replace(
+            self,
+            pairs=pairs,
+            clean=self.corrupted,
+            corrupted=self.clean,
+            answer_ids=self.answer_ids.gather(1, order),
+            answer_weights=-self.answer_weights.gather(1, order),
+        )
+
     def logit_difference(self, logits: Float[Tensor, "*variant pair vocabulary"]) -> Float[Tensor, "*variant pair"]:
         """Mean logit of the clean side's answers minus mean logit of the corrupted side's, in logits."""
         ids = self.answer_ids.expand(*logits.shape[:-1], -1)

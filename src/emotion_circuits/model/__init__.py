@@ -9,6 +9,7 @@ from emotion_circuits.model.language_model import Batch, LanguageModel
 from emotion_circuits.model.loading import load_model, weights_sha256
 from emotion_circuits.model.observing import Record, observe
 from emotion_circuits.model.positions import ALL, LAST, REST, Positions
+from emotion_circuits.model.replicas import writing_model
 from emotion_circuits.model.selfcheck import CheckResult, self_check
 from emotion_circuits.model.sites import Site
 
@@ -44,4 +45,5 @@ __all__ = [
     "observe",
     "self_check",
     "weights_sha256",
+    "writing_model",
 ]

@@ -13,7 +13,8 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import bundled
 from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.language_model import LanguageModel
-from emotion_circuits.model.loading import locate, resolve_device, resolve_dtype
+from emotion_circuits.model.loading import dtypes_for, locate, resolve_device
+from emotion_circuits.model.precision import resolve_dtype
 
 __all__ = ["Blueprint", "blueprint"]
 
@@ -47,6 +48,7 @@ def blueprint(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    writing_dtype: str | torch.dtype | None = None,
     revision: str | None = None,
 ) -> Blueprint | None:
     """What is known of a model before its weights are loaded.
@@ -55,6 +57,7 @@ def blueprint(
         name_or_path: as for :func:`emotion_circuits.model.load_model`.
         device: where it would be loaded.
         dtype: in which it would be loaded.
+        writing_dtype: in which it would write.
         revision: hub branch, tag or commit.
 
     Returns:
@@ -76,8 +79,9 @@ def blueprint(
     try:
         config = language_config(AutoConfig.from_pretrained(source, trust_remote_code=False, **options))
         family = family_of(config)
+        use_dtype, writes = dtypes_for(config, where, resolve_dtype(dtype), resolve_dtype(writing_dtype))
         with torch.device("meta"):
-            hf = AutoModelForCausalLM.from_config(config, dtype=resolve_dtype(dtype, where))
+            hf = AutoModelForCausalLM.from_config(config, dtype=use_dtype)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     except EmotionCircuitsError:
         raise
@@ -85,4 +89,6 @@ def blueprint(
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EmotionCircuitsError(f"{name}: its configuration or tokenizer cannot be read: {first}") from error
     commit = getattr(config, "_commit_hash", None)
-    return Blueprint(hf.eval(), tokenizer, family, shown, source=folder, revision=commit or revision, place=place)
+    return Blueprint(
+        hf.eval(), tokenizer, family, shown, source=folder, revision=commit or revision, writes=writes, place=place
+    )

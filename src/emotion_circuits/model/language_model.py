@@ -18,7 +18,7 @@ from emotion_circuits.model.families import Family, at_path
 from emotion_circuits.model.sites import Site
 from emotion_circuits.model.token_texts import token_text
 
-__all__ = ["Batch", "LanguageModel", "position_ids_from_mask"]
+__all__ = ["Batch", "Encoded", "LanguageModel", "position_ids_from_mask"]
 
 
 def position_ids_from_mask(attention_mask: Int[Tensor, "batch position"]) -> Int[Tensor, "batch position"]:
@@ -49,6 +49,19 @@ class Batch:
         return self.attention_mask.bool()
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of texts, one row each, without padding.
+
+    Attributes:
+        ids: per text; the model's prefix first.
+        offsets: per text, the character span of each token; ``(0, 0)`` for tokens that stand for no text.
+    """
+
+    ids: list[list[int]]
+    offsets: list[list[tuple[int, int]]]
+
+
 @dataclass(eq=False)
 class LanguageModel:
     """A Hugging Face causal language model, ready to be observed and changed.
@@ -61,7 +74,11 @@ class LanguageModel:
         source: folder the weights were read from, where there is one.
         revision: hub commit or requested revision, where there is one.
         refused: site kinds the self-check refused, with the reason.
+        writes: dtype in which sweeps of continuations are written; ``None``: as its own.
+        prefix: token ids put before every text, so that the attention sink is never a text's first word; none where the
+            tokenizer begins texts with a token of its own (:mod:`emotion_circuits.model.prefixes`).
         wiring: the seams, held by :func:`emotion_circuits.model.wiring.wiring_of`.
+        writer: its copy in another dtype, held by :func:`emotion_circuits.model.replicas.writing_model`.
     """
 
     hf: Any
@@ -71,7 +88,10 @@ class LanguageModel:
     source: Path | None = None
     revision: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    writes: torch.dtype | None = None
+    prefix: tuple[int, ...] = ()
     wiring: Any = field(default=None, repr=False)
+    writer: Any = field(default=None, repr=False)
 
     @property
     def config(self) -> Any:
@@ -187,13 +207,32 @@ class LanguageModel:
 
     # -- text to tokens ------------------------------------------------------------------------------------------
 
+    def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> Encoded:
+        """Token ids of texts, the prefix first; every text that goes through the model is tokenized here.
+
+        Args:
+            texts: any texts; one without tokens has the prefix only.
+            add_special_tokens: as the tokenizer would (e.g. Gemma's ``<bos>``), and the prefix. ``False`` for text from a
+                chat template, which brings its own beginning.
+        """
+        if not len(texts):
+            return Encoded([], [])
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=add_special_tokens, return_offsets_mapping=True, padding=False
+        )
+        lead = list(self.prefix) if add_special_tokens else []
+        return Encoded(
+            [[*lead, *row] for row in encoded["input_ids"]],
+            [[*((0, 0) for _ in lead), *((int(a), int(b)) for a, b in row)] for row in encoded["offset_mapping"]],
+        )
+
     def tokenize(self, texts: Sequence[str], *, side: str = "left", add_special_tokens: bool = True) -> Batch:
         """Tokenize a batch of texts.
 
         Args:
             texts: non-empty strings.
             side: padding side, ``left`` (default, as generation needs) or ``right``.
-            add_special_tokens: as the tokenizer would (e.g. Gemma's ``<bos>``).
+            add_special_tokens: as in :meth:`encode`.
 
         Raises:
             EmotionCircuitsError: no text, or a text without any token.
@@ -202,14 +241,12 @@ class LanguageModel:
             raise EmotionCircuitsError(f"a list of texts, not one string, is needed: [{texts[:40]!r}]")
         if not texts:
             raise EmotionCircuitsError("nothing to tokenize: the list of texts is empty")
-        encoded = self.tokenizer(
-            list(texts), add_special_tokens=add_special_tokens, return_offsets_mapping=True, padding=False
-        )
-        rows: list[list[int]] = encoded["input_ids"]
-        for index, row in enumerate(rows):
-            if not row:
+        encoded = self.encode(texts, add_special_tokens=add_special_tokens)
+        lead = len(self.prefix) if add_special_tokens else 0
+        for index, row in enumerate(encoded.ids):
+            if len(row) <= lead:
                 raise EmotionCircuitsError(f"text {index} ({texts[index]!r}) has no tokens for {self.name}")
-        return self.collate(rows, side=side, offsets=encoded["offset_mapping"])
+        return self.collate(encoded.ids, side=side, offsets=encoded.offsets)
 
     def collate(self, rows: Sequence[Sequence[int]], *, side: str = "left", offsets: Any = ()) -> Batch:
         """Pad rows of token ids to one width."""

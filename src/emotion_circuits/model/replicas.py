@@ -22,7 +22,7 @@ from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.sharing import foreign_hooks
 from emotion_circuits.model.wiring import wiring_of
 
-__all__ = ["at_once", "in_parallel", "replica", "torch_threads"]
+__all__ = ["at_once", "in_parallel", "replica", "torch_threads", "writing_model"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,10 +30,18 @@ Result = TypeVar("Result")
 _AT_ONCE = 4  # each holds the activations of a batch
 
 
-def replica(model: LanguageModel) -> LanguageModel:
-    """A model that can run beside the given one: the same weights, its own modules, hooks and tokenizer."""
-    weights = {id(tensor): tensor for tensor in chain(model.hf.parameters(), model.hf.buffers())}
-    return LanguageModel(
+def replica(model: LanguageModel, dtype: torch.dtype | None = None) -> LanguageModel:
+    """A model that can run beside the given one: the same weights, its own modules, hooks and tokenizer.
+
+    Args:
+        model: the model.
+        dtype: of the replica's weights; in another one than the model's they are copies.
+    """
+    weights: dict[int, Any] = {id(tensor): tensor for tensor in chain(model.hf.parameters(), model.hf.buffers())}
+    if dtype not in (None, model.dtype):
+        # Buffers stay as they are, as when the model is loaded in this dtype: rotary angles need their digits.
+        weights |= {id(p): torch.nn.Parameter(p.detach().to(dtype), requires_grad=False) for p in model.hf.parameters()}
+    made = LanguageModel(
         hf=copy.deepcopy(model.hf, weights),
         tokenizer=copy.deepcopy(model.tokenizer),  # a tokenizer refuses two threads
         family=model.family,
@@ -41,7 +49,30 @@ def replica(model: LanguageModel) -> LanguageModel:
         source=model.source,
         revision=model.revision,
         refused=dict(model.refused),
+        writes=model.writes,
+        prefix=model.prefix,
     )
+    if dtype is not None:
+        made.config.dtype = dtype
+    return made
+
+
+def writing_model(model: LanguageModel) -> LanguageModel:
+    """The model in the dtype that it writes in: itself, or a copy that is made once and kept.
+
+    Figures of states, gradients and perplexities are the model's own; only continuations are written by the copy, which is
+    as if loaded with ``dtype=model.writes``. Where something is edited or watched, or hooks that are not ours are on the model,
+    it writes itself, so that those see everything.
+
+    Args:
+        model: the model.
+    """
+    dtype = model.writes
+    if dtype in (None, model.dtype) or wiring_of(model).first_layer is not None or foreign_hooks(model):
+        return model
+    if model.writer is None or model.writer.dtype != dtype:
+        model.writer = replica(model, dtype)
+    return model.writer  # type: ignore[no-any-return]
 
 
 def at_once(device: torch.device) -> int:

@@ -43,6 +43,7 @@ class ModelSource:
         pickled: whether its weights are pickled ones, which its user chose to trust.
         refused: site kinds its self-check refused, with the reason.
         fingerprint: of its weights.
+        prefix: token ids it puts before every text.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModelSource:
     pickled: bool
     refused: tuple[tuple[str, str], ...]
     fingerprint: str
+    prefix: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, model: LanguageModel) -> ModelSource:
@@ -82,6 +84,7 @@ class ModelSource:
             pickled=model.source is not None and not any(model.source.glob("*.safetensors")),
             refused=tuple(sorted(model.refused.items())),
             fingerprint=_fingerprint(model),
+            prefix=model.prefix,
         )
 
     def load(self) -> LanguageModel:
@@ -100,6 +103,7 @@ class ModelSource:
             check=False,
         )
         model.name, model.revision, model.refused = self.name, self.revision, dict(self.refused)
+        model.prefix = self.prefix
         if _fingerprint(model) != self.fingerprint:
             raise EmotionCircuitsError(
                 f"{self.place}: holds other weights than the model {self.name} that is being used (files that were replaced, or "

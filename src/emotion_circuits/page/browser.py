@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    import psutil
+    from playwright.sync_api import Page
 
 __all__ = ["chromium", "off_the_loop", "open_page"]
 
@@ -67,11 +67,12 @@ def open_page(path: Path, *, timeout: float = 180.0, **view: Any) -> Iterator[Pa
     program = chromium()
     from playwright.sync_api import Error, sync_playwright
 
+    before = _children()
     try:
         with (
             sync_playwright() as driver,
+            _deadline(_children() - before, timeout),
             driver.chromium.launch(executable_path=program, args=["--disable-gpu"]) as browser,
-            _deadline(browser, timeout),
             browser.new_page(**{"viewport": _VIEWPORT, **view}) as page,
         ):
             page.set_default_timeout(timeout * 1000)
@@ -82,12 +83,24 @@ def open_page(path: Path, *, timeout: float = 180.0, **view: Any) -> Iterator[Pa
         raise EmotionCircuitsError(f"{program} failed at {path.name}: {error.message.splitlines()[0]}") from error
 
 
+def _children() -> set[psutil.Process]:
+    import psutil
+
+    return set(psutil.Process().children())
+
+
 @contextmanager
-def _deadline(browser: Browser, seconds: float) -> Iterator[None]:
-    """Kill the browser when the time is over: Playwright waits for a script, or for printing, as long as it takes."""
-    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-    process = next(p["id"] for p in processes if p["type"] == "browser")
-    timer = Timer(seconds, os.kill, (process, signal.SIGKILL))
+def _deadline(driver: Iterable[psutil.Process], seconds: float) -> Iterator[None]:
+    """Kill Playwright's driver and its browser when the time is over.
+
+    Playwright waits for a script, or for printing, as long as it takes, and for a browser that is gone for ever.
+
+    Args:
+        driver: the process that was started for Playwright.
+        seconds: for everything in the block.
+    """
+    timer = Timer(seconds, _kill, (list(driver),))
+    timer.daemon = True
     timer.start()
     try:
         yield
@@ -97,6 +110,16 @@ def _deadline(browser: Browser, seconds: float) -> Iterator[None]:
         raise
     finally:
         timer.cancel()
+
+
+def _kill(driver: Sequence[psutil.Process]) -> None:
+    import psutil
+
+    for process in driver:
+        with suppress(psutil.NoSuchProcess):
+            for each in (*process.children(recursive=True), process):
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
 
 
 def off_the_loop(work: Callable[..., T], *arguments: Any) -> T:

@@ -122,10 +122,10 @@ def hatch(figure: go.Figure, x: list[Any], y: list[Any], name: str, *, row: int,
 
 
 def accuracy_by_layer(table: pd.DataFrame) -> go.Figure:
-    """Held-out accuracy by layer, one line per series, with bag of words dashed and chance dotted.
+    """Held-out accuracy by layer, one line per series, with words alone dashed and chance dotted.
 
     Args:
-        table: columns ``series``, ``layer``, ``accuracy``, ``bag_of_words``, ``chance``.
+        table: columns ``series``, ``layer``, ``accuracy``, ``words_alone``, ``chance``.
     """
     figure = go.Figure()
     for index, (name, part) in enumerate(table.groupby("series", sort=False)):
@@ -134,8 +134,8 @@ def accuracy_by_layer(table: pd.DataFrame) -> go.Figure:
         figure.add_scatter(x=part["layer"], y=part["accuracy"], name=str(name), mode="lines", line={"color": colour})
         figure.add_scatter(
             x=part["layer"],
-            y=part["bag_of_words"],
-            name=say("{name}: bag of words", name=name),
+            y=part["words_alone"],
+            name=say("{name}: words alone", name=name),
             mode="lines",
             line={"color": colour, "dash": "dash", "width": 1.2},
         )

@@ -12,6 +12,7 @@ from emotion_circuits.language import gap, say
 from emotion_circuits.page.numerals import estimate, fixed, number, places
 from emotion_circuits.page.words import Kind
 from emotion_circuits.statistics import VERDICTS, Claim
+from emotion_circuits.statistics.claims import ALPHA
 
 __all__ = ["Told", "beside", "claim_json", "counted", "figure_words", "slug", "tell"]
 
@@ -69,25 +70,43 @@ def claim_json(told: Told) -> dict[str, Any]:
 
 
 def _family(claim: Claim) -> tuple[str, ...]:
-    tests = claim.figures.tests
-    return () if tests is None else (say("One of {tests} tests that were corrected together.", tests=tests),)
+    figures = claim.figures
+    if figures.q is None or figures.tests is None:
+        return ()
+    if figures.tests == 1:
+        return (say("A family of one test ({family}): q is p.", family=figures.family),)
+    return (say("One of {tests} tests corrected together ({family}).", tests=figures.tests, family=figures.family),)
 
 
 def _reason(claim: Claim) -> str:
     figures = claim.figures
-    tail = "" if figures.level is None else f" ({figures.level[0]} = {number(figures.level[1])})"
+    tail = "" if figures.q is None else f" (q = {number(figures.q)})"
+    low = figures.q is not None and figures.q <= ALPHA
+    least = "" if figures.smallest is None else number(figures.smallest)
     return {
-        "uncomputed": say("No interval was computed."),
+        "uncomputed": say("No interval or no test was computed."),
         "few": say("Only {n} units, too few for a verdict.", n=figures.n),
         "above": say("The interval lies above the reference{tail}.", tail=tail),
         "below": say("The interval lies below the reference{tail}.", tail=tail),
-        "level": say("The interval lies beyond the reference, but the corrected level is too high{tail}.", tail=tail),
-        "given": say("What it rests on is not supported itself."),
-        "size": say("The figure lies beyond the null, but is smaller than what matters."),
-        "opposite": say("The whole interval lies on the other side of the chance level."),
-        "smallest": say("The interval rules out the smallest effect that matters."),
-        "null": say("The interval lies wholly within what the null gives."),
-        "both": say("The interval allows both no effect beyond the reference and one that matters."),
+        "level": say("The interval lies beyond the reference, but q is too high{tail}.", tail=tail),
+        "given": say(
+            "Its own figures would support it{tail}, but what it rests on is not supported itself.", tail=tail
+        ),
+        "size": say(
+            "The interval lies beyond the reference{tail}, but the figure is smaller than what matters ({least}).",
+            tail=tail,
+            least=least,
+        ),
+        "opposite": say("The whole interval lies on the other side of the reference than the claimed one."),
+        "smallest": say(
+            "Something is there{tail}, but the interval rules out the smallest effect that matters ({least}).",
+            tail=tail,
+            least=least,
+        )
+        if low
+        else say("The interval rules out the smallest effect that matters ({least}).", least=least),
+        "disagree": say("q is low enough{tail}, but the interval reaches the reference.", tail=tail),
+        "both": say("The interval allows both no effect and one that matters."),
     }[claim.reason]
 
 

@@ -254,7 +254,9 @@ def _placed(attribute: Attribute, place: Callable[[str], str]) -> Attribute:
                 report=place(openings.report),
                 held=None if openings.held is None else place(openings.held),
             ),
-            "classifier": Classifier(fit=every(classifier.fit), none=every(classifier.none)),
+            "classifier": Classifier(
+                fit=every(classifier.fit), none=every(classifier.none), choose=every(classifier.choose)
+            ),
             "pairs": None if attribute.pairs is None else place(attribute.pairs),
             "validation": {
                 axis: labelled.model_copy(update={"sets": every(labelled.sets)})

@@ -104,6 +104,13 @@ def _paired(attribute: Attribute, values: tuple[str, ...]) -> Iterator[str]:
 def _classified(attribute: Attribute, _values: tuple[str, ...]) -> Iterator[str]:
     # Corpora with the labels are looked at where the judge itself is made.
     yield from _rows("classifier.none", attribute.classifier.none)[1]
+    rows, problems = _rows("classifier.choose", attribute.classifier.choose)
+    yield from problems
+    if rows and (lacking := _lacking(rows, attribute.labels, "validation")):
+        yield (
+            f"classifier.choose: no validation text is labelled {lacking} in {', '.join(attribute.classifier.choose)}; add some, "
+            "or leave 'choose' out"
+        )
 
 
 def _tested(attribute: Attribute, _values: tuple[str, ...]) -> Iterator[str]:

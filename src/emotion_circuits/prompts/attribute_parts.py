@@ -51,10 +51,13 @@ class Classifier(Part):
     Attributes:
         fit: corpora with all labels; by default those directions are fitted on.
         none: corpora whose texts express none of the values, whatever their own labels.
+        choose: labelled texts of the kind it will judge, whose validation split chooses its strength of regularisation; by
+            default that of ``fit`` and ``none``.
     """
 
     fit: tuple[str, ...] = ()
     none: tuple[str, ...] = ()
+    choose: tuple[str, ...] = ()
 
 
 class Labelled(Part):

@@ -23,7 +23,8 @@ class Prompt(BaseModel):
         group: rows that belong together (one scenario, topic or template); a group is never divided by a split.
         split: ``train`` (directions are fitted), ``validation`` (choices are made), ``test`` (figures are reported).
         language: ISO 639-1 code.
-        set: the corpus it belongs to, and after a ``/`` which part of it (``core/implicit``).
+        set: the corpus it belongs to, and after a ``/`` which part of it (``core/baseline``), or its register
+            (``registers-a/letter``).
         spans: character spans ``[start, end)`` of the words that name the label.
     """
 

@@ -95,6 +95,7 @@ def build_manifest(
             "n_kv_heads": model.n_kv_heads,
             "d_model": model.d_model,
             "dtype": str(model.dtype).removeprefix("torch."),
+            "writing_dtype": str(model.writes or model.dtype).removeprefix("torch."),
             "device": str(model.device),
         },
         "data": data,

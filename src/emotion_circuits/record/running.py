@@ -82,6 +82,8 @@ def station_keys(context: Context, stations: Sequence[Station]) -> dict[str, str
                 "station": station.name,
                 "version": station.version,
                 "inputs": station.inputs(context),
+                # What stands before every text changes whatever reads one.
+                **({} if context.config.prefix == "none" else {"prefix": context.config.prefix}),
                 "needs": {name: keys[name] for name in station.needs},
                 "runs": [[_key_of(run, name) for name in station.needs_of_runs] for run in context.runs],
             }

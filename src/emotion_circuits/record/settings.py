@@ -21,6 +21,7 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 
 
 class StudySettings(Settings):
@@ -30,23 +31,28 @@ class StudySettings(Settings):
         model: bundled name, hub id, folder or GGUF file.
         revision: hub revision.
         device: ``cpu``, ``cuda`` …; default: what there is.
-        dtype: parameter dtype; default by device.
+        dtype: of the model in all figures; ``auto``: by its size, the device and what the processor multiplies.
+        writing_dtype: of the model in writing; ``auto``: as ``dtype`` where that is named, else by size and processor.
         attribute: what is studied: a bundled attribute or a YAML file. What follows of corpora and values is the attribute's
             where it is null.
         prompts: corpora (bundled names or JSONL files) directions are fitted and tested on.
         continuations: corpus of neutral openings.
         emotions: which of the attribute's values are studied, in this order.
+        prefix: ``auto`` puts one neutral token before every text that the model reads, in every station, so that the attention
+            sink is never a text's first word; ``none`` leaves texts as the tokenizer makes them.
         seed: fixes everything that is drawn.
     """
 
     model: str = "smollm2-135m"
     revision: str | None = None
     device: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] | None = None
+    dtype: Dtype | None = "auto"
+    writing_dtype: Dtype = "auto"
     attribute: str = DEFAULT_ATTRIBUTE
     prompts: tuple[str, ...] | None = None
     continuations: str | None = None
     emotions: tuple[str, ...] | None = None
+    prefix: Literal["auto", "none"] = "none"
     seed: int = Field(default=0, ge=0)
 
     def of(self, kind: type[S]) -> S:

@@ -1,7 +1,8 @@
 """A station as one declaration: what it is called, asked, needs, writes and says; its code is found by its package.
 
-A station's package holds ``station`` (``inputs`` and ``run``), and where it has them ``estimate`` (``estimate``) and
-``section`` (``sections``). They are imported when they are first used, so that declaring a station costs nothing.
+A station's package holds ``station`` (``inputs`` and ``run``), and where it has them ``estimate`` (``estimate``), ``section``
+(``sections``) and ``shuffled`` (``shuffled_claims``). They are imported when they are first used, so that declaring a
+station costs nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from emotion_circuits.page.words import Aspect, Kind
 from emotion_circuits.record.folder import StationFolder
 from emotion_circuits.record.settings import Settings, StudySettings
 from emotion_circuits.record.studied import Studied, studied
+from emotion_circuits.statistics import Claim
 
 if TYPE_CHECKING:
     from emotion_circuits.model import Blueprint, LanguageModel
@@ -63,7 +65,9 @@ class Context:
         from emotion_circuits.model import load_model
 
         c = self.config
-        return load_model(c.model, device=c.device, dtype=c.dtype, revision=c.revision)
+        return load_model(
+            c.model, device=c.device, dtype=c.dtype, writing_dtype=c.writing_dtype, revision=c.revision, prefix=c.prefix
+        )
 
     def of(self, folder: type[F]) -> F:
         """The folder of another station of this run."""
@@ -160,6 +164,34 @@ class Station:
     def run(self, context: Context, path: Path) -> None:
         """Do the work into a folder, which may hold its own unfinished work."""
         self._required("run")(context, self.folder(path))
+
+    @property
+    def shuffles(self) -> bool:
+        """Whether it says what it would claim where labels mean nothing."""
+        return self._function("shuffled", "shuffled_claims") is not None
+
+    @property
+    def shuffles_at_once(self) -> int:
+        """How many draws of :meth:`shuffled` share work and should be asked for together."""
+        return 1 if self.code is not None else int(getattr(import_module(f"{self.package}.shuffled"), "AT_ONCE", 1))
+
+    def shuffled(self, context: Context, draws: Sequence[int]) -> list[list[Claim]]:
+        """Its claims after everything behind the capture was done again with shuffled labels, once per draw.
+
+        Args:
+            context: of a finished run; nothing is written into its folder.
+            draws: numbers of the shuffles.
+
+        Raises:
+            EmotionCircuitsError: it does not say (:attr:`shuffles`).
+        """
+        function = self._function("shuffled", "shuffled_claims")
+        if function is None:
+            raise EmotionCircuitsError(
+                f"station {self.name!r} has no shuffled claims: {self.package}.shuffled is missing"
+            )
+        found: list[list[Claim]] = function(context, draws)
+        return found
 
     def estimate(self, config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         """What it will cost; nothing is known of a station that does not say."""

@@ -9,7 +9,7 @@ from typing import Any
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import say, term
 from emotion_circuits.page.appearance import shown_as
-from emotion_circuits.page.page import Page, Section, write_page
+from emotion_circuits.page.page import Page, Part, Section, Table, write_page
 from emotion_circuits.page.telling import Told, tell
 from emotion_circuits.record.reading import read_claims, read_manifest
 from emotion_circuits.record.studied import Studied, studied_in
@@ -181,15 +181,32 @@ def _plan_section(run: Path, aligned: Path | None, claims: tuple[Told, ...], man
 
 
 def _method_section(run: Path) -> Section:
-    store = CaptureFolder.of(run).rows()
+    captured = CaptureFolder.of(run)
+    store = captured.rows()
     excluded = int((~store["has_emotion"]).sum())
+    parts: tuple[Part, ...] = ()
+    if captured.sinks.exists():
+        parts = (
+            Table(
+                "sinks",
+                say("Attention sinks left out"),
+                say(
+                    "'median': median length of token states on neutral text, the unit of alpha. 'first': tokens left out "
+                    "because the model reads them first; none where a token stands before every text. 'longer': tokens left "
+                    "out because they are longer than four medians. 'without_…': sentences of which nothing else is left."
+                ),
+                captured.sinks.read(),
+                folded=True,
+            ),
+        )
     return Section(
         "method",
         say("What stands behind the figures"),
         (
             say(
-                "alpha is a fraction of the layer's residual norm. The first token, an attention sink, is left out "
-                "of every mean and norm. Emotion words are located by character offsets; neutral sentences take a "
+                "alpha is a fraction of the layer's residual norm, the median length of token states on neutral text. "
+                "Attention sinks are left out of every state and norm: the first token the model reads, and tokens longer "
+                "than four medians of their layer. Emotion words are located by character offsets; neutral sentences take a "
                 "position-matched token of their own group. {excluded} of {total} sentences have no such token and "
                 "are left out of the token-based directions, and only of those.",
                 excluded=excluded, total=len(store),
@@ -201,4 +218,6 @@ def _method_section(run: Path) -> Section:
                 "prompts."
             ),
         ),
+        (),
+        parts,
     )  # fmt: skip

@@ -3,20 +3,22 @@
 A :class:`Claim` says of which *kind* it is, what it is *about*, its *figures*, and the verdict with the *reason* for it. It
 holds no sentence: those are made from it, in any language, by the station that declares its kind.
 
-The rules of :func:`judge`, in order, each with the reason's code:
+The rules of :func:`judge`, in order, each with the reason's code. *Chance* is the chance level, or the bound, or 0; a null
+(random directions, shuffled labels) speaks through its own p-value, which goes into the claim's, and its range is shown.
 
-1. **No interval** (``uncomputed``) or **too few units** (``few``, below :data:`MINIMUM_N`): *inconclusive*.
-2. **The reference** is ``chance`` where there is one, else 0. Where a null was run (random directions, shuffled labels), its
-   range is part of the reference: on the claimed side its far end counts if it lies beyond chance.
-3. **Supported** (``above``, ``below``) – the whole interval lies beyond the reference on the claimed side, *and* the corrected q
-   (or, where no family was declared, p) is at most :data:`ALPHA` (else ``level``: *inconclusive*); where neither was computed
-   the interval decides alone. A claim that is ``given`` another one is not supported without it (``given``), and one that must
-   ``reach`` the smallest effect that matters is not supported below it (``size``).
-4. **Not supported** – the whole interval lies at or beyond the chance level on the other side (``opposite``), or stays short of
-   ``smallest`` (``smallest``), or lies wholly within the null's range (``null``).
-5. Everything else is **inconclusive** (``both``): the data allow both no effect and one that matters.
+1. **No interval or no test** (``uncomputed``) or **too few units** (``few``, below :data:`MINIMUM_N`): *inconclusive*.
+2. **Supported** (``above``, ``below``) – the whole interval lies beyond chance on the claimed side *and* q, corrected within the
+   claim's declared family, is at most :data:`ALPHA`. A claim that is ``given`` another one gets no better a verdict than that
+   one (``given``). One that must ``reach`` the smallest effect that matters is *inconclusive* while its estimate does not
+   (``size``).
+3. **Not supported** – the whole interval lies on the other side of chance (``opposite``), or stays short of the declared
+   smallest effect that matters (``smallest``). Nothing else is a null result: an interval that merely holds chance is none.
+4. **Inconclusive** – the interval lies beyond chance, but q is too high (``level``); q is low enough, but the interval reaches
+   chance (``disagree``); or the data allow both no effect and one that matters (``both``).
 
-For the side ``different`` both sides count: supported where the interval lies wholly on either side of the reference.
+For the side ``different`` both sides count. For ``greater`` and ``less`` p speaks for the claimed side
+(:func:`emotion_circuits.statistics.draft` sees to it), so that a q of at most :data:`ALPHA` never stands beside an estimate on
+the other one.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "inconclusive")
 """What :func:`judge` can say."""
 Side = Literal["greater", "less", "different"]
 Reason = Literal[
-    "uncomputed", "few", "above", "below", "level", "given", "size", "opposite", "smallest", "null", "both"
+    "uncomputed", "few", "above", "below", "level", "given", "size", "opposite", "smallest", "disagree", "both"
 ]  # fmt: skip
 
 MINIMUM_N = 8
 """Fewer units never support anything."""
 ALPHA = 0.05
-"""Level for q or p."""
+"""Level for q."""
 
 Range = tuple[float, float]
 
@@ -57,14 +59,14 @@ class Figures(_Record):
         estimate: the figure.
         interval: its 95 % interval.
         chance: chance level of the figure, or the bound it is held against, where it has one.
-        null: where the null's figures lie.
-        p: p-value before correction.
+        null: where the null's figures lie; shown beside the figure, and not what decides (``p`` holds the null's share).
+        p: p-value before correction, for the claimed side: the largest of all tests that the claim must pass.
         q: after correction within its declared family.
-        family: name of the declared family that q is corrected in.
+        family: name of the declared family that q is corrected in, e.g. ``trace.writers``.
         tests: how many tests that family holds.
         n: number of units.
         side: the claimed side of the reference.
-        smallest: smallest distance from chance that would matter; lets a null result be one.
+        smallest: smallest distance from chance that would matter, above 0; only it lets a null result be one.
         beside: further figures that a reader needs, by name.
     """
 
@@ -78,7 +80,7 @@ class Figures(_Record):
     tests: int | None = Field(default=None, ge=1)
     n: int = Field(ge=0)
     side: Side = "greater"
-    smallest: float | None = None
+    smallest: float | None = Field(default=None, gt=0)
     beside: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -99,19 +101,16 @@ class Figures(_Record):
         return 0.0 if self.chance is None else self.chance
 
     @property
-    def level(self) -> tuple[str, float] | None:
-        """The level that decides, with its name: q where a family was declared, else p."""
-        if self.q is not None:
-            return "q", self.q
-        return None if self.p is None else ("p", self.p)
+    def towards(self) -> float:
+        """How far the estimate lies beyond chance on the claimed side; below 0 on the other one."""
+        away = self.estimate - self.zero
+        return {"greater": away, "less": -away, "different": abs(away)}[self.side]
 
     @property
     def clearness(self) -> float:
         """How far the estimate lies beyond chance on the claimed side, in widths of its interval: compares across units."""
         low, high = self.interval or (self.estimate, self.estimate)
-        away = self.estimate - self.zero
-        towards = {"greater": away, "less": -away, "different": abs(away)}[self.side]
-        return towards / max(high - low, 1e-9)
+        return self.towards / max(high - low, 1e-9)
 
 
 class About(_Record):
@@ -189,7 +188,7 @@ class Claim(_Record):
     def judged(
         cls, id: str, kind: str, about: About, *, reach: bool = False, given: Claim | None = None, **figures: object
     ) -> Claim:
-        """A claim with its verdict.
+        """A claim with its verdict. Stations hand drafts to :func:`emotion_circuits.statistics.corrected` instead.
 
         Args:
             id: as in :class:`Claim`.
@@ -200,19 +199,36 @@ class Claim(_Record):
             **figures: fields of :class:`Figures`.
 
         Raises:
-            EmotionCircuitsError: a figure that is not finite, a p-value without an interval, ends in the wrong order.
+            EmotionCircuitsError: a figure that is not finite, ends in the wrong order, a p-value without an interval; an
+                interval without p, q and family; a q that speaks for the other side than the claimed one.
 
         Example:
-            >>> Claim.judged("a", "test.a", About(), estimate=0.3, interval=(0.1, 0.5), n=40).verdict
+            >>> figures = dict(estimate=0.3, interval=(0.1, 0.5), n=40, p=0.01, q=0.01, family="test.a", tests=1)
+            >>> Claim.judged("a", "test.a", About(), **figures).verdict
             'supported'
         """
         try:
             numbers = Figures.model_validate(figures)
+            _check(id, numbers)
             verdict, reason = judge(numbers, reach=reach, given=given)
             return cls(id=id, kind=kind, about=about, figures=numbers, verdict=verdict, reason=reason)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise EmotionCircuitsError(f"claim {id!r}: {problems}") from error
+
+
+def _check(id: str, figures: Figures) -> None:
+    lacking = [name for name in ("p", "q", "family", "tests") if getattr(figures, name) is None]
+    if figures.interval is not None and lacking:
+        raise EmotionCircuitsError(
+            f"claim {id!r}: has an interval but no {', '.join(lacking)}: every figure is tested within a declared family "
+            "(statistics.draft and statistics.corrected); one that was not computed has no interval"
+        )
+    if figures.q is not None and figures.q <= ALPHA and figures.towards < 0:
+        raise EmotionCircuitsError(
+            f"claim {id!r}: q = {figures.q:g}, but the estimate {figures.estimate:g} lies on the other side of "
+            f"{figures.zero:g} than the claimed one ({figures.side}): p must be that of the claimed side"
+        )
 
 
 def judge(figures: Figures, *, reach: bool = False, given: Claim | None = None) -> Judged:
@@ -224,44 +240,33 @@ def judge(figures: Figures, *, reach: bool = False, given: Claim | None = None) 
         given: a claim without which this one cannot hold.
 
     Example:
-        >>> judge(Figures(estimate=0.3, interval=(0.1, 0.5), chance=0.25, n=40))
+        >>> judge(Figures(estimate=0.3, interval=(0.1, 0.5), chance=0.25, n=40, p=0.2, q=0.2, family="a", tests=1))
         Judged(verdict='inconclusive', reason='both')
     """
-    found = _judge(figures)
-    if found.verdict != "supported":
-        return found
-    if given is not None and given.verdict != "supported":
-        return Judged("not supported", "given")
-    size = figures.smallest or 0.0
-    if reach and not (size and abs(figures.estimate - figures.zero) >= size):
-        assert figures.interval is not None
-        ruled_out = max(abs(end - figures.zero) for end in figures.interval) < size
-        return Judged("not supported" if ruled_out else "inconclusive", "size")
-    return found
-
-
-def _judge(figures: Figures) -> Judged:
-    if figures.interval is None:
+    if figures.interval is None or figures.q is None:
         return Judged("inconclusive", "uncomputed")
     if figures.n < MINIMUM_N:
         return Judged("inconclusive", "few")
-    (low, high), zero, side, null = figures.interval, figures.zero, figures.side, figures.null
-    above = zero if null is None else max(zero, null[1])
-    below = zero if null is None else min(zero, null[0])
-    beyond_above = low > above and side in ("greater", "different")
-    beyond_below = high < below and side in ("less", "different")
-    if beyond_above or beyond_below:
-        if figures.level is not None and figures.level[1] > ALPHA:
-            return Judged("inconclusive", "level")
-        return Judged("supported", "above" if beyond_above else "below")
-    if (side == "greater" and high <= zero) or (side == "less" and low >= zero):
+    (low, high), zero, side = figures.interval, figures.zero, figures.side
+    above = low > zero and side != "less"
+    below = high < zero and side != "greater"
+    beyond, level = above or below, figures.q <= ALPHA
+    short = figures.smallest is not None and _short(low - zero, high - zero, side, figures.smallest)
+    if beyond and level and not (reach and short):
+        if given is not None and given.verdict != "supported":
+            return Judged(given.verdict, "given")
+        if reach and (figures.smallest is None or abs(figures.estimate - zero) < figures.smallest):
+            return Judged("inconclusive", "size")
+        return Judged("supported", "above" if above else "below")
+    if (side == "greater" and low < zero and high <= zero) or (side == "less" and high > zero and low >= zero):
         return Judged("not supported", "opposite")
-    if figures.smallest is not None:
-        size = abs(figures.smallest)
-        short_above = side == "less" or high < zero + size
-        short_below = side == "greater" or low > zero - size
-        if short_above and short_below:
-            return Judged("not supported", "smallest")
-    if null is not None and low >= null[0] and high <= null[1]:
-        return Judged("not supported", "null")
-    return Judged("inconclusive", "both")
+    if short:
+        return Judged("not supported", "smallest")
+    if beyond:
+        return Judged("inconclusive", "level")
+    return Judged("inconclusive", "disagree" if level else "both")
+
+
+def _short(low: float, high: float, side: Side, size: float) -> bool:
+    """Whether an interval of distances from chance holds no effect of that size on the claimed side."""
+    return (side == "less" or high < size) and (side == "greater" or low > -size)

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.statistics.effects import cohens_dz, wrong_way_share
+from emotion_circuits.statistics.intervals import ends_of_means, fractions
 from emotion_circuits.statistics.permutation import Alternative, permutation_ps
-from emotion_circuits.statistics.resampling import bootstrap_mean_intervals, cluster_means, finite_matrix
+from emotion_circuits.statistics.resampling import cluster_means, finite_matrix
 
 __all__ = ["PairedDifference", "paired_difference", "paired_differences"]
 
@@ -21,7 +22,7 @@ class PairedDifference(NamedTuple):
 
     Attributes:
         estimate: mean difference, in the unit of the values.
-        low: lower end of its bootstrap interval.
+        low: lower end of its interval (:mod:`emotion_circuits.statistics.intervals`).
         high: upper end.
         p: sign-flip permutation p-value.
         dz: standardised effect (:func:`cohens_dz`).
@@ -62,8 +63,8 @@ def paired_differences(
         direction: +1 where an increase is intended, -1 where a decrease is.
         alternative: of the permutation test.
         confidence: coverage of the interval.
-        resamples: of bootstrap and permutation.
-        seed: one seed; every condition sees the same draws.
+        resamples: of the permutation test.
+        seed: of the permutation test; every condition sees the same draws.
 
     Raises:
         EmotionCircuitsError: the arms have different rows, or a value is not finite.
@@ -76,21 +77,23 @@ def paired_differences(
     a, _ = cluster_means(a, clusters)
     b, _ = cluster_means(np.broadcast_to(b, (len(b), a.shape[1])), clusters)
     differences = a - b
-    intervals = bootstrap_mean_intervals(differences, confidence=confidence, resamples=resamples, seed=seed)
+    both = np.concatenate([a, b])
+    shares = fractions(both) & (both >= 0).all(axis=0)
+    low, high = ends_of_means(differences, confidence=confidence, differences=shares, scale=np.ptp(both, axis=0))
     ps = permutation_ps(differences, resamples=resamples, alternative=alternative, seed=seed + 1)
     return [
         PairedDifference(
-            e.estimate,
-            e.low,
-            e.high,
+            float(differences[:, i].mean()),
+            float(low[i]),
+            float(high[i]),
             float(ps[i]),
             cohens_dz(differences[:, i]),
             wrong_way_share(differences[:, i], direction=direction),
-            e.n,
+            len(differences),
             float(a[:, i].mean()),
             float(b[:, i].mean()),
         )
-        for i, e in enumerate(intervals)
+        for i in range(differences.shape[1])
     ]
 
 
@@ -114,8 +117,8 @@ def paired_difference(
         direction: +1 or −1: which way the treatment should move the value; counts what moves the wrong way.
         alternative: ``two-sided``, ``greater`` or ``less``, of the p-value.
         confidence: of the interval.
-        resamples: of bootstrap and permutation.
-        seed: of both.
+        resamples: of the permutation test.
+        seed: of the permutation test.
 
     Example:
         >>> paired_difference([2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0]).estimate

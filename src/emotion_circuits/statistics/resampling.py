@@ -17,8 +17,6 @@ from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = [
     "Estimate",
-    "bootstrap_mean_interval",
-    "bootstrap_mean_intervals",
     "bootstrap_means",
     "cluster_means",
     "finite_matrix",
@@ -28,7 +26,7 @@ _BLOCK = 2_000_000  # weights drawn at once: bounds memory to some megabytes wha
 
 
 class Estimate(NamedTuple):
-    """A mean with its bootstrap interval.
+    """A mean with its interval.
 
     Attributes:
         estimate: mean over prompts.
@@ -127,62 +125,3 @@ def bootstrap_means(
     out *= scale
     out += centre
     return out
-
-
-def bootstrap_mean_intervals(
-    values: ArrayLike,
-    *,
-    clusters: Sequence[object] | None = None,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int | np.random.Generator = 0,
-) -> list[Estimate]:
-    """One :class:`Estimate` per condition: percentile interval of the cluster bootstrap (Efron & Tibshirani 1993).
-
-    The percentiles are taken at the levels corrected for small samples (Hesterberg 2015, section 5.3: the standard
-    deviation of a bootstrap mean is too small by sqrt((n-1)/n), and normal quantiles by t/z).
-
-    Args:
-        values: ``[row]`` or ``[row, condition]``.
-        clusters: the prompt of each row; ``None``: one row per prompt.
-        confidence: coverage, e.g. 0.95.
-        resamples: bootstrap draws.
-        seed: seed or generator.
-
-    Raises:
-        EmotionCircuitsError: fewer than 2 prompts, confidence outside (0, 1), or values that are not finite.
-    """
-    from scipy.stats import norm, t
-
-    if not 0 < confidence < 1:
-        raise EmotionCircuitsError(f"confidence must lie between 0 and 1, got {confidence}")
-    means, _ = cluster_means(values, clusters)
-    n = len(means)
-    if n < 2:
-        raise EmotionCircuitsError("an interval needs at least 2 prompts")
-    widened = float(np.sqrt(n / (n - 1)) * t.ppf((1 - confidence) / 2, n - 1))
-    tail = float(norm.cdf(widened))
-    draws = bootstrap_means(means, resamples=resamples, seed=seed)
-    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
-    centre = means.mean(axis=0)
-    return [Estimate(float(c), float(a), float(b), n) for c, a, b in zip(centre, low, high, strict=True)]
-
-
-def bootstrap_mean_interval(
-    values: ArrayLike,
-    *,
-    clusters: Sequence[object] | None = None,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int | np.random.Generator = 0,
-) -> Estimate:
-    """As :func:`bootstrap_mean_intervals` for one condition.
-
-    Example:
-        >>> bootstrap_mean_interval([1.0, 1.0, 1.0], resamples=100)
-        Estimate(estimate=1.0, low=1.0, high=1.0, n=3)
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise EmotionCircuitsError("bootstrap_mean_interval takes one value per row; for more, the plural form")
-    return bootstrap_mean_intervals(array, clusters=clusters, confidence=confidence, resamples=resamples, seed=seed)[0]

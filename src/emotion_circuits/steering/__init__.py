@@ -1,5 +1,6 @@
 """Injection into the residual stream: conditions, sweeps, and what they did to the text."""
 
+from emotion_circuits.steering.apart import FIRST_ONLY, REST_ONLY, taken_apart, token_effects
 from emotion_circuits.steering.conditions import NONE, Condition, check_conditions, controls, grid, shared_controls
 from emotion_circuits.steering.effects import (
     Effects,
@@ -10,6 +11,7 @@ from emotion_circuits.steering.effects import (
     plain_loss,
 )
 from emotion_circuits.steering.injecting import interventions_for
+from emotion_circuits.steering.labelled import labelled_shares
 from emotion_circuits.steering.prompting import examples_for, few_shot_examples, prompted
 from emotion_circuits.steering.scoring import BUDGET, REGIMES, condition_table, score_sweep
 from emotion_circuits.steering.selecting import Choice, choose_condition, choose_together, pareto
@@ -20,13 +22,16 @@ from emotion_circuits.steering.vectors import (
     neutral_mean,
     random_direction,
     shuffled_directions,
+    shuffled_labels,
     vectors_from_store,
 )
 
 __all__ = [
     "BUDGET",
+    "FIRST_ONLY",
     "NONE",
     "REGIMES",
+    "REST_ONLY",
     "Choice",
     "Condition",
     "Effects",
@@ -45,6 +50,7 @@ __all__ = [
     "first_token_mean",
     "grid",
     "interventions_for",
+    "labelled_shares",
     "neutral_mean",
     "pareto",
     "plain_loss",
@@ -53,6 +59,9 @@ __all__ = [
     "score_sweep",
     "shared_controls",
     "shuffled_directions",
+    "shuffled_labels",
     "sweep",
+    "taken_apart",
+    "token_effects",
     "vectors_from_store",
 ]

@@ -33,9 +33,9 @@ class Condition:
         when: ``prompt`` tokens, ``generated`` tokens, or ``all``.
         positions: ``all`` tokens; the ``rest`` without the first, which is an attention sink; or the ``last`` of the
             prompt and every generated one.
-        first: with ``add``: strength at the first token, as a fraction of that token's own mean length, where
-            ``positions`` leaves it out. It is an attention sink: its state may be a hundred times as long as others',
-            and what is added to it reaches every later token.
+        first: with ``add``: strength at the first token, in the unit of ``alpha``, where ``positions`` leaves it out. It is
+            an attention sink: its state may be a hundred times as long as others', so that it bears strengths of several
+            residual norms, and what is added to it reaches every later token.
         origin: what a clamp counts from: ``zero``, or the mean projection of ``neutral`` sentences, which differs from
             0 and from direction to direction.
         gate: direction whose projection must exceed ``gate_threshold`` (in residual norms) at a token; empty: no gate.
@@ -173,7 +173,7 @@ def grid(
 def controls(
     condition: Condition,
     *,
-    random: int = 20,
+    random: int = 99,
     shuffled: Sequence[str] = (),
     others: Sequence[str] = (),
     prompting: bool = True,
@@ -222,7 +222,7 @@ def controls(
 
 
 def shared_controls(
-    chosen: Sequence[Condition], *, random: int = 20, shuffled: Sequence[str] = (), prompting: bool = True
+    chosen: Sequence[Condition], *, random: int = 99, shuffled: Sequence[str] = (), prompting: bool = True
 ) -> list[Condition]:
     """The chosen conditions and all their controls, each written once.
 

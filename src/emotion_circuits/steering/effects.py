@@ -1,4 +1,4 @@
-"""The report on test prompts: effects paired by prompt, against no steering and against 20 random directions."""
+"""The report on test prompts: effects paired by prompt, against no steering and among directions of nothing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, intervene
-from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_difference
+from emotion_circuits.statistics import bootstrap_mean_intervals, fdr, paired_difference, rank_p
 from emotion_circuits.steering.conditions import Condition
 from emotion_circuits.steering.injecting import layer_interventions
-from emotion_circuits.steering.scoring import _aligned, per_prompt
+from emotion_circuits.steering.scoring import aligned, per_prompt
 from emotion_circuits.steering.vectors import SteeringVectors
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "dose_response",
     "effect_matrix",
     "effects",
+    "marked_for",
+    "metrics_of",
     "plain_loss",
 ]
 
@@ -37,11 +39,13 @@ class Effects:
     """What steering did on the test prompts.
 
     Attributes:
-        table: one row per emotion and metric: ``treated control change low high p q dz wrong_way n``; for the random
-            directions ``n_random``, ``null_low null_high`` (range of their changes), ``best_random`` (the largest in
-            the intended direction) and its change, ``beats beats_low beats_high p_beats`` (chosen minus best random,
-            paired); the same for label-shuffled directions with ``shuffled`` in the names; ``ratio ratio_low
-            ratio_high``. ``q`` corrects the larger of ``p`` and ``p_beats``: both have to hold.
+        table: one row per emotion and metric: ``treated control change low high p dz wrong_way n``; for the random directions
+            ``n_random``, ``null_n`` (prompts they were written on), ``null_low null_high`` (range of their changes),
+            ``p_random`` (rank of the chosen condition's change on those prompts among theirs), ``best_random`` (the largest in
+            the intended direction) and its change, ``beats beats_low beats_high p_beats`` (chosen minus best random, paired);
+            the same for label-shuffled directions with ``shuffled`` in the names; ``ratio ratio_low ratio_high``. ``p_claim``
+            is the largest of ``p p_random p_shuffled``, since all have to hold, and 1 where the change is not on the intended
+            side; ``q`` corrects it.
         family: the declared family of the correction.
     """
 
@@ -49,7 +53,7 @@ class Effects:
     family: str
 
 
-def _metrics(scored: pd.DataFrame, emotion: str, sides: Sides, judge: str) -> list[tuple[str, str, int]]:
+def metrics_of(scored: pd.DataFrame, emotion: str, sides: Sides, judge: str) -> list[tuple[str, str, int]]:
     """Metric, column and side of everything that was scored and has a side for the emotion."""
     columns = {"share": "hit", "probability": f"p_{emotion}"} if f"{judge}_label" in scored else {}
     columns |= {name: name for name in sides if name not in _OF_ALL and name in scored}
@@ -66,7 +70,7 @@ _OF_ALL = ("share", "probability", "words")
 """Metrics that go up with an emotion unless something else is said."""
 
 
-def _marked(scored: pd.DataFrame, emotion: str, judge: str) -> pd.DataFrame:
+def marked_for(scored: pd.DataFrame, emotion: str, judge: str) -> pd.DataFrame:
     """With ``hit`` (classed as the emotion) and ``worded`` (has a word of its lexicon), each 0 or 1."""
     if f"{judge}_label" in scored:
         scored = scored.assign(hit=(scored[f"{judge}_label"] == emotion).astype(float))
@@ -99,7 +103,11 @@ def effects(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Effects:
-    """Each chosen condition against the base and against its random (and label-shuffled) directions.
+    """Each chosen condition against the base and among its random (and label-shuffled) directions.
+
+    Random and label-shuffled directions may have been written on some of the prompts only. The chosen condition is then ranked
+    among them by its change on those same prompts, so that under the null all are drawn alike; its change against the base,
+    with interval and p, is that of all prompts.
 
     Args:
         scored: a scored sweep that holds the base, the chosen conditions and their :func:`shared_controls`.
@@ -122,18 +130,18 @@ def effects(
         )
     rows: list[dict[str, Any]] = []
     for emotion, name in chosen.items():
-        marked = _marked(scored, emotion, judge)
+        marked = marked_for(scored, emotion, judge)
         if not (marked["condition"] == name).any():
             raise EmotionCircuitsError(f"the sweep holds no condition named {name!r}")
         own = marked[marked["condition"] == name].iloc[0].copy()
         own["emotion"] = emotion
         ratio: dict[str, float] = {}
         if "nats" in marked:
-            a, b = _aligned(marked, name, base, "nats")
+            a, b = aligned(marked, name, base, "nats")
             (r,) = bootstrap_mean_intervals(a - b, resamples=resamples, seed=seed)
             ratio = {"ratio": np.exp(r.estimate), "ratio_low": np.exp(r.low), "ratio_high": np.exp(r.high)}
-        for metric, column, side in _metrics(marked, emotion, sides, judge):
-            a, b = _aligned(marked, name, base, column)
+        for metric, column, side in metrics_of(marked, emotion, sides, judge):
+            a, b = aligned(marked, name, base, column)
             d = paired_difference(a, b, direction=side, resamples=resamples, seed=seed)
             row: dict[str, Any] = {
                 "emotion": emotion, "condition": name, "metric": metric, "side": side,
@@ -143,20 +151,25 @@ def effects(
             for kind in ("random", "shuffled"):
                 names = [x for x in _matched(marked, own, kind) if x != name]
                 if names:
-                    row |= _against(marked, name, names, base, column, side, kind, resamples, seed)
-            rows.append(row)
+                    row |= _among(marked, name, names, base, column, side, kind, resamples, seed)
+            rows.append(row | {"p_claim": _claimed_p(row)})
     table = pd.DataFrame(rows)
-    tests = {f"{r['emotion']}.{r['metric']}": max(float(r["p"]), float(r.get("p_beats", 0.0))) for r in rows}
     family = (
-        f"steering on {split}: {len(chosen)} emotions x {table['metric'].nunique()} metrics, each against no steering "
-        "and against the best random direction (the larger p)"
+        f"steering on {split}: {len(chosen)} emotions x {table['metric'].nunique()} metrics, each against no steering, among "
+        "random directions and among label-shuffled ones (the largest p)"
     )
-    corrected = fdr(tests, family=family).q
-    table["q"] = [corrected[f"{r['emotion']}.{r['metric']}"] for r in rows]
+    corrected = fdr([float(p) for p in table["p_claim"]], family=family).q
+    table["q"] = list(corrected.values())
     return Effects(table, family)
 
 
-def _against(
+def _claimed_p(row: Mapping[str, Any]) -> float:
+    if row["side"] * row["change"] <= 0:
+        return 1.0
+    return max(float(row[key]) for key in ("p", "p_random", "p_shuffled") if key in row)
+
+
+def _among(
     marked: pd.DataFrame,
     name: str,
     controls: list[str],
@@ -167,25 +180,26 @@ def _against(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """A chosen condition against the control that moves the metric furthest its way, picked on the same prompts.
+    """A chosen condition among its controls of a kind, and against the one that moves the metric furthest its way.
 
-    Picking the best of many on the very prompts it is judged on favours the control, so the comparison is conservative.
+    Its rank among them is what decides. The best of them is shown beside it: picked on the very prompts it is judged on.
     """
-    changes = {}
-    for control in controls:
-        x, y = _aligned(marked, control, base, column)
-        changes[control] = float((x - y).mean())
-    best = max(changes, key=lambda k: side * changes[k])
-    x, y = _aligned(marked, name, best, column)
-    beats = paired_difference(x, y, direction=side, resamples=resamples, seed=seed)
-    found = {
-        "n_random": len(changes), "null_low": min(changes.values()), "null_high": max(changes.values()),
-        "best_random": best, "best_random_change": changes[best], "beats": beats.estimate,
-        "beats_low": beats.low, "beats_high": beats.high, "p_beats": beats.p,
+    rows = marked[marked["condition"].isin([name, base, *controls])]
+    means = rows.groupby(["prompt_id", "condition"])[column].mean().unstack().dropna()
+    if not len(means):
+        raise EmotionCircuitsError(f"condition {name!r}: its {kind} directions were not all written on a common prompt")
+    changes = means[controls].sub(means[base], axis=0).mean()
+    own = float((means[name] - means[base]).mean())
+    best = str((side * changes).idxmax())
+    beats = paired_difference(means[name], means[best], direction=side, resamples=resamples, seed=seed)
+    mark = "" if kind == "random" else f"{kind}_"
+    return {
+        f"n_{kind}": len(changes), f"{mark}null_n": len(means),
+        f"{mark}null_low": float(changes.min()), f"{mark}null_high": float(changes.max()),
+        f"p_{kind}": rank_p(own, changes.to_numpy(), side="greater" if side > 0 else "less"),
+        f"best_{kind}": best, f"best_{kind}_change": float(changes[best]), f"{mark}beats": beats.estimate,
+        f"{mark}beats_low": beats.low, f"{mark}beats_high": beats.high, f"{mark}p_beats": beats.p,
     }  # fmt: skip
-    if kind == "random":
-        return found
-    return {key.replace("random", kind) if "random" in key else f"{kind}_{key}": value for key, value in found.items()}
 
 
 def beside_controls(
@@ -194,7 +208,8 @@ def beside_controls(
     """Every chosen condition's change beside that of each of its controls, one by one.
 
     One row per emotion, metric and arm: ``emotion metric kind condition effect``, of the chosen condition (``steered``) with
-    ``low high``, of its random and label-shuffled directions and of the two ways of prompting.
+    ``low high``, of its random and label-shuffled directions (on the prompts they were written on) and of the two ways of
+    prompting.
 
     Args:
         effects: the table of :func:`effects`.
@@ -206,8 +221,8 @@ def beside_controls(
     rows: list[dict[str, Any]] = []
     for row in effects[effects["metric"] != "probability"].to_dict("records"):
         emotion, metric = str(row["emotion"]), str(row["metric"])
-        marked = _marked(scored, emotion, judge)
-        column = next(column for name, column, _ in _metrics(marked, emotion, sides, judge) if name == metric)
+        marked = marked_for(scored, emotion, judge)
+        column = next(column for name, column, _ in metrics_of(marked, emotion, sides, judge) if name == metric)
         means = marked.groupby(["condition", "prompt_id"])[column].mean()
         own = marked[marked["condition"] == row["condition"]].iloc[0].copy()
         own["emotion"] = emotion
@@ -217,7 +232,7 @@ def beside_controls(
         control = marked["condition"].isin([*_matched(marked, own, "random"), *_matched(marked, own, "shuffled")])
         control |= (marked["kind"] == "prompting") & (marked["emotion"] == emotion)
         for condition, kind in marked[control][["condition", "kind"]].drop_duplicates().itertuples(index=False):
-            change = float((means[condition] - means[base]).mean())
+            change = float((means[condition] - means[base]).dropna().mean())
             rows.append({**shared, "kind": kind, "condition": condition, "effect": change})
     return pd.DataFrame(rows)
 
@@ -246,7 +261,7 @@ def effect_matrix(
     rows = []
     for emotion, name in chosen.items():
         for label in labels:
-            a, b = _aligned(scored, name, base, f"p_{label}")
+            a, b = aligned(scored, name, base, f"p_{label}")
             (e,) = bootstrap_mean_intervals(a - b, resamples=resamples, seed=seed)
             rows.append(
                 {

@@ -54,15 +54,6 @@ def _neutral_projection(
     return float(vectors.neutral[layer].float() @ (vector / vector.norm()))
 
 
-def _first_length(condition: Condition, layer: int, vectors: SteeringVectors) -> float:
-    if vectors.first is None:
-        raise EmotionCircuitsError(
-            f"condition {condition.name!r}: a strength at the first token needs that token's mean state; add it with "
-            "with_first(first_token_mean(model, texts))"
-        )
-    return float(vectors.first[layer].norm())
-
-
 def layer_interventions(
     condition: Condition, vectors: SteeringVectors, rows: tuple[int, ...] | None = None
 ) -> list[Intervention]:
@@ -86,9 +77,8 @@ def layer_interventions(
             gate = Gate(direction=vectors.direction(condition.gate, layer), threshold=condition.gate_threshold * norm)
         vector = _mixed(condition, layer, vectors)
         if condition.operation == "add":
-            strengths = [(condition.alpha if condition.units == "raw" else condition.alpha * norm, positions)]
-            if condition.first:
-                strengths.append((condition.first * _first_length(condition, layer, vectors), Positions.at(0)))
+            unit = 1.0 if condition.units == "raw" else norm
+            strengths = ((condition.alpha * unit, positions), (condition.first * unit, Positions.at(0)))
             for alpha, where in strengths:
                 if alpha:
                     found.append(

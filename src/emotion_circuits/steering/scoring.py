@@ -12,7 +12,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Evaluator, Fluency, distinct
 from emotion_circuits.statistics import bootstrap_mean_interval, bootstrap_mean_intervals
 
-__all__ = ["BUDGET", "REGIMES", "Regime", "condition_table", "per_prompt", "regime", "score_sweep"]
+__all__ = ["BUDGET", "REGIMES", "Regime", "aligned", "condition_table", "per_prompt", "regime", "score_sweep"]
 
 BUDGET = 1.5
 """Largest perplexity ratio, steered over unsteered, that counts as fluent."""
@@ -74,7 +74,8 @@ def per_prompt(scored: pd.DataFrame, condition: str, column: str) -> pd.Series:
     return rows.groupby("prompt_id", sort=True)[column].mean().dropna()
 
 
-def _aligned(scored: pd.DataFrame, condition: str, base: str, column: str) -> tuple[np.ndarray, np.ndarray]:
+def aligned(scored: pd.DataFrame, condition: str, base: str, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means of a column by prompt under two conditions, on the prompts that have both."""
     a, b = per_prompt(scored, condition, column), per_prompt(scored, base, column)
     both = a.index.intersection(b.index)
     return a.loc[both].to_numpy(float), b.loc[both].to_numpy(float)
@@ -125,9 +126,9 @@ def condition_table(
         row["n"] = part["prompt_id"].nunique()
         if f"p_{emotion}" in part and f"{judge}_label" in part:
             hit = scored.assign(hit=(scored[f"{judge}_label"] == emotion).astype(float))
-            a, b = _aligned(hit, str(name), base, "hit")
+            a, b = aligned(hit, str(name), base, "hit")
             row["share"], row["base_share"] = float(a.mean()), float(b.mean())
-            a, b = _aligned(scored, str(name), base, f"p_{emotion}")
+            a, b = aligned(scored, str(name), base, f"p_{emotion}")
             e = bootstrap_mean_interval(a - b, resamples=resamples, seed=seed)
             row |= {
                 "p": float(a.mean()),
@@ -138,13 +139,13 @@ def condition_table(
             }
         if f"n_{emotion}" in part:
             worded = scored.assign(worded=(scored[f"n_{emotion}"] > 0).astype(float))
-            a, b = _aligned(worded, str(name), base, "worded")
+            a, b = aligned(worded, str(name), base, "worded")
             row["words_share"], row["base_words_share"] = float(a.mean()), float(b.mean())
         if "vader" in part:
-            a, b = _aligned(scored, str(name), base, "vader")
+            a, b = aligned(scored, str(name), base, "vader")
             row |= {"vader": float(a.mean()), "vader_change": float((a - b).mean())}
         if "nats" in part:
-            a, b = _aligned(scored, str(name), base, "nats")
+            a, b = aligned(scored, str(name), base, "nats")
             (r,) = bootstrap_mean_intervals(a - b, resamples=resamples, seed=seed)
             row |= {
                 "perplexity": float(np.exp(a.mean())),
@@ -152,7 +153,7 @@ def condition_table(
                 "ratio_low": float(np.exp(r.low)),
                 "ratio_high": float(np.exp(r.high)),
             }
-            a, b = _aligned(scored, str(name), base, "repetition")
+            a, b = aligned(scored, str(name), base, "repetition")
             row |= {"repetition": float(a.mean()), "repetition_gain": float((a - b).mean())}
             row["distinct_2"] = distinct(part["text"].tolist(), 2)
         row["empty"] = float((part["n_tokens"] == 0).mean())

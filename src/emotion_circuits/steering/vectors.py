@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
@@ -27,6 +28,7 @@ __all__ = [
     "neutral_mean",
     "random_direction",
     "shuffled_directions",
+    "shuffled_labels",
     "vectors_from_store",
 ]
 
@@ -53,7 +55,7 @@ class SteeringVectors:
 
     Attributes:
         unit: name → ``[layer, d_model]``, each layer's row of length 1.
-        norms: ``[layer]`` mean residual norm; α = 1 adds a unit direction times this.
+        norms: ``[layer]`` residual norm (median L2 norm of tokens, sinks left out); α = 1 adds a unit direction times this.
         lengths: name → ``[layer]`` length of the direction as it was fitted, for α in raw units.
         neutral: ``[layer, d_model]`` mean state of neutral sentences, from which a clamp can count.
         first: ``[layer, d_model]`` mean state of texts' first token, an attention sink.
@@ -285,9 +287,9 @@ def vectors_from_store(
     Raises:
         EmotionCircuitsError: no neutral rows, or no emotional ones.
     """
-    labels, states = _labelled_states(store, kind, pooling, split)
+    labels, states, _ = _labelled_states(store, kind, pooling, split)
     raw = _mean_differences(labels, states, reference)
-    found = SteeringVectors.from_raw(raw, residual_norms(store, reference=reference))
+    found = SteeringVectors.from_raw(raw, residual_norms(store))
     return found.with_neutral(states[[i for i, label in enumerate(labels) if label == reference]].mean(0))
 
 
@@ -311,7 +313,7 @@ def neutral_mean(
     Raises:
         EmotionCircuitsError: no neutral rows.
     """
-    labels, states = _labelled_states(store, kind, pooling, split)
+    labels, states, _ = _labelled_states(store, kind, pooling, split)
     if reference not in labels:
         raise EmotionCircuitsError(f"no {reference} rows in the {split} split")
     return states[[i for i, label in enumerate(labels) if label == reference]].mean(0)
@@ -323,23 +325,24 @@ def shuffled_directions(
     *,
     count: int = 20,
     seed: int = 0,
+    contrast: Literal["neutral", "rest"] = "neutral",
     kind: str = "resid_post",
     pooling: str = "last",
     split: str = "train",
     reference: str = "neutral",
 ) -> dict[str, Float[Tensor, "layer d_model"]]:
-    """Differences of means under shuffled labels: raw directions by name.
+    """Directions of the same procedure under shuffled labels: raw directions by name.
 
-    Labels are exchanged at random between the rows, so that a direction keeps everything but the contrast: the corpus,
-    the norms, the number of rows.
+    Labels change places within each group of sentences (:func:`shuffled_labels`), so that a direction keeps everything but the
+    contrast: the corpus, the topics, the norms, the number of rows.
 
     Args:
         store: captured activations with labels.
-        emotion: whose contrast to neutral is shuffled, named ``shuffled <emotion> <i>``. ``None``: all labels are
-            shuffled among all rows and the first emotion's contrast is taken, named ``shuffled <i>``; emotions with
-            equally many rows can share these.
+        emotion: which label's direction is taken of every shuffle, named ``shuffled <emotion> <i>``. ``None``: the first
+            emotion's, named ``shuffled <i>``; emotions with equally many rows can share these.
         count: number of directions.
         seed: of the shuffles.
+        contrast: as for the real directions: minus ``neutral``, or minus the mean of all other labels (``rest``).
         kind: as for the real directions.
         pooling: as for the real directions.
         split: as for the real directions.
@@ -348,31 +351,70 @@ def shuffled_directions(
     Raises:
         EmotionCircuitsError: no rows of the emotion, or no neutral ones.
     """
-    labels, states = _labelled_states(store, kind, pooling, split)
-    if emotion is not None:
-        if emotion not in labels:
-            raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
-        chosen = [i for i, label in enumerate(labels) if label in (emotion, reference)]
-        labels, states = [labels[i] for i in chosen], states[chosen]
-    taken = emotion if emotion is not None else next(label for label in labels if label != reference)
+    labels, states, groups = _labelled_states(store, kind, pooling, split)
+    names = [label for label in dict.fromkeys(labels) if label != reference]
+    if emotion is not None and emotion not in names:
+        raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
+    if reference not in labels or not names:
+        raise EmotionCircuitsError(f"directions need {reference} rows and rows of at least one emotion")
+    taken = emotion if emotion is not None else names[0]
+    others = [label for label in dict.fromkeys(labels) if label != taken] if contrast == "rest" else [reference]
     name = "shuffled" if emotion is None else f"shuffled {emotion}"
     rng = np.random.default_rng(seed)
-    found = {}
+    weights = np.zeros((count, len(labels)))
     for k in range(count):
-        shuffled = rng.permutation(np.array(labels)).tolist()
-        found[f"{name} {k}"] = _mean_differences(shuffled, states, reference)[taken]
+        drawn = shuffled_labels(labels, groups, rng)
+        weights[k, drawn == taken] = 1 / (drawn == taken).sum()
+        for other in others:
+            weights[k, drawn == other] = -1 / (drawn == other).sum() / len(others)
+    raw = torch.einsum("kr,rld->kld", torch.from_numpy(weights), states)
+    return {f"{name} {k}": raw[k] for k in range(count)}
+
+
+def shuffled_labels(labels: Sequence[str], groups: Sequence[object], rng: np.random.Generator) -> np.ndarray:
+    """Labels that have changed places within each group; groups of one label each exchange theirs among one another.
+
+    Within a group everything but the label is as alike as the corpus makes it, so that what is left of a contrast is chance.
+    Where a group holds a single label there is nothing to exchange within it, and the label belongs to the group.
+
+    Args:
+        labels: ``[row]``.
+        groups: ``[row]``.
+        rng: of the draw.
+
+    Example:
+        >>> shuffled_labels(["a", "b"], ["x", "x"], np.random.default_rng(1)).tolist()
+        ['a', 'b']
+    """
+    given, of = np.asarray(labels, dtype=object), pd.factorize(pd.Series(list(groups), dtype=object))[0]
+    found = given.copy()
+    pure: list[np.ndarray] = []
+    for group in range(of.max() + 1):
+        rows = np.flatnonzero(of == group)
+        if len(set(given[rows])) > 1:
+            found[rows] = given[rng.permutation(rows)]
+        else:
+            pure.append(rows)
+    for rows, source in zip(pure, rng.permutation(len(pure)), strict=True):
+        found[rows] = given[pure[int(source)][0]]
     return found
 
 
 def _labelled_states(
     store: ActivationStore, kind: str, pooling: str, split: str
-) -> tuple[list[str], Float[Tensor, "row layer d_model"]]:
+) -> tuple[list[str], Float[Tensor, "row layer d_model"], list[str]]:
+    """Labels, states and groups of a split's rows."""
     keep = store.mask(split=split)
     states = torch.stack([store.pooled(kind, pooling, layer)[keep].double() for layer in store.layers], dim=1)
-    labels = [str(x) for x in store.rows["label"].to_numpy()[keep.numpy()]]
+    labels, groups = ([str(x) for x in store.rows[c].to_numpy()[keep.numpy()]] for c in ("label", "group"))
     # Rows without a state of this pooling are NaN in the store; they are left out of the means.
     present = torch.isfinite(states).all(dim=-1).all(dim=-1)
-    return [label for label, ok in zip(labels, present.tolist(), strict=True) if ok], states[present]
+    kept = present.tolist()
+    return (
+        [label for label, ok in zip(labels, kept, strict=True) if ok],
+        states[present],
+        [group for group, ok in zip(groups, kept, strict=True) if ok],
+    )
 
 
 def _mean_differences(

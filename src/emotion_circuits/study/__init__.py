@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion_circuits.evaluation import refuse_unfit
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation import judge_texts, refuse_unfit
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
+from emotion_circuits.model.prefixes import neutral_prefix
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.record.engines import Engine
@@ -71,6 +73,11 @@ def run_study(
     folder, stations = Path(folder), study_stations()
     about = studied(config)
     _refuse_unfit(config, about)
+    if isinstance(model, LanguageModel) and model.prefix != neutral_prefix(model.tokenizer, config.prefix):
+        raise EmotionCircuitsError(
+            f"prefix: the study says {config.prefix!r}, but {model.name} was loaded to begin texts with tokens "
+            f"{list(model.prefix)}; load it with prefix={config.prefix!r}"
+        )
     # What the model cannot do is said before its weights are loaded; a bundled one may have to be installed first.
     plan = model if model is not None else study_blueprint(config, folder)
     if plan is not None:
@@ -119,7 +126,7 @@ def _check_possible(config: StudySettings, model: LanguageModel) -> None:
 
 
 def _data(config: StudySettings, about: Studied) -> dict[str, Any]:
-    """Which texts the study used, with their number and hash."""
+    """Which texts the study used, with their number and hash, and which ones its judges were fitted on."""
     sentences, test = study_prompts(config), reported_corpus(config)
 
     def of(rows: Sequence[Prompt], **about: Any) -> dict[str, Any]:
@@ -129,6 +136,7 @@ def _data(config: StudySettings, about: Studied) -> dict[str, Any]:
         "prompts": of(sentences, sets=list(about.fit)),
         "continuations": of(load_prompts(about.choose), set=about.choose),
         "test_openings": of(load_prompts(test, split="test"), set=test),
+        "judges": judge_texts(about.attribute, sentences),
     }
 
 
@@ -138,7 +146,13 @@ def study_blueprint(config: StudySettings, folder: Path) -> Blueprint | None:
     The sum of weights that are on a hub is not known before they are loaded: that of an earlier capture of the same model
     in the folder is taken for it.
     """
-    found = blueprint(config.model, device=config.device, dtype=config.dtype, revision=config.revision)
+    found = blueprint(
+        config.model,
+        device=config.device,
+        dtype=config.dtype,
+        writing_dtype=config.writing_dtype,
+        revision=config.revision,
+    )
     if found is not None and found.source is None:
         found.assumed_sha256 = "unknown"
         try:

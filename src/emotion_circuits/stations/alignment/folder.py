@@ -45,6 +45,7 @@ class Choice(_Record):
         layers: of the first and of the second model.
         matching: how their layers were paired.
         method: how the map was fitted.
+        excluded: sentences captured in both of which attention sinks leave nothing in some layer.
     """
 
     first: Side
@@ -52,6 +53,7 @@ class Choice(_Record):
     layers: tuple[int, int]
     matching: str
     method: str
+    excluded: int = 0
 
 
 class AlignmentFolder(StationFolder):

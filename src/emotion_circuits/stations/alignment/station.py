@@ -16,6 +16,7 @@ from emotion_circuits.stations.alignment.claims import alignment_claims
 from emotion_circuits.stations.alignment.folder import AlignmentFolder, Choice, Side
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.alignment.steering import steer_with_mapped
+from emotion_circuits.statistics import corrected
 
 __all__ = ["captured", "inputs", "run"]
 
@@ -80,7 +81,8 @@ def run(context: Context, folder: AlignmentFolder) -> None:
     layers = (int(row["layer_a"]), int(row["layer_b"]))
     folder.choice.write(
         Choice(
-            first=first, second=second, layers=layers, matching=str(row["matching"]), method=str(row["method"])
+            first=first, second=second, layers=layers, matching=str(row["matching"]), method=str(row["method"]),
+            excluded=found.excluded,
         )
     )  # fmt: skip
     claims = alignment_claims(found)
@@ -90,4 +92,4 @@ def run(context: Context, folder: AlignmentFolder) -> None:
         folder.steering.write(steered.effects)
         folder.texts.write(steered.scored)
         claims += steered.claims
-    folder.write_claims(claims)
+    folder.write_claims(corrected(claims))

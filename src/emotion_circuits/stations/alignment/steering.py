@@ -13,7 +13,7 @@ from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.prompts import Attribute, Prompt
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.steering.claims import steering_claims
-from emotion_circuits.statistics import Claim
+from emotion_circuits.statistics import Draft
 from emotion_circuits.steering import (
     BUDGET,
     NONE,
@@ -34,12 +34,12 @@ class MappedSteering(NamedTuple):
     Attributes:
         effects: per emotion and arm (``mapped``, ``own``) and metric, as :func:`emotion_circuits.steering.effects`.
         scored: every continuation with its scores, and the arm it belongs to.
-        claims: one per emotion, arm and metric.
+        claims: drafts, one per emotion, arm and metric.
     """
 
     effects: pd.DataFrame
     scored: pd.DataFrame
-    claims: list[Claim]
+    claims: list[Draft]
 
 
 def steer_with_mapped(

@@ -49,6 +49,7 @@ ALIGNMENT = Table(
         Column("cos2_apart", "float", "cos2 of directions fitted on disjoint halves of the groups, mean", "cos²"),
         *ends("cos2_apart_", "the middle 95 % over halvings", "cos²"),
         *ends("apart_shuffled_", "the middle 95 % over halvings with shuffled labels", "cos²"),
+        Column("p_apart", "float", "share of those halvings with as high a cos2, counting the figure itself as one"),
         Column("auroc", "float", f"{_AUROC}, by the mapped directions", "AUROC"),
         *ends("auroc_", "its 95 % interval, bootstrap by group", "AUROC"),
         *ends("auroc_random_", "the middle 95 % for mapped random directions", "AUROC"),

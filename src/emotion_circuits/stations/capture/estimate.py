@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from emotion_circuits.activations import FRAME
 from emotion_circuits.activations.pooling import token_batches
+from emotion_circuits.activations.sinks import judged_by
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import Blueprint
 from emotion_circuits.record.settings import StudySettings
@@ -27,8 +28,10 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     batches = token_batches(order, ids, c.batch_tokens)
     padded = sum(len(b) * (max(len(ids[i]) for i in b) + suffix) for b in batches)
     state = model.n_layers * model.d_model * model.dtype.itemsize
-    rows = len(ids) * len(c.kinds) * (len(c.poolings) * state + 4 * model.n_layers)
-    return Estimate(padded, speed.forward(padded, len(batches)), rows + 80 * len(ids))
+    states = len(ids) * len(c.kinds) * len(c.poolings) * state
+    # A norm per token, for every stream that tells the sinks.
+    norms = 4 * model.n_layers * sum(map(len, ids)) * len({judged_by(kind) for kind in c.kinds})
+    return Estimate(padded, speed.forward(padded, len(batches)), states + norms + 80 * len(ids))
 
 
 def done(config: StudySettings, folder: CaptureFolder) -> float:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from emotion_circuits.record.folder import StationFolder
+from emotion_circuits.record.folder import StationFolder, TableFile
+from emotion_circuits.stations.capture import tables
 
 if TYPE_CHECKING:
     from emotion_circuits.activations import ActivationStore
@@ -15,9 +16,10 @@ __all__ = ["CaptureFolder"]
 
 
 class CaptureFolder(StationFolder):
-    """The store's folder; which files it holds is the store's own affair."""
+    """The store's folder; which files it holds besides the table is the store's own affair."""
 
     station = "capture"
+    sinks = TableFile(tables.SINKS)
 
     def store(self) -> ActivationStore:
         """The states."""

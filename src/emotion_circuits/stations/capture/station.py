@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emotion_circuits.activations import capture
+from emotion_circuits.activations import capture, left_out
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import weights_sha256
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
@@ -47,12 +47,14 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, folder: CaptureFolder) -> None:
     """Capture, or go on with an interrupted capture."""
     own = context.config.of(CaptureSettings)
-    capture(
+    store = capture(
         context.model,
         study_prompts(context.config),
         folder.path,
         kinds=own.kinds,
         pooling=own.poolings,
         batch_tokens=own.batch_tokens,
+        reference=context.about.reference,
         engine=context.engine,
     )
+    folder.sinks.write(left_out(store))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from emotion_circuits.circuits.attribution import Attribution
 from emotion_circuits.circuits.claims import Effects
@@ -15,24 +14,31 @@ from emotion_circuits.circuits.overlap import EmotionOverlap
 from emotion_circuits.heads import Node
 from emotion_circuits.heads.screening import Screen
 from emotion_circuits.heads.tasks import by_group
-from emotion_circuits.statistics import About, Claim, fdr, paired_difference
+from emotion_circuits.statistics import About, Draft, draft, interval_p, rank_p
 
-__all__ = ["attention_claim", "dissociation_claim", "overlap_claim", "patched_claims"]
+__all__ = ["attention_draft", "dissociation_draft", "overlap_draft"]
 
 _BEST = 10
 """Heads of which it is told how many are among the largest on both sides."""
 
 
-def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, seed: int = 0) -> Claim:
-    """Do heads that attend to the emotion word do more? Rank correlation over heads, resampled by group of pairs.
+def attention_draft(
+    screen: Screen, effects: Effects, scored: Attribution, groups: Sequence[str], *, draws: int = 499, seed: int = 0
+) -> Draft:
+    """Do heads that attend to the emotion word do more? Rank correlation of sizes over heads, resampled by group of pairs.
 
-    Against the exact effect where every head was noised, else against attribution on train pairs.
+    Against the exact effect where every head was noised, else against attribution on train pairs. Two nulls, the larger p
+    counts: *sides exchanged* – clean and corrupted prompt change places in random groups, in both figures, so that a head
+    which attends much and writes much anywhere keeps doing so; *heads permuted within layers* – attention and effect both
+    grow with depth.
 
     Args:
         screen: of train pairs.
         effects: exact effects on test pairs.
         scored: attribution of every head.
-        seed: of the bootstrap.
+        groups: of the pairs that ``scored`` is of.
+        draws: of either null, and of the bootstrap.
+        seed: of all of them.
     """
     layers, heads, _ = screen.clean.shape
     nodes = [Node("head", layer, head) for layer in range(layers) for head in range(heads)]
@@ -43,28 +49,37 @@ def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, se
         every = by_group(effects.scan.effect.T.double().cpu().numpy(), effects.scan.groups)
         values = every[:, [place[n] for n in nodes]]
     else:
-        score = scored.node_scores.mean(0)[[scored.nodes.index(n) for n in nodes]].double().cpu().numpy()
-        values = score[None]
+        columns = [scored.nodes.index(n) for n in nodes]
+        values = by_group(scored.node_scores[:, columns].double().cpu().numpy(), groups)
     rng = np.random.default_rng(seed)
+    tables = (attention, values)
+    found = float(_correlations(*(np.abs(t.mean(0, keepdims=True)) for t in tables))[0])
 
-    def drawn(table: np.ndarray) -> np.ndarray:
-        mean: np.ndarray = table[rng.integers(0, len(table), len(table))].mean(0)
-        return np.abs(mean)  # type: ignore[no-any-return]
+    def sizes(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [np.abs(w @ t) / len(t) for w, t in zip(weights, tables, strict=True)]
 
-    draws = [float(spearmanr(drawn(attention), drawn(values)).statistic) for _ in range(500)]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    sizes = np.abs(attention.mean(0)), np.abs(values.mean(0))
-    best = [set(np.argsort(-size)[:_BEST].tolist()) for size in sizes]
-    null = [float(spearmanr(sizes[0], rng.permutation(sizes[1])).statistic) for _ in range(500)]
-    return Claim.judged(
+    counts = [rng.multinomial(len(t), np.full(len(t), 1 / len(t)), size=draws).astype(float) for t in tables]
+    low, high = (float(end) for end in np.quantile(_correlations(*sizes(counts)), [0.025, 0.975]))
+    signs = [rng.choice([-1.0, 1.0], size=(draws, len(t))) for t in tables]
+    exchanged = _correlations(*sizes(signs))
+    whole = [np.abs(t.mean(0)) for t in tables]
+    order = rng.random((draws, layers, heads)).argsort(2) + heads * np.arange(layers)[None, :, None]
+    permuted = _correlations(np.tile(whole[0], (draws, 1)), whole[1][order.reshape(draws, -1)])
+    harder = exchanged if np.quantile(exchanged, 0.95) > np.quantile(permuted, 0.95) else permuted
+    best = [set(np.argsort(-size)[:_BEST].tolist()) for size in whole]
+    null = np.quantile(harder, [0.025, 0.975])
+    return draft(
         "circuits.attention",
         "circuits.attention",
         About(method="exact" if exact else "attribution"),
-        estimate=float(spearmanr(*sizes).statistic),
-        interval=(float(low), float(high)),
+        family="circuits.attention",
+        estimate=found,
+        interval=(low, high),
         n=len(attention),
         chance=0.0,
-        null=tuple(np.quantile(null, [0.025, 0.975]).tolist()),
+        null=(float(null[0]), float(null[1])),
+        p=max(rank_p(found, exchanged), rank_p(found, permuted), interval_p(found, (low, high), n=len(attention))),
+        smallest=0.1,
         beside={
             "best": _BEST,
             "shared": len(best[0] & best[1]),
@@ -73,19 +88,29 @@ def attention_claim(screen: Screen, effects: Effects, scored: Attribution, *, se
     )
 
 
-def overlap_claim(found: EmotionOverlap) -> Claim:
+def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation of every row of ``a`` with the same row of ``b``."""
+    ranks = [rankdata(x, axis=1) for x in (a, b)]
+    centred = [r - r.mean(1, keepdims=True) for r in ranks]
+    spread = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
+    return (centred[0] * centred[1]).sum(1) / np.where(spread > 0, spread, 1.0)  # type: ignore[no-any-return]
+
+
+def overlap_draft(found: EmotionOverlap) -> Draft:
     """The strongest heads of one emotion agree more between halves of the pairs than those of two emotions."""
     own = found.table["a"] == found.table["b"]
-    return Claim.judged(
+    return draft(
         "circuits.emotions.overlap",
         "circuits.overlap",
         About(),
+        family="circuits.emotions",
         estimate=found.specificity,
         interval=found.interval,
         n=found.n,
         chance=0.0,
         null=found.null_interval,
         p=found.p,
+        smallest=0.05,
         beside={
             "heads": found.k,
             "within": found.table[own]["jaccard"].mean(),
@@ -95,58 +120,25 @@ def overlap_claim(found: EmotionOverlap) -> Claim:
     )
 
 
-def dissociation_claim(found: Dissociation, heads: int) -> Claim:
+def dissociation_draft(found: Dissociation, by_chance: float, heads: int) -> Draft:
     """Taking out an emotion's heads hurts its own pairs more than the others' heads do.
 
     Args:
         found: of :func:`emotion_circuits.circuits.dissociation`.
+        by_chance: of :func:`emotion_circuits.circuits.overlap.named_by_chance`; the larger p counts.
         heads: how many were taken out.
     """
-    return Claim.judged(
+    return draft(
         "circuits.emotions.dissociation",
         "circuits.dissociation",
         About(),
+        family="circuits.emotions",
         estimate=found.specificity,
         interval=found.interval,
         n=found.n,
         chance=0.0,
+        null=found.null_interval,
+        p=max(found.p, by_chance),
         smallest=0.05,
-        beside={"heads": heads},
+        beside={"heads": heads, "by_chance": by_chance},
     )
-
-
-def patched_claims(table: pd.DataFrame, emotions: Sequence[str], *, seed: int = 0) -> list[Claim]:
-    """One claim per emotion: its heads raise the emotion's probability more than the same heads from neutral prompts.
-
-    Args:
-        table: of :func:`emotion_circuits.stations.circuits.patched.patched_texts`.
-        emotions: which.
-        seed: of bootstrap and permutation.
-    """
-    plain = table[table["arm"] == "plain"].set_index("prompt")
-    found = {}
-    for emotion in emotions:
-        part = table[table["emotion"] == emotion]
-        arms = {
-            str(arm): rows.set_index("prompt")[f"p_{emotion}"].loc[plain.index] for arm, rows in part.groupby("arm")
-        }
-        arms["plain"] = plain[f"p_{emotion}"]
-        main = paired_difference(arms["circuit"], arms["neutral source"], resamples=5000, seed=seed)
-        found[emotion] = (main, {arm: float(values.mean()) for arm, values in arms.items()})
-    q = fdr({e: main.p for e, (main, _) in found.items()}, family="circuits.patched").q
-    return [
-        Claim.judged(
-            f"circuits.patched.{emotion}",
-            "circuits.patched",
-            About(value=emotion),
-            estimate=main.estimate,
-            interval=(main.low, main.high),
-            n=main.n,
-            chance=0.0,
-            p=main.p,
-            q=q[emotion],
-            tests=len(found),
-            beside=means,
-        )
-        for emotion, (main, means) in found.items()
-    ]

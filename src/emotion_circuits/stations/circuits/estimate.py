@@ -32,21 +32,22 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     nodes = model.n_layers * (model.n_heads + 1)
     # Scores and circuits use every pair one way round, the exact scan and the comparison of emotions both ways.
     one_way = {split: n / 2 for split, n in count.items()}
-    scored = one_way["train"] * (2 + c.steps * (1 + _BACKWARD)) + 2 * count["train"]
+    scored = (one_way["train"] + one_way["test"]) * (2 + c.steps * (1 + _BACKWARD)) + 2 * count["train"]
     links = min(c.edge_pairs, one_way["train"]) * min(c.steps, 3) * (1 + _BACKWARD)
     # An edge's gradient goes back through the attention or the MLP of one reader: a small part of a block each.
     links += min(c.edge_pairs, one_way["train"]) * min(c.steps, 3) * nodes * _BACKWARD / model.n_layers / 2
     # Half of the blocks on average; and the answers of the null are read from every row.
     scan = count["test"] * (nodes if c.exact is None else c.exact) * 0.8
     sizes = len(circuit_sizes(nodes, c.sizes)) + 1
+    # Random circuits of either kind, as if one is found: where none is, the second kind is not drawn.
     circuits = sizes * (1 + c.n_random) + 2 * c.samples + 1
     if c.thorough:
         circuits += 40 + 60 + 16
     whole = one_way["test"] * circuits + one_way["validation"] * sizes
-    whole += count["test"] / emotions * emotions * (emotions + 3) + one_way["test"] * c.roles * 6
+    whole += count["test"] / emotions * emotions * (emotions + 3) + one_way["test"] * c.roles * 8
     tokens = mean * (scored + links + scan + whole)
     rows = (scan + whole) / max(1, c.batch_rows)
-    written = c.generation_prompts * (1 + 3 * emotions)
+    written = c.generation_prompts * (1 + (2 + c.random_heads) * emotions)
     seconds = speed.forward(tokens, rows + scored / 8) + (scan + whole) * speed.unembed
     seconds += speed.decode(written, max(1, c.generation_prompts), c.max_new_tokens)
     seconds += (nodes * 2e-2 + circuits * 0.05) * speed.host

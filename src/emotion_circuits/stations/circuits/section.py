@@ -60,7 +60,7 @@ def sections(folder: CircuitsFolder, _manifest: dict[str, Any], claims: Sequence
         ),
         Figure(
             "circuit",
-            say("The circuit"),
+            say("The circuit") if circuit.reached else say("The strongest parts"),
             say(
                 "{count} heads and MLPs, one row per layer, one column per head, MLPs at the left. Lines: at most 24 "
                 "of the strongest estimated links, none weaker than 4 % of the strongest; wider is stronger, red "
@@ -78,7 +78,7 @@ def sections(folder: CircuitsFolder, _manifest: dict[str, Any], claims: Sequence
             say(
                 "score: estimated share of the gap (train). exact: noised alone, share of the gap (test) with 95 % "
                 "interval; empty where it was not measured. role 'none': not estimated in this run, or no figure "
-                "reaches 0.1."
+                "counts."
             ),
             pd.DataFrame([n.model_dump() for n in circuit.nodes]),
             folded=True,
@@ -119,12 +119,13 @@ def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: 
         ),
         counted,
     ]  # fmt: skip
-    if circuit.model.startswith("smollm2") and circuit.task == "pairs":
+    if not circuit.reached:
         prose.append(
             say(
-                "A caveat on the bundled pairs: some were dropped or reworded after looking at the logit differences "
-                "of SmolLM2-135M, so on that model the size of the gap is partly selected. What is compared within "
-                "the pairs (one head with another, a circuit with random ones) is not."
+                "No set of up to {largest} heads and MLPs kept {target} of the gap on validation pairs, so no circuit is "
+                "claimed. What is drawn are the strongest parts at the size that kept most.",
+                largest=circuit.largest,
+                target=percent(circuit.target),
             )
         )
     return tuple(prose)
@@ -132,6 +133,13 @@ def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: 
 
 def _kept(circuit: Circuit) -> str:
     against = circuit.against_random
+    if not circuit.reached:
+        return say(
+            "No circuit of up to {largest} parts: at {size} parts {kept} of the gap are kept, by random ones {low} to {high}.",
+            largest=circuit.largest, size=len(circuit.nodes),
+            kept=estimate(against.faithfulness, (against.low, against.high)),
+            low=fixed(against.random.low, 2), high=fixed(against.random.high, 2),
+        )  # fmt: skip
     return say(
         "The chosen circuit ({size} parts) keeps {kept} of the gap, random ones {low} to {high}.",
         size=len(circuit.nodes), kept=estimate(against.faithfulness, (against.low, against.high)),
@@ -164,7 +172,7 @@ def _attention(heads: pd.DataFrame, claims: Sequence[Told], every: bool) -> Figu
         assert figures.interval is not None
         assert figures.null is not None
         words = say(
-            "Rank correlation of the sizes {figure} {ends}; heads permuted {null}.",
+            "Rank correlation of the sizes {figure} {ends}; by the harder null {null}.",
             figure=signed(figures.estimate), ends=interval(*figures.interval), null=interval(*figures.null),
         )  # fmt: skip
     return Figure(
@@ -186,7 +194,8 @@ def _more(folder: CircuitsFolder, circuit: Circuit) -> list[Part]:
                 "roles",
                 say("Roles and what they stand on"),
                 say(
-                    "Shares of the gap on test pairs; the rules are in docs/circuits.md. 'none': no figure reaches 0.1."
+                    "Shares of the gap on test pairs; the rules are in docs/circuits.md. 'none': no figure reaches 0.1 with "
+                    "q of at most 0.05."
                 ),
                 pd.DataFrame([e.model_dump() for e in circuit.evidence]),
                 folded=True,

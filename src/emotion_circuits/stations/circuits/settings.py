@@ -29,10 +29,12 @@ class CircuitsSettings(Settings):
         exact: so many of the strongest heads and MLPs (by attribution on train) are noised exactly; null: all of them.
         sizes: circuit sizes tried.
         n_random: random orderings beside the faithfulness curve.
-        samples: random circuits of the chosen size.
+        samples: random circuits of the chosen size; fewer than 19 support nothing, and p is 1/(samples + 1) at best.
         roles: of how many heads the role is estimated.
         thorough: also joint effects, completeness, minimality and weights.
         emotion_heads: heads per emotion for the comparison of emotions, and patched while generating.
+        random_heads: sets of random heads that texts are written with, per emotion; the fewest with which one of three
+            emotions alone can reach q = 0.05 are 59.
         generation_prompts: neutral openings on which texts are written with patched heads; 0: none.
         max_new_tokens: length of these texts.
         temperature: of their sampling.
@@ -48,10 +50,11 @@ class CircuitsSettings(Settings):
     exact: int | None = Field(default=10, ge=3)
     sizes: int = Field(default=5, ge=3)
     n_random: int = Field(default=2, ge=1)
-    samples: int = Field(default=10, ge=2)
+    samples: int = Field(default=99, ge=2)
     roles: int = Field(default=0, ge=0)
     thorough: bool = False
     emotion_heads: int = Field(default=10, ge=1)
+    random_heads: int = Field(default=59, ge=2)
     generation_prompts: int = Field(default=0, ge=0)
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from emotion_circuits.circuits.attribution import Attribution, attribute
 from emotion_circuits.circuits.claims import Effects, node_effects, task_claim
-from emotion_circuits.circuits.finding import Search, measure_circuit, ranking, split_task
-from emotion_circuits.circuits.joint import dissociation
-from emotion_circuits.circuits.overlap import emotion_overlap
+from emotion_circuits.circuits.finding import ranking, split_task
 from emotion_circuits.circuits.weights import weights_table
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.heads import Node, PairTask, Scan, all_nodes, head_nodes
-from emotion_circuits.heads.screening import Screen, delta_attention
+from emotion_circuits.heads import Node, PairTask, Scan, all_nodes
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing
 from emotion_circuits.prompts import load_pairs
 from emotion_circuits.record.station import Context
-from emotion_circuits.stations.circuits.claims import attention_claim, dissociation_claim, overlap_claim, patched_claims
 from emotion_circuits.stations.circuits.folder import CircuitsFolder, Skipped
-from emotion_circuits.stations.circuits.patched import patched_texts
+from emotion_circuits.stations.circuits.patched import patched_drafts, patched_texts
+from emotion_circuits.stations.circuits.program import Found, emotion_heads, measure
 from emotion_circuits.stations.circuits.settings import CircuitsSettings, pairs_of
 from emotion_circuits.stations.directions.folder import DirectionsFolder
-from emotion_circuits.statistics import Claim
+from emotion_circuits.statistics import corrected
 
 __all__ = ["inputs", "run"]
 
@@ -60,37 +54,33 @@ def run(context: Context, folder: CircuitsFolder) -> None:
         # A tokenizer under which no pair aligns must not end a study; the report says why the station is empty.
         _skip(folder, str(error))
         return
-    train, test = tasks["train"].one_way(), tasks["test"]
-    scored = attribute(model, train, steps=c.steps)
-    links = attribute(model, train.select(range(min(c.edge_pairs, len(train)))), steps=min(c.steps, 3), edges=True)
-    ranked = ranking(scored)
-    screen = delta_attention(model, tasks["train"], reference=about.reference)
-    effects = _effects(context, test, ranked if c.exact is None else ranked[: c.exact], folder, name)
-    circuit = measure_circuit(
-        model, tasks, scored, links, effects, name=name, search=_search(c), batch_rows=c.batch_rows, seed=config.seed
-    )
-    folder.save_circuit(circuit)
-    folder.heads.write(_heads_table(model, scored, screen, effects, config.seed))
-    claims = [*circuit.claims, attention_claim(screen, effects, scored, seed=config.seed)]
-    claims += _emotions(model, context, train, test, scored, folder)
+
+    def scan(test: PairTask, nodes: list[Node]) -> Effects:
+        return _effects(context, test, nodes, folder, name)
+
+    found = measure(model, tasks, c, about.values, reference=about.reference, name=name, seed=config.seed, scan=scan)
+    folder.save_circuit(found.circuit)
+    folder.heads.write(_heads_table(model, found, config.seed))
+    if found.overlap is not None and found.dissociation is not None:
+        folder.overlap.write(found.overlap)
+        folder.dissociation.write(found.dissociation)
+    drafts = list(found.drafts)
     if c.thorough:
-        chosen = [n for n in ranked if n.kind == "head"][: c.emotion_heads]
+        chosen = [n for n in ranking(found.scored) if n.kind == "head"][: c.emotion_heads]
         steering = context.of(DirectionsFolder).chosen_set()
         folder.weights.write(weights_table(model, chosen, steering, seed=config.seed))
     if c.generation_prompts:
-        texts = patched_texts(model, config, about, test, _emotion_heads(scored, train, about.values, c.emotion_heads))
+        heads = emotion_heads(found.scored, tasks["train"].one_way(), about.values, c.emotion_heads)
+        texts = patched_texts(model, config, about, tasks["test"], heads)
         folder.patched.write(texts)
-        claims += patched_claims(texts, about.values, seed=config.seed)
-    folder.write_claims(claims)
+        drafts += patched_drafts(texts, about.values, seed=config.seed)
+    # What the circuit claims was corrected where it was found: its families are its own.
+    folder.write_claims([*found.circuit.claims, *corrected(drafts)])
 
 
 def _skip(folder: CircuitsFolder, reason: str) -> None:
     folder.skipped.write(Skipped(reason=reason))
     folder.write_claims([])
-
-
-def _search(c: CircuitsSettings) -> Search:
-    return Search(sizes=c.sizes, n_random=c.n_random, samples=c.samples, roles=c.roles, thorough=c.thorough)
 
 
 # -- the exact scan, which takes longest and is kept when a run is interrupted ---------------------------------------
@@ -116,11 +106,10 @@ def _effects(context: Context, test: PairTask, nodes: list[Node], folder: Circui
     return Effects(task, scan, kept["null"].numpy(), draws, name)
 
 
-def _heads_table(
-    model: LanguageModel, scored: Attribution, screen: Screen, effects: Effects, seed: int
-) -> pd.DataFrame:
+def _heads_table(model: LanguageModel, found: Found, seed: int) -> pd.DataFrame:
     """One row per head and MLP: screen and attribution (train), exact effect with its null and verdict (test)."""
-    attention = screen.table(seed=seed).rename(columns={"delta": "attention", "q": "attention_q"})
+    scored, effects = found.scored, found.effects
+    attention = found.screen.table(seed=seed).rename(columns={"delta": "attention", "q": "attention_q"})
     exact = effects.table(seed=seed).rename(columns={"nodes": "node"})
     # 'share' divides by one positive figure, so that signs and order stay.
     rows = pd.DataFrame(
@@ -137,45 +126,3 @@ def _heads_table(
     rows = rows.merge(exact[columns], on="node", how="left")
     assert len(rows) == len(all_nodes(model))
     return rows
-
-
-# -- emotions against one another ------------------------------------------------------------------------------------
-
-
-def _emotion_heads(scored: Attribution, train: PairTask, values: Sequence[str], count: int) -> dict[str, list[Node]]:
-    """The strongest heads per emotion, by attribution on the train pairs that involve it."""
-    found = {}
-    for emotion in values:
-        rows = [i for i, p in enumerate(train.pairs) if emotion in (p.label, p.corrupted_label)]
-        size = scored.node_scores[rows].mean(0).abs()
-        order = [scored.nodes[i] for i in size.argsort(descending=True).tolist()]
-        found[emotion] = [n for n in order if n.kind == "head"][:count]
-    return found
-
-
-def _emotions(
-    model: LanguageModel,
-    context: Context,
-    train: PairTask,
-    test: PairTask,
-    scored: Attribution,
-    folder: CircuitsFolder,
-) -> list[Claim]:
-    config, values = context.config, context.about.values
-    counted = [len({p.group for p in train.pairs if e in (p.label, p.corrupted_label)}) for e in values]
-    if len(counted) < 2 or min(counted) < 4:
-        return []
-    heads = [i for i, n in enumerate(scored.nodes) if n.kind == "head"]
-    own = config.of(CircuitsSettings)
-    k = own.emotion_heads
-    found = emotion_overlap(scored.node_scores[:, heads], train, values, k=k, seed=config.seed)
-    folder.overlap.write(found.table)
-    tasks = {e: test.select([i for i, p in enumerate(test.pairs) if p.label == e]) for e in values}
-    circuits = dict(_emotion_heads(scored, train, values, k))
-    rng = np.random.default_rng(config.seed)
-    pool = head_nodes(model)
-    for index in range(3):
-        circuits[f"random {index + 1}"] = [pool[i] for i in rng.choice(len(pool), k, replace=False)]
-    matrix = dissociation(model, tasks, circuits, batch_rows=own.batch_rows, seed=config.seed)
-    folder.dissociation.write(matrix.table)
-    return [overlap_claim(found), dissociation_claim(matrix, k)]

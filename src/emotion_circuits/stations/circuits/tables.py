@@ -71,11 +71,18 @@ PATCHED = Table(
     "patched",
     "one text that continues a neutral test opening, plainly or with patched heads",
     (
-        Column("arm", "text", "plain, circuit (the emotion's heads), random (other heads), or neutral source"),
+        Column(
+            "arm", "text", "plain, circuit (the emotion's heads), random (other heads of its layers), or neutral source"
+        ),
         Column("emotion", "text", "whose heads are patched; empty for the plain arm"),
+        Column("draw", "int", "which random heads, counted from 0; 0 for the other arms"),
         Column("prompt", "text", "the opening"),
         Column("text", "text", "the continuation"),
-        Column("p_{label}", "float", "probability of the label by the judge that decides", "probability"),
+        Column(
+            "own_{label}",
+            "float",
+            "probability of the label, or whether one of its words occurs, by the texts' own judge",
+        ),
         Column("{evaluator}", "float", "figure of another evaluator, under its name", optional=True),
     ),
 )

@@ -11,13 +11,19 @@ __all__ = ["ASPECTS", "KINDS"]
 
 
 def _task(claim: Claim) -> Words:
-    about = claim.about
+    about, beside = claim.about, claim.figures.beside
     return Words(
         say("{model} prefers the answers of the emotion in the prompt ({task}).", model=about.model, task=about.task),
         term("logits (clean − corrupted logit difference)"),
         term("groups of pairs"),
         _answer_sets(claim),
-    )
+        (
+            say(
+                "Of {pairs} pairs the clean prompt raises its answers in {right}; both prompts prefer their own in {both}.",
+                pairs=int(beside["pairs"]), right=percent(beside["right"]), both=percent(beside["both"]),
+            ),
+        ),
+    )  # fmt: skip
 
 
 def _answer_sets(claim: Claim) -> str:
@@ -44,26 +50,88 @@ def _head(claim: Claim) -> Words:
 def _faithfulness(claim: Claim) -> Words:
     null = say("{samples} random circuits with as many heads and MLPs", samples=int(claim.figures.beside["samples"]))
     statement = say(
-        "{size} of {total} heads and MLPs of {model} carry the behaviour on test pairs better than {null} ({task}).",
+        "{size} of {total} heads and MLPs of {model} keep at least {target} of the behaviour on test pairs, and more than "
+        "{null} ({task}).",
         **_circuit(claim, null),
     )
     return _against(claim, statement, null)
 
 
 def _heads(claim: Claim) -> Words:
-    null = say("{samples} circuits of the same MLPs and random heads", samples=int(claim.figures.beside["samples"]))
+    null = say(
+        "{samples} circuits of the same MLPs and random heads of the same layers",
+        samples=int(claim.figures.beside["samples"]),
+    )
     statement = say(
-        "{size} of {total} heads and MLPs of {model}, and among them its heads, carry the behaviour on test pairs better "
-        "than {null} ({task}).",
+        "{size} of {total} heads and MLPs of {model}, and among them its heads, keep at least {target} of the behaviour on "
+        "test pairs, and more than {null} ({task}).",
         **_circuit(claim, null),
     )
     return _against(claim, statement, null)
 
 
+def _none(claim: Claim) -> Words:
+    about, beside = claim.about, claim.figures.beside
+    null = say("{samples} random circuits with as many heads and MLPs", samples=int(beside["samples"]))
+    return Words(
+        say(
+            "No circuit of up to {largest} of the {total} heads and MLPs of {model} keeps {target} of the behaviour on test "
+            "pairs ({task}).",
+            largest=int(beside["largest"]), total=int(beside["total"]), model=about.model,
+            target=percent(claim.figures.zero), task=about.task,
+        ),
+        term("faithfulness (share of the clean-corrupted gap)"),
+        term("groups of pairs"),
+        notes=(
+            say(
+                "{sizes} sizes were tried; the most faithful one has {best} parts.",
+                sizes=int(beside["sizes"]), best=int(beside["best"]),
+            ),
+            say(
+                "Beside the strongest parts, {null} keep {mean} on average and at most {high} in 97.5 % (p = {p}).",
+                null=null, mean=number(beside["random"]), high=number(beside["random_high"]), p=number(beside["random_p"]),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _complete(claim: Claim) -> Words:
+    about, beside = claim.about, claim.figures.beside
+    return Words(
+        say(
+            "The circuit of {size} parts of {model} is complete: whatever part of it is taken out, the whole model suffers as "
+            "the circuit does, to within {bound} of the gap ({task}).",
+            size=int(beside["size"]), model=about.model, bound=percent(claim.figures.zero), task=about.task,
+        ),
+        term("mean distance of both (share of the clean-corrupted gap)"),
+        term("groups of pairs"),
+        notes=(say("{parts} parts were taken out.", parts=int(beside["parts"])),),
+    )  # fmt: skip
+
+
+def _minimal(claim: Claim) -> Words:
+    about, beside = claim.about, claim.figures.beside
+    return Words(
+        say(
+            "The circuit of {size} parts of {model} is minimal: without any single one of them it keeps less ({task}).",
+            size=int(beside["size"]), model=about.model, task=about.task,
+        ),
+        term("what the weakest part adds (share of the clean-corrupted gap)"),
+        term("groups of pairs"),
+        notes=(
+            say(
+                "{needed} of {size} parts surely add something by themselves.",
+                needed=int(beside["needed"]), size=int(beside["size"]),
+            ),
+        ),
+    )  # fmt: skip
+
+
 def _circuit(claim: Claim, null: str) -> dict[str, object]:
     about, beside = claim.about, claim.figures.beside
     size, total = int(beside["size"]), int(beside["total"])
-    return {"size": size, "total": total, "model": about.model, "task": about.task, "null": null}
+    target = percent(beside["target"])
+    return {"size": size, "total": total, "model": about.model, "task": about.task, "null": null, "target": target}
 
 
 def _against(claim: Claim, statement: str, null: str) -> Words:
@@ -80,7 +148,7 @@ def _attention(claim: Claim) -> Words:
         say("Heads whose attention to the emotion word grows more are the heads that matter more ({what}).", what=what),
         term("Spearman correlation of sizes over heads"),
         term("groups of train pairs of an emotion against neutral"),
-        say("heads permuted"),
+        say("sides of pairs exchanged, and heads permuted within layers"),
         (
             say(
                 "Of the {best} heads with the largest Δattention, {shared} are among the {best} with the largest effect "
@@ -119,6 +187,7 @@ def _dissociation(claim: Claim) -> Words:
         ),
         term("share of the gap, own heads minus others' (mean ablation)"),
         term("groups of pairs"),
+        say("emotions of the groups shuffled"),
     )
 
 
@@ -146,16 +215,18 @@ def _patched(claim: Claim) -> Words:
     return Words(
         say(
             "Heads of {emotion}, held at what they were in prompts of {emotion}, make neutral openings go on with more "
-            "{emotion} than the same heads from neutral prompts.",
+            "{emotion} than the same heads from neutral prompts and than random heads of the same layers.",
             emotion=term(str(claim.about.value)),
         ),
-        term("classifier probability, difference"),
+        term("figure of the texts' own judge, difference"),
         term("prompts"),
-        notes=(
+        say("{draws} sets of random heads", draws=int(beside["draws"])),
+        (
             say(
-                "Mean probability: plain {plain}, patched {patched}, random heads {random}, neutral source {neutral}.",
+                "Mean figure: plain {plain}, patched {patched}, neutral source {neutral}; random heads {random}, their best "
+                "{best} (p = {p}).",
                 plain=number(beside["plain"]), patched=number(beside["circuit"]), random=number(beside["random"]),
-                neutral=number(beside["neutral source"]),
+                neutral=number(beside["neutral source"]), best=number(beside["random_best"]), p=number(beside["random_p"]),
             ),
         ),
     )  # fmt: skip
@@ -166,6 +237,9 @@ KINDS = (
     Kind("circuits.head", _head),
     Kind("circuits.faithfulness", _faithfulness),
     Kind("circuits.heads", _heads),
+    Kind("circuits.none", _none),
+    Kind("circuits.complete", _complete),
+    Kind("circuits.minimal", _minimal),
     Kind("circuits.backup", _backup),
     Kind("circuits.attention", _attention),
     Kind("circuits.overlap", _overlap),
@@ -214,6 +288,13 @@ ASPECTS = (
         some="With everything else swapped for another prompt's activations, the circuit found keeps {figure} of "
         "the difference between answers ({beside}).",
         none="No circuit is shown to keep the difference between answers better than random ones ({figure}, {beside}).",
+    ),
+    Aspect("steered", "no small set of heads and MLPs carries the answers", ("circuits.none",), "circuits"),
+    Aspect(
+        "travels",
+        "the circuit lacks nothing and needs all of its parts",
+        ("circuits.complete", "circuits.minimal"),
+        "circuits",
     ),
     Aspect("steered", "… and its heads do, its MLPs given", ("circuits.heads",), "circuits"),
     Aspect("steered", "heads held at emotional prompts change the text", ("circuits.patched",), "circuits"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from emotion_circuits.statistics import About, Claim, fdr
+from emotion_circuits.statistics import About, Draft, draft, interval_p
 
 __all__ = ["cosine_claims", "reading_claims"]
 
 
-def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None) -> list[Claim]:
-    """One claim per corpus: the states tell more about the emotion than the words do.
+def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None) -> list[Draft]:
+    """One claim per corpus: the states tell more about the emotion than words alone, tuned alike, do.
 
     Args:
         report: :func:`emotion_circuits.directions.reader_report` or ``held_out_report`` on test sentences.
@@ -18,22 +18,20 @@ def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None
         method: name of the single direction set.
     """
     rows = report.to_dict("records")
-    corrected = fdr({str(row["set"]): float(row["p"]) for row in rows}, family=kind).q
     return [
-        Claim.judged(
+        draft(
             f"{kind}.{row['set']}",
             kind,
-            About(corpus=str(row["set"]), method=method),
+            About(corpus=str(row["set"]), method=method, arm=str(row["words_family"])),
+            family=kind,
             estimate=float(row["difference"]),
             interval=(float(row["difference_low"]), float(row["difference_high"])),
             chance=0.0,
             p=float(row["p"]),
-            q=corrected[str(row["set"])],
-            tests=len(rows),
             n=int(row["groups"]),
             smallest=0.05,
             beside={
-                **{key: float(row[key]) for key in ("accuracy", "low", "high", "bag_of_words", "chance")},
+                **{key: float(row[key]) for key in ("accuracy", "low", "high", "words_alone", "chance")},
                 "sentences": float(row["n"]),
             },
         )
@@ -41,7 +39,7 @@ def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None
     ]
 
 
-def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Claim]:
+def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Draft]:
     """One claim per pair of emotions at one layer: their directions share more than label shuffles do.
 
     Args:
@@ -52,14 +50,20 @@ def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Cla
     claims = []
     for row in cosines[cosines["layer"] == layer].to_dict("records"):
         value, other = str(row["pair"]).split(" – ")
+        cosine, ends = float(row["cosine"]), (float(row["low"]), float(row["high"]))
         claims.append(
-            Claim.judged(
+            draft(
                 f"directions.cosine.{value}.{other}",
                 "directions.cosine",
                 About(value=value, other=other, layer=layer),
-                estimate=float(row["cosine"]),
-                interval=(float(row["low"]), float(row["high"])),
+                family="directions.cosine",
+                estimate=cosine,
+                interval=ends,
                 chance=float(row["shared"]),
+                null=(float(row["shared_low"]), float(row["shared_high"])),
+                # The directions of shuffled labels are held to the fitted ones' sentences; both tests have to hold.
+                p=max(float(row["p"]), interval_p(cosine, ends, zero=float(row["shared"]), n=groups)),
+                smallest=0.1,
                 n=groups,
                 beside={"random": float(row["chance"])},
             )

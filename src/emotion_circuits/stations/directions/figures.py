@@ -53,7 +53,7 @@ def extractor_dots(table: pd.DataFrame) -> go.Figure:
             name=say("accuracy"), showlegend=column == 1, row=1, col=column,
         )  # fmt: skip
         figure.add_vline(
-            x=float(part["bag_of_words"].iloc[0]), line={"color": CYCLE[1], "dash": "dash", "width": 1.4},
+            x=float(part["words_alone"].iloc[0]), line={"color": CYCLE[1], "dash": "dash", "width": 1.4},
             row=1, col=column,
         )  # fmt: skip
         figure.add_vline(x=float(part["chance"].iloc[0]), line={"color": GREY, "dash": "dot"}, row=1, col=column)

@@ -43,9 +43,9 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
         (
             say(
                 "A direction is a vector per emotion and layer, fitted on training sentences; a sentence is read by "
-                "projecting its residual stream on the directions. Beside each figure stands what a bag of words "
-                "reaches after training on the same sentences, and chance. The corpus 'core' names the emotion "
-                "outright; 'implicit' never does; 'scenarios' tells one event in four ways."
+                "projecting its residual stream on the directions. Beside each figure stands what words alone "
+                "(n-grams or the model's own static embeddings, tuned as the reader is) tell, and chance. The "
+                "corpus 'core' names the emotion outright; 'implicit' never does; 'scenarios' tells one event in four ways."
             )
             + _unnamed(reader),
         ),
@@ -58,7 +58,7 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                 ),
                 say(
                     "Share of held-out sentences whose emotion is read right, by layer, one colour per corpus. "
-                    "Dashed: bag of words on the same sentences. Dotted: chance."
+                    "Dashed: words alone, on the same sentences. Dotted: chance."
                 ),
                 draw.accuracy_by_layer(part.rename(columns={"set": "series"})),
                 say("The layer chosen on validation is {layer}.", layer=choice.layer) + gap() + _accuracies(reader),
@@ -69,7 +69,7 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                 say(
                     "An extractor is a way to fit directions; behind it the token or mean it reads. Dot: accuracy "
                     "with 95 % interval over groups. Grey bar: 95 % of the same procedure on labels shuffled within "
-                    "groups. Dashed: bag of words. Dotted: chance."
+                    "groups. Dashed: words alone. Dotted: chance."
                 ),
                 lines.extractor_dots(extractors),
             ),
@@ -78,7 +78,7 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                 say("The reader on held-out test sentences"),
                 say(
                     "The reader (several layers and poolings together) was chosen on validation. Intervals: 95 % "
-                    "cluster bootstrap over groups. 'difference' is paired, states minus bag of words; p is not "
+                    "cluster bootstrap over groups. 'difference' is paired, states minus words alone; p is not "
                     "corrected, the claims' q is."
                 ),
                 reader,
@@ -110,9 +110,9 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
 def _accuracies(reader: pd.DataFrame) -> str:
     told = [
         say(
-            "'{set}': {accuracy} {ends}, bag of words {words}, chance {chance}",
+            "'{set}': {accuracy} {ends}, words alone {words}, chance {chance}",
             set=row["set"], accuracy=number(row["accuracy"]), ends=interval(row["low"], row["high"]),
-            words=number(row["bag_of_words"]), chance=number(row["chance"]),
+            words=number(row["words_alone"]), chance=number(row["chance"]),
         )
         for row in reader.to_dict("records")
     ]  # fmt: skip
@@ -123,8 +123,8 @@ def _unnamed(reader: pd.DataFrame) -> str:
     """What the reader makes of sentences without any emotion word, fresh ones last: those decide."""
     told = [
         say(
-            "{accuracy} of '{set}' (bag of words {words})",
-            accuracy=percent(row["accuracy"]), set=name, words=percent(row["bag_of_words"]),
+            "{accuracy} of '{set}' (words alone {words})",
+            accuracy=percent(row["accuracy"]), set=name, words=percent(row["words_alone"]),
         )
         for name in ("implicit", "implicit-fresh")
         for row in reader[reader["set"] == name].to_dict("records")
@@ -143,7 +143,7 @@ def _unnamed(reader: pd.DataFrame) -> str:
 
 
 _EXTRACTOR_COLUMNS = (
-    "set", "extractor", "pooling", "kind", "layer", "validation", "accuracy", "low", "high", "auroc", "bag_of_words",
+    "set", "extractor", "pooling", "kind", "layer", "validation", "accuracy", "low", "high", "auroc", "words_alone", "words_by",
     "difference", "difference_low", "difference_high", "shuffled_high", "random_high", "chance", "stability",
     "stability_chance", "relative_norm", "n", "groups",
 )  # fmt: skip
@@ -204,8 +204,8 @@ def _geometry(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                 "norms",
                 say("Length of the directions, by layer"),
                 say(
-                    "L2 norm as a fraction of the residual norm (root mean square over neutral token states without "
-                    "the first). A long direction is not yet an effective one: see the steering section."
+                    "L2 norm as a fraction of the residual norm (median over neutral token states without "
+                    "attention sinks). A long direction is not yet an effective one: see the steering section."
                 ),
                 draw.norms_by_layer(own),
             ),

@@ -19,12 +19,14 @@ from emotion_circuits.directions import (
     reader_report,
     split_half_stability,
     subspace_reliability,
+    words_of,
 )
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.claims import cosine_claims, reading_claims
 from emotion_circuits.stations.directions.folder import Choice, DirectionsFolder, set_name
 from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.statistics import corrected
 
 __all__ = ["inputs", "run"]
 
@@ -48,7 +50,8 @@ def run(context: Context, folder: DirectionsFolder) -> None:
         for pooling in config.poolings:
             extractors = [e for e, p in config.pairs() if p == pooling]
             fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind, **of)
-    validated = evaluate_directions(store, fitted, splits=("validation",))
+    words = words_of(store, names=(*about.values, about.reference), model=context.model)
+    validated = evaluate_directions(store, fitted, splits=("validation",), words=words)
     # Other kinds are compared; what later stations use lives in the residual stream.
     residual = [d for d in fitted if d.kind == "resid_post"]
     single = choose_directions(validated, residual)
@@ -57,11 +60,12 @@ def run(context: Context, folder: DirectionsFolder) -> None:
     fitted = [d.with_layer(layers[d.name]) for d in fitted]
     for directions in fitted:
         directions.save(folder.path)
-    tested = evaluate_directions(store, [single], splits=("test",))
+    tested = evaluate_directions(store, [single], splits=("test",), words=words)
     folder.evaluation.write(pd.concat([validated, tested], ignore_index=True))
     compared = compare_extractors(
-        store, fitted, validated, null_draws=config.null_draws, seed=seed, folder=folder.parts, engine=context.engine
-    )
+        store, fitted, validated, null_draws=config.null_draws, seed=seed, folder=folder.parts, engine=context.engine,
+        words=words,
+    )  # fmt: skip
     folder.extractors.write(compared)
     folder.drop_parts()
     own = (compared["extractor"] == single.extractor) & (compared["pooling"] == single.pooling)
@@ -71,7 +75,7 @@ def run(context: Context, folder: DirectionsFolder) -> None:
     reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, **of)
     reader.save(folder.path)
     folder.candidates.write(reader.candidates)
-    report = reader_report(store, reader, seed=seed)
+    report = reader_report(store, reader, seed=seed, words=words)
     folder.reader.write(report)
 
     steering = next(d for d in fitted if d.name == set_name(config.steering))
@@ -98,11 +102,13 @@ def run(context: Context, folder: DirectionsFolder) -> None:
 
     groups = int(store.rows[store.rows["split"] == "train"].groupby(["set", "group"]).ngroups)
     folder.write_claims(
-        [
-            *reading_claims(report, kind="directions.reading"),
-            *reading_claims(best, kind="directions.single", method=single.name),
-            *cosine_claims(cosines, layer=steering.chosen_layer, groups=groups),
-        ]
+        corrected(
+            [
+                *reading_claims(report, kind="directions.reading"),
+                *reading_claims(best, kind="directions.single", method=single.name),
+                *cosine_claims(cosines, layer=steering.chosen_layer, groups=groups),
+            ]
+        )
     )
     folder.choice.write(
         Choice(

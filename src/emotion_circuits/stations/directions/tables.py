@@ -29,7 +29,13 @@ _CORPUS = (
     Column("set", "text", "corpus of the sentences"),
     Column("split", "text", "split of the sentences: validation or test"),
 )
-_WORDS = Column("bag_of_words", "float", "accuracy of a bag of words fitted on the same train sentences", "share")
+_WORDS = Column(
+    "words_alone", "float", "accuracy of the better baseline of words, fitted and tuned on the same sentences", "share"
+)
+_WORDS_BY = (
+    Column("words_by", "text", "which baseline of words that is: features and regularisation"),
+    Column("words_family", "text", "its family: n-grams, or the model's static embeddings"),
+)
 _CHANCE = Column("chance", "float", "share of the commonest label", "share")
 _SENTENCES = Column("n", "int", "sentences judged", "sentences")
 _AUROC = "mean over emotions of the AUROC of telling an emotion's sentences from"
@@ -58,7 +64,8 @@ _HELD_OUT = (
     Column("accuracy", "float", "sentences labelled right, neutral included", "share"),
     *ends("", "the accuracy's 95 % interval, bootstrap by group", "share"),
     _WORDS,
-    Column("difference", "float", "accuracy minus that of the bag of words, paired by sentence", "share"),
+    *_WORDS_BY,
+    Column("difference", "float", "accuracy minus that of words alone, paired by sentence", "share"),
     *ends("difference_", "the difference's 95 % interval, bootstrap by group", "share"),
     Column("p", "float", "two-sided sign-flip test of the difference, by group"),
     _CHANCE,
@@ -99,6 +106,8 @@ _COSINES = (
     *ends("", "its 95 % interval, bootstrap by group; missing without resamples", "cosine"),
     Column("chance", "float", "size within which 95 % of unrelated directions lie, 1.96/√d", "cosine"),
     Column("shared", "float", "the same from labels shuffled within groups, mean over draws", "cosine"),
+    *ends("shared_", "the middle 95 % of those", "cosine"),
+    Column("p", "float", "share of shuffles whose directions are at least as alike"),
 )
 COSINES = Table("cosines", "two emotions' steering directions at one layer", _COSINES)
 COSINES_BY_EXTRACTOR = Table(
@@ -114,7 +123,12 @@ NORMS = Table(
         Column("relative", "float", "length over the layer's residual norm", "residual norms"),
         Column("l2", "float", "length as fitted", "activation"),
         Column("l1", "float", "sum of absolute entries as fitted", "activation"),
-        Column("residual_norm", "float", "root mean square length of the layer's states on neutral text", "activation"),
+        Column(
+            "residual_norm",
+            "float",
+            "median length of the layer's token states on neutral text, sinks left out",
+            "activation",
+        ),
     ),
 )
 STABILITY = Table(

@@ -19,17 +19,18 @@ def _reading(claim: Claim) -> Words:
     )
     return Words(
         say(
-            "On held-out '{set}' sentences the model's states tell the emotion better than a bag of words fitted on the same "
-            "training sentences ({what}).",
+            "On held-out '{set}' sentences the model's states tell the emotion better than words alone, tuned on the same "
+            "sentences ({what}).",
             set=about.corpus, what=what,
         ),
         term("difference of accuracy"),
         term("groups of sentences"),
         notes=(
             say(
-                "Accuracy {accuracy} {interval}, bag of words {words}, chance {chance}, {n} sentences.",
+                "Accuracy {accuracy} {interval}, words alone {words} ({words_by}), chance {chance}, {n} sentences.",
                 accuracy=number(beside["accuracy"]), interval=interval(beside["low"], beside["high"]),
-                words=number(beside["bag_of_words"]), chance=number(beside["chance"]), n=int(beside["sentences"]),
+                words=number(beside["words_alone"]), words_by=term(str(about.arm)),
+                chance=number(beside["chance"]), n=int(beside["sentences"]),
             ),
         ),
         chance=say("no difference"),
@@ -46,6 +47,7 @@ def _cosine(claim: Claim) -> Words:
         ),
         term("cosine"),
         term("groups of sentences"),
+        null=say("labels shuffled within groups"),
         notes=(
             say("95 % of unrelated random directions lie within ±{range}.", range=number(claim.figures.beside["random"])),
         ),
@@ -65,10 +67,10 @@ ASPECTS = (
         "states tell more than words do",
         ("directions.reading",),
         "taken-in",
-        some="The residual stream tells the emotion of held-out sentences better than a bag of words on "
+        some="The residual stream tells the emotion of held-out sentences better than words alone on "
         "{supported} of {total} corpora ({names}; clearest: {figure} of accuracy, {beside}).",
         none="On none of {total} corpora does the residual stream tell the emotion of held-out sentences better "
-        "than a bag of words (closest: {figure} of accuracy, {beside}).",
+        "than words alone (closest: {figure} of accuracy, {beside}).",
     ),
     Aspect(
         "taken-in",

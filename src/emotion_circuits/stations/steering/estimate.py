@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from emotion_circuits.model import Blueprint
@@ -11,9 +10,9 @@ from emotion_circuits.record.speed import BATCH_TOKENS, Speed, token_ids
 from emotion_circuits.record.station import Estimate
 from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.directions.settings import DirectionsSettings
-from emotion_circuits.stations.steering.plan import openings, steering_arms
+from emotion_circuits.stations.steering.plan import null_openings, openings, steering_arms
 from emotion_circuits.stations.steering.settings import SteeringSettings
-from emotion_circuits.steering import NONE, Condition, shared_controls
+from emotion_circuits.steering import Condition, shared_controls, taken_apart
 
 __all__ = ["estimate"]
 
@@ -30,12 +29,16 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         like = places[at % len(places)]
         chosen.append(replace(like, emotion=emotion, name=f"{emotion} chosen"))
     shuffled = [f"shuffled {i}" for i in range(s.shuffled_directions)]
-    arms = [NONE, *shared_controls(chosen, random=s.random_directions, shuffled=shuffled)]
+    controls = shared_controls(chosen, random=s.random_directions, shuffled=shuffled)
+    null = sum(arm.kind in ("random", "shuffled") for arm in controls)
+    arms = 1 + len(controls) - null + sum(len(taken_apart(condition)) for condition in chosen)
     compared = 1 + len(config.of(DirectionsSettings).pairs()) * len(emotions) if s.compare_prompts else 0
     choosing = s.validation_samples or s.samples
     parts = {
         "validation": (len(grid), len(openings(config, "validation")) * choosing, 1.0),
-        "test": (len(arms), len(openings(config, "test")) * s.samples, _read_again(arms)),
+        "test": (arms, len(openings(config, "test")) * s.samples, 1.0),
+        # Their fluency is not read.
+        "null": (null, len(null_openings(config)) * s.samples, 0.0),
         "comparison": (compared, s.compare_prompts * choosing, 1.0),
     }
     texts = [p.text for p in (*openings(config, "validation"), *openings(config, "test"))]
@@ -54,8 +57,3 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         size += rows * 190
     vectors = (len(emotions) + 2) * model.n_layers * model.d_model * 4
     return Estimate(round(tokens), seconds, round(size + vectors + 260_000))
-
-
-def _read_again(arms: Sequence[Condition]) -> float:
-    """Share of the arms whose fluency is read: random and shuffled directions are not asked."""
-    return sum(arm.kind not in ("random", "shuffled") for arm in arms) / len(arms)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from emotion_circuits.evaluation.blind import BlindKey
 from emotion_circuits.record.folder import CHOICE, JsonFile, StationFolder, TableFile
 from emotion_circuits.stations.steering import tables
 
 if TYPE_CHECKING:
     from emotion_circuits.steering import Condition, SteeringVectors
 
-__all__ = ["Choice", "Evaluators", "SteeringFolder"]
+__all__ = ["Choice", "Evaluators", "Labels", "SteeringFolder"]
 
 
 class _Record(BaseModel):
@@ -52,8 +53,21 @@ class Evaluators(_Record):
     rows: tuple[dict[str, Any], ...]
 
 
+class Labels(_Record):
+    """What a person said of the blind sample.
+
+    Attributes:
+        given: label by id.
+    """
+
+    given: dict[str, str]
+
+
 class SteeringFolder(StationFolder):
-    """Tables of the choice and of the test, the vectors as they were injected, and the sweeps' folders."""
+    """Tables of the choice and of the test, the vectors as they were injected, and the sweeps' folders.
+
+    ``blind``, ``labels`` and ``labelled`` come from a person, after the run (:mod:`emotion_circuits.stations.steering.blind`).
+    """
 
     station = "steering"
     validation = TableFile(tables.VALIDATION)
@@ -63,13 +77,17 @@ class SteeringFolder(StationFolder):
     test = TableFile(tables.TEST)
     arms = TableFile(tables.ARMS)
     effects = TableFile(tables.EFFECTS)
+    tokens = TableFile(tables.TOKENS)
     against = TableFile(tables.AGAINST)
     matrix = TableFile(tables.MATRIX)
+    labelled = TableFile(tables.LABELLED)
     choice = JsonFile(CHOICE, Choice)
     evaluators = JsonFile("evaluators.json", Evaluators)
+    blind = JsonFile("blind.json", BlindKey)
+    labels = JsonFile("labels.json", Labels)
 
     def sweep(self, name: str) -> Path:
-        """Folder of a sweep: ``validation``, ``comparison`` or ``test``."""
+        """Folder of a sweep: ``validation``, ``comparison``, ``test`` or ``null``."""
         return self.path / name
 
     @property

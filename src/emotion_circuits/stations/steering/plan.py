@@ -12,7 +12,7 @@ from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import NONE, Condition, grid
 
-__all__ = ["openings", "reported_corpus", "steering_arms", "steering_layers"]
+__all__ = ["null_openings", "openings", "reported_corpus", "steering_arms", "steering_layers"]
 
 _MANNER: dict[str, dict[str, Any]] = {
     "add": {"positions": "rest"},
@@ -81,6 +81,12 @@ def openings(config: StudySettings, split: str, wanted: int | None = None) -> li
             f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"
         )
     return [*evenly(rows, count), *evenly(extra, count - len(rows))]
+
+
+def null_openings(config: StudySettings) -> list[Prompt]:
+    """The test openings that random and label-shuffled directions are written on, in the order of the test."""
+    every, wanted = openings(config, "test"), config.of(SteeringSettings).null_prompts
+    return every if wanted is None else evenly(every, min(wanted, len(every)))
 
 
 def steering_arms(config: StudySettings, n_layers: int) -> list[Condition]:

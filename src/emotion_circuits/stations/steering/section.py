@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.evaluation import Validation
+from emotion_circuits.evaluation.per_label import per_label
 from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.language import gap, say, term
 from emotion_circuits.page import figures as draw
@@ -78,8 +79,10 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
             folded=True,
         )
     )
-    written = evaluators[(evaluators["evaluator"] == judge) & (evaluators["data"] == WRITTEN)]
-    if len(written):
+    own = evaluators[evaluators["evaluator"] == judge]
+    confusions = dict(zip(own["data"], own["confusion"], strict=True))
+    written = [confusions[name] for name in WRITTEN if name in confusions]
+    if written:
         parts.append(
             Table(
                 "judge-on-written",
@@ -89,26 +92,11 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
                     "of a label, the share it finds; precision: of the texts it calls so, the share that are. A share "
                     "of texts classed as an emotion is to be read with both."
                 ),
-                _judged(written.iloc[0]["confusion"]),
+                per_label(written[0]),
             )
         )
     prose = _prose(choice, chosen, bound, settings["share_places"])
     return (Section("steered", say("Can it be steered?"), prose, tuple(claims), tuple(parts)),)
-
-
-def _judged(confusion: dict[str, dict[str, int]]) -> pd.DataFrame:
-    """One row per true label: how many, how many are found, how many are called so, how many of those rightly."""
-    rows = []
-    for label, judged in confusion.items():
-        right, texts = judged.get(label, 0), sum(judged.values())
-        called = sum(other.get(label, 0) for other in confusion.values())
-        rows.append(
-            {
-                "label": label, "n": texts, "recall": right / texts, "called": called,
-                "precision": right / called if called else float("nan"),
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def _prose(choice: Choice, chosen: dict[str, Condition], bound: float, share: str) -> tuple[str, ...]:
@@ -152,7 +140,8 @@ def _tried(folder: SteeringFolder, grid: pd.DataFrame, bound: float) -> list[Par
             say("What each place and strength does, on the openings the choice was made on"),
             say(
                 "Each cell: share of continuations classed as the emotion, and perplexity ratio to unsteered text (× "
-                "1: as fluent as unsteered). Colour: regime. 'sink': strength at the first token, added beside alpha."
+                "1: as fluent as unsteered). Colour: regime. 'sink': strength at the first token, in the unit of alpha and "
+                "added beside it."
             ),
             pictures.regimes(normed),
             _regimes(normed),
@@ -251,8 +240,11 @@ def _found(folder: SteeringFolder, chosen: dict[str, Condition]) -> list[Part]:
             say("On test openings, beside controls of the same norm and beside prompting"),
             say(
                 "Difference from unsteered continuations of the same openings with the same random draws; 0 is no "
-                "effect. Dashes: random directions; crosses: directions of shuffled labels; diamonds: asking for the "
-                "emotion in words instead. An effect counts where its interval lies above all dashes."
+                "effect. Dashes: random directions; crosses: directions of labels shuffled within groups, both on {null} of "
+                "the {n} openings; diamonds: asking for the emotion in words instead. An effect counts where its interval lies "
+                "beyond 0 and hardly any dash or cross lies as far out (q at most 0.05).",
+                null=int(effects["null_n"].min()),
+                n=int(effects["n"].max()),
             ),
             pictures.against_controls(against),
             _against_words(effects),
@@ -269,6 +261,8 @@ def _found(folder: SteeringFolder, chosen: dict[str, Condition]) -> list[Part]:
                 matrix.rename(columns={"direction": "steered", "label": "measured", "change": "effect"})
             ),
         ),
+        *_labelled(folder),
+        *_tokens(folder),
         Table(
             "arms",
             say("Arms on test openings"),
@@ -283,12 +277,54 @@ def _found(folder: SteeringFolder, chosen: dict[str, Condition]) -> list[Part]:
             "effects",
             say("Effects on test openings"),
             say(
-                "Paired by opening. null: range over random directions; beats: chosen minus the best random "
-                "direction; the same for label-shuffled directions."
+                "Paired by opening. null: range over random directions, written on null_n openings; p_random: rank among them on "
+                "those openings; beats: chosen minus the best random direction; the same for label-shuffled directions. p_claim: "
+                "the largest p; q: corrected over all rows."
             ),
             effects.drop(columns=[c for c in ("condition", "best_random", "best_shuffled") if c in effects]),
             folded=True,
         ),
+    ]
+
+
+def _labelled(folder: SteeringFolder) -> list[Part]:
+    """Shares corrected by a person's blind labels, where there are any."""
+    if not folder.labelled.exists():
+        return []
+    return [
+        Table(
+            "labelled",
+            say("Shares corrected by blind labels"),
+            say(
+                "raw: texts that the classifier calls so. share: corrected by prediction-powered inference, from the labels that "
+                "a person who did not know the condition gave to a random sample of the same texts, with 95 % interval. weight: "
+                "how much the classifier's answers count beside the labels, from 0 to 1."
+            ),
+            folder.labelled.read(),
+        )
+    ]
+
+
+def _tokens(folder: SteeringFolder) -> list[Part]:
+    """What the push at the first token does, and that at all others, each without the other."""
+    if not folder.tokens.exists():
+        return []
+    table = folder.tokens.read()
+    shown = table[table["metric"] != "words"].assign(
+        tokens=[term(name) for name in table["tokens"][table["metric"] != "words"]]
+    )
+    return [
+        Table(
+            "steering-tokens",
+            say("Which tokens make the effect"),
+            say(
+                "The chosen condition (both) beside its push at all tokens but the first (rest only) and its push at the first "
+                "token, the attention sink (first token only). change: against no steering; ratio: perplexity relative to "
+                "unsteered; missing: both minus this arm, which is what the push left out adds. 95 % intervals, paired by "
+                "opening."
+            ),
+            shown.drop(columns=["side", "condition", "p"]),
+        )
     ]
 
 
@@ -305,7 +341,7 @@ def _against_words(effects: pd.DataFrame) -> str:
 
 
 def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condition], count: int = 12) -> Texts:
-    """The first openings of the test split, whatever was written; nothing is picked by hand.
+    """The first openings of the test split that all these arms were written on, whatever was written; nothing is picked by hand.
 
     Beside every steered column stands the random direction of the same norm that moved the metric furthest.
     """
@@ -319,16 +355,17 @@ def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condit
         if "best_random" in own and len(own):
             columns[say("{emotion}: best random direction", emotion=term(emotion))] = str(own["best_random"].iloc[0])
     first = scored[scored["sample"] == 0]
-    prompts = list(dict.fromkeys(first["prompt"]))[:count]
+    arms = first[first["condition"].isin(list(columns.values()))].groupby("prompt", sort=False)["condition"].nunique()
+    prompts = list(arms[arms == len(set(columns.values()))].index)[:count]
     by = first.set_index(["condition", "prompt"])["text"]
     rows = tuple((p, tuple(str(by.get((name, p), "")) for name in columns.values())) for p in prompts)
     return Texts(
         "texts",
         say("Texts side by side"),
         say(
-            "The first {count} test openings and their first continuation, unselected; the same random draws in "
-            "every column. Every steered column stands beside its controls: the emotion asked for in words (few-shot "
-            "prompting), and the random direction of the same norm that did best.",
+            "The first {count} test openings that all of these were written on and their first continuation, unselected; the "
+            "same random draws in every column. Every steered column stands beside its controls: the emotion asked for in "
+            "words (few-shot prompting), and the random direction of the same norm that did best.",
             count=len(prompts),
         ),
         tuple(columns),

@@ -27,8 +27,9 @@ class SteeringSettings(Settings):
             leaves out what all emotions share.
         operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from
             the mean of neutral sentences. Neither touches the first token.
-        sink: with ``add``: strengths at the first token, as fractions of its own length. That token is an attention
-            sink; what is added to it reaches every later token at little cost in fluency.
+        sink: with ``add``: strengths at the first token, in the unit of ``alphas``. That token is an attention sink, whose
+            state may be a hundred times as long as others': it bears several residual norms, and what is added to it reaches
+            every later token at little cost in fluency. Where both act, each is also written without the other.
         raw_layers: layers of a second grid in raw units, ``residual += alpha * emotion_vector``; none by default.
         raw_alphas: its strengths.
         share_places: ``always``: emotions take one place and strength that is within the bound for all of them, where
@@ -41,8 +42,11 @@ class SteeringSettings(Settings):
         samples: texts per opening and condition.
         validation_samples: the same where conditions are chosen and direction sets compared; null: ``samples``. A large
             grid is chosen from well enough with one.
-        random_directions: random directions of the same norm beside each chosen condition.
-        shuffled_directions: directions fitted on shuffled labels beside each chosen condition.
+        random_directions: random directions of the same norm among which each chosen condition is ranked. With N of them no
+            p-value is below 1/(N + 1).
+        shuffled_directions: the same for directions fitted on labels shuffled within groups; 0 leaves that question out.
+        null_prompts: at most so many of the test openings, evenly among them, are those that random and shuffled directions
+            are written on; null: all. The chosen condition is ranked by the same ones, so that fewer cost power alone.
         compare_prompts: openings (chosen like ``validation_prompts``) on which all fitted direction sets and raw-unit
             strengths are compared at the chosen place; 0 leaves the comparison out.
         max_new_tokens: length of a continuation.
@@ -54,7 +58,7 @@ class SteeringSettings(Settings):
     layers: tuple[Depth | tuple[Depth, ...], ...] = (0.55,)
     contrast: Literal["neutral", "rest"] = "rest"
     operation: Literal["add", "clamp"] = "add"
-    sink: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.05,)
+    sink: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = (6.0,)
     alphas: tuple[float, ...] = (0.1,)
     raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
@@ -64,8 +68,9 @@ class SteeringSettings(Settings):
     test_openings: str | None = None
     samples: int = Field(default=1, ge=1)
     validation_samples: int | None = Field(default=None, ge=1)
-    random_directions: int = Field(default=20, ge=1)
-    shuffled_directions: int = Field(default=0, ge=0)
+    random_directions: int = Field(default=99, ge=1)
+    shuffled_directions: int = Field(default=99, ge=0)
+    null_prompts: int | None = Field(default=12, ge=8)
     compare_prompts: int = Field(default=0, ge=0)
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)

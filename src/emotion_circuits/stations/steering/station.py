@@ -10,17 +10,24 @@ import pandas as pd
 from torch import Tensor
 
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of, labelled_text, validate_on_bundled
-from emotion_circuits.model import LanguageModel, Sampling
+from emotion_circuits.model import LanguageModel, Sampling, writing_model
 from emotion_circuits.prompts import load_prompts, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.directions.settings import DirectionsSettings
-from emotion_circuits.stations.steering.claims import bound_claims, steering_claims
+from emotion_circuits.stations.steering.claims import bound_claims, steering_claims, token_claims
 from emotion_circuits.stations.steering.folder import Choice, Evaluators, SteeringFolder
-from emotion_circuits.stations.steering.plan import openings, reported_corpus, steering_arms, steering_layers
+from emotion_circuits.stations.steering.plan import (
+    null_openings,
+    openings,
+    reported_corpus,
+    steering_arms,
+    steering_layers,
+)
 from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.statistics import corrected
 from emotion_circuits.steering import (
     NONE,
     Condition,
@@ -39,6 +46,8 @@ from emotion_circuits.steering import (
     shared_controls,
     shuffled_directions,
     sweep,
+    taken_apart,
+    token_effects,
 )
 
 __all__ = ["inputs", "run"]
@@ -50,13 +59,22 @@ def inputs(context: Context) -> dict[str, Any]:
     n_layers = context.model.n_layers
     return {
         "steering": {**config.of(SteeringSettings).model_dump(mode="json"), "test_openings": reported_corpus(config)},
-        "openings": [prompts_sha256(openings(config, split)) for split in ("validation", "test")],
+        "openings": [
+            prompts_sha256(rows)
+            for rows in (openings(config, "validation"), openings(config, "test"), null_openings(config))
+        ],
         "layers": [steering_layers(config, n_layers), steering_layers(config, n_layers, raw=True)],
         "seed": config.seed,
         "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
         "metrics": about.attribute.metrics,
         "prompting": _asked(about),
+        **_written_in(context.model),
     }
+
+
+def _written_in(model: LanguageModel) -> dict[str, Any]:
+    """The dtype of writing, where it is another than that of the capture, which has a key of its own."""
+    return {} if model.writes in (None, model.dtype) else {"writing_dtype": str(model.writes)}
 
 
 def _asked(about: Studied) -> dict[str, Any] | None:
@@ -70,6 +88,7 @@ def _asked(about: Studied) -> dict[str, Any] | None:
 def run(context: Context, folder: SteeringFolder) -> None:
     """Choose on validation openings, write the test openings once, judge both."""
     config, model, s = context.config, context.model, context.config.of(SteeringSettings)
+    writer = writing_model(model)
     about = context.about
     a, judge = about.attribute, about.judge
     directions = context.of(DirectionsFolder).chosen_set()
@@ -86,7 +105,9 @@ def run(context: Context, folder: SteeringFolder) -> None:
     choosing = {**common, "samples": s.validation_samples or s.samples}
 
     arms = steering_arms(config, model.n_layers)
-    written = sweep(model, openings(config, "validation"), arms, vectors, folder=folder.sweep("validation"), **choosing)
+    written = sweep(
+        writer, openings(config, "validation"), arms, vectors, folder=folder.sweep("validation"), **choosing
+    )
     scored = _scored(model, about, written)
     table = condition_table(scored, judge=judge, seed=config.seed)
     folder.validation.write(scored)
@@ -115,28 +136,36 @@ def run(context: Context, folder: SteeringFolder) -> None:
     folder.evaluators.write(Evaluators(rows=tuple(_evaluators(about))))
     claims = bound_claims(normed, absent, budget=bound)
     if not chosen:
-        folder.write_claims(claims)
+        folder.write_claims(corrected(claims))
         return
     if s.compare_prompts:
         _compare(context, folder, list(chosen.values()), vectors, choosing)
 
-    shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, **of)
-    test_arms = [
+    shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, contrast=s.contrast, **of)
+    every = [
         NONE,
         *shared_controls(
-            list(chosen.values()), random=s.random_directions, shuffled=list(shuffled),
+            list(chosen.values()),
+            random=s.random_directions,
+            shuffled=list(shuffled),
             prompting=a.prompting is not None,
         ),
-    ]  # fmt: skip
+        *(half for condition in chosen.values() for half in taken_apart(condition).values()),
+    ]
     everything = vectors.with_directions(shuffled).clear_of_first()
-    test = sweep(
-        model, openings(config, "test"), test_arms, everything, folder=folder.sweep("test"), samples=s.samples,
-        phrases=a.prompting, **common,
+    drawn = [arm.kind in ("random", "shuffled") for arm in every]
+    common |= {"samples": s.samples, "phrases": a.prompting}
+    test, null = (
+        sweep(
+            writer, prompts, [arm for arm, is_null in zip(every, drawn, strict=True) if is_null == nothing], everything,
+            folder=folder.sweep(name), **common,
+        )
+        for name, prompts, nothing in (
+            ("test", openings(config, "test"), False), ("null", null_openings(config), True),
+        )
     )  # fmt: skip
-    # What a control direction costs in fluency is not asked: only its effect is.
-    control = test["kind"].isin(["random", "shuffled"])
-    scored = pd.concat([_scored(model, about, test[~control]), _scored(model, about, test[control], fluency=False)])
-    scored = scored.reset_index(drop=True)
+    # What a direction of nothing costs in fluency is not asked: only its effect is.
+    scored = pd.concat([_scored(model, about, test), _scored(model, about, null, fluency=False)], ignore_index=True)
     folder.test.write(scored)
     folder.arms.write(
         condition_table(scored[~scored["kind"].isin(["random", "shuffled"])], judge=judge, seed=config.seed)
@@ -145,7 +174,10 @@ def run(context: Context, folder: SteeringFolder) -> None:
     folder.effects.write(found.table)
     folder.against.write(beside_controls(found.table, scored, sides=a.metrics, judge=judge))
     folder.matrix.write(effect_matrix(scored, names, a.labels, seed=config.seed))
-    folder.write_claims([*steering_claims(found, budget=bound), *claims])
+    tokens = token_effects(scored, chosen, sides=a.metrics, judge=judge, seed=config.seed)
+    if len(tokens):
+        folder.tokens.write(tokens)
+    folder.write_claims(corrected([*steering_claims(found, budget=bound), *token_claims(tokens), *claims]))
 
 
 _DOSES = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
@@ -193,7 +225,7 @@ def _compare(
             vectors, unit={**vectors.unit, **{f"{'.'.join(pair)} {k}": rows for k, rows in part.unit.items()}}
         )
     rows = openings(config, "validation", config.of(SteeringSettings).compare_prompts)
-    written = sweep(context.model, rows, arms, vectors, folder=folder.sweep("comparison"), **common)
+    written = sweep(writing_model(context.model), rows, arms, vectors, folder=folder.sweep("comparison"), **common)
     table = condition_table(_scored(context.model, context.about, written), judge=context.about.judge, seed=config.seed)
     table = table[table["kind"] == "emotion"].reset_index(drop=True)
     extractors, poolings = zip(*(of[name] for name in table["condition"]), strict=True)

@@ -13,9 +13,11 @@ __all__ = [
     "EFFECT_COLUMNS",
     "GRID",
     "JUDGED",
+    "LABELLED",
     "MATRIX",
     "SWEEP",
     "TEST",
+    "TOKENS",
     "VALIDATION",
 ]
 
@@ -29,7 +31,7 @@ _ALPHA = Column(
 )
 _LAYERS = Column("layers", "text", "layers that are changed, separated by spaces; empty for none")
 _HOW = Column("how", "text", "operation, unit, time, positions, first token, origin and gate of the change")
-_FIRST = Column("first", "float", "strength at the first token", "share of the token's length")
+_FIRST = Column("first", "float", "strength at the first token", "residual norms")
 _CONDITION = (
     Column("condition", "text", "name of the condition"),
     Column("kind", "text", "of the condition: none, emotion, random, shuffled, other or prompting"),
@@ -135,12 +137,16 @@ _OF_METRIC = "that of the metric"
 
 
 def _beside(kind: str, mark: str = "", *, optional: bool = False) -> tuple[Column, ...]:
-    """A chosen condition beside its random or label-shuffled directions."""
+    """A chosen condition among its random or label-shuffled directions."""
     best = f"the {kind} direction that moves the metric furthest the intended way"
     return (
         Column(f"n_{kind}", "int", f"{kind} directions at the same place and strength", "directions", optional),
+        Column(f"{mark}null_n", "int", f"openings that the {kind} directions were written on", "openings", optional),
         Column(f"{mark}null_low", "float", f"smallest change of the {kind} directions", _OF_METRIC, optional),
         Column(f"{mark}null_high", "float", f"largest change of the {kind} directions", _OF_METRIC, optional),
+        Column(
+            f"p_{kind}", "float", f"rank of the change on those openings among the {kind} directions'", "", optional
+        ),
         Column(f"best_{kind}", "text", f"condition of {best}", "", optional),
         Column(f"best_{kind}_change", "float", "its change against no steering", _OF_METRIC, optional),
         Column(f"{mark}beats", "float", f"chosen condition minus {best}, by opening", _OF_METRIC, optional),
@@ -166,10 +172,51 @@ EFFECT_COLUMNS = (
     *ends("ratio_", "the ratio's 95 % interval, bootstrap by opening", "times the unsteered", optional=True),
     *_beside("random"),
     *_beside("shuffled", "shuffled_", optional=True),
-    Column("q", "float", "the larger of p and p_beats after the false discovery rate over emotions and metrics"),
+    Column(
+        "p_claim", "float", "the largest of p, p_random and p_shuffled; 1 where the change is not on the intended side"
+    ),
+    Column("q", "float", "p_claim after the false discovery rate over emotions and metrics"),
 )
 """A chosen condition against no steering and against its controls; perplexity and label shuffles where measured."""
 EFFECTS = Table("effects", "one chosen condition and one metric, on test openings", EFFECT_COLUMNS)
+TOKENS = Table(
+    "tokens",
+    "one metric under a chosen condition, or under its push at the first token or at all others alone, on test openings",
+    (
+        Column("emotion", "text", "the emotion meant"),
+        _METRIC,
+        Column("side", "int", "intended way: 1 up, −1 down"),
+        Column("tokens", "text", "what is pushed: both, rest only, or first token only"),
+        Column("condition", "text", "name of the condition"),
+        Column("treated", "float", "mean under the condition", _OF_METRIC),
+        Column("change", "float", "change against no steering, paired by opening", _OF_METRIC),
+        *ends("", "the change's 95 % interval, bootstrap by opening", _OF_METRIC),
+        Column("p", "float", "two-sided sign-flip test of the change"),
+        Column("n", "int", "openings, the unit of the statistics", "openings"),
+        Column(
+            "ratio", "float", "perplexity, steered over unsteered, by opening", "times the unsteered", optional=True
+        ),
+        *ends("ratio_", "the ratio's 95 % interval, bootstrap by opening", "times the unsteered", optional=True),
+        Column("missing", "float", "both minus this arm: what the push left out adds; missing for both", _OF_METRIC),
+        *ends("missing_", "that difference's 95 % interval, bootstrap by opening", _OF_METRIC),
+        Column("p_missing", "float", "two-sided sign-flip test of that difference"),
+    ),
+)
+LABELLED = Table(
+    "labelled",
+    "the share of one arm's texts that are of an emotion, corrected by blind labels of a sample of them, on test openings",
+    (
+        Column("condition", "text", "name of the condition"),
+        Column("kind", "text", "of the condition: none, emotion or prompting"),
+        Column("emotion", "text", "the emotion"),
+        Column("raw", "float", "texts that the judge calls so", "share"),
+        Column("share", "float", "the same corrected by prediction-powered inference", "share"),
+        *ends("", "the corrected share's 95 % interval", "share"),
+        Column("n", "int", "openings", "openings"),
+        Column("labelled", "int", "openings whose texts a person labelled without knowing the arm", "openings"),
+        Column("weight", "float", "weight of the judge's answers, from 0 (the labels alone) to 1"),
+    ),
+)
 AGAINST = Table(
     "against",
     "the change of one metric under a chosen condition or under one of its controls, on test openings",

@@ -24,20 +24,20 @@ def metric_words(metric: str) -> str:
 
 
 def effect_words(claim: Claim) -> Words:
-    """That a direction moves a metric further than random ones do."""
+    """That a direction moves a metric further than directions of nothing do."""
     about, figures = claim.about, claim.figures
     metric = metric_words(str(about.metric))
     told = {"emotion": term(str(about.value)), "condition": about.condition, "metric": metric}
     if figures.side == "less":
         statement = say(
-            "Adding the {emotion} direction ({condition}) changes the continuation's {metric} downwards, beyond random "
-            "directions of the same norm.",
+            "Adding the {emotion} direction ({condition}) changes the continuation's {metric} downwards, further than directions "
+            "of nothing of the same norm do.",
             **told,
         )
     else:
         statement = say(
-            "Adding the {emotion} direction ({condition}) changes the continuation's {metric} upwards, beyond random directions "
-            "of the same norm.",
+            "Adding the {emotion} direction ({condition}) changes the continuation's {metric} upwards, further than directions "
+            "of nothing of the same norm do.",
             **told,
         )
     null = "" if figures.null is None else say(
@@ -53,23 +53,47 @@ def _notes(beside: dict[str, float]) -> tuple[str, ...]:
             treated=number(beside["treated"]), control=number(beside["control"]), wrong=percent(beside["wrong_way"]),
         )
     ]  # fmt: skip
-    if "beats" in beside:
+    if "p_random" in beside:
         notes.append(
             say(
-                "Against the best of {n:.0f} random directions: {change} {interval}.",
-                n=beside["n_random"], change=signed(beside["beats"]),
+                "Among {n:.0f} random directions, on {prompts:.0f} prompts: p = {p}; against the best of them: {change} "
+                "{interval}.",
+                n=beside["n_random"], prompts=beside["null_n"], p=number(beside["p_random"]), change=signed(beside["beats"]),
                 interval=interval(beside["beats_low"], beside["beats_high"]),
             )
         )  # fmt: skip
-    if "shuffled_beats" in beside:
+    if "p_shuffled" in beside:
         notes.append(
             say(
-                "Against the best of {n:.0f} label-shuffled directions: {change} {interval}.",
-                n=beside["n_shuffled"], change=signed(beside["shuffled_beats"]),
+                "Among {n:.0f} directions of labels shuffled within groups: p = {p}; against the best of them: {change} "
+                "{interval}.",
+                n=beside["n_shuffled"], p=number(beside["p_shuffled"]), change=signed(beside["shuffled_beats"]),
                 interval=interval(beside["shuffled_beats_low"], beside["shuffled_beats_high"]),
             )
         )  # fmt: skip
+    if len(notes) > 1:
+        notes.append(say("The claim's p is the largest of these and of that against no steering."))
     return tuple(notes)
+
+
+def _tokens(claim: Claim) -> Words:
+    about, beside = claim.about, claim.figures.beside
+    metric = metric_words(str(about.metric))
+    told = {"emotion": term(str(about.value)), "metric": metric}
+    alone = {
+        "alone": signed(beside["alone"]),
+        "interval": interval(beside["alone_low"], beside["alone_high"]),
+        "condition": about.condition,
+    }
+    if about.arm == "first":
+        statement = say("The push at the first token adds to what the {emotion} direction does ({metric}).", **told)
+        note = say("Without it ({condition}) the change is {alone} {interval}.", **alone)
+    else:
+        statement = say(
+            "The push at all tokens but the first adds to what the {emotion} direction does ({metric}).", **told
+        )
+        note = say("Without it ({condition}) the change is {alone} {interval}.", **alone)
+    return Words(statement, say("difference in {metric}", metric=metric), term("prompts"), notes=(note,))
 
 
 def fluency_words(claim: Claim) -> Words:
@@ -98,6 +122,7 @@ KINDS = (
     Kind("steering.effect", effect_words),
     Kind("steering.fluency", fluency_words),
     Kind("steering.bound", _bound),
+    Kind("steering.tokens", _tokens),
 )
 
 ASPECTS = (
@@ -135,6 +160,20 @@ ASPECTS = (
         none="That adding an emotion's direction brings that emotion out more than random directions do is not "
         "shown for any emotion (closest: {figure}, {beside}).",
         names="value",
+    ),
+    Aspect(
+        "steered",
+        "the push at the first token takes part in it",
+        ("steering.tokens",),
+        "steering-tokens",
+        where={"arm": ("first",)},
+    ),
+    Aspect(
+        "steered",
+        "the push at all other tokens takes part in it",
+        ("steering.tokens",),
+        "steering-tokens",
+        where={"arm": ("rest",)},
     ),
     Aspect(
         "steered",

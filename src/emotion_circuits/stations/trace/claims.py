@@ -1,4 +1,8 @@
-"""Claims about the components that stand out on validation sentences, with their figures from test sentences."""
+"""Claims about the components that stand out on validation sentences, with their figures from test sentences.
+
+A claim must stand out among the sentences (the paired test and its interval) and among directions that mean nothing, each of
+which chose its own components (:mod:`emotion_circuits.directions.trace_selection`): its p is the larger of the two.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +10,43 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from emotion_circuits.statistics import About, Claim, fdr
+from emotion_circuits.statistics import About, Draft, draft
 
 __all__ = ["trace_claims"]
 
 
-def trace_claims(tables: Mapping[str, pd.DataFrame], top: int, layer: int) -> list[Claim]:
-    """One claim per emotion, question and component chosen on validation.
+def trace_claims(tables: Mapping[str, pd.DataFrame], layer: int) -> list[Draft]:
+    """One claim per emotion, question and component chosen on validation; those of one question are a family.
 
     Args:
-        tables: ``writers``, ``readers``, ``attention`` with columns ``emotion`` and ``split``.
-        top: how many components per emotion and question.
+        tables: ``writers``, ``readers``, ``attention`` of :func:`~emotion_circuits.directions.averaged_traces`.
         layer: whose directions were traced.
     """
-    return [claim for name, table in tables.items() for claim in _claims(name, table, top, layer)]
+    return [claim for name, table in tables.items() for claim in _claims(name, table, layer)]
 
 
-def _claims(name: str, table: pd.DataFrame, top: int, layer: int) -> list[Claim]:
-    chosen = [
-        (str(emotion), rank, component, row)
-        for emotion, part in table.assign(component=_names(table)).groupby("emotion", sort=False)
-        for rank, (component, row) in enumerate(_chosen(part, top, signed=name != "writers"), start=1)
-    ]
-    q = list(fdr([float(row["p"]) for *_, row in chosen], family=f"trace.{name}").q.values())
+def _claims(name: str, table: pd.DataFrame, layer: int) -> list[Draft]:
+    tested = table.assign(component=_names(table))[(table["split"] == "test") & (table["rank"] > 0)]
+    kind = f"trace.{name}"
     return [
-        Claim.judged(
-            f"trace.{name}.{emotion}.{rank}",
-            f"trace.{name}",
-            About(value=emotion, part=component, rank=rank, layer=layer),
+        draft(
+            f"{kind}.{emotion}.{row['rank']}",
+            kind,
+            About(value=str(emotion), part=str(row["component"]), rank=int(row["rank"]), layer=layer),
+            family=kind,
             estimate=float(row["difference"]),
             interval=(float(row["low"]), float(row["high"])),
             chance=0.0,
-            null=(float(row["null_low"]), float(row["null_high"])) if "null_low" in row else None,
-            p=float(row["p"]),
-            q=corrected,
-            tests=len(chosen),
+            null=(float(row["selected_low"]), float(row["selected_high"])),
+            p=max(float(row["p"]), float(row["selected_p"])),
             n=int(row["n"]),
             # A writer may write against the emotion; who reads or looks less is not asked.
             side="different" if name == "writers" else "greater",
+            beside={"draws": float(row["draws"]), "p_paired": float(row["p"]), "p_selected": float(row["selected_p"])},
         )
-        for (emotion, rank, component, row), corrected in zip(chosen, q, strict=True)
+        for emotion, part in tested.groupby("emotion", sort=False)
+        for _, row in part.sort_values("rank").iterrows()
     ]
-
-
-def _chosen(part: pd.DataFrame, top: int, *, signed: bool) -> list[tuple[str, pd.Series]]:
-    """The largest components on validation, with their test figures."""
-    size = part[part["split"] == "validation"].set_index("component")["difference"]
-    order = (size if signed else size.abs()).sort_values(ascending=False, kind="stable")
-    test = part[part["split"] == "test"].set_index("component")
-    return [(str(component), test.loc[component]) for component in order.index[:top]]
 
 
 def _names(table: pd.DataFrame) -> list[str]:

@@ -19,9 +19,10 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     emotions = len(about.values)
     rows = load_prompts(traced_corpus(config), labels=about.labels)
     mean = sum(map(len, token_ids(model, [p.text for p in rows]))) / max(1, len(rows))
-    # Per emotion and split: writers and attention read both sentences of a group, readers rerun one with every direction.
-    directions = t.null_draws + 1
-    tokens = emotions * 2 * t.groups * mean * (2 + 2 + 2 + 1 + 0.5 * (directions + 1))
+    # Per emotion and split: writers and attention read both sentences of a group, readers too, and rerun the last token of one
+    # with every direction.
+    directions = t.draws(emotions) + 1
+    tokens = emotions * 2 * t.groups * (mean * (2 + 2 + 2 + 1) + 0.5 * (directions + 1))
     parts = model.n_layers * (model.n_heads + 1)
     tables = emotions * 2 * 3 * parts * 3e-3 * speed.host
     size = emotions * 2 * parts * 150 + 85_000

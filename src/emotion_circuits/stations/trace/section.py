@@ -36,7 +36,8 @@ def sections(folder: TraceFolder, _manifest: dict[str, Any], claims: Sequence[To
                 say(
                     "Mean part of the projection at the last token of test sentences, minus that of the neutral "
                     "sentence of the same group, with 95 % interval. Grey: 95 % of directions fitted on shuffled "
-                    "labels. A part counts where its interval leaves the grey. L17H8: head 8 of layer 17."
+                    "labels, at this part; the largest of many parts leaves it easily, so that claims are held against "
+                    "the parts such directions choose themselves. L17H8: head 8 of layer 17."
                 ),
                 component_bars(own, count=15),
                 _largest(own),
@@ -51,9 +52,9 @@ def sections(folder: TraceFolder, _manifest: dict[str, Any], claims: Sequence[To
                 f"readers-{label}",
                 say("Who reads {emotion}", emotion=term(label)),
                 say(
-                    "Relative change of a component's output at the last token when the direction is taken out after "
-                    "layer {layer}, minus the mean change for directions of shuffled labels (grey: 95 % of those). A "
-                    "part counts where its interval leaves the grey.",
+                    "Relative change of a component's output at the last token when the direction is taken out there "
+                    "after layer {layer}, minus the mean change for directions of shuffled labels (grey: 95 % of those, "
+                    "at this part).",
                     layer=choice.layer,
                 ),
                 readers_bars(own, count=15),
@@ -84,7 +85,8 @@ def sections(folder: TraceFolder, _manifest: dict[str, Any], claims: Sequence[To
                 "Along the directions {directions} of layer {layer}. Every head and MLP adds a vector to the "
                 "residual stream; the part of it along an emotion's direction is what that component writes. The "
                 "parts sum exactly to the residual stream's projection (largest gap here: {gap} of the largest "
-                "part). Components named in claims were chosen on validation sentences.",
+                "part). Components named in claims were chosen on validation sentences, and directions of shuffled "
+                "labels choose theirs likewise: p is the share of those whose choice stands out as far on test.",
                 directions=choice.directions, layer=choice.layer, gap=f"{found.gap:.1e}",
             ),
             *((say(_NOTE),) if found.note else ()),
@@ -158,10 +160,11 @@ _NOTE = "This model's family normalises attention's output, so heads cannot be t
 
 _WRITERS = [
     "emotion", "component", "part", "neutral", "difference", "low", "high", "null_low", "null_high", "p", "q", "n",
+    "rank", "selected_p",
 ]  # fmt: skip
 _READERS = [
     "emotion", "component", "change", "null", "ratio", "difference", "low", "high", "null_low", "null_high", "p", "q",
-    "n",
+    "n", "rank", "selected_p",
 ]  # fmt: skip
 
 

@@ -18,7 +18,9 @@ class TraceSettings(Settings):
         directions: ``extractor.pooling`` of the directions traced, at their best layer on validation.
         set: corpus whose sentences are averaged (needs marked emotion words for attention); null: the attribute's.
         groups: groups of sentences per split; components are chosen on validation and reported on test.
-        null_draws: directions of shuffled labels beside the real one.
+        null_draws: directions of shuffled labels beside the real one, each of which chooses its own components. No p is below
+            1/(null_draws + 1): a single effect among ``values x top`` claims needs 20 draws for each of them. Null: 200, or
+            that many where it is more.
         top: components claimed per emotion and question.
         text: a sentence that is traced alone and drawn; by default the first test sentence of the first emotion.
     """
@@ -26,9 +28,13 @@ class TraceSettings(Settings):
     directions: str = "mean_difference.last"
     set: str | None = None
     groups: int = Field(default=24, ge=8)
-    null_draws: int = Field(default=10, ge=2)
+    null_draws: int | None = Field(default=None, ge=2)
     top: int = Field(default=3, ge=1)
     text: str | None = None
+
+    def draws(self, values: int) -> int:
+        """Directions of shuffled labels, for so many values."""
+        return max(200, 20 * values * self.top) if self.null_draws is None else self.null_draws
 
 
 def traced_corpus(config: StudySettings) -> str:

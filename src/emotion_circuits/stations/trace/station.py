@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from emotion_circuits.directions import (
+    DirectionSet,
     averaged_traces,
     shuffled_vectors,
     trace,
 )
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt, evenly_by_group, load_prompts, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
@@ -20,11 +22,12 @@ from emotion_circuits.stations.directions.folder import DirectionsFolder, set_na
 from emotion_circuits.stations.trace.claims import trace_claims
 from emotion_circuits.stations.trace.folder import Choice, TraceFolder
 from emotion_circuits.stations.trace.settings import TraceSettings, traced_corpus
+from emotion_circuits.statistics import corrected
 
-__all__ = ["inputs", "run"]
+__all__ = ["inputs", "run", "traced_layer", "traced_sentences"]
 
 
-def _sentences(context: Context, split: str) -> list[Prompt]:
+def traced_sentences(context: Context, split: str) -> list[Prompt]:
     """Sentences of the traced corpus in the study's values, of some groups spread over the corpus."""
     own, corpus = context.config.of(TraceSettings), traced_corpus(context.config)
     rows = load_prompts(corpus, labels=context.about.labels, split=split)
@@ -34,20 +37,26 @@ def _sentences(context: Context, split: str) -> list[Prompt]:
     return evenly_by_group(rows, own.groups)
 
 
+def traced_layer(directions: DirectionSet, model: LanguageModel) -> int:
+    """The layer chosen on validation; the last one's states have no reader in the model but the unembedding."""
+    assert directions.chosen_layer is not None
+    return min(directions.chosen_layer, model.n_layers - 2)
+
+
 def _text(context: Context) -> tuple[str, str]:
     """The sentence traced alone and the emotion drawn."""
     emotion = context.about.values[0]
     text = context.config.of(TraceSettings).text
     if text is not None:
         return text, emotion
-    return next(p.text for p in _sentences(context, "test") if p.label == emotion), emotion
+    return next(p.text for p in traced_sentences(context, "test") if p.label == emotion), emotion
 
 
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the sentences and the seed."""
     return {
         "trace": {**context.config.of(TraceSettings).model_dump(mode="json"), "set": traced_corpus(context.config)},
-        "sentences": [prompts_sha256(_sentences(context, split)) for split in ("validation", "test")],
+        "sentences": [prompts_sha256(traced_sentences(context, split)) for split in ("validation", "test")],
         "seed": context.config.seed,
     }
 
@@ -57,19 +66,18 @@ def run(context: Context, folder: TraceFolder) -> None:
     config, model, seed = context.config.of(TraceSettings), context.model, context.config.seed
     store = context.of(CaptureFolder).store()
     directions = context.of(DirectionsFolder).load_set(set_name(config.directions))
-    layer = directions.chosen_layer
-    assert layer is not None
-    # The last layer's states have no reader in the model but the unembedding.
-    layer = min(layer, model.n_layers - 2)
-    nulls = shuffled_vectors(store, directions, layer, draws=config.null_draws, seed=seed)
-    sentences = {split: _sentences(context, split) for split in ("validation", "test")}
+    layer = traced_layer(directions, model)
+    draws = config.draws(len(directions.labels))
+    nulls = shuffled_vectors(store, directions, layer, draws=draws, seed=seed)
+    sentences = {split: traced_sentences(context, split) for split in ("validation", "test")}
     joined = averaged_traces(
-        model, sentences, directions, layer, nulls=nulls, seed=seed, folder=folder.parts, engine=context.engine
-    )
+        model, sentences, directions, layer, nulls=nulls, top=config.top, seed=seed, folder=folder.parts,
+        engine=context.engine,
+    )  # fmt: skip
     for name, table in joined.items():
         getattr(folder, name).write(table)
     folder.drop_parts()
-    folder.write_claims(trace_claims(joined, config.top, layer))
+    folder.write_claims(corrected(trace_claims(joined, layer)))
     text, emotion = _text(context)
     folder.save_example(trace(model, text, directions, layer))
     folder.choice.write(Choice(layer=layer, directions=directions.name, text=text, drawn=emotion))

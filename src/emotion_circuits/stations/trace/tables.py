@@ -17,6 +17,15 @@ _WHERE = (
 )
 
 
+def _selected(of: str, unit: str) -> tuple[Column, ...]:
+    return (
+        Column("rank", "int", "place among the parts chosen on validation, from 1; 0: not chosen"),
+        Column("selected_p", "float", f"share of {of} whose own part of that rank stands out as far on test (+1 rule)"),
+        *ends("selected_", f"the middle 95 % of the difference of the part of that rank that {of} choose", unit),
+        Column("draws", "int", f"how many {of} chose"),
+    )
+
+
 def _difference(of: str, unit: str, family: str) -> tuple[Column, ...]:
     return (
         Column("difference", "float", of, unit),
@@ -36,12 +45,13 @@ WRITERS = Table(
         Column("neutral", "float", "mean on the neutral sentences of the same groups", "residual norms"),
         *_difference("part minus neutral, paired by group", "residual norms", "all components"),
         *ends("null_", "the middle 95 % of the difference along directions of shuffled labels", "residual norms"),
+        *_selected("directions of shuffled labels", "residual norms"),
         *_WHERE,
     ),
 )
 READERS = Table(
     "readers",
-    "how much one later component changes when an emotion is taken out of the residual stream",
+    "how much one later component changes when an emotion is taken out of the residual stream at the last token",
     (
         *_COMPONENT,
         Column("change", "float", "length of its output's change, mean over sentences", "share of the output's length"),
@@ -49,6 +59,7 @@ READERS = Table(
         Column("ratio", "float", "change over null", "times the null"),
         *_difference("change minus null, paired by sentence", "share of the output's length", "all later components"),
         *ends("null_", "the middle 95 % of the difference for shuffled labels", "share of the output's length"),
+        *_selected("directions of shuffled labels", "share of the output's length"),
         *_WHERE,
     ),
 )
@@ -61,6 +72,7 @@ ATTENTION = Table(
         Column("attention", "float", "mean on the words in sentences of the emotion", "share of attention"),
         Column("neutral", "float", "mean on the same place of neutral sentences of that length", "share of attention"),
         *_difference("attention minus neutral, paired by sentence", "share of attention", "all heads"),
+        *_selected("shuffles of the sentences' labels", "share of attention"),
         *_WHERE,
         Column("excluded", "int", "sentences without a like neutral one, or that end in the word", "sentences"),
     ),

@@ -16,17 +16,19 @@ def _writes(claim: Claim) -> Words:
         "the same group.",
         name=about.part, emotion=term(str(about.value)), layer=about.layer,
     )  # fmt: skip
-    return _of(claim, statement, term("difference of the projection, residual norms"))
+    return _of(
+        claim, statement, term("difference of the projection, residual norms"), term("directions of shuffled labels")
+    )
 
 
 def _reads(claim: Claim) -> Words:
     about = claim.about
     statement = say(
-        "{name} reads {emotion}: taking the direction out after layer {layer} changes its output more than taking out as "
-        "much along directions of shuffled labels.",
+        "{name} reads {emotion}: taking the direction out of the last token after layer {layer} changes its output there more "
+        "than taking out as much along directions of shuffled labels.",
         name=about.part, emotion=term(str(about.value)), layer=about.layer,
     )  # fmt: skip
-    return _of(claim, statement, term("relative change of its output"))
+    return _of(claim, statement, term("relative change of its output"), term("directions of shuffled labels"))
 
 
 def _looks(claim: Claim) -> Words:
@@ -36,12 +38,19 @@ def _looks(claim: Claim) -> Words:
         "length.",
         name=about.part, emotion=term(str(about.value)),
     )  # fmt: skip
-    return _of(claim, statement, term("attention"), say("Attention is a screen, not a cause."))
+    return _of(
+        claim,
+        statement,
+        term("attention"),
+        term("shuffled labels of the sentences"),
+        say("Attention is a screen, not a cause."),
+    )
 
 
-def _of(claim: Claim, statement: str, unit: str, *notes: str) -> Words:
-    null = term("directions of shuffled labels") if claim.figures.null else ""
-    return Words(statement, unit, term("groups of sentences"), null, notes)
+def _of(claim: Claim, statement: str, unit: str, null: str, *notes: str) -> Words:
+    if (draws := claim.figures.beside.get("draws")) is not None:
+        notes = (say("Each of the {draws} nulls chose its own part of that rank.", draws=int(draws)), *notes)
+    return Words(statement, unit, term("groups of sentences"), null if claim.figures.null else "", notes)
 
 
 KINDS = (Kind("trace.writers", _writes), Kind("trace.readers", _reads), Kind("trace.attention", _looks))

@@ -1,0 +1,61 @@
+"""``emotion-circuits calibrate``: how often is a run's program wrong?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from emotion_circuits.cli.shared import JsonFlag, Language, long_running, print_table, show_json
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run; nothing is written there.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of draws, figures and page, by default RUN-calibration; the same one goes on."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Shuffles of the labels, per station.")] = 200,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first shuffle.")] = 0,
+    only: Annotated[str | None, typer.Option(help="Stations, separated by commas; all by default.")] = None,
+    engine: Annotated[
+        Literal["inline", "processes"], typer.Option(help="Where draws are computed; what comes out is the same.")
+    ] = "inline",
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of --engine processes.")] = None,
+    lang: Language = "en",
+    as_json: JsonFlag = False,
+) -> None:
+    """Shuffle the labels, do everything behind the capture again, and count the claims that come out supported.
+
+    Every one of them is false. At most 5 % of a kind may be, and the upper end of the interval may be 8 %.
+
+    Example: emotion-circuits calibrate runs/demo --draws 200 --engine processes
+    """
+    from emotion_circuits.record.engines import engine as engine_of
+    from emotion_circuits.report.calibration_page import write_calibration_page
+    from emotion_circuits.study.calibrating import BAR, UPPER_BAR, calibrate_run
+
+    place = out or run.with_name(f"{run.name}-calibration")
+    chosen = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
+    command = f"emotion-circuits calibrate {run} --out {place} --draws {draws} --first {first}"
+    with long_running():
+        found = calibrate_run(
+            run, place, draws=draws, first=first, only=chosen, engine=engine_of(engine, workers=workers),
+            command=command + ("" if only is None else f" --only {only}"),
+        )  # fmt: skip
+        page = write_calibration_page(place, language=lang)
+    if as_json:
+        show_json({**found.to_json(), "page": str(page)})
+        return
+    table = Table("kind of claim", "false", "of", "share", "95 % interval", "bar", title="Claims from shuffled labels")
+    for kind, r in found.rates.items():
+        met = "met" if r["rate"] <= BAR and r["high"] <= UPPER_BAR else "MISSED" if r["rate"] > BAR else "too few draws"
+        table.add_row(
+            kind, f"{r['hits']:.0f}", f"{r['n']:.0f}", f"{r['rate']:.3f}", f"{r['low']:.3f} … {r['high']:.3f}", met
+        )
+    print_table(table)
+    if found.left_out:
+        typer.echo(f"Not calibrated: {', '.join(found.left_out)}")
+    typer.echo(f"Page: {page.resolve()}")

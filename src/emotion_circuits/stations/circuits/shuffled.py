@@ -1,0 +1,42 @@
+"""The station's claims where prompts and answers have nothing to do with emotions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emotion_circuits.prompts import load_pairs
+from emotion_circuits.record.station import Context
+from emotion_circuits.stations.circuits.calibrating import circuit_claims, shuffled
+from emotion_circuits.stations.circuits.settings import CircuitsSettings, pairs_of
+from emotion_circuits.statistics import Claim
+
+__all__ = ["AT_ONCE", "shuffled_claims"]
+
+AT_ONCE = 1
+
+
+def shuffled_claims(context: Context, draws: Sequence[int]) -> list[list[Claim]]:
+    """What the station claims after each of some shuffles of its pairs' emotions, patched texts apart.
+
+    ``circuits.none``, which says that there is no circuit, is no false claim here and is left out.
+
+    Args:
+        context: of a finished run.
+        draws: numbers of the shuffles.
+    """
+    about, name = context.about, pairs_of(context.config)
+    if name is None:
+        return [[] for _ in draws]
+    pairs = [p for p in load_pairs(name) if {p.label, p.corrupted_label} <= set(about.labels)]
+    settings = context.config.of(CircuitsSettings)
+    return [
+        [
+            claim
+            for claim in circuit_claims(
+                context.model, shuffled(pairs, draw), settings, about.values, reference=about.reference, name=name,
+                seed=context.config.seed,
+            )
+            if claim.kind != "circuits.none"
+        ]
+        for draw in draws
+    ]  # fmt: skip
