@@ -4,7 +4,8 @@ import pytest
 from trace_cases import traced
 
 from emotion_circuits.planted.directions import carrying_layer
-from emotion_circuits.stations.trace.calibrating import calibrate_trace, supported
+from emotion_circuits.stations.trace.calibrating import calibrate_trace
+from emotion_circuits.statistics import supported_shares
 
 
 def test_a_planted_writer_is_found_and_shuffled_labels_write_nothing(tmp_path):
@@ -18,7 +19,7 @@ def test_a_planted_writer_is_found_and_shuffled_labels_write_nothing(tmp_path):
         (c.about.value, c.about.part) for c in made.real if c.kind == "trace.writers" and c.verdict == "supported"
     }
     assert claimed == {(value, aggregator) for value in found.spec.values}
-    shares = supported(made.shuffled)
+    shares = supported_shares(made.shuffled)
     assert set(shares) == {"trace.writers", "trace.attention"}
     for share in shares.values():
         assert share.n == 900
@@ -43,7 +44,7 @@ def test_planted_writers_are_found_and_nothing_is_read_or_written_by_shuffled_la
         hits += [value in claimed for value in found.spec.values]
         runs += made.shuffled
     assert sum(hits) / len(hits) >= 0.8
-    for share in supported(runs).values():
+    for share in supported_shares(runs).values():
         assert share.rate <= 0.05
         assert share.high <= 0.08
 
@@ -64,7 +65,7 @@ def test_a_real_model_says_nothing_of_shuffled_labels(tmp_path):
     layer = min(directions.chosen_layer, model.n_layers - 2)
     sentences = {s: evenly_by_group(load_prompts("core", labels=labels, split=s), 24) for s in ("validation", "test")}
     made = calibrate_trace(model, store, sentences, directions, layer, times=100, draws=200, seed=1)
-    for share in supported(made.shuffled).values():
+    for share in supported_shares(made.shuffled).values():
         assert share.n == 900
         assert share.rate <= 0.05
         assert share.high <= 0.08

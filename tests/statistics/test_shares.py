@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.statistics import clustered_share
+from emotion_circuits.statistics import About, clustered_share, corrected, draft, supported_shares
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,3 +48,22 @@ def test_coverage_of_clustered_units():
 def test_nothing_to_share():
     with pytest.raises(EmotionCircuitsError, match="cannot be given"):
         clustered_share([], [])
+
+
+def claim(kind, value, p):
+    made = draft(
+        f"{kind}.{value}", kind, About(), family=kind, estimate=1.0, interval=(0.5, 1.5), p=p, n=30, chance=0.0
+    )
+    return corrected([made])[0]
+
+
+def test_supported_claims_are_counted_by_kind_with_the_draws_as_clusters():
+    draws = [
+        [claim("a.b", "x", 0.001), claim("a.b", "y", 0.9), claim("c.d", "x", 0.9)],
+        [claim("a.b", "x", 0.9), claim("a.b", "y", 0.9)],
+        [],
+    ]
+    found = supported_shares(draws)
+    assert (found["a.b"].hits, found["a.b"].n, found["a.b"].clusters) == (1, 4, 2)
+    assert (found["c.d"].hits, found["c.d"].n) == (0, 1)
+    assert supported_shares([]) == {}

@@ -17,15 +17,12 @@ from emotion_circuits.prompts import Prompt, load_attribute
 from emotion_circuits.stations.registry import kinds
 from emotion_circuits.stations.steering.calibrating import (
     choose_in_turn,
-    false_claims,
-    judge_in_turn,
+    claims_in_turn,
     plant,
     posing,
-    rates,
-    turns,
 )
 from emotion_circuits.stations.steering.claims import steering_claims, token_claims
-from emotion_circuits.statistics import corrected
+from emotion_circuits.statistics import corrected, supported_shares
 from emotion_circuits.steering import (
     BUDGET,
     NONE,
@@ -211,33 +208,39 @@ def test_the_arms_of_tokens_say_which_push_makes_the_effect() -> None:
     assert token_claims(pd.DataFrame()) == []
 
 
+def posed(turn: int, count: int) -> dict[str, Condition]:
+    """Shuffled directions in the place of the emotions' own, each in that of every emotion once."""
+    return {
+        emotion: Condition(name=f"shuffled {(turn + place) % count}", kind="shuffled", layers=(16,), alpha=0.1)
+        for place, emotion in enumerate(EMOTIONS)
+    }
+
+
 def test_shuffled_directions_in_the_place_of_the_real_ones_are_not_claimed() -> None:
     scored = texts(nothing(24), seed=3)
-    chosen = turns([f"shuffled {i}" for i in range(24)], EMOTIONS)
-    assert chosen[23] == {"gratitude": "shuffled 23", "anger": "shuffled 0", "apology": "shuffled 1"}
-    judged = judge_in_turn(scored, chosen, sides=SIDES, resamples=300)
-    found = false_claims(judged)
+    found = supported_shares(
+        claims_in_turn(scored, posed(turn, 24), sides=SIDES, resamples=300, seed=turn) for turn in range(24)
+    )
+    assert set(found) == {"steering.effect"}  # no cost in fluency, and no condition that acts on two kinds of tokens
     assert found["steering.effect"].n == 24 * 9  # three emotions by share, probability and VADER
     assert found["steering.effect"].rate <= 0.05
     assert found["steering.effect"].high <= 0.08
-    with pytest.raises(EmotionCircuitsError, match="more are needed"):
-        turns(["a", "b"], EMOTIONS)
 
 
 def test_planted_effects_are_claimed_and_grow_with_their_size() -> None:
     steered = {f"steered {e}": ("emotion", e, 0.6) for e in EMOTIONS}  # what texts of an emotion look like
     scored = texts({**nothing(40), **steered}, seed=4)
-    chosen = turns([f"shuffled {i}" for i in range(40)], EMOTIONS)[:3]
     power = {}
     for shift in (0.05, 0.5):
         hits = []
-        for k, turn in enumerate(chosen):
-            planted = plant(scored, turn, shift=shift, sides=SIDES, openings=96, seed=k)
+        for k in range(3):
+            turn = posed(k, 40)
+            names = {emotion: arm.name for emotion, arm in turn.items()}
+            planted = plant(scored, names, shift=shift, sides=SIDES, openings=96, seed=k)
             assert planted["prompt_id"].nunique() == 96
-            table = judge_in_turn(planted, [turn], sides=SIDES, resamples=300)
-            own = table[(table["kind"] == "steering.effect") & (table["metric"] == "probability")]
-            hits.append(own["verdict"] == "supported")
-        power[shift] = rates(pd.concat(hits)).rate
+            claims = claims_in_turn(planted, turn, sides=SIDES, resamples=300)
+            hits += [c.verdict == "supported" for c in claims if c.about.metric == "probability"]
+        power[shift] = np.mean(hits)
     assert power[0.5] > 0.8
     assert power[0.05] < 0.3
 
@@ -267,7 +270,7 @@ def test_posing_directions_go_through_the_choice_on_a_tiny_model(tmp_path: Path)
         nats=1.0 + 0.01 * rng.random(len(table)),
         repetition=0.0,
     )
-    turn = turns(list(shuffled), EMOTIONS)[1]
+    turn = dict(zip(EMOTIONS, list(shuffled)[1:], strict=True))
     chosen = choose_in_turn(table, turn)
     assert {e: name.partition(" | ")[2] for e, name in chosen.items()} == turn
     assert len({name.partition(" | ")[0] for name in chosen.values()}) == 1  # one shared place

@@ -11,9 +11,12 @@ from emotion_circuits.activations import ActivationStore
 from emotion_circuits.cli.app import app
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.record.engines import engine
-from emotion_circuits.stations.directions.shuffled import shuffled_within_groups
+from emotion_circuits.record.station import Context
+from emotion_circuits.stations.directions.shuffled import PlantedStates, shuffled_within_groups
+from emotion_circuits.stations.steering import shuffled as steering
 from emotion_circuits.study import run_study
-from emotion_circuits.study.calibrating import DRAWS, calibrate_run, false_claims
+from emotion_circuits.study.calibrating import DRAWS, calibrate_run, supported
+from emotion_circuits.study.config import StudyConfig
 from study_cases import save_tiny, small
 
 
@@ -54,6 +57,54 @@ def test_every_kind_of_the_station_is_counted(finished):
     assert set(draws["id"]) == claims
 
 
+def test_intervals_are_covered_and_nothing_is_planted_unasked(finished):
+    found = json.loads((finished / "out" / "calibration.json").read_text())
+    assert found["power"] == {}
+    assert 0.93 <= found["coverage"]["normal, n = 34"]["rate"] <= 0.97
+    assert found["coverage"]["lognormal, n = 8"]["rate"] < 0.93
+
+
+def test_planted_states_are_those_of_the_capture_moved_by_label(finished):
+    store = ActivationStore.open(finished / "run" / "capture")
+    moved = PlantedStates.of(store, ("anger",), strength=0.5, seed=3)
+    layer = store.layers[-1]
+    before, after = (s.pooled("resid_post", "mean", layer) for s in (store, moved))
+    change, own = (after - before).norm(dim=-1), store.mask(label="anger")
+    assert change[own].numpy() == pytest.approx(0.5 * store.sinks.median("resid_post", layer), rel=1e-4)
+    assert not change[~own].any()
+
+
+def test_planted_states_are_read_where_shuffled_labels_are_not(finished, tmp_path):
+    found = calibrate_run(finished / "run", tmp_path / "out", draws=2, planted=2, only=["directions"])
+    assert set(found.power) == {"directions.reading", "directions.single"}
+    draws = found.draws[found.draws["kind"] == "directions.reading"].groupby("program")["estimate"].mean()
+    assert draws["planted"] > draws["shuffled"] + 0.1
+    assert set(found.draws["program"]) == {"shuffled", "planted"}
+
+
+def test_steering_writes_with_shuffled_directions_and_claims_as_the_run_does(finished, tmp_path):
+    run = finished / "run"
+    found = calibrate_run(run, tmp_path / "out", draws=3, planted=2, only=["steering"])
+    real = {c["id"] for c in json.loads((run / "steering" / "claims.json").read_text())}
+    draws = found.draws[found.draws["program"] == "shuffled"]
+    assert set(draws["kind"]) <= {"steering.effect", "steering.tokens"}
+    assert set(draws["id"]) <= real
+    assert draws.groupby("id")["estimate"].nunique().max() == 3
+    assert set(found.power) == {"steering.effect"}
+    planted = found.draws[found.draws["program"] == "planted"]
+    one = "steering.gratitude.share"
+    low, high = (part.loc[part["id"] == one, "estimate"].mean() for part in (draws, planted))
+    assert high > low + 0.15
+
+
+def test_a_draw_of_steering_is_the_same_in_whatever_company(finished):
+    run = finished / "run"
+    config = StudyConfig.model_validate(json.loads((run / "manifest.json").read_text())["config"])
+    context = Context(config, run)
+    together, alone = steering.shuffled_claims(context, [4, 5]), steering.shuffled_claims(context, [5])
+    assert [c.figures for c in together[1]] == [c.figures for c in alone[0]]
+
+
 def test_draws_differ_and_are_chance(finished):
     draws = DRAWS.read(finished / "out" / "draws.parquet")
     assert draws.groupby("id")["estimate"].nunique().max() > 1
@@ -91,7 +142,7 @@ def test_rates_of_planted_draws():
             "verdict": np.where(rng.random(300) < 0.2, "supported", "inconclusive"),
         }
     )
-    rate = false_claims(draws)["a.b"]
+    rate = supported(draws)["a.b"]
     assert rate["rate"] == pytest.approx(0.2, abs=0.06)
     assert rate["low"] < 0.2 < rate["high"]
 

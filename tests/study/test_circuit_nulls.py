@@ -11,11 +11,11 @@ from emotion_circuits.heads import Scan, head_nodes, pair_task, patch_scan
 from emotion_circuits.heads.screening import Screen
 from emotion_circuits.planted import PlantedSpec, plant
 from emotion_circuits.prompts import load_pairs
-from emotion_circuits.stations.circuits.calibrating import circuit_claims, false_claims, shuffled
+from emotion_circuits.stations.circuits.calibrating import circuit_claims, shuffled
 from emotion_circuits.stations.circuits.claims import attention_draft
 from emotion_circuits.stations.circuits.patched import patched_drafts
 from emotion_circuits.stations.circuits.settings import CircuitsSettings
-from emotion_circuits.statistics import corrected
+from emotion_circuits.statistics import corrected, supported_shares
 
 SMALL = CircuitsSettings(
     train_pairs=40,
@@ -62,20 +62,10 @@ def test_the_planted_circuit_is_claimed_and_with_shuffled_emotions_nothing_is():
     draws = [
         circuit_claims(planted.model, shuffled(planted.pairs, s), SMALL, planted.spec.values, seed=s) for s in range(2)
     ]
-    found = false_claims(draws)
-    assert {kind for kind, rate in found.items() if rate.hits} <= {"circuits.task"}
-    assert found["circuits.task"].n == found["circuits.task"].draws == 2
-    assert "circuits.none" not in found
-
-
-def test_false_claims_are_counted_with_exact_intervals():
-    planted = plant(PlantedSpec(seed=31, n_pairs=72))
-    (task, *_) = circuit_claims(planted.model, planted.pairs, SMALL, planted.spec.values)
-    other = task.model_copy(update={"verdict": "inconclusive", "reason": "level"})
-    found = false_claims([[task, other], [other, other]])["circuits.task"]
-    assert (found.hits, found.n, found.draws, found.any) == (1, 4, 2, 1)
-    # Clopper and Pearson's ends for 1 of 4, from their tables.
-    assert (found.low, found.high) == (pytest.approx(0.0063, abs=1e-4), pytest.approx(0.8059, abs=1e-4))
+    found = supported_shares(draws)
+    # That there is no circuit is true here.
+    assert {kind for kind, share in found.items() if share.hits} <= {"circuits.task", "circuits.none"}
+    assert found["circuits.task"].n == found["circuits.task"].clusters == 2
 
 
 def test_noising_a_turned_task_is_denoising():

@@ -1,8 +1,8 @@
 """A station as one declaration: what it is called, asked, needs, writes and says; its code is found by its package.
 
 A station's package holds ``station`` (``inputs`` and ``run``), and where it has them ``estimate`` (``estimate``), ``section``
-(``sections``) and ``shuffled`` (``shuffled_claims``). They are imported when they are first used, so that declaring a
-station costs nothing.
+(``sections``) and ``shuffled`` (``shuffled_claims planted_claims``). They are imported when they are first used, so that
+declaring a station costs nothing.
 """
 
 from __future__ import annotations
@@ -189,6 +189,29 @@ class Station:
         if function is None:
             raise EmotionCircuitsError(
                 f"station {self.name!r} has no shuffled claims: {self.package}.shuffled is missing"
+            )
+        found: list[list[Claim]] = function(context, draws)
+        return found
+
+    @property
+    def plants(self) -> bool:
+        """Whether it says what it would claim where an effect was planted."""
+        return self._function("shuffled", "planted_claims") is not None
+
+    def planted(self, context: Context, draws: Sequence[int]) -> list[list[Claim]]:
+        """As :meth:`shuffled` with an effect planted in what the shuffled labels name: claims that ought to be supported.
+
+        Args:
+            context: of a finished run; nothing is written into its folder.
+            draws: numbers of the shuffles.
+
+        Raises:
+            EmotionCircuitsError: it does not say (:attr:`plants`).
+        """
+        function = self._function("shuffled", "planted_claims")
+        if function is None:
+            raise EmotionCircuitsError(
+                f"station {self.name!r} plants no effect: {self.package}.shuffled has no function"
             )
         found: list[list[Claim]] = function(context, draws)
         return found

@@ -4,6 +4,7 @@ from emotion_circuits.statistics.claims import VERDICTS, About, Claim, Figures, 
 from emotion_circuits.statistics.coverage import Rate, coverage, rate
 from emotion_circuits.statistics.effects import cohens_dz, wrong_way_share
 from emotion_circuits.statistics.families import Draft, corrected, draft
+from emotion_circuits.statistics.interval_coverage import interval_coverage
 from emotion_circuits.statistics.intervals import (
     bootstrap_mean_interval,
     bootstrap_mean_intervals,
@@ -21,6 +22,7 @@ from emotion_circuits.statistics.resampling import (
     cluster_means,
 )
 from emotion_circuits.statistics.shares import Share, clustered_share
+from emotion_circuits.statistics.supported import supported_shares
 from emotion_circuits.statistics.verdict_power import Verdicts, verdict_effect, verdict_n, verdict_power
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "coverage",
     "draft",
     "fdr",
+    "interval_coverage",
     "interval_p",
     "judge",
     "mean_interval",
@@ -60,6 +63,7 @@ __all__ = [
     "rate",
     "required_n",
     "smallest_effect",
+    "supported_shares",
     "verdict_effect",
     "verdict_n",
     "verdict_power",

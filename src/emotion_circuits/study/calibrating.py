@@ -1,8 +1,8 @@
 """How often is a run's program wrong? Its own claims, made again many times where labels mean nothing.
 
 Each draw shuffles labels, does everything behind the capture again, selection included, and asks for the claims. A claim
-that comes out supported is false. Draws are parts like any other work: computed by an engine, committed one by one, and
-never twice.
+that comes out supported is false. With an effect planted where the labels mean nothing, the share that is supported is the
+program's power. Draws are parts like any other work: computed by an engine, committed one by one, and never twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -27,21 +27,25 @@ from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context, Station
 from emotion_circuits.record.tables import Column, Table, ends
 from emotion_circuits.stations.registry import study_stations
-from emotion_circuits.statistics import clustered_share
+from emotion_circuits.statistics import clustered_share, interval_coverage
 from emotion_circuits.study.config import StudyConfig
 
-__all__ = ["BAR", "CALIBRATION", "DRAWS", "UPPER_BAR", "FalseClaims", "calibrate_run", "false_claims"]
+__all__ = ["BAR", "CALIBRATION", "DRAWS", "POWER_BAR", "UPPER_BAR", "Calibration", "calibrate_run", "supported"]
 
 CALIBRATION = "calibration.json"
 BAR = 0.05
 """Most claims of a kind that may be false."""
 UPPER_BAR = 0.08
 """Most that the upper end of the share's interval may be."""
+POWER_BAR = 0.8
+"""Least share of planted effects that should be found."""
+Program = Literal["shuffled", "planted"]
 
 DRAWS = Table(
     "draws",
     "one claim of one shuffle",
     (
+        Column("program", "text", "shuffled: labels mean nothing; planted: an effect of what they name was planted"),
         Column("station", "text", "whose claim"),
         Column("draw", "int", "number of the shuffle"),
         Column("kind", "text", "kind of claim"),
@@ -58,22 +62,31 @@ DRAWS = Table(
 
 
 @dataclass(frozen=True)
-class FalseClaims:
+class Calibration:
     """What shuffles gave.
 
     Attributes:
         draws: the claims of every shuffle.
-        rates: per kind of claim ``rate low high n hits draws``.
+        false_claims: per kind of claim ``rate low high n hits draws``: shuffled labels, supported nonetheless.
+        power: the same of planted effects; empty where none were asked for.
+        coverage: shape of simulated data and number of units → ``rate low high n`` of the intervals that claims carry.
         left_out: stations that do not say what they would claim, or that the run has not got.
     """
 
     draws: pd.DataFrame
-    rates: dict[str, dict[str, float]]
+    false_claims: dict[str, dict[str, float]]
+    power: dict[str, dict[str, float]]
+    coverage: dict[str, dict[str, float]]
     left_out: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As it is printed and kept."""
-        return {"false_claims": self.rates, "left_out": list(self.left_out)}
+        return {
+            "false_claims": self.false_claims,
+            "power": self.power,
+            "coverage": self.coverage,
+            "left_out": list(self.left_out),
+        }
 
 
 def calibrate_run(
@@ -82,18 +95,22 @@ def calibrate_run(
     *,
     draws: int = 200,
     first: int = 0,
+    planted: int = 0,
     only: Sequence[str] | None = None,
     model: LanguageModel | None = None,
     engine: Engine | None = None,
     command: str = "",
-) -> FalseClaims:
+) -> Calibration:
     """Make the claims of a finished run again with shuffled labels, and count those that come out supported.
+
+    The coverage of intervals is simulated beside them; it depends on no run.
 
     Args:
         run: folder of a finished study; nothing is written there.
         out: where draws, figures and a manifest go; the same folder goes on where an earlier call stopped.
         draws: shuffles per station.
         first: number of the first shuffle.
+        planted: shuffles per station in which an effect is planted, of the stations that say how.
         only: stations; all that say what they would claim by default.
         model: the run's, where it is loaded already.
         engine: where draws are computed; in this process by default.
@@ -102,16 +119,24 @@ def calibrate_run(
     Raises:
         EmotionCircuitsError: the run has not finished, a station that is unknown or says nothing, no draw.
     """
-    if draws < 1:
-        raise EmotionCircuitsError(f"calibrate: at least one draw is needed, got {draws}")
+    if draws < 1 or planted < 0:
+        raise EmotionCircuitsError(f"calibrate: at least one draw is needed, got {draws}, and {planted} planted ones")
     manifest = read_manifest(run)
     config = StudyConfig.model_validate(manifest["config"])
     asked, left_out = _stations(run, only)
     context = Context(config, run, loaded=model)
-    tables = [_draws_of(station, context, out, range(first, first + draws), engine) for station in asked]
+    tables = [_draws_of(station, "shuffled", context, out, range(first, first + draws), engine) for station in asked]
+    for station in asked:
+        if planted and station.plants:
+            tables.append(_draws_of(station, "planted", context, out, range(first, first + planted), engine))
     found = pd.concat(tables, ignore_index=True)
     DRAWS.write(found, out / f"{DRAWS.name}.parquet")
-    result = FalseClaims(found, false_claims(found), left_out)
+    by = {program: found[found["program"] == program] for program in ("shuffled", "planted")}
+    covered = {
+        f"{shape}, n = {n}": {"rate": r.rate, "low": r.low, "high": r.high, "n": r.n}
+        for (shape, n), r in interval_coverage().items()
+    }
+    result = Calibration(found, supported(by["shuffled"]), supported(by["planted"]), covered, left_out)
     write_json(out / CALIBRATION, result.to_json())
     write_json(
         out / MANIFEST,
@@ -124,6 +149,7 @@ def calibrate_run(
             "config": manifest["config"],
             "draws": draws,
             "first": first,
+            "planted": planted,
             "environment": environment(),
             "stations": {station.name: manifest["stations"].get(station.name) for station in asked},
         },
@@ -154,17 +180,22 @@ def _stations(run: Path, only: Sequence[str] | None) -> tuple[list[Station], tup
 
 
 def _draws_of(
-    station: Station, context: Context, out: Path, draws: Sequence[int], engine: Engine | None
+    station: Station, program: Program, context: Context, out: Path, draws: Sequence[int], engine: Engine | None
 ) -> pd.DataFrame:
     note = read_note(station_folder(context.folder, station.name)) or {}
-    work = {"format": 1, "station": station.name, "version": station.version, "key": note.get("key")}
+    work = {
+        "format": 1,
+        "station": station.name,
+        "program": program,
+        "version": station.version,
+        "key": note.get("key"),
+    }
     size = station.shuffles_at_once
     tasks = [list(draws[i : i + size]) for i in range(0, len(draws), size)]
-    payload = _Payload(station, context.config, context.folder)
-    with (
-        Parts(out / station.name, work, tasks, Kept("calibration", Tables())) as parts,
-        progress_bar(f"{station.name}: shuffled labels", len(draws)) as bar,
-    ):
+    payload = _Payload(station, program, context.config, context.folder)
+    folder = out / (station.name if program == "shuffled" else f"{station.name}-{program}")
+    title = f"{station.name}: shuffled labels" if program == "shuffled" else f"{station.name}: planted effects"
+    with Parts(folder, work, tasks, Kept("calibration", Tables())) as parts, progress_bar(title, len(draws)) as bar:
         bar.advance(len(draws) - sum(len(part.task) for part in parts.missing()))
         for part, _ in parts.compute(Compute(_claims, payload, context.model), engine):
             bar.advance(len(part.task))
@@ -174,6 +205,7 @@ def _draws_of(
 @dataclass(frozen=True)
 class _Payload:
     station: Station
+    program: Program
     config: StudySettings
     run: Path
 
@@ -181,8 +213,10 @@ class _Payload:
 def _claims(model: LanguageModel, payload: _Payload, draws: Sequence[int]) -> pd.DataFrame:
     """The claims of some draws."""
     context = Context(payload.config, payload.run, loaded=model)
+    ask = payload.station.shuffled if payload.program == "shuffled" else payload.station.planted
     rows = [
         {
+            "program": payload.program,
             "station": payload.station.name,
             "draw": draw,
             "kind": claim.kind,
@@ -196,13 +230,13 @@ def _claims(model: LanguageModel, payload: _Payload, draws: Sequence[int]) -> pd
             "q": float("nan") if claim.figures.q is None else claim.figures.q,
             "n": claim.figures.n,
         }
-        for draw, claims in zip(draws, payload.station.shuffled(context, draws), strict=True)
+        for draw, claims in zip(draws, ask(context, draws), strict=True)
         for claim in claims
     ]
     return pd.DataFrame(rows, columns=[column.name for column in DRAWS.columns])
 
 
-def false_claims(draws: pd.DataFrame) -> dict[str, dict[str, float]]:
+def supported(draws: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Share of supported claims per kind, with an interval that knows that claims of one draw go together.
 
     Args:

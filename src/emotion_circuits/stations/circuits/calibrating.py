@@ -7,43 +7,18 @@ scored, a size is searched, everything is measured and judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.circuits.finding import split_task
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Pair
 from emotion_circuits.stations.circuits.program import measure
 from emotion_circuits.stations.circuits.settings import CircuitsSettings
-from emotion_circuits.statistics import Claim, corrected, rate
+from emotion_circuits.statistics import Claim, corrected
 
-__all__ = ["FalseClaims", "circuit_claims", "false_claims", "shuffled"]
-
-
-class FalseClaims(BaseModel):
-    """Supported claims of one kind where none should be.
-
-    Attributes:
-        hits: supported claims.
-        n: claims.
-        rate: their share.
-        low: lower end of its exact 95 % interval (Clopper & Pearson 1934), claims taken as independent.
-        high: upper end of it.
-        draws: draws with a claim of the kind.
-        any: draws with a supported one.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    hits: int
-    n: int
-    rate: float
-    low: float
-    high: float
-    draws: int
-    any: int
+__all__ = ["circuit_claims", "shuffled"]
 
 
 def shuffled(pairs: Sequence[Pair], seed: int) -> list[Pair]:
@@ -106,27 +81,3 @@ def circuit_claims(
     tasks = {split: split_task(model, pairs, split, limit) for split, limit in limits.items()}
     found = measure(model, tasks, c, values, reference=reference, name=name, seed=seed)
     return [*found.circuit.claims, *corrected(found.drafts)]
-
-
-def false_claims(draws: Iterable[Sequence[Claim]]) -> Mapping[str, FalseClaims]:
-    """Supported claims by kind, over draws in which there is nothing to find.
-
-    ``circuits.none`` says that there is no circuit: where there is none it is no false claim, and is left out.
-
-    Args:
-        draws: of :func:`circuit_claims`, each on other shuffled pairs, or on another model without a circuit.
-    """
-    counts: dict[str, list[int]] = {}
-    for claims in draws:
-        kinds: dict[str, list[bool]] = {}
-        for claim in claims:
-            if claim.kind != "circuits.none":
-                kinds.setdefault(claim.kind, []).append(claim.verdict == "supported")
-        for kind, hits in kinds.items():
-            total = counts.setdefault(kind, [0, 0, 0, 0])
-            for place, value in enumerate((sum(hits), len(hits), 1, int(any(hits)))):
-                total[place] += value
-    found = {}
-    for kind, (hits_, n, drawn, some) in sorted(counts.items()):
-        found[kind] = FalseClaims(**rate(hits_, n)._asdict(), draws=drawn, any=some)
-    return found

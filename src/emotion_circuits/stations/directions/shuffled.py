@@ -2,7 +2,7 @@
 
 Labels are shuffled within groups, on every split, and everything after the capture is done again: directions of every
 kind, the choice of layer, set and reader, the baselines of words, the claims. What groups share (topic, people, length)
-stays as it is.
+stays as it is. With states that tell the shuffled labels the same program shows how often it finds what is there.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from emotion_circuits.activations import group_numbers
+from emotion_circuits.activations import ActivationStore, group_numbers
 from emotion_circuits.directions import (
     choose_directions,
     choose_layer,
@@ -32,7 +35,10 @@ from emotion_circuits.stations.directions.folder import set_name
 from emotion_circuits.stations.directions.settings import DirectionsSettings
 from emotion_circuits.statistics import Claim, corrected
 
-__all__ = ["shuffled_claims", "shuffled_within_groups"]
+__all__ = ["PLANTED", "PlantedStates", "planted_claims", "shuffled_claims", "shuffled_within_groups"]
+
+PLANTED = 0.1
+"""Length of what is planted, as a share of the layer's median token norm."""
 
 
 def shuffled_within_groups(rows: pd.DataFrame, draw: int) -> list[str]:
@@ -56,13 +62,69 @@ def shuffled_claims(context: Context, draws: Sequence[int]) -> list[list[Claim]]
         context: of a finished run.
         draws: numbers of the shuffles.
     """
-    return [_shuffled_once(context, draw) for draw in draws]
+    return [_claims(context, _shuffled(context, draw)) for draw in draws]
 
 
-def _shuffled_once(context: Context, draw: int) -> list[Claim]:
+def planted_claims(context: Context, draws: Sequence[int]) -> list[list[Claim]]:
+    """The same where states do tell the shuffled labels (:class:`PlantedStates`), claims on reading alone.
+
+    Args:
+        context: of a finished run.
+        draws: numbers of the shuffles.
+    """
+    found = []
+    for draw in draws:
+        store = PlantedStates.of(_shuffled(context, draw), context.about.values, seed=draw)
+        found.append([claim for claim in _claims(context, store) if claim.kind != "directions.cosine"])
+    return found
+
+
+class PlantedStates(ActivationStore):
+    """Captured states with a direction of its own added to those of each label: what words cannot tell, states can.
+
+    The directions are random, one per label and layer, at right angles to nothing in particular and as long as
+    ``strength`` median token norms.
+    """
+
+    directions: dict[str, Float[Tensor, "layer d_model"]]
+
+    @classmethod
+    def of(
+        cls, store: ActivationStore, labels: Sequence[str], *, strength: float = PLANTED, seed: int = 0
+    ) -> PlantedStates:
+        """The states of a store with directions planted.
+
+        Args:
+            store: with the labels that are to be told.
+            labels: those with a direction.
+            strength: length of the directions, in median token norms of the layer.
+            seed: of the directions.
+        """
+        found = cls(store.folder, store.manifest, store.rows)
+        drawn = torch.Generator().manual_seed(seed)
+        found.directions = {
+            label: strength
+            * torch.nn.functional.normalize(torch.randn(len(store.layers), store.d_model, generator=drawn), dim=-1)
+            for label in labels
+        }
+        return found
+
+    def pooled(self, kind: str, pooling: str, layer: int) -> Float[Tensor, "row d_model"]:
+        """As :meth:`ActivationStore.pooled`, each state moved along its label's direction."""
+        states = super().pooled(kind, pooling, layer).clone()
+        length, place = self.sinks.median(kind, layer), self.layers.index(layer)
+        for label, rows in self.directions.items():
+            states[self.mask(label=label)] += (length * rows[place]).to(states.dtype)
+        return states
+
+
+def _shuffled(context: Context, draw: int) -> ActivationStore:
+    store = context.of(CaptureFolder).store()
+    return store.relabelled(shuffled_within_groups(store.rows, draw))
+
+
+def _claims(context: Context, store: ActivationStore) -> list[Claim]:
     config, about, seed = context.config.of(DirectionsSettings), context.about, context.config.seed
-    whole = context.of(CaptureFolder).store()
-    store = whole.relabelled(shuffled_within_groups(whole.rows, draw))
     of: dict[str, Any] = {"labels": about.values, "reference": about.reference}
     words = words_of(store, names=(*about.values, about.reference), model=context.model)
     reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, **of)

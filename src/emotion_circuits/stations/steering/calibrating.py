@@ -1,47 +1,26 @@
 """What the whole verdict says of directions of nothing, and of planted effects: false claims and power.
 
-Label-shuffled directions are put in the place of the real ones, one after another: each is steered with, ranked among random
-directions and among the other shuffled ones, corrected in the same family and judged by the same rules. Whatever is supported is
-a false claim. A planted effect of a known size on the same texts shows how often a true one is found.
+Label-shuffled directions are put in the place of the real ones: each is steered with, ranked among random directions and among
+other shuffled ones, corrected in the same family and judged by the same rules. Whatever is supported is a false claim. A planted
+effect of a known size on the same texts shows how often a true one is found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.stations.steering.claims import steering_claims
-from emotion_circuits.statistics import Rate, corrected, rate
-from emotion_circuits.steering import BUDGET, NONE, Condition, choose_together, effects
+from emotion_circuits.stations.steering.claims import steering_claims, token_claims
+from emotion_circuits.statistics import Claim, corrected
+from emotion_circuits.steering import BUDGET, NONE, Condition, choose_together, effects, token_effects
 from emotion_circuits.steering.effects import Sides
 
-__all__ = ["choose_in_turn", "false_claims", "judge_in_turn", "plant", "posing", "rates", "turns"]
-
-
-def turns(shuffled: Sequence[str], emotions: Sequence[str]) -> list[dict[str, str]]:
-    """Who stands for whom in every turn: emotion → shuffled direction, each direction once for each emotion.
-
-    Args:
-        shuffled: keys of label-shuffled directions.
-        emotions: whose place they take; no more than there are directions.
-
-    Example:
-        >>> turns(["s0", "s1", "s2"], ["anger", "apology"])[2]
-        {'anger': 's2', 'apology': 's0'}
-    """
-    if len(shuffled) <= len(emotions):
-        raise EmotionCircuitsError(
-            f"{len(shuffled)} shuffled directions cannot take the place of {len(emotions)} emotions in turn and be ranked among "
-            "others; more are needed"
-        )
-    return [
-        {emotion: shuffled[(turn + place) % len(shuffled)] for place, emotion in enumerate(emotions)}
-        for turn in range(len(shuffled))
-    ]
+__all__ = ["choose_in_turn", "claims_in_turn", "plant", "posing"]
 
 
 def posing(arms: Sequence[Condition], shuffled: Sequence[str]) -> list[Condition]:
@@ -98,67 +77,35 @@ def choose_in_turn(
     return {choice.emotion: choice.condition for choice in choices if choice.condition is not None}
 
 
-def judge_in_turn(
+def claims_in_turn(
     test: pd.DataFrame,
-    chosen: Sequence[Mapping[str, str]],
+    chosen: Mapping[str, Condition],
     *,
     sides: Sides,
     judge: str = "emotion",
     budget: float = BUDGET,
-    resamples: int = 2000,
+    resamples: int = 10_000,
     seed: int = 0,
-) -> pd.DataFrame:
-    """Every claim of every turn: ``turn kind value metric estimate low high p q verdict``.
+) -> list[Claim]:
+    """What is claimed of the effects of directions that stand in the place of the real ones.
+
+    What they cost in fluency is left out: that a direction of nothing leaves a text fluent is no false claim.
 
     Args:
-        test: scored sweep on test openings: no steering, the shuffled directions at the chosen places, and random ones beside
-            them. A shuffled direction is ranked among all the others at its place.
-        chosen: per turn, emotion → condition (:func:`choose_in_turn`; with one place, its only one).
+        test: scored sweep on test openings: no steering, the directions at the chosen places, where a condition pushes the first
+            token and the others its two halves, and random and label-shuffled directions beside them.
+        chosen: emotion → condition.
         sides: as for :func:`emotion_circuits.steering.effects`.
         judge: as for :func:`emotion_circuits.steering.effects`.
         budget: largest perplexity ratio that counts as fluent.
         resamples: of bootstrap and permutation.
         seed: of bootstrap and permutation.
     """
-    rows = []
-    for number, turn in enumerate(chosen):
-        if not turn:
-            continue
-        found = effects(test, turn, sides=sides, judge=judge, resamples=resamples, seed=seed + number)
-        for claim in corrected(steering_claims(found, budget=budget)):
-            ends = claim.figures.interval or (float("nan"), float("nan"))
-            rows.append(
-                {
-                    "turn": number, "kind": claim.kind, "value": claim.about.value, "metric": claim.about.metric,
-                    "estimate": claim.figures.estimate, "low": ends[0], "high": ends[1],
-                    "p": claim.figures.p, "q": claim.figures.q, "verdict": claim.verdict,
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def false_claims(judged: pd.DataFrame) -> dict[str, Rate]:
-    """Supported effects among directions of nothing: over claims, and over turns with at least one.
-
-    Claims of one turn rest on the same texts, and are not independent; turns nearly are.
-
-    Args:
-        judged: of :func:`judge_in_turn`.
-
-    Returns:
-        ``steering.effect`` (claims) and ``steering.effect, any`` (turns).
-    """
-    own = judged[judged["kind"] == "steering.effect"]
-    supported = own["verdict"] == "supported"
-    return {
-        "steering.effect": rates(supported),
-        "steering.effect, any": rates(supported.groupby(own["turn"]).any()),
-    }
-
-
-def rates(hits: pd.Series) -> Rate:
-    """A share of yes and no with its exact interval."""
-    return rate(int(hits.sum()), len(hits))
+    rows = test.drop(columns="nats", errors="ignore")
+    how: dict[str, Any] = {"sides": sides, "judge": judge, "resamples": resamples, "seed": seed}
+    found = effects(rows, {emotion: arm.name for emotion, arm in chosen.items()}, **how)
+    tokens = token_effects(rows, chosen, **how)
+    return corrected([*steering_claims(found, budget=budget), *token_claims(tokens)])
 
 
 def plant(
@@ -178,7 +125,7 @@ def plant(
     judge's own figures, and shares rise by ``shift`` less what the texts had.
 
     Args:
-        test: as for :func:`judge_in_turn`.
+        test: as for :func:`claims_in_turn`.
         turn: emotion → condition whose texts are changed.
         shift: share of texts.
         sides: metric → emotion → which way it moves.

@@ -6,11 +6,9 @@ called the real one, so that a hundred shuffled traces cost what their direction
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from emotion_circuits.activations import ActivationStore
@@ -20,29 +18,9 @@ from emotion_circuits.directions.trace_selection import Asked, marked, through_s
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.stations.trace.claims import trace_claims
-from emotion_circuits.statistics import Claim, corrected, paired_differences, rate
+from emotion_circuits.statistics import Claim, corrected, paired_differences
 
-__all__ = ["Calibrated", "Share", "calibrate_trace", "supported"]
-
-
-class Share(NamedTuple):
-    """How many claims of one kind are supported.
-
-    Attributes:
-        hits: supported ones.
-        n: all.
-        rate: their share.
-        low: lower end of its exact 95 % interval (Clopper & Pearson 1934), claims taken as independent.
-        high: upper end.
-        runs: share of traces with at least one.
-    """
-
-    hits: int
-    n: int
-    rate: float
-    low: float
-    high: float
-    runs: float
+__all__ = ["Calibrated", "calibrate_trace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,23 +92,3 @@ def _tested(
     found = paired_differences(asked["test"].by_group[index][:, selected.parts], [0.0] * table["n"].iloc[0], seed=seed)
     figures = {name: [getattr(f, name) for f in found] for name in ("low", "high", "p")}
     return table.assign(difference=[f.estimate for f in found], **figures, split="test")
-
-
-def supported(runs: Iterable[Sequence[Claim]]) -> dict[str, Share]:
-    """How many claims are supported, by kind.
-
-    Args:
-        runs: claims of several traces.
-    """
-    by_kind: dict[str, list[list[bool]]] = {}
-    for claims in runs:
-        for kind in dict.fromkeys(claim.kind for claim in claims):
-            found = [claim.verdict == "supported" for claim in claims if claim.kind == kind]
-            by_kind.setdefault(kind, []).append(found)
-    return {kind: _share(found) for kind, found in by_kind.items()}
-
-
-def _share(found: list[list[bool]]) -> Share:
-    hits, n = sum(map(sum, found)), sum(map(len, found))
-    of = rate(hits, n)
-    return Share(hits, n, of.rate, of.low, of.high, float(np.mean([any(f) for f in found])))
