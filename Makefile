@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Two workers of one thread each: tiny models gain nothing from threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# Two workers of one thread each: tiny models gain nothing from threads. A module stays on one
+# of them, since its tests share what is costly; tests/conftest.py has the longest modules begin first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: env demo test test-all lint format bench docs locale clean
 

@@ -9,10 +9,17 @@ Example:
     {'a': 0.02, 'b': 0.04}
 """
 
-from importlib.metadata import version
+from typing import Any
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_attached, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-__version__ = version("emotion-circuits")
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        # Reading a package's metadata takes longer than everything else that help on the command line needs.
+        from importlib.metadata import version
+
+        return version("emotion-circuits")
+    return _attached(name)

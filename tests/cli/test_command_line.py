@@ -1,24 +1,17 @@
 """What a person meets on the command line: help, exit codes, errors without tracebacks, JSON."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
 
+from command_cases import call
 from emotion_circuits.cli.app import app
 
 COMMANDS = [
     "run", "read", "steer", "capture", "trace", "align", "plan", "models", "data", "evaluate", "heads", "circuit", "bench",
     "runs",
 ]  # fmt: skip
-
-
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "emotion_circuits.cli", *arguments], capture_output=True, text=True, timeout=120
-    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from command_cases import call
 from emotion_circuits.cli import completing, exit_codes
 from emotion_circuits.cli.app import app
 from emotion_circuits.model import BUNDLED
@@ -24,13 +25,6 @@ def leaves(command, path=()):
 
 
 COMMANDS = dict(leaves(typer.main.get_command(app)))
-
-
-def call(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "emotion_circuits.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, check=False, **options,
-    )  # fmt: skip
 
 
 def test_the_walk_finds_the_commands():

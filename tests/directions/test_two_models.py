@@ -113,6 +113,7 @@ def prompts(seed=0):
     return rows
 
 
+@pytest.mark.slow
 def test_seven_random_families_are_at_chance(tmp_path):
     rows = []
     for i, family in enumerate(FAMILIES):

@@ -211,18 +211,20 @@ def test_the_arms_of_tokens_say_which_push_makes_the_effect() -> None:
 def posed(turn: int, count: int) -> dict[str, Condition]:
     """Shuffled directions in the place of the emotions' own, each in that of every emotion once."""
     return {
-        emotion: Condition(name=f"shuffled {(turn + place) % count}", kind="shuffled", layers=(16,), alpha=0.1)
+        emotion: Condition(
+            name=f"shuffled {(turn + place) % count}", kind="shuffled", direction="d", layers=(16,), alpha=0.1
+        )
         for place, emotion in enumerate(EMOTIONS)
     }
 
 
 def test_shuffled_directions_in_the_place_of_the_real_ones_are_not_claimed() -> None:
-    scored = texts(nothing(24), seed=3)
+    scored = texts(nothing(48), seed=3)
     found = supported_shares(
-        claims_in_turn(scored, posed(turn, 24), sides=SIDES, resamples=300, seed=turn) for turn in range(24)
+        claims_in_turn(scored, posed(turn, 48), sides=SIDES, resamples=200, seed=turn) for turn in range(48)
     )
     assert set(found) == {"steering.effect"}  # no cost in fluency, and no condition that acts on two kinds of tokens
-    assert found["steering.effect"].n == 24 * 9  # three emotions by share, probability and VADER
+    assert found["steering.effect"].n == 48 * 9  # three emotions by share, probability and VADER
     assert found["steering.effect"].rate <= 0.05
     assert found["steering.effect"].high <= 0.08
 

@@ -2,10 +2,8 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +14,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+import command_cases
 from emotion_circuits.activations import ActivationStore, capture
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import LEDGER
@@ -57,28 +56,24 @@ def states(folder):
 
 
 def call(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "emotion_circuits.cli", "--quiet", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, check=False, **options,
-    )  # fmt: skip
+    return command_cases.call("--quiet", *arguments, **options)
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_twenty_times_at_random_it_ends_in_the_same_bytes(tiny, tmp_path):
     """kill -9 at random moments; each time the same folder is gone on with, and a finished one is followed by another."""
     config = small(tiny)
     run_study(config, tmp_path / "whole")
     expected = artefacts(tmp_path / "whole")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["emotion_circuits.study", "emotion_circuits.report.study_page"])
     rng, kills, folders = random.Random(11), 0, 0
     while kills < 20 or not folders:
         folder = tmp_path / f"run-{folders}"
         while True:
-            process = context.Process(target=run_study, args=(config, folder))
+            process = command_cases.FORKS.Process(target=run_study, args=(config, folder))
             process.start()
             # Once twenty were killed the last one may finish.
             process.join(rng.uniform(0.1, 3.0) if kills < 20 else None)
@@ -160,11 +155,8 @@ def test_a_full_disk_on_the_command_line_and_a_study_that_goes_on(small_disk, ti
 
 
 def test_a_limit_on_file_sizes(tiny, tmp_path):
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
     arguments = ("capture", "--model", tiny, "--prompts", "core", "--out", tmp_path / "states", "--no-track")
-    done = call(*arguments, preexec_fn=limit)
+    done = call(*arguments, largest_file=200_000)
     assert done.returncode == 1
     assert "File too large" in done.stderr
     assert "ulimit -f" in done.stderr

@@ -56,6 +56,9 @@ __all__ = [
     "split_task",
 ]
 
+SHOWN = 19
+"""Random circuits at most beside a figure on which nothing is claimed."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -181,8 +184,10 @@ def measure_circuit(
     ring = arena(model, test)
     sizes = [*circuit_sizes(len(ranked), how.sizes), size]
     curve = node_curve(model, ring, ranked, sizes, n_random=how.n_random, seed=seed, batch_rows=batch_rows)
+    # Where the target is missed no circuit is claimed: random ones then decide nothing, and stand beside the figure only.
+    samples = how.samples if reached else min(how.samples, SHOWN)
     against = circuit_against_random(
-        model, ring, members, samples=how.samples, same_mlps=reached, seed=seed, batch_rows=batch_rows
+        model, ring, members, samples=samples, same_mlps=reached, seed=seed, batch_rows=batch_rows
     )
     evidence = None
     if heads[: how.roles]:

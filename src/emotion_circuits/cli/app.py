@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from emotion_circuits import __version__
 from emotion_circuits.cli import (
     align,
     bench,
@@ -82,5 +81,7 @@ def options(
     State.debug, State.quiet = debug, quiet
     listen(verbose)
     if version:
+        from emotion_circuits import __version__
+
         typer.echo(__version__)
         raise typer.Exit

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-import yaml
 from rich.table import Table
 from rich.text import Text
 
@@ -183,6 +182,8 @@ def _size(size: float) -> str:
 
 
 def _settings(items: list[str]) -> dict[str, Any]:
+    import yaml
+
     values: dict[str, Any] = {}
     for item in items:
         key, equals, value = item.partition("=")

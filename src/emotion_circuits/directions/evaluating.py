@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore, corpora_of
@@ -28,14 +29,19 @@ def auroc(scores: Float[Tensor, " row"], positive: Tensor) -> float:
 
     NaN where one of the two classes is empty.
     """
+    return float(_aurocs(scores.numpy()[:, None], positive.numpy().astype(bool)[:, None])[0])
+
+
+def _aurocs(scores: Float[np.ndarray, "row column"], positive: Bool[np.ndarray, "row column"]) -> np.ndarray:
+    """One per column, as :func:`auroc`."""
     from scipy.stats import rankdata
 
-    flags = positive.numpy().astype(bool)
-    n_pos, n_neg = int(flags.sum()), int((~flags).sum())
-    if not n_pos or not n_neg:
-        return float("nan")
-    ranks = rankdata(scores.numpy())
-    return float((ranks[flags].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
+    n_pos = positive.sum(axis=0)
+    n_neg = len(positive) - n_pos
+    ranks = rankdata(scores, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: np.ndarray = ((ranks * positive).sum(axis=0) - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,28 +136,22 @@ def _evaluated(
     rows, records = store.rows, []
     scored = _score(store, d, layer, chosen, states)
     index = scored.rows.index
-    table = pd.DataFrame(
-        {
-            "right": scored.predicted == scored.truth,
-            "words": right_words[rows.index.get_indexer(index)],
-            "corpus": corpora.loc[index],
-            "split": scored.rows["split"],
-            "truth": scored.truth,
-            "at": np.arange(len(index)),
-        }
-    )
-    for (corpus, split), part in table.groupby(["corpus", "split"], sort=False):
-        at = torch.tensor(part["at"].to_numpy().copy())
-        truth = torch.tensor(part["truth"].to_numpy().copy())
-        aurocs = {f"auroc_{label}": auroc(scored.scores[at, k], truth == k) for k, label in enumerate(d.labels)}
-        asked = (corpora == corpus) & (rows["split"] == split) & rows["label"].isin(d.names)
+    right, words = scored.predicted == scored.truth, right_words[rows.index.get_indexer(index)]
+    scores, neutral = scored.scores.numpy(), len(d.labels)
+    named = rows["label"].isin(d.names).to_numpy()
+    asked = Counter(zip(corpora.to_numpy()[named], rows["split"].to_numpy()[named], strict=True))
+    parts = pd.DataFrame({"corpus": corpora.loc[index].to_numpy(), "split": scored.rows["split"].to_numpy()})
+    for (corpus, split), part in parts.groupby(["corpus", "split"], sort=False):
+        at = part.index.to_numpy()
+        truth = scored.truth[at]
+        each = _aurocs(scores[at][:, :neutral], truth[:, None] == np.arange(neutral))
+        aurocs = {f"auroc_{label}": float(each[k]) for k, label in enumerate(d.labels)}
         finite = [v for v in aurocs.values() if v == v]
-        neutral = len(d.labels)
-        apart = [
-            auroc(scored.scores[at, k][pair], truth[pair] == k)
-            for k in range(neutral)
-            if bool((pair := (truth == k) | (truth == neutral)).any())
-        ]
+        apart = []
+        for k in range(neutral):
+            pair = (truth == k) | (truth == neutral)
+            if pair.any():
+                apart.append(float(_aurocs(scores[at][pair][:, [k]], truth[pair][:, None] == k)[0]))
         records.append(
             {
                 "extractor": d.extractor,
@@ -161,14 +161,14 @@ def _evaluated(
                 "layer": layer,
                 "set": corpus,
                 "split": split,
-                "accuracy": float(part["right"].mean()),
+                "accuracy": float(right[at].mean()),
                 "auroc": float(np.mean(finite)) if finite else float("nan"),
                 "auroc_against_neutral": float(np.nanmean(apart)) if apart else float("nan"),
                 **aurocs,
-                "words_alone": float(part["words"].mean()),
-                "chance": float(part["truth"].value_counts(normalize=True).max()),
-                "n": len(part),
-                "excluded": int(asked.sum()) - len(part),
+                "words_alone": float(words[at].mean()),
+                "chance": float(np.bincount(truth).max() / len(truth)),
+                "n": len(at),
+                "excluded": asked[corpus, split] - len(at),
             }
         )
     return records

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_args
@@ -100,12 +101,19 @@ def read_objects(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], list[Pro
     Raises:
         EmotionCircuitsError: the file cannot be read.
     """
-    objects: list[tuple[int, dict[str, Any]]] = []
-    problems: list[Problem] = []
+    return _objects_in(_content_of(path))
+
+
+def _content_of(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise EmotionCircuitsError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _objects_in(content: bytes) -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
+    objects: list[tuple[int, dict[str, Any]]] = []
+    problems: list[Problem] = []
     if content.startswith(codecs.BOM_UTF8):
         problems.append(Problem(1, "", "begins with a byte-order mark; save the file as UTF-8 without it"))
         content = content.removeprefix(codecs.BOM_UTF8)
@@ -156,10 +164,16 @@ def read_rows(path: Path, kind: type[Row]) -> tuple[list[Row], list[str]]:
 
     Where ``kind`` is :class:`Prompt`, rows that are pairs come as :class:`Pair`.
     """
-    objects, unreadable = read_objects(path)
+    rows, problems = _rows_in(_content_of(path), kind)
+    return [cast(Row, row) for row in rows], [problem.at(path) for problem in problems]
+
+
+@lru_cache(maxsize=64)
+def _rows_in(content: bytes, kind: type[Prompt]) -> tuple[tuple[Prompt, ...], tuple[Problem, ...]]:
+    """The rows of a file's content and what is wrong with it; a study asks for the same corpora a hundred times."""
+    objects, unreadable = _objects_in(content)
     rows, invalid = validate_objects(objects, kind)
-    errors = [problem.at(path) for problem in sorted([*unreadable, *invalid])]
-    return [cast(Row, numbered.row) for numbered in rows], errors
+    return tuple(numbered.row for numbered in rows), tuple(sorted([*unreadable, *invalid]))
 
 
 def validation_problems(error: ValidationError) -> list[tuple[str, str]]:

@@ -103,6 +103,8 @@ def corpus_of(set_name: str) -> str:
 
 def printable(text: str) -> str:
     """The text itself, or ``ValueError`` where it holds a control or replacement character."""
+    if text.isprintable() and "\ufffd" not in text:
+        return text
     for index, character in enumerate(text):
         if unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character in "\ufffd\ufeff\u200b":
             raise ValueError(f"holds the control or invalid character U+{ord(character):04X} at position {index}")

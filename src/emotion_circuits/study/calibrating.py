@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,11 +133,7 @@ def calibrate_run(
     found = pd.concat(tables, ignore_index=True)
     DRAWS.write(found, out / f"{DRAWS.name}.parquet")
     by = {program: found[found["program"] == program] for program in ("shuffled", "planted")}
-    covered = {
-        f"{shape}, n = {n}": {"rate": r.rate, "low": r.low, "high": r.high, "n": r.n}
-        for (shape, n), r in interval_coverage().items()
-    }
-    result = Calibration(found, supported(by["shuffled"]), supported(by["planted"]), covered, left_out)
+    result = Calibration(found, supported(by["shuffled"]), supported(by["planted"]), _coverage(), left_out)
     write_json(out / CALIBRATION, result.to_json())
     write_json(
         out / MANIFEST,
@@ -234,6 +231,15 @@ def _claims(model: LanguageModel, payload: _Payload, draws: Sequence[int]) -> pd
         for claim in claims
     ]
     return pd.DataFrame(rows, columns=[column.name for column in DRAWS.columns])
+
+
+@cache
+def _coverage() -> dict[str, dict[str, float]]:
+    """By simulation, so the same for every run."""
+    return {
+        f"{shape}, n = {n}": {"rate": r.rate, "low": r.low, "high": r.high, "n": r.n}
+        for (shape, n), r in interval_coverage().items()
+    }
 
 
 def supported(draws: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -29,7 +29,8 @@ class CircuitsSettings(Settings):
         exact: so many of the strongest heads and MLPs (by attribution on train) are noised exactly; null: all of them.
         sizes: circuit sizes tried.
         n_random: random orderings beside the faithfulness curve.
-        samples: random circuits of the chosen size; fewer than 19 support nothing, and p is 1/(samples + 1) at best.
+        samples: random circuits of the chosen size; fewer than 19 support nothing, and p is 1/(samples + 1) at best. Where no
+            circuit reaches the target, at most 19 are shown beside the best.
         roles: of how many heads the role is estimated.
         thorough: also joint effects, completeness, minimality and weights.
         emotion_heads: heads per emotion for the comparison of emotions, and patched while generating.

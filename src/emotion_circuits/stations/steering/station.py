@@ -239,5 +239,5 @@ def _scored(model: LanguageModel, about: Studied, table: pd.DataFrame, *, fluenc
 def _evaluators(about: Studied) -> list[dict[str, Any]]:
     """Each judge's accuracy on labelled held-out text, where there is any, shown beside the scores it gives."""
     a = about.attribute
-    judges = [judge for judge in judges_of(a, cache=False) if labelled_text(judge.axis, a) is not None]
+    judges = [judge for judge in judges_of(a) if labelled_text(judge.axis, a) is not None]
     return [v.model_dump(mode="json") for judge in judges for v in validate_on_bundled(judge, a)]
