@@ -18,9 +18,13 @@ from emotion_circuits.planted.trained import Trained
 
 SHORT = Trained(training=Training(steps=250))
 CASES = [("distributed", 103), ("superposed", 100), ("superposed", 103), ("trained", 0)]
+SLOW = {"trained": [pytest.mark.slow]}  # most of a minute of training
 
 
-@pytest.fixture(scope="module", params=CASES, ids=[f"{name}-{seed}" for name, seed in CASES])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, marks=SLOW.get(case[0], []), id=f"{case[0]}-{case[1]}") for case in CASES],
+)
 def planted(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, PlantedModel, PairTask]:
