@@ -231,8 +231,6 @@ The rule of each regime: `collapsed`, `repetitive`, `no effect`, `costly`, `clea
       members:
         - DirectionRecord
         - ResponseRecord
-        - TaskRecord
-        - ClaimedHeads
         - PublishedAuroc
         - CalibrationSettings
         - upper_bound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,13 +11,17 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from emotion_circuits.heads.nodes import Node
-from emotion_circuits.planted.placement import Placement
 from emotion_circuits.planted.spec import D_MODEL, HEADS, KV_HEADS, LAYERS, WIDTH, PlantedSpec
 
-__all__ = ["Builder"]
+__all__ = ["SPACES", "Builder"]
 
-_FEATURES = 34
+_ONE = ("const", "is_first", "is_emotion", "is_comma", "is_last", "is_topic")
+_ORTHOGONAL = 34
 _SINK, _ACTIVE = 5.0, 10.0
+_STRENGTH = 5.0
+
+SPACES = ("lexical", "lexical2", "found", "carried", "worked", "answer", "nowhere")
+"""Feature spaces of a circuit of the emotion alone."""
 
 
 class Builder:
@@ -26,20 +31,33 @@ class Builder:
         spec: architecture, difficulty and languages.
         generator: of features, noise and gains; every draw depends on those before it.
         vocabulary: number of tokens.
+        spaces: feature spaces, each of a direction per emotion.
+        packed: dimensions into which these directions are packed, as far apart as they go; ``None``: orthogonal directions.
     """
 
-    def __init__(self, spec: PlantedSpec, generator: torch.Generator, vocabulary: int) -> None:
+    def __init__(
+        self,
+        spec: PlantedSpec,
+        generator: torch.Generator,
+        vocabulary: int,
+        *,
+        spaces: Sequence[str] = SPACES,
+        packed: int | None = None,
+    ) -> None:
         self.spec, self.generator = spec, generator
         self.d = D_MODEL
         self.hidden = 4 * self.d
         ones = torch.ones(self.d, 1)
         # Orthogonal to (1, …, 1), which GPT-2's LayerNorm takes away.
-        basis = torch.linalg.qr(torch.cat([ones, self._normal(self.d, _FEATURES)], dim=1)).Q[:, 1:].T
-        rows = iter(basis)
-        one = ("const", "is_first", "is_emotion", "is_comma", "is_last")
-        many = ("lexical", "lexical2", "found", "carried", "worked", "answer", "nowhere")
-        self.features = {name: next(rows)[None] for name in one}
-        self.features |= {name: torch.stack([next(rows) for _ in spec.values]) for name in many}
+        width = _ORTHOGONAL if packed is None else len(_ONE) + packed
+        basis = torch.linalg.qr(torch.cat([ones, self._normal(self.d, width)], dim=1)).Q[:, 1:].T
+        one = _ONE if packed is not None else _ONE[:-1]
+        self.features = {name: row[None] for name, row in zip(one, basis, strict=False)}
+        rest = basis[len(one) :]
+        if packed is not None:
+            rest = _spread(self._normal(len(spaces) * len(spec.values), packed)) @ rest
+        rows = iter(rest)
+        self.features |= {name: torch.stack([next(rows) for _ in spec.values]) for name in spaces}
         noise = 0.10 + 0.30 * spec.difficulty
         scale = noise / self.d**0.5
         n, kv = LAYERS, KV_HEADS if spec.architecture == "llama" else HEADS
@@ -61,7 +79,8 @@ class Builder:
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.generator)
 
-    def _uniform(self, low: float, high: float) -> float:
+    def uniform(self, low: float, high: float) -> float:
+        """A draw between two numbers."""
         return float(torch.rand(1, generator=self.generator)) * (high - low) + low
 
     def directions(self, name: str) -> Float[Tensor, "emotion d_model"]:
@@ -73,7 +92,7 @@ class Builder:
 
     def embed(self, vocabulary: dict[str, int]) -> None:
         """Write what each word means into its embedding, and the answers into the unembedding."""
-        f, strength = self.features, 5.0
+        f, strength = self.features, _STRENGTH
         for word, index in vocabulary.items():
             row = self.embedding[index]
             row += 4.0 * f["const"][0]
@@ -86,6 +105,15 @@ class Builder:
                     row += strength * (f["is_emotion"][0] + f[language][e])
                 if word.startswith(f"answer_{emotion}_"):
                     self.unembedding[index] += f["answer"][e]
+
+    def embed_topics(self, vocabulary: dict[str, int]) -> None:
+        """Give every word that names an emotion or the reference a topic too, and let fillers be the topics' answers."""
+        f, n = self.features, len(self.spec.values)
+        for word, index in vocabulary.items():
+            if word.startswith(tuple(f"{label}_" for label in (*self.spec.values, self.spec.reference))):
+                self.embedding[index] += _STRENGTH * (f["is_topic"][0] + f["topic"][int(word[-1]) % n])
+            elif word[0] == "w" and word[1:].isdigit():
+                self.unembedding[index] += f["topic_answer"][int(word[1:]) % n]
 
     # -- heads ---------------------------------------------------------------------------------------------------
 
@@ -105,43 +133,47 @@ class Builder:
         """The head attends from tokens that carry ``query`` to tokens that carry ``key``."""
         self._read_key(node, 1, query, key, score)
 
-    def carry(self, node: Node, read: str, write: str, gain: float) -> None:
-        """The head's OV map takes the emotion from one feature space to another."""
+    def carry(self, node: Node, read: str, write: str, gain: float, *, first: int = 8) -> None:
+        """The head's OV map takes the emotion from one feature space to another.
+
+        Args:
+            node: the head.
+            read: feature space that it reads.
+            write: feature space that it writes.
+            gain: of the map; negative: what was read is written with the opposite sign.
+            first: channel of the head's value from which on the map goes.
+        """
         kv = self._kv(node.head)
         for e in range(len(self.spec.values)):
-            self.v[node.layer, kv, 8 + e] *= 0.2  # what a head was built to read, it reads through little noise
-            self.v[node.layer, kv, 8 + e] += self.features[read][e] / 5
-            self.o[node.layer, node.head, :, 8 + e] += gain * self.features[write][e]
+            self.v[node.layer, kv, first + e] *= 0.2  # what a head was built to read, it reads through little noise
+            self.v[node.layer, kv, first + e] += self.features[read][e] / 5
+            self.o[node.layer, node.head, :, first + e] += gain * self.features[write][e]
 
-    def circuit(self, p: Placement) -> None:
-        """Write every part of the circuit into its place."""
-        for detector, language in zip(p.detectors, ("lexical", "lexical2"), strict=False):
-            self.attention(detector, "is_comma", "is_emotion")
-            self.carry(detector, language, "found", self._uniform(5, 7))
-        carried = self._uniform(5, 7)
-        for node in (p.aggregator, p.backup):
-            self.attention(node, "is_last", "is_comma", 14.0)
-            self.carry(node, "found", "carried", carried)
-            carried *= self._uniform(0.5, 0.7)  # the backup repairs a part only
+    def hold_back(self, node: Node, space: str, score: float) -> None:
+        """The head stops attending at tokens that carry anything of a feature space."""
         row = self._channel(1)
-        hold = self._uniform(12.0, 15.0) * WIDTH**0.5 / 25
-        self.q[p.backup.layer, p.backup.head, row] -= self.features["carried"].sum(0) * hold
-        self._neurons(p.mlp.layer)
-        for node in (p.expresser, p.canceller):
-            self.attention(node, "is_last", "is_last", 30.0)  # late: the norms have divided both sides by about 2
-        self.carry(p.expresser, "worked", "answer", self._uniform(5, 7))
-        self.carry(p.canceller, "answer", "answer", -self._uniform(1.5, 3.0))
+        hold = score * WIDTH**0.5 / 25
+        self.q[node.layer, node.head, row] -= self.features[space].sum(0) * hold
 
-    def _neurons(self, layer: int) -> None:
+    def neurons(self, layer: int, read: str, write: str, gains: Sequence[float] | None = None) -> None:
+        """One neuron per emotion: it reads one feature space and writes another.
+
+        Args:
+            layer: of the MLP.
+            read: feature space that the neurons read.
+            write: feature space that they write.
+            gains: one per emotion; ``None``: drawn between 1.4 and 1.8.
+        """
         chosen = torch.randperm(self.hidden, generator=self.generator)[: len(self.spec.values)]
         for e, neuron in enumerate(chosen.tolist()):
-            self.mlp_in[layer, neuron] += self.features["carried"][e]
+            self.mlp_in[layer, neuron] += self.features[read][e]
             if self.spec.architecture == "gpt2":
                 self.mlp_bias[layer, neuron] = -1.0
             else:  # no biases: the part every token shares takes their place
                 self.mlp_in[layer, neuron] -= self.features["const"][0] * 0.25
                 self.mlp_up[layer, neuron] += self.features["const"][0] * 0.25
-            self.mlp_out[layer, :, neuron] += self._uniform(1.4, 1.8) * self.features["worked"][e]
+            gain = self.uniform(1.4, 1.8) if gains is None else gains[e]
+            self.mlp_out[layer, :, neuron] += gain * self.features[write][e]
 
     # -- the model -----------------------------------------------------------------------------------------------
 
@@ -211,6 +243,16 @@ class Builder:
             state[f"{at}.mlp.up_proj.weight"] = self.mlp_up[layer]
             state[f"{at}.mlp.down_proj.weight"] = self.mlp_out[layer]
         return _loaded(hf, state)
+
+
+def _spread(directions: Float[Tensor, "feature dimension"], steps: int = 300) -> Float[Tensor, "feature dimension"]:
+    """Unit vectors turned away from one another until their cosines are near the least that is possible (Welch 1974)."""
+    unit = torch.nn.functional.normalize(directions.double(), dim=-1)
+    for _ in range(steps):
+        cosines = unit @ unit.T
+        cosines.fill_diagonal_(0.0)
+        unit = torch.nn.functional.normalize(unit - 2.0 * cosines.pow(3) @ unit, dim=-1)
+    return unit.to(directions.dtype)
 
 
 def _loaded(hf: Any, state: dict[str, Tensor]) -> Any:

@@ -36,8 +36,8 @@ class Response:
 
 
 def carrying_layer(found: PlantedModel) -> int:
-    """The layer at whose end the emotion stands at the last token."""
-    return next(node.layer for node, role in found.roles.items() if role == "aggregator")
+    """The layer at whose end the emotion stands at the last token: where the last aggregator writes."""
+    return max(node.layer for node, role in found.roles.items() if role == "aggregator")
 
 
 def mean_differences(found: PlantedModel, task: PairTask, layer: int) -> dict[str, Float[Tensor, " d_model"]]:

@@ -9,8 +9,7 @@ from emotion_circuits.circuits.claims import head_claims
 from emotion_circuits.heads import PairTask, head_nodes, pair_task, task_gap
 from emotion_circuits.planted.directions import Response, carrying_layer, cosines, mean_differences, response
 from emotion_circuits.planted.methods import Outcome, outcome, role_evidence, score_methods
-from emotion_circuits.planted.models import PlantedModel, plant
-from emotion_circuits.planted.spec import PlantedSpec
+from emotion_circuits.planted.models import PlantedModel
 
 __all__ = ["ClaimedHead", "Empty", "Measured", "NamedHead", "measure", "measure_empty"]
 
@@ -48,10 +47,11 @@ class Measured:
     Attributes:
         outcomes: every method.
         named: every head's role.
-        cosines: of fitted with planted directions, per emotion.
-        responses: to an added direction, per emotion.
+        cosines: of fitted with planted directions, per emotion; none where the generator planted no directions.
+        responses: to an added direction, per emotion; as above.
         correct: share of pairs on which the model prefers the clean answers.
         claimed: every head's claim.
+        rejected: models that did not reach the fidelity before this one did.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -60,6 +60,7 @@ class Measured:
     responses: tuple[Response, ...]
     correct: float
     claimed: tuple[ClaimedHead, ...]
+    rejected: int
 
 
 @dataclass(frozen=True)
@@ -79,28 +80,32 @@ class Empty:
     task: bool
 
 
-def measure(spec: PlantedSpec, *, edges: bool = True, batch_rows: int = 512) -> Measured:
-    """Plant a model with a circuit and try everything on it.
+def measure(found: PlantedModel, *, edges: bool = True, batch_rows: int = 512) -> Measured:
+    """Try everything on a model with a circuit.
 
     Args:
-        spec: which model; its seed also fixes nulls and bootstrap.
+        found: the model; its seed also fixes nulls and bootstrap.
         edges: also score edges.
         batch_rows: rows run at once.
     """
-    found = plant(spec)
     model, task = found.model, pair_task(found.model, found.pairs)
     scored = score_methods(model, task, edges=edges, batch_rows=batch_rows)
     evidence, combined = role_evidence(model, task, batch_rows=batch_rows)
-    layer = carrying_layer(found)
-    fitted = mean_differences(found, task, layer)
+    fitted_cosines: list[float] = []
+    responses: list[Response] = []
+    if found.directions:
+        layer = carrying_layer(found)
+        fitted = mean_differences(found, task, layer)
+        fitted_cosines, responses = cosines(found, fitted), response(found, task, layer, fitted)
     clean, corrupted = task_gap(model, task)
     return Measured(
         outcomes=tuple(outcome(found, scores) for scores in [*scored, combined]),
         named=_named(found, evidence["role"]),
-        cosines=tuple(cosines(found, fitted)),
-        responses=tuple(response(found, task, layer, fitted)),
+        cosines=tuple(fitted_cosines),
+        responses=tuple(responses),
         correct=float((clean > corrupted).float().mean()),
         claimed=_claimed(found, task, batch_rows),
+        rejected=found.rejected,
     )
 
 
@@ -123,15 +128,15 @@ def _claimed(found: PlantedModel, task: PairTask, batch_rows: int) -> tuple[Clai
     )
 
 
-def measure_empty(spec: PlantedSpec, *, batch_rows: int = 512) -> Empty:
-    """Plant a model without a circuit and count what is claimed of it.
+def measure_empty(found: PlantedModel, *, batch_rows: int = 512) -> Empty:
+    """Count what is claimed of a model without a circuit.
 
     Args:
-        spec: which model; its seed also fixes nulls and bootstrap.
+        found: the model; its seed also fixes nulls and bootstrap.
         batch_rows: rows run at once.
     """
-    found = plant(spec)
-    task, *claims = head_claims(found.model, pair_task(found.model, found.pairs), seed=spec.seed, batch_rows=batch_rows)
+    pairs = pair_task(found.model, found.pairs)
+    task, *claims = head_claims(found.model, pairs, seed=found.spec.seed, batch_rows=batch_rows)
     return Empty(
         heads=len(claims),
         claimed=sum(claim.verdict == "supported" for claim in claims),

@@ -1,43 +1,34 @@
-"""Models whose circuit is known because it was put there.
-
-An ordinary Hugging Face ``GPT2LMHeadModel`` or ``LlamaForCausalLM`` (grouped-query heads, rotary positions) is filled
-with noise, and a circuit is written into its weights. A prompt reads ``w4 w17 anger3 , w9 so``; after ``so`` the model
-raises the answers of the emotion it met.
-
-======================  =============================================================================================
-detector (one per       at the comma, attends to the emotion word, reads which emotion it names, writes it there
-language)
-aggregator              at the last token, attends to the comma, carries the emotion over
-backup                  does the same one layer later, but is held back (through its query) by what the aggregator wrote
-MLP                     one neuron per emotion, re-writes what was carried into what the expresser reads
-expresser               at the last token, writes the direction in which the answers' logits are read
-canceller               reads that direction and writes a part of it back with a negative sign
-decoys                  attend to the emotion word from every token and write what nothing reads
-======================  =============================================================================================
-
-Everything else is Gaussian noise, and every head rests on the first token when it has nothing to do. Features are
-random orthogonal directions, so no part is aligned with coordinates. In the *no-circuit* model the words, the decoys
-and the noise stay, and the circuit is left out: whatever is claimed about it is false.
-"""
+"""A planted model with the truth about it, and what makes such models."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads.nodes import Edge, Node
 from emotion_circuits.model import LanguageModel
-from emotion_circuits.model.families import family_of
-from emotion_circuits.planted.building import Builder
-from emotion_circuits.planted.placement import Role, place, true_edges, true_roles
+from emotion_circuits.planted.placement import Role
 from emotion_circuits.planted.spec import PlantedSpec
-from emotion_circuits.planted.texts import planted_pairs, planted_tokenizer
 from emotion_circuits.prompts import Pair
 
-__all__ = ["PlantedModel", "plant"]
+__all__ = ["Generator", "PlantedModel", "RejectedError"]
+
+
+class RejectedError(EmotionCircuitsError):
+    """No model of a spec reached the fidelity that was asked for.
+
+    Attributes:
+        rejected: models that were made and rejected.
+    """
+
+    def __init__(self, name: str, rejected: int) -> None:
+        super().__init__(f"{name}: none of {rejected} models reached the fidelity that is asked for; use another seed")
+        self.rejected = rejected
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +40,12 @@ class PlantedModel:
         model: the model, ready for every station.
         pairs: minimal pairs with answers; a third of them against another emotion, the rest against a neutral word.
         roles: role of every true head (empty in the no-circuit model).
-        decoys: heads that attend to emotion words and do nothing.
-        mlp: the true MLP, ``None`` in the no-circuit model.
+        decoys: heads that attend to emotion words and do nothing for the emotion's answers.
+        mlps: the true MLPs, in the order of layers (none in the no-circuit model).
         edges: the true edges.
-        directions: ``[emotion, d_model]`` unit vectors of the emotions by place: ``carried`` (what aggregator and
-            backup write at the last token), ``answer`` (what the expresser writes).
+        directions: ``[emotion, d_model]`` unit vectors of the emotions by place, where the generator wrote them itself:
+            ``carried`` (what stands at the last token before the MLPs), ``answer`` (what the answers' logits are read from).
+        rejected: models that were made for this spec before it and did not reach the fidelity that was asked for.
     """
 
     spec: PlantedSpec
@@ -61,35 +53,35 @@ class PlantedModel:
     pairs: tuple[Pair, ...]
     roles: dict[Node, Role]
     decoys: tuple[Node, ...]
-    mlp: Node | None
+    mlps: tuple[Node, ...]
     edges: frozenset[Edge]
-    directions: dict[str, Float[Tensor, "emotion d_model"]]
+    directions: Mapping[str, Float[Tensor, "emotion d_model"]] = field(default_factory=dict)
+    rejected: int = 0
+
+    @property
+    def mlp(self) -> Node | None:
+        """The first true MLP."""
+        return self.mlps[0] if self.mlps else None
 
 
-def plant(spec: PlantedSpec) -> PlantedModel:
-    """Build a planted model, its prompts and its truth.
+class Generator(Protocol):
+    """Makes models whose circuit is known.
 
-    Args:
-        spec: seed, architecture and variant; the same spec gives the same model bit for bit.
+    Attributes:
+        name: as it is shown and asked for.
+        empty: it also makes models without a circuit (``PlantedSpec(circuit=False)``).
     """
-    generator = torch.Generator().manual_seed(spec.seed * 7919 + 17)
-    tokenizer, vocabulary = planted_tokenizer(spec)
-    placement = place(spec, generator)
-    builder = Builder(spec, generator, len(vocabulary))
-    builder.embed(vocabulary)
-    for decoy in placement.decoys:
-        builder.attention(decoy, "const", "is_emotion")
-        builder.carry(decoy, "lexical", "nowhere", gain=1.0 + spec.difficulty)
-    if spec.circuit:
-        builder.circuit(placement)
-    hf = builder.finish(tokenizer)
-    return PlantedModel(
-        spec=spec,
-        model=LanguageModel(hf, tokenizer, family_of(hf.config), f"planted-{spec.architecture}-{spec.seed}"),
-        pairs=planted_pairs(spec, generator),
-        roles=true_roles(placement) if spec.circuit else {},
-        decoys=placement.decoys,
-        mlp=placement.mlp if spec.circuit else None,
-        edges=true_edges(placement) if spec.circuit else frozenset(),
-        directions={name: builder.directions(name) for name in ("carried", "answer")},
-    )
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - an attribute
+
+    @property
+    def empty(self) -> bool: ...  # noqa: D102 - an attribute
+
+    def plant(self, spec: PlantedSpec) -> PlantedModel:
+        """The model of a spec, with its pairs and the truth; the same spec gives the same model.
+
+        Raises:
+            RejectedError: none reached the fidelity that was asked for.
+        """
+        ...

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
-from scipy.stats import beta
+from scipy.stats import beta, binomtest
 
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.planted.spec import Architecture
 
 __all__ = [
@@ -14,16 +15,16 @@ __all__ = [
     "Best",
     "Calibration",
     "CalibrationSettings",
-    "ClaimedHeads",
+    "ChosenMethod",
     "DifficultyPoint",
     "DirectionRecord",
     "FalseClaims",
+    "GeneratorRecord",
     "MethodRecord",
     "PublishedAuroc",
     "Rate",
     "ResponseRecord",
     "Scored",
-    "TaskRecord",
     "rate_of",
     "upper_bound",
 ]
@@ -36,46 +37,68 @@ class _Record(BaseModel):
 
 
 class MethodRecord(_Record):
-    """One method over all seeds.
+    """One method over all seeds of one generator.
 
     Attributes:
+        generator: of the models.
         name: the method.
         scores: ``heads``, ``edges``.
-        median: median AUROC of true against all others, over all seeds.
+        median: median AUROC of true against all others, over seeds.
         low: lowest seed.
         high: highest seed.
-        chosen_on: median over the seeds on which the best method is chosen.
-        reported_on: median over the others.
         decoys_above_true: mean share of (decoy, true head) pairs in which the decoy ranks higher; heads only.
         seconds: mean time per model.
         n: models.
     """
 
+    generator: str
     name: str
     scores: Scored
     median: float
     low: float
     high: float
-    chosen_on: float
-    reported_on: float
     decoys_above_true: float | None = None
     seconds: float
     n: int
 
 
+class ChosenMethod(_Record):
+    """The method that is best on the *other* generators, on this one.
+
+    Attributes:
+        name: the method.
+        elsewhere: mean over the other generators of its median AUROC there, by which it was chosen.
+        median: its median AUROC here.
+        low: lowest seed.
+        high: highest seed.
+        n: models.
+    """
+
+    name: str
+    elsewhere: float
+    median: float
+    low: float
+    high: float
+    n: int
+
+
 class Rate(_Record):
-    """A share with its upper bound.
+    """A share with its exact interval (Clopper and Pearson 1934).
 
     Attributes:
         hits: how many.
         n: of how many.
         rate: their share.
+        low: lower end of the two-sided 95 % interval.
+        high: upper end.
         upper: one-sided 95 % upper bound (Clopper and Pearson 1934), units taken as independent.
     """
 
     hits: int
     n: int
     rate: float
+    low: float
+    high: float
     upper: float
 
 
@@ -90,23 +113,60 @@ def upper_bound(hits: int, n: int, confidence: float = 0.95) -> float:
 
 
 def rate_of(hits: int, n: int) -> Rate:
-    """The share with its bound."""
-    return Rate(hits=hits, n=n, rate=hits / n if n else float("nan"), upper=upper_bound(hits, n))
+    """The share with its interval.
+
+    Raises:
+        EmotionCircuitsError: of nothing.
+    """
+    if not n:
+        raise EmotionCircuitsError("a share of nothing has no value: measure one model at least")
+    interval = binomtest(hits, n).proportion_ci(0.95, method="exact")
+    return Rate(
+        hits=hits, n=n, rate=hits / n, low=float(interval.low), high=float(interval.high), upper=upper_bound(hits, n)
+    )
+
+
+class GeneratorRecord(_Record):
+    """What is found on the models of one generator.
+
+    Attributes:
+        name: of the generator.
+        rejected: models that were made and did not reach the fidelity that is asked for.
+        correct: share of pairs on which models prefer the clean answers, mean over models.
+        heads: the head method that was chosen on the other generators.
+        edges: the edge method; left out where no edges were scored.
+        power: true heads that are claimed.
+        other_heads: decoys and noise heads that are claimed.
+        decoys_with_role: decoys that are given a role.
+        noise_with_role: noise heads that are given a role.
+        roles_right: true heads whose role is named rightly.
+    """
+
+    name: str
+    rejected: int
+    correct: float
+    heads: ChosenMethod
+    edges: ChosenMethod | None = None
+    power: Rate
+    other_heads: Rate
+    decoys_with_role: Rate
+    noise_with_role: Rate
+    roles_right: Rate
 
 
 class Best(_Record):
     """The figures that the bars are about.
 
     Attributes:
-        head_auroc: median over the reporting seeds of the head method that was best on the choosing seeds.
+        head_auroc: lowest over generators: median AUROC of the head method that was best on the others.
         edge_auroc: the same of edges; left out where no edges were scored.
-        role_accuracy: mean over true heads of the reporting seeds.
+        with_role: highest over generators: share of decoys and noise heads together that are given a role.
         false_claim_rate: share of heads of the no-circuit models that are claimed.
     """
 
     head_auroc: float
     edge_auroc: float | None = None
-    role_accuracy: float
+    with_role: float
     false_claim_rate: float
 
     @model_serializer(mode="wrap")
@@ -138,26 +198,6 @@ class ResponseRecord(_Record):
     range: float
 
 
-class TaskRecord(_Record):
-    """Whether planted models do what they were built for.
-
-    Attributes:
-        correct: share of pairs on which they prefer the clean answers, mean over models.
-    """
-
-    correct: float
-
-
-class ClaimedHeads(_Record):
-    """What the single-head test claims where there is something to claim.
-
-    Attributes:
-        true_heads: share of true heads that are claimed (a backup is no single cause, so it is not expected).
-    """
-
-    true_heads: float
-
-
 class FalseClaims(_Record):
     """Claims about nothing.
 
@@ -167,6 +207,7 @@ class FalseClaims(_Record):
         no_circuit_tasks: such models of which the task's own claim is supported.
         no_circuit_heads_without_gate: heads of such models that would be claimed if the task's claim did not stop them.
         other_heads: claimed heads of models with a circuit that do not belong to it.
+        heads_with_role: heads of such models that do not belong to the circuit and are given a role.
     """
 
     no_circuit_models: Rate
@@ -174,6 +215,7 @@ class FalseClaims(_Record):
     no_circuit_tasks: Rate
     no_circuit_heads_without_gate: Rate
     other_heads: Rate
+    heads_with_role: Rate
 
     def named(self) -> dict[str, Rate]:
         """Each rate by its name."""
@@ -181,29 +223,17 @@ class FalseClaims(_Record):
 
 
 class DifficultyPoint(_Record):
-    """One method at one difficulty.
+    """All generators at one difficulty.
 
     Attributes:
         difficulty: see :class:`~emotion_circuits.planted.PlantedSpec`.
-        correct: share of pairs the models get right.
-        role_accuracy: share of true heads whose role is named rightly.
-        claimed_true: share of true heads that are claimed.
-        claimed_other: share of other heads that are claimed.
-        scores: ``heads``, ``edges``.
-        method: its name.
-        median: median AUROC over seeds.
-        low: lowest seed's.
+        generators: as in :class:`Calibration`.
+        methods: as in :class:`Calibration`.
     """
 
     difficulty: float
-    correct: float
-    role_accuracy: float
-    claimed_true: float
-    claimed_other: float
-    scores: Scored
-    method: str
-    median: float
-    low: float
+    generators: list[GeneratorRecord]
+    methods: list[MethodRecord]
 
 
 class PublishedAuroc(_Record):
@@ -237,16 +267,16 @@ class CalibrationSettings(_Record):
     """What was run.
 
     Attributes:
-        chosen_on: seeds on which the best methods are chosen.
-        reported_on: seeds from which their figures are.
+        generators: of the models.
+        seeds: every generator makes a model of each.
         no_circuit_seeds: first and last seed of the models without a circuit.
         architectures: take turns over the seeds.
         difficulty: of every model.
         n_pairs: minimal pairs per model.
     """
 
-    chosen_on: list[int]
-    reported_on: list[int]
+    generators: list[str]
+    seeds: list[int]
     no_circuit_seeds: tuple[int, int]
     architectures: list[Architecture]
     difficulty: float
@@ -257,31 +287,29 @@ class Calibration(_Record):
     """What ``emotion-circuits bench planted`` prints.
 
     Attributes:
-        methods: a record per method, the best of either kind first.
+        methods: a record per generator and method, the best of either kind first.
+        generators: what is found on each, with methods that were chosen on the others.
         best: the figures that the bars are about.
-        best_methods: ``head_auroc`` and ``edge_auroc`` → the method that was best on the choosing seeds.
-        roles: role → share of its heads that were named rightly (reporting seeds); ``decoy`` and ``noise``: heads that
-            hold nothing and were named *none*.
-        directions: fitted against planted directions.
-        response: of the answers to an added direction.
-        task: whether the models do it.
-        claims: what is claimed of true heads.
-        false_claims: what is claimed of nothing, with upper bounds.
+        roles: role → share of its heads that were named rightly; ``decoy`` and ``noise``: heads that hold nothing and were
+            named *none*.
+        directions: fitted against planted directions, where there are some.
+        response: of the answers to an added direction, as above.
+        false_claims: what is claimed of nothing, with exact intervals.
+        power: generator → share of true heads that are claimed (a backup is no single cause, so it is not expected).
         bars: each bar → whether it is met.
-        curve: methods over difficulty, where a sweep was asked for.
+        curve: the same over difficulties, where a sweep was asked for.
         published: other methods on other benchmarks, for context.
-        settings: seeds, architectures, difficulty, pairs.
+        settings: generators, seeds, architectures, difficulty, pairs.
     """
 
     methods: list[MethodRecord]
+    generators: list[GeneratorRecord]
     best: Best
-    best_methods: dict[str, str]
     roles: dict[str, float]
-    directions: DirectionRecord
-    response: ResponseRecord
-    task: TaskRecord
-    claims: ClaimedHeads
+    directions: DirectionRecord | None = None
+    response: ResponseRecord | None = None
     false_claims: FalseClaims
+    power: dict[str, Rate]
     bars: dict[str, bool]
     curve: list[DifficultyPoint] = []
     published: list[PublishedAuroc]

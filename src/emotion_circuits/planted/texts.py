@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+from jaxtyping import Float, Int
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from emotion_circuits.planted.spec import PlantedSpec
 from emotion_circuits.prompts import Pair
 
-__all__ = ["planted_pairs", "planted_tokenizer"]
+__all__ = ["Sentences", "planted_pairs", "planted_tokenizer"]
 
 _WORDS, _ANSWERS, _FILLERS = 8, 3, 30
 
@@ -80,3 +84,46 @@ def planted_pairs(spec: PlantedSpec, generator: torch.Generator) -> tuple[Pair, 
             )
         )
     return tuple(pairs)
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Token ids of prompts like those of :func:`planted_pairs`, for training.
+
+    Attributes:
+        spec: of labels and languages.
+        vocabulary: word → token id.
+    """
+
+    spec: PlantedSpec
+    vocabulary: dict[str, int]
+
+    def _ids(self, name: str) -> Int[Tensor, " word"]:
+        return torch.tensor([self.vocabulary[word] for word in _words(self.spec)[name]])
+
+    def draw(
+        self, rows: int, language: int, generator: torch.Generator
+    ) -> tuple[Int[Tensor, "row position"], Int[Tensor, " row"], int]:
+        """Prompts of one layout: token ids, the emotion that each names (the reference is the last), its word's position."""
+        low, high = torch.tensor([1, 0, 1]), torch.tensor([3, 2, 3])
+        before, middle, after = (low + (torch.rand(3, generator=generator) * (high - low + 1)).long()).tolist()
+        labels = (*self.spec.values, self.spec.reference)
+        words = torch.stack([self._ids(f"{label}/{'ab'[language]}") for label in labels])
+        emotion = torch.randint(len(labels), (rows,), generator=generator)
+        fillers = self._ids("fillers")
+        ids = fillers[torch.randint(len(fillers), (rows, before + middle + after + 4), generator=generator)]
+        ids[:, 0] = self.vocabulary["<s>"]
+        ids[:, before + 1] = words[emotion, torch.randint(_WORDS, (rows,), generator=generator)]
+        ids[:, before + middle + 2] = self.vocabulary[","]
+        ids[:, -1] = self.vocabulary["so"]
+        return ids, emotion, before + 1
+
+    def targets(self, left: float) -> Float[Tensor, "emotion vocabulary"]:
+        """Next-word probabilities: evenly over an emotion's answers, but for ``left``, evenly over all other answers."""
+        labels = (*self.spec.values, self.spec.reference)
+        answers = torch.stack([self._ids(f"answers/{label}") for label in labels])
+        found = torch.zeros(len(labels), len(self.vocabulary))
+        found[:, answers.flatten()] = left / (answers.numel() - answers.shape[1])
+        for label, own in enumerate(answers):
+            found[label, own] = (1 - left) / len(own)
+        return found
