@@ -21,6 +21,7 @@ assert figures.loc["gratitude", "change_low"] <= 0
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebook_runs_and_its_conclusions_hold(tmp_path: Path) -> None:
     book = nbformat.read(BOOK, as_version=4)
