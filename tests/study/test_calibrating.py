@@ -175,6 +175,7 @@ def test_the_command_and_its_page(finished):
     page = (finished / "out" / "calibration.html").read_text()
     assert found["page"] == str(finished / "out" / "calibration.html")
     assert "directions.cosine" in page
+    assert '"x":["8","12","20","34","65","200"]' in page.replace(" ", "")  # a line of the coverage over units
     table = CliRunner().invoke(app, [*arguments, "--lang", "ja"])
     assert table.exit_code == 0, table.output
     assert "directions.reading" in table.output

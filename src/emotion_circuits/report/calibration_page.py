@@ -62,14 +62,14 @@ def coverage_lines(covered: pd.DataFrame) -> go.Figure:
     """Coverage by number of units, a line per shape of the data, beside the nominal 95 %.
 
     Args:
-        covered: columns ``shape n rate low high``.
+        covered: columns ``shape units rate``.
     """
     figure = go.Figure()
     figure.add_hrect(y0=0.93, y1=0.97, fillcolor=GREY, opacity=0.15, line_width=0)
     figure.add_hline(y=0.95, line={"color": GREY, "dash": "dot"})
     for index, (shape, part) in enumerate(covered.groupby("shape", sort=False)):
         figure.add_scatter(
-            x=part["n"].astype(str), y=part["rate"], mode="lines+markers", name=str(shape),
+            x=part["units"].astype(str), y=part["rate"], mode="lines+markers", name=str(shape),
             line={"color": CYCLE[index % len(CYCLE)], "dash": ("solid", "dot", "dash")[index // len(CYCLE) % 3]},
         )  # fmt: skip
     figure.update_xaxes(title=say("units"), type="category")
@@ -136,7 +136,10 @@ def _power(power: dict[str, dict[str, float]]) -> Section:
 def _coverage(covered: dict[str, dict[str, float]]) -> Section:
     names = [name.rpartition(", n = ") for name in covered]
     table = pd.DataFrame(
-        [{"shape": shape, "n": int(n), **row} for (shape, _, n), row in zip(names, covered.values(), strict=True)]
+        [
+            {"shape": shape, "units": int(n), "rate": row["rate"]}
+            for (shape, _, n), row in zip(names, covered.values(), strict=True)
+        ]
     )
     prose = say(
         "How often 95 % intervals of means, shares and differences hold the truth, by simulation; it depends on no model. "

@@ -78,8 +78,8 @@ SHAPES: Mapping[str, tuple[_Interval, _Draw, float]] = {
     ),
     "clusters": (_of_clusters, _clustered, 0.0),
     **{f"share {p}": (mean_intervals, _share(p), p) for p in (0.02, 0.1, 0.5)},
-    **{f"flips {up:g} {down:g}": (_of_pairs, _flips(up, down), up - down) for up, down in _FLIPS},
-    **{f"samples {up:g} {down:g}": (_of_pairs, _in_samples(up, down), up - down) for up, down in _FLIPS},
+    **{f"yes or no, +{up:g} −{down:g}": (_of_pairs, _flips(up, down), up - down) for up, down in _FLIPS},
+    **{f"share of 4, +{up:g} −{down:g}": (_of_pairs, _in_samples(up, down), up - down) for up, down in _FLIPS},
 }
 """Shape of a study's units → how its interval is made, how it is drawn, its true mean."""
 

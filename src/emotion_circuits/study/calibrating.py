@@ -71,7 +71,7 @@ class Calibration:
         false_claims: per kind of claim ``rate low high n hits draws``: shuffled labels, supported nonetheless.
         power: the same of planted effects; empty where none were asked for.
         coverage: shape of simulated data and number of units → ``rate low high n`` of the intervals that claims carry.
-        left_out: stations that do not say what they would claim, or that the run has not got.
+        left_out: stations that were not asked, do not say what they would claim, or that the run has not got.
     """
 
     draws: pd.DataFrame
@@ -162,6 +162,7 @@ def _stations(run: Path, only: Sequence[str] | None) -> tuple[list[Station], tup
     asked, left_out = [], []
     for name, station in known.items():
         if only is not None and name not in only:
+            left_out += [name] if station.kinds else []
             continue
         finished = (read_note(station_folder(run, name)) or {}).get("status") == "complete"
         if station.shuffles and finished:
