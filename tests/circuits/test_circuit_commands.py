@@ -24,12 +24,12 @@ def save_planted(planted: PlantedModel, root: Path) -> tuple[Path, Path]:
 
 
 def test_bench_planted_prints_one_object() -> None:
-    result = CliRunner().invoke(
-        bench.app, ["planted", "--seeds", "1", "--no-circuit", "1", "--n-pairs", "12", "--no-edges", "--json"]
-    )
+    asked = ["--generators", "staged,superposed", "--seeds", "1", "--no-circuit", "1", "--n-pairs", "12", "--no-edges"]
+    result = CliRunner().invoke(bench.app, ["planted", *asked, "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert set(found["best"]) == {"head_auroc", "role_accuracy", "false_claim_rate"}
+    assert set(found["best"]) == {"head_auroc", "with_role", "false_claim_rate"}
+    assert [record["name"] for record in found["generators"]] == ["staged", "superposed"]
     assert {"name", "scores", "median", "low", "high"} <= set(found["methods"][0])
 
 
