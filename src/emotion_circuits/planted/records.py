@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
-from scipy.stats import beta, binomtest
+from scipy.stats import beta
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.planted.spec import Architecture
+from emotion_circuits.statistics import rate
 
 __all__ = [
     "PUBLISHED",
@@ -120,10 +121,7 @@ def rate_of(hits: int, n: int) -> Rate:
     """
     if not n:
         raise EmotionCircuitsError("a share of nothing has no value: measure one model at least")
-    interval = binomtest(hits, n).proportion_ci(0.95, method="exact")
-    return Rate(
-        hits=hits, n=n, rate=hits / n, low=float(interval.low), high=float(interval.high), upper=upper_bound(hits, n)
-    )
+    return Rate(**rate(hits, n)._asdict(), upper=upper_bound(hits, n))
 
 
 class GeneratorRecord(_Record):

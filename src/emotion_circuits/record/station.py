@@ -13,7 +13,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.page.words import Aspect, Kind
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from emotion_circuits.record.engines import Engine
     from emotion_circuits.record.speed import Speed
 
-__all__ = ["Context", "Estimate", "Remade", "Station"]
+__all__ = ["Context", "Estimate", "Program", "Remade", "Station"]
+
+Program = Literal["shuffled", "planted"]
+"""How a station's claims are calibrated: labels that mean nothing, or an effect planted in what they name."""
 
 F = TypeVar("F", bound=StationFolder)
 
@@ -165,53 +168,31 @@ class Station:
         """Do the work into a folder, which may hold its own unfinished work."""
         self._required("run")(context, self.folder(path))
 
-    @property
-    def shuffles(self) -> bool:
-        """Whether it says what it would claim where labels mean nothing."""
-        return self._function("shuffled", "shuffled_claims") is not None
+    def calibrates(self, program: Program) -> bool:
+        """Whether it says what it would claim in such a program."""
+        return self._function("shuffled", f"{program}_claims") is not None
 
     @property
-    def shuffles_at_once(self) -> int:
-        """How many draws of :meth:`shuffled` share work and should be asked for together."""
+    def draws_at_once(self) -> int:
+        """How many draws of :meth:`calibrated` share work and should be asked for together."""
         return 1 if self.code is not None else int(getattr(import_module(f"{self.package}.shuffled"), "AT_ONCE", 1))
 
-    def shuffled(self, context: Context, draws: Sequence[int]) -> list[list[Claim]]:
+    def calibrated(self, program: Program, context: Context, draws: Sequence[int]) -> list[list[Claim]]:
         """Its claims after everything behind the capture was done again with shuffled labels, once per draw.
 
         Args:
+            program: ``shuffled``: labels mean nothing, so whatever is supported is false; ``planted``: an effect of what they
+                name was planted, so that every claim ought to be supported.
             context: of a finished run; nothing is written into its folder.
             draws: numbers of the shuffles.
 
         Raises:
-            EmotionCircuitsError: it does not say (:attr:`shuffles`).
+            EmotionCircuitsError: it does not say (:meth:`calibrates`).
         """
-        function = self._function("shuffled", "shuffled_claims")
+        function = self._function("shuffled", f"{program}_claims")
         if function is None:
             raise EmotionCircuitsError(
-                f"station {self.name!r} has no shuffled claims: {self.package}.shuffled is missing"
-            )
-        found: list[list[Claim]] = function(context, draws)
-        return found
-
-    @property
-    def plants(self) -> bool:
-        """Whether it says what it would claim where an effect was planted."""
-        return self._function("shuffled", "planted_claims") is not None
-
-    def planted(self, context: Context, draws: Sequence[int]) -> list[list[Claim]]:
-        """As :meth:`shuffled` with an effect planted in what the shuffled labels name: claims that ought to be supported.
-
-        Args:
-            context: of a finished run; nothing is written into its folder.
-            draws: numbers of the shuffles.
-
-        Raises:
-            EmotionCircuitsError: it does not say (:attr:`plants`).
-        """
-        function = self._function("shuffled", "planted_claims")
-        if function is None:
-            raise EmotionCircuitsError(
-                f"station {self.name!r} plants no effect: {self.package}.shuffled has no function"
+                f"station {self.name!r} does not say what it would claim: {self.package}.shuffled has no {program}_claims"
             )
         found: list[list[Claim]] = function(context, draws)
         return found

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ from emotion_circuits.record.parts import Kept, Parts, Tables
 from emotion_circuits.record.reading import FORMAT, MANIFEST, read_manifest
 from emotion_circuits.record.running import read_note, station_folder
 from emotion_circuits.record.settings import StudySettings
-from emotion_circuits.record.station import Context, Station
+from emotion_circuits.record.station import Context, Program, Station
 from emotion_circuits.record.tables import Column, Table, ends
 from emotion_circuits.stations.registry import study_stations
 from emotion_circuits.statistics import clustered_share, interval_coverage
@@ -40,7 +40,6 @@ UPPER_BAR = 0.08
 """Most that the upper end of the share's interval may be."""
 POWER_BAR = 0.8
 """Least share of planted effects that should be found."""
-Program = Literal["shuffled", "planted"]
 
 DRAWS = Table(
     "draws",
@@ -128,7 +127,7 @@ def calibrate_run(
     context = Context(config, run, loaded=model)
     tables = [_draws_of(station, "shuffled", context, out, range(first, first + draws), engine) for station in asked]
     for station in asked:
-        if planted and station.plants:
+        if planted and station.calibrates("planted"):
             tables.append(_draws_of(station, "planted", context, out, range(first, first + planted), engine))
     found = pd.concat(tables, ignore_index=True)
     DRAWS.write(found, out / f"{DRAWS.name}.parquet")
@@ -165,7 +164,7 @@ def _stations(run: Path, only: Sequence[str] | None) -> tuple[list[Station], tup
             left_out += [name] if station.kinds else []
             continue
         finished = (read_note(station_folder(run, name)) or {}).get("status") == "complete"
-        if station.shuffles and finished:
+        if station.calibrates("shuffled") and finished:
             asked.append(station)
         elif station.kinds:
             left_out.append(name)
@@ -188,7 +187,7 @@ def _draws_of(
         "version": station.version,
         "key": note.get("key"),
     }
-    size = station.shuffles_at_once
+    size = station.draws_at_once
     tasks = [list(draws[i : i + size]) for i in range(0, len(draws), size)]
     payload = _Payload(station, program, context.config, context.folder)
     folder = out / (station.name if program == "shuffled" else f"{station.name}-{program}")
@@ -211,7 +210,6 @@ class _Payload:
 def _claims(model: LanguageModel, payload: _Payload, draws: Sequence[int]) -> pd.DataFrame:
     """The claims of some draws."""
     context = Context(payload.config, payload.run, loaded=model)
-    ask = payload.station.shuffled if payload.program == "shuffled" else payload.station.planted
     rows = [
         {
             "program": payload.program,
@@ -228,7 +226,7 @@ def _claims(model: LanguageModel, payload: _Payload, draws: Sequence[int]) -> pd
             "q": float("nan") if claim.figures.q is None else claim.figures.q,
             "n": claim.figures.n,
         }
-        for draw, claims in zip(draws, ask(context, draws), strict=True)
+        for draw, claims in zip(draws, payload.station.calibrated(payload.program, context, draws), strict=True)
         for claim in claims
     ]
     return pd.DataFrame(rows, columns=[column.name for column in DRAWS.columns])
