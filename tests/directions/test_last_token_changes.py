@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from test_tracing import prompts, random_directions
 
 from emotion_circuits.directions import last_token_changes as module
 from emotion_circuits.directions.last_token_changes import last_token_changes
@@ -12,6 +11,7 @@ from emotion_circuits.directions.trace_sets import ask_writers
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Add, Positions, Site, intervene, observe
 from families import CONFIGS, tiny_model
+from trace_cases import prompts, random_directions
 
 TEXTS = ["I thank you a lot", "no", "We go out", "What is this thing that is here"]
 

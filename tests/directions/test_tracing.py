@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from emotion_circuits.directions import DirectionSet, load_trace, save_trace
+from emotion_circuits.directions import load_trace, save_trace
 from emotion_circuits.directions.last_token import last_token_attention, last_token_parts
 from emotion_circuits.directions.trace_reading import reading_components
 from emotion_circuits.directions.trace_sets import average_attention, average_components
@@ -10,16 +10,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Ablate, Site, intervene, observe
 from emotion_circuits.prompts import Prompt
 from families import CONFIGS, tiny_model
-
-
-def random_directions(model, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    n = model.n_layers
-    return DirectionSet(
-        extractor="mean_difference", kind="resid_post", pooling="last", labels=("gratitude", "anger"),
-        layers=tuple(range(n)), vectors=torch.randn(2, n, model.d_model, generator=g),
-        thresholds=torch.zeros(2, n, dtype=torch.float64), norms=torch.full((n,), 2.0, dtype=torch.float64),
-    )  # fmt: skip
+from trace_cases import prompts, random_directions
 
 
 @pytest.mark.parametrize("family", list(CONFIGS))
@@ -65,17 +56,6 @@ def test_logit_lens_at_the_last_layer_is_the_model():
         with torch.inference_mode():
             p = torch.softmax(model.logits(model.tokenize(["I thank you."]), last_only=True)[0], -1)
         assert found.logit_lens[-1][0][1] == pytest.approx(float(p.max()), rel=1e-3)
-
-
-def prompts():
-    rows = []
-    for i in range(4):
-        for label, text, spans in (("gratitude", f"I thank you {i}", ((2, 7),)), ("neutral", f"I saw {i} cars", ())):
-            rows.append(
-                Prompt(id=f"{i}{label}", text=text, label=label, group=str(i), split="test", language="en", set="core",
-                       spans=spans)
-            )  # fmt: skip
-    return rows
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2"])

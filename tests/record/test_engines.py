@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from computing import (
     TASKS,
     always_killed,
     failing,
+    files,
     gone,
     ground,
     killed_once,
     noted,
+    same,
     states,
     tables,
     tensors,
@@ -25,8 +28,6 @@ from computing import (
     whole,
     with_ground,
 )
-from test_parts import files, same
-
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Add, Site, intervene, load_model
 from emotion_circuits.model.replicas import torch_threads
@@ -186,7 +187,7 @@ def wait_for(condition, seconds=240):
 def test_workers_end_with_the_process_that_began_them(tmp_path, number, code):
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parents[1])]!r}\n"
         "from computing import stuck, TASKS\n"
         "from emotion_circuits.record.engines import Compute\n"
         "from emotion_circuits.record.engines.processes import Processes\n"

@@ -8,36 +8,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
-from computing import BY_FORM, KEPT, TASKS, WORK, killed_in_committing, slow_tables, slowly, tensors, whole
 
+from computing import (
+    BY_FORM,
+    KEPT,
+    TASKS,
+    WORK,
+    files,
+    flip,
+    killed_in_committing,
+    same,
+    slow_tables,
+    slowly,
+    tensors,
+    whole,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import LEDGER
 from emotion_circuits.record.engines import Compute
 from emotion_circuits.record.parts import Kept, Parts, Tables, Tensors, cut, results
 
 FORMS = list(BY_FORM)
-
-
-def files(folder):
-    return {p.name: p.read_bytes() for p in Path(folder).iterdir() if not p.name.startswith(".lock")}
-
-
-def flip(path, rng):
-    data = bytearray(path.read_bytes())
-    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    path.unlink()  # tensors that were read from it lie in the file itself
-    path.write_bytes(data)
-
-
-def same(a, b):
-    if isinstance(a, pd.DataFrame):
-        pd.testing.assert_frame_equal(a, b)
-    else:
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)
 
 
 class Stopping:
@@ -229,7 +222,7 @@ def test_two_processes_on_one_folder(tmp_path):
         "except EmotionCircuitsError as error: print(error)\n"
     )
     with Parts(tmp_path, WORK, TASKS, KEPT["tensors"]):
-        here = str(Path(__file__).parent)
+        here = str(Path(__file__).parents[1])
         done = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path), here], capture_output=True, text=True, check=True
         )

@@ -8,14 +8,14 @@ import time
 import pytest
 import torch
 from filelock import FileLock, Timeout
-from station_cases import STATIONS, artefacts, committed, prepared, run
-from test_parts import flip
 
+from computing import flip
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.replicas import torch_threads
 from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.record.engines.processes import Processes
 from emotion_circuits.record.parts import PARTS
+from station_cases import STATIONS, artefacts, committed, prepared, run
 from study_cases import save_tiny
 
 NAMES = list(STATIONS)

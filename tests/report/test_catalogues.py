@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from emotion_circuits.catalogues import LANGUAGES, read_catalogue
-from report.translated import LOCALE, OTHERS, SOURCE, extract, path_of, pybabel
+from translated import LOCALE, OTHERS, SOURCE, extract, path_of, pybabel
 
 SWEDISH = """\
 msgid ""

@@ -19,8 +19,8 @@ from emotion_circuits.stations.steering import section as steering_section
 from emotion_circuits.stations.trace import section as trace_section
 from emotion_circuits.steering import REGIMES
 from report.test_page import claim, page
-from report.told import CLAIMS, KINDS
-from report.translated import OTHERS, SOURCE, entries, extract, forms_of, key_of, template_sentences, terms, texts
+from told import CLAIMS, KINDS
+from translated import OTHERS, SOURCE, entries, extract, forms_of, key_of, template_sentences, terms, texts
 
 
 def calls(*names):

@@ -6,7 +6,7 @@ from emotion_circuits.page.telling import tell
 from emotion_circuits.report.asked import QUESTIONS
 from emotion_circuits.report.questions import answer_questions, lead_claim
 from emotion_circuits.stations.registry import aspects
-from report.told import CLAIMS, KINDS, changed
+from told import CLAIMS, KINDS, changed
 
 
 def answers(claims):

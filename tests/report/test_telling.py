@@ -11,7 +11,7 @@ from emotion_circuits.language import speaking
 from emotion_circuits.page.numerals import estimate, fixed, number
 from emotion_circuits.page.telling import beside, claim_json, tell
 from emotion_circuits.statistics import VERDICTS, About, Claim, corrected, draft
-from report.told import CLAIMS, KINDS, changed
+from told import CLAIMS, KINDS, changed
 
 # How each reason is told, in both languages.
 REASONS = {

@@ -1,7 +1,9 @@
-"""Sentences of a planted model in groups, as the trace needs them, and their capture."""
+"""What traces are tried on: a planted model's sentences with their capture, random directions, a few prompts."""
+
+import torch
 
 from emotion_circuits.activations import capture
-from emotion_circuits.directions import fit_directions
+from emotion_circuits.directions import DirectionSet, fit_directions
 from emotion_circuits.planted import PlantedSpec, plant
 from emotion_circuits.prompts import Prompt
 
@@ -35,3 +37,24 @@ def traced(folder, *, seed, circuit=True, architecture="llama", difficulty=0.5):
     directions = fit_directions(store, labels=spec.values, reference=spec.reference)
     sentences = {split: [p for p in rows if p.split == split] for split in ("validation", "test")}
     return found, store, sentences, directions
+
+
+def random_directions(model, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    n = model.n_layers
+    return DirectionSet(
+        extractor="mean_difference", kind="resid_post", pooling="last", labels=("gratitude", "anger"),
+        layers=tuple(range(n)), vectors=torch.randn(2, n, model.d_model, generator=g),
+        thresholds=torch.zeros(2, n, dtype=torch.float64), norms=torch.full((n,), 2.0, dtype=torch.float64),
+    )  # fmt: skip
+
+
+def prompts():
+    rows = []
+    for i in range(4):
+        for label, text, spans in (("gratitude", f"I thank you {i}", ((2, 7),)), ("neutral", f"I saw {i} cars", ())):
+            rows.append(
+                Prompt(id=f"{i}{label}", text=text, label=label, group=str(i), split="test", language="en", set="core",
+                       spans=spans)
+            )  # fmt: skip
+    return rows

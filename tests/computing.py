@@ -128,3 +128,22 @@ def killed_in_committing(folder, form, part, where):
 
     module.Ledger = Killing
     whole(folder, form)
+
+
+def files(folder):
+    return {p.name: p.read_bytes() for p in Path(folder).iterdir() if not p.name.startswith(".lock")}
+
+
+def flip(path, rng):
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.unlink()  # tensors that were read from it lie in the file itself
+    path.write_bytes(data)
+
+
+def same(a, b):
+    if isinstance(a, pd.DataFrame):
+        pd.testing.assert_frame_equal(a, b)
+    else:
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)

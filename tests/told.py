@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from emotion_circuits.stations.registry import kinds
 from emotion_circuits.statistics import Claim
 
-CLAIMS = TypeAdapter(list[Claim]).validate_json((Path(__file__).parent / "claims.json").read_bytes())
+CLAIMS = TypeAdapter(list[Claim]).validate_json((Path(__file__).parent / "told_claims.json").read_bytes())
 KINDS = kinds()
 
 

@@ -10,7 +10,7 @@ import emotion_circuits
 from emotion_circuits.catalogues import LANGUAGES, read_catalogue
 
 SOURCE = Path(emotion_circuits.__file__).parent
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 LOCALE = SOURCE / "locale"
 OTHERS = [code for code in LANGUAGES if code != "en"]
 
