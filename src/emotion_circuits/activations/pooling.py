@@ -224,7 +224,8 @@ def run_batch(
         out[kind][place[layer]] = found.states.to("cpu", model.dtype)
         absent[kind][place[layer]] = found.absent.cpu()
 
-    run_judged(model, batch, kinds, layers, take)
+    # What is read is checked, not what the model would have made of it.
+    run_judged(model, batch, kinds, layers, take, whole=False)
     return out, absent
 
 

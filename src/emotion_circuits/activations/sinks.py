@@ -27,6 +27,7 @@ from torch import Tensor
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.language_model import Batch
+from emotion_circuits.model.resuming import resume
 from emotion_circuits.prompts import Prompt, evenly
 
 __all__ = ["SINK", "STREAM", "Sinks", "judged_by", "measure_sinks", "median_norm", "run_judged", "sentences_for_sinks"]
@@ -161,7 +162,14 @@ Take = Callable[[str, int, Tensor, Tensor], None]
 
 
 def run_judged(
-    model: LanguageModel, batch: Batch, kinds: Sequence[str], layers: Sequence[int], take: Take, *, finite: bool = True
+    model: LanguageModel,
+    batch: Batch,
+    kinds: Sequence[str],
+    layers: Sequence[int],
+    take: Take,
+    *,
+    finite: bool = True,
+    whole: bool = True,
 ) -> None:
     """One forward pass; hands over the states of every kind and layer with the norms that tell the sinks among them.
 
@@ -175,6 +183,7 @@ def run_judged(
         take: ``take(kind, layer, states [row, position, d], norms [row, position])``; heads lie side by side in ``states``,
             norms are float32.
         finite: refuse NaN and infinity at the end of the model.
+        whole: run the layers behind the last of ``layers`` too, for the sake of that end.
     """
     later = [kind for kind in kinds if kind not in STREAM]
     watched = [*dict.fromkeys([*kinds, *(["resid_post"] if later else [])])]
@@ -194,7 +203,8 @@ def run_judged(
         return value.new_empty(0)
 
     sites = [Site(kind, layer) for layer in layers for kind in watched]  # type: ignore[arg-type]
-    with observe(model, sites, transform=see):
+    stop = None if whole else max(layers) + 1
+    with observe(model, sites, transform=see), resume(model, 0, None, stop=stop):
         model.hidden(batch, finite=finite)
 
 
@@ -246,7 +256,7 @@ def measure_sinks(
         inner[:, :lead] = False
         width += int(inner.sum())
         # The states are checked, kind by kind.
-        run_judged(model, batch, wanted, chosen, take, finite=False)
+        run_judged(model, batch, wanted, chosen, take, finite=False, whole=False)
     medians: dict[str, tuple[float, ...]] = {}
     judges: dict[tuple[str, int], float] = {}
     for kind in sorted(wanted, key=lambda k: k not in STREAM):

@@ -149,8 +149,8 @@ def check_an_attribute(
         for problem in problems:
             typer.echo(f"error: {problem}")
         typer.echo(
-            f"{found.name}: {', '.join(found.values)} against {found.reference}; judged by {', '.join(found.judges)}; "
-            f"{len(problems)} problems"
+            f"{found.name}: {', '.join(found.values)} against {found.reference}; "
+            f"judged by {', '.join(found.judges) or 'nobody'}; {len(problems)} problems"
         )
     if problems:
         raise typer.Exit(1)

@@ -153,7 +153,7 @@ def _fitted(model: LanguageModel, attribute: Attribute) -> SteeringVectors:
     from emotion_circuits.prompts import load_prompts, prompts_sha256
     from emotion_circuits.steering import vectors_from_store
 
-    rows = load_prompts(attribute.corpora.trace, split="train", labels=attribute.labels)
+    rows = load_prompts(attribute.traced, split="train", labels=attribute.labels)
     key = hash_json([weights_sha256(model), str(model.dtype), prompts_sha256(rows)])[:16]
     folder = cache_dir() / "steer" / f"{Path(model.name).name}-{key}"
     store = capture(model, rows, kinds=("resid_post",), pooling=("mean",), folder=folder)

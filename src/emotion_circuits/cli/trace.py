@@ -123,7 +123,7 @@ def _fitted(model: Any, attribute: Any) -> Any:
     from emotion_circuits.paths import cache_dir, hash_json
     from emotion_circuits.prompts import load_prompts
 
-    rows = load_prompts(attribute.corpora.trace, labels=attribute.labels)
+    rows = load_prompts(attribute.traced, labels=attribute.labels)
     config = capture_config(model, rows, ("resid_post",), POOLINGS, range(model.n_layers), 256)
     store = capture(model, rows, cache_dir() / "captures" / hash_json(config)[:16], kinds=("resid_post",))
     directions = fit_directions(store, labels=attribute.values, reference=attribute.reference)

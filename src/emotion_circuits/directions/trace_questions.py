@@ -18,7 +18,7 @@ from torch import Tensor
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.trace_reading import ask_readers
 from emotion_circuits.directions.trace_selection import Asked, marked, through_selection
-from emotion_circuits.directions.trace_sets import ask_attention, ask_writers
+from emotion_circuits.directions.trace_sets import ask_attention, ask_writers, can_attend
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.source import identity
@@ -60,8 +60,9 @@ def averaged_traces(
         engine: where questions are answered; in this process by default.
 
     Returns:
-        ``writers`` (:func:`average_components`), ``readers`` (:func:`reading_components`) and, where attention can be
-        observed, ``attention`` (:func:`average_attention`), each with the columns ``emotion`` and ``split`` and those of
+        ``writers`` (:func:`average_components`), ``readers`` (:func:`reading_components`) and, for emotions whose words are
+        marked and where attention can be observed, ``attention`` (:func:`average_attention`), each with the columns
+        ``emotion`` and ``split`` and those of
         :func:`~emotion_circuits.directions.trace_selection.marked` besides.
 
     Raises:
@@ -69,7 +70,7 @@ def averaged_traces(
     """
     if set(sentences) != set(SPLITS):
         raise EmotionCircuitsError(f"a trace needs sentences of {' and '.join(SPLITS)}, got {', '.join(sentences)}")
-    questions = questions_of(model)
+    tasks = [[e, q] for e in directions.labels for q in questions_of(model, sentences, e, directions.reference)]
     work = {
         "format": 2,
         **identity(model),
@@ -81,12 +82,11 @@ def averaged_traces(
         "seed": seed,
     }
     of = _Traced({split: list(sentences[split]) for split in SPLITS}, directions, layer, nulls, top, seed)
-    tasks = [[emotion, q] for emotion in directions.labels for q in questions]
     kept = Kept("trace", Tables())
     answers = results(folder, work, tasks, Compute(_answer, of, model), kept, engine=engine, title="tracing")
     return {
         question: pd.concat([a for a, (*_, q) in zip(answers, tasks, strict=True) if q == question], ignore_index=True)
-        for question in questions
+        for question in dict.fromkeys(q for _, q in tasks)
     }
 
 
@@ -102,9 +102,14 @@ class _Traced:
     seed: int
 
 
-def questions_of(model: LanguageModel) -> list[str]:
-    """What can be asked of a model."""
-    return ["writers", "readers", *(["attention"] if "pattern" not in model.refused else [])]
+def questions_of(
+    model: LanguageModel, sentences: Mapping[str, Sequence[Prompt]], emotion: str, reference: str = "neutral"
+) -> list[str]:
+    """What can be asked about an emotion: attention only where the model shows it and words are marked in both splits."""
+    seen = "pattern" not in model.refused and all(
+        can_attend(model, rows, emotion, reference) for rows in sentences.values()
+    )
+    return ["writers", "readers", *(["attention"] if seen else [])]
 
 
 def ask_question(

@@ -25,7 +25,12 @@ from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.statistics import bootstrap_mean_intervals, cluster_means, fdr, paired_differences
 
-__all__ = ["ask_attention", "ask_writers", "average_attention", "average_components", "emotional_and_neutral"]
+__all__ = [
+    "ask_attention", "ask_writers", "average_attention", "average_components", "can_attend", "emotional_and_neutral",
+]  # fmt: skip
+
+_LEAST = 2
+"""Groups without which attention to words is not asked for."""
 
 
 def emotional_and_neutral(
@@ -153,6 +158,39 @@ def average_attention(
     return ask_attention(model, prompts, label, reference=reference, seed=seed).table
 
 
+def can_attend(model: LanguageModel, prompts: Sequence[Prompt], label: str, reference: str = "neutral") -> bool:
+    """Whether :func:`average_attention` has enough sentences of a label with marked words."""
+    felt, *_ = _compared(model, prompts, label, reference)
+    return len({(p.set, p.group) for p in felt}) >= _LEAST
+
+
+def _compared(
+    model: LanguageModel, prompts: Sequence[Prompt], label: str, reference: str
+) -> tuple[list[Prompt], list[Prompt], list[list[int]]]:
+    """Sentences of a label with marked words, for each a neutral one of its length, and the words' tokens."""
+    chosen = [p for p in prompts if p.label == label and p.spans]
+    calm = [p for p in prompts if p.label == reference]
+    encoded = model.encode([p.text for p in (*chosen, *calm)])
+    lengths = [len(ids) for ids in encoded.ids]
+    by_length: dict[int, list[Prompt]] = {}
+    for prompt, length in zip(calm, lengths[len(chosen) :], strict=True):
+        by_length.setdefault(length, []).append(prompt)
+    felt: list[Prompt] = []
+    neutral: list[Prompt] = []
+    keys: list[list[int]] = []
+    # A word at the beginning is the attention sink: what looks there looks at nothing.
+    places = pooled_positions(chosen, encoded.offsets[: len(chosen)], max(1, len(model.prefix)))
+    for prompt, length, place in zip(chosen, lengths[: len(chosen)], places, strict=True):
+        like = by_length.get(length, [])
+        if not like or not place.tokens or length - 1 in place.tokens:
+            continue
+        own = [p for p in like if (p.set, p.group) == (prompt.set, prompt.group)]
+        felt.append(prompt)
+        neutral.append(own[0] if own else like[zlib.crc32(prompt.id.encode()) % len(like)])
+        keys.append(list(place.tokens))
+    return felt, neutral, keys
+
+
 def ask_attention(
     model: LanguageModel,
     prompts: Sequence[Prompt],
@@ -175,30 +213,12 @@ def ask_attention(
         draws: shuffles.
         seed: of the bootstrap and of the shuffles; sentences of another split need another one.
     """
-    chosen = [p for p in prompts if p.label == label and p.spans]
-    calm = [p for p in prompts if p.label == reference]
-    encoded = model.encode([p.text for p in (*chosen, *calm)])
-    lengths = [len(ids) for ids in encoded.ids]
-    by_length: dict[int, list[Prompt]] = {}
-    for prompt, length in zip(calm, lengths[len(chosen) :], strict=True):
-        by_length.setdefault(length, []).append(prompt)
-    felt: list[Prompt] = []
-    neutral: list[Prompt] = []
-    keys: list[list[int]] = []
-    # A word at the beginning is the attention sink: what looks there looks at nothing.
-    places = pooled_positions(chosen, encoded.offsets[: len(chosen)], max(1, len(model.prefix)))
-    for prompt, length, place in zip(chosen, lengths[: len(chosen)], places, strict=True):
-        like = by_length.get(length, [])
-        if not like or not place.tokens or length - 1 in place.tokens:
-            continue
-        own = [p for p in like if (p.set, p.group) == (prompt.set, prompt.group)]
-        felt.append(prompt)
-        neutral.append(own[0] if own else like[zlib.crc32(prompt.id.encode()) % len(like)])
-        keys.append(list(place.tokens))
+    felt, neutral, keys = _compared(model, prompts, label, reference)
     groups = [f"{p.set}\x1f{p.group}" for p in felt]
-    if len(set(groups)) < 2:
+    if len(set(groups)) < _LEAST:
         raise EmotionCircuitsError(
-            f"attention needs sentences of {label!r} from at least two groups with a {reference} one of the same token length"
+            f"attention needs sentences of {label!r} with marked words from at least two groups with a {reference} one of the "
+            "same token length"
         )
     pattern = last_token_attention(model, [p.text for p in (*felt, *neutral)])
     mass = torch.stack([pattern[i, :, :, at].sum(-1) for i, at in enumerate([*keys, *keys])]).flatten(1).numpy()
@@ -217,7 +237,7 @@ def ask_attention(
             "p": [f.p for f in found],
             "q": list(q.values()),
             "n": found[0].n,
-            "excluded": len(chosen) - len(felt),
+            "excluded": sum(p.label == label and bool(p.spans) for p in prompts) - len(felt),
         }
     )
     by_group, _ = cluster_means(emotion - other, groups)

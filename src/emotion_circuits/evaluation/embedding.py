@@ -38,6 +38,7 @@ class SentenceEmbedder:
     """
 
     name = "all-MiniLM-L6-v2"
+    languages: tuple[str, ...] | None = ("en",)
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class HubSpec:
         revision: hub branch, tag or commit; the commit found is recorded in the version.
         fallback: with ``multi_label``, the label decided on where no probability reaches one half.
         offline: evaluators of the same axis that need no download, named in the error.
+        languages: that it was trained to judge.
     """
 
     name: str
@@ -42,6 +43,7 @@ class HubSpec:
     revision: str = "main"
     fallback: str | None = None
     offline: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ("en",)
 
 
 _WRIME = ("joy", "sadness", "anticipation", "surprise", "anger", "fear", "disgust", "trust")
@@ -102,6 +104,7 @@ HUB_EVALUATORS: dict[str, HubSpec] = {
             "plutchik",
             ({f"LABEL_{i}": name for i, name in enumerate(_WRIME)}, {name: name for name in _WRIME}),
             offline=("mlask (extra 'japanese')", "keywords with language=ja"),
+            languages=("ja",),
         ),
     )
 }

@@ -24,6 +24,7 @@ class MlaskSentiment:
 
     name = "mlask"
     axis = "sentiment"
+    languages: tuple[str, ...] | None = ("ja",)
 
     def __init__(self) -> None:
         try:

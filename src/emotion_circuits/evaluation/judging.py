@@ -116,9 +116,15 @@ def refuse_unfit(attribute: Attribute, values: Sequence[str] | None = None) -> N
 def _judge_problems(attribute: Attribute, values: tuple[str, ...]) -> Iterator[str]:
     for place, name in enumerate(attribute.judges):
         try:
-            own_name, columns = _known_of(attribute, name)
+            own_name, columns, languages = _known_of(attribute, name)
         except EmotionCircuitsError as error:
             yield f"judges: {error}"
+            continue
+        if languages is not None and attribute.language not in languages:
+            yield (
+                f"judges: {name!r} judges {', '.join(languages)}, the texts are {attribute.language!r}; leave it out, or name a "
+                "judge of that language"
+            )
             continue
         # Columns carry the evaluator's own name; keywords add their language to it, and decide nothing.
         if own_name != name and name != "keywords":
@@ -149,11 +155,16 @@ def _language_problems(attribute: Attribute) -> Iterator[str]:
             yield f"{field}: reports have no language {', '.join(unknown)}; they have {', '.join(LANGUAGES)}"
 
 
-def _known_of(attribute: Attribute, name: str) -> tuple[str, set[str]]:
-    """A judge's own name and the columns it gives, without loading a model from a hub or fitting one."""
+def _known_of(attribute: Attribute, name: str) -> tuple[str, set[str], tuple[str, ...] | None]:
+    """A judge's own name, the columns it gives and the languages it judges (``None``: it does not say).
+
+    No model is loaded from a hub, and none fitted.
+    """
     if name in HUB_EVALUATORS and name != attribute.axis:
-        return name, {f"p_{label}" for labels in HUB_EVALUATORS[name].maps for label in labels.values()}
+        spec = HUB_EVALUATORS[name]
+        return name, {f"p_{label}" for labels in spec.maps for label in labels.values()}, spec.languages
     made = judge_of(attribute, name, cache=False)
+    languages = getattr(made, "languages", None)
     if isinstance(made, EmbeddingProbe):
-        return made.name, {f"p_{label}" for label in made.labels}
-    return made.name, set(made.score(["."]).columns)
+        return made.name, {f"p_{label}" for label in made.labels}, languages
+    return made.name, set(made.score(["."]).columns), languages

@@ -37,6 +37,7 @@ class KeywordCounts:
         self.words = {value: tuple(own) for value, own in (lexicon(language) if words is None else words).items()}
         self.language, self.axis, self.reference = language, axis, reference
         self.emotions = tuple(self.words)
+        self.languages = (language,)
         self.name = "keywords" if language == "en" else f"keywords-{language}"
         self.version = f"{language} {hash_json({k: list(v) for k, v in self.words.items()})[:12]}"
 

@@ -1,6 +1,7 @@
 """Probes on sentence embeddings: which value of an attribute a text expresses, and how polite it is.
 
-A logistic regression on all-MiniLM-L6-v2 states (mean over tokens, every layer), fitted on labelled corpora: its strength
+A logistic regression on all-MiniLM-L6-v2 states (mean over tokens, every layer; for other languages than English on a
+language model's states), fitted on labelled corpora: its strength
 is chosen between their train and validation splits, then both are fitted, and its accuracy is measured on their test
 splits; the texts it later judges are generated ones, so these figures say how good the instrument is, not how good the
 generations are.
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from sklearn.metrics import log_loss
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import Validation, check_texts
 from emotion_circuits.evaluation.embedding import SentenceEmbedder
+from emotion_circuits.evaluation.states import StateEmbedder
 from emotion_circuits.evaluation.validating import validate
 from emotion_circuits.paths import cache_dir, hash_json, replacing
 from emotion_circuits.prompts import Attribute, Prompt, corpus_of, find_words, load_prompts, prompts_sha256
@@ -33,6 +35,24 @@ from emotion_circuits.prompts import Attribute, Prompt, corpus_of, find_words, l
 __all__ = ["AttributeClassifier", "EmbeddingProbe", "Politeness"]
 
 _STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+class Embedder(Protocol):
+    """Texts as vectors, with a version that changes whenever these could.
+
+    Attributes:
+        languages: that it reads; ``None`` where that is the caller's to know.
+        version: of the vectors.
+        root: folder instead of the user's cache.
+    """
+
+    languages: tuple[str, ...] | None
+    version: str
+    root: Path | None
+
+    def embed(self, texts: Sequence[str], *, remember: bool = True) -> Float[np.ndarray, "text d"]:
+        """One row per text."""
+        ...
 
 
 class _Weights(NamedTuple):
@@ -59,7 +79,7 @@ class EmbeddingProbe:
         embedder: sentence embedder.
 
     Raises:
-        EmotionCircuitsError: a label without training texts, or an empty split.
+        EmotionCircuitsError: a label without texts to fit or to choose on.
     """
 
     def __init__(
@@ -70,13 +90,15 @@ class EmbeddingProbe:
         labels: Sequence[str],
         *,
         choose: Sequence[Prompt] = (),
-        embedder: SentenceEmbedder | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         self.name, self.axis, self.labels = name, axis, tuple(labels)
         self.embedder = embedder or SentenceEmbedder(layers="all")
+        self.languages = self.embedder.languages
         self._splits = {s: [p for p in prompts if p.split == s] for s in ("train", "validation", "test")}
-        for split, rows in self._splits.items():
-            missing = set(self.labels) - {p.label for p in rows}
+        # Judged texts are no part of it: a judge whose corpora keep none back is tested on the attribute's labelled text.
+        for split in ("train", "validation"):
+            missing = set(self.labels) - {p.label for p in self._splits[split]}
             if missing:
                 raise EmotionCircuitsError(
                     f"evaluator {name}: no text labelled {', '.join(sorted(missing))} in the {split} split"
@@ -206,7 +228,7 @@ class AttributeClassifier(EmbeddingProbe):
         *,
         forced: bool = False,
         prompts: Sequence[Prompt] | None = None,
-        embedder: SentenceEmbedder | None = None,
+        embedder: Embedder | None = None,
         root: Path | None = None,
     ) -> None:
         if prompts is not None:
@@ -222,8 +244,25 @@ class AttributeClassifier(EmbeddingProbe):
             rows,
             attribute.labels,
             choose=choose,
-            embedder=embedder or SentenceEmbedder(layers="all", root=root),
+            embedder=embedder or features_of(attribute, root=root),
         )
+
+
+def features_of(attribute: Attribute, *, root: Path | None = None) -> Embedder:
+    """What an attribute's own judge reads of a text (``classifier.features``).
+
+    Raises:
+        EmotionCircuitsError: none named for a language that the sentence embedding does not read; a model that is not there.
+    """
+    named = attribute.classifier.features
+    if named is not None and named.startswith("states:"):
+        return StateEmbedder(named.removeprefix("states:"), root=root)
+    if named is None and attribute.language != "en":
+        raise EmotionCircuitsError(
+            f"classifier.features: the sentence embedding reads English, the texts are {attribute.language!r}; name a model that "
+            "knows the language, e.g. features: states:gemma3-270m"
+        )
+    return SentenceEmbedder(layers="all", root=root)
 
 
 def _none_of_them(attribute: Attribute) -> list[Prompt]:

@@ -18,6 +18,7 @@ class VaderSentiment:
 
     name = "vader"
     axis = "sentiment"
+    languages: tuple[str, ...] | None = ("en",)
 
     def __init__(self) -> None:
         self.version = f"vaderSentiment {package_version('vaderSentiment')}"

@@ -96,6 +96,7 @@ def run_chunk(
     measure: Measure,
     *,
     watch: Sequence[Site] = (),
+    stop: int | None = None,
 ) -> Tensor:
     """Measure variants together that begin in one layer; arguments as those of :func:`run_variants`."""
     rows, times = base.batch.input_ids.shape[0], len(variants)
@@ -105,8 +106,13 @@ def run_chunk(
         for change in variant
     ]
     pre = base.resid_pre[layer].repeat(times, 1, 1)
-    with observe(model, watch) as record, intervene(model, changes), resume(model, layer, pre):
-        logits = model.logits(_tiled(base.batch, times), last_only=True)
+    batch = _tiled(base.batch, times)
+    with observe(model, watch) as record, intervene(model, changes), resume(model, layer, pre, stop=stop):
+        if stop is None:
+            logits = model.logits(batch, last_only=True)
+        else:
+            model.hidden(batch, finite=False)
+            logits = pre.new_empty(times * rows, 0)
     return measure(logits.unflatten(0, (times, rows)), record)
 
 
@@ -117,6 +123,7 @@ def run_variants(
     measure: Measure,
     *,
     watch: Sequence[Site] = (),
+    stop: int | None = None,
     batch_rows: int = 256,
     title: str = "scan",
 ) -> Tensor:
@@ -129,6 +136,7 @@ def run_variants(
         measure: from last-token logits ``[variant, row, vocabulary]`` (and the record of ``watch``, whose rows are
             variant-major) to ``[variant, …]``.
         watch: sites the measure wants to see.
+        stop: blocks from this one on are not run, and there are no logits (their last axis is empty).
         batch_rows: rows run at once.
         title: of the progress bar.
 
@@ -142,13 +150,14 @@ def run_variants(
     for variant in variants:
         if any(i.rows is not None for i in variant):
             raise EmotionCircuitsError("a variant acts on all rows of the base batch: leave rows unset")
-        touched = [*(i.site.layer for i in variant), *(s.layer for s in watch)]
+        # What is only watched at the end of a run that stops begins nothing.
+        touched = [*(i.site.layer for i in variant), *(s.layer for s in watch if stop is None)]
         layers.append(min(touched, default=model.n_layers - 1))
     results: dict[int, Tensor] = {}
     with progress_bar(title, len(variants)) as bar:
         for chunk in chunks_by_layer(layers, max(1, batch_rows // base.batch.input_ids.shape[0])):
             some = [variants[index] for index in chunk]
-            measured = run_chunk(model, base, some, layers[chunk[0]], measure, watch=watch)
+            measured = run_chunk(model, base, some, layers[chunk[0]], measure, watch=watch, stop=stop)
             results |= dict(zip(chunk, measured, strict=True))
             bar.advance(len(chunk))
     return torch.stack([results[index] for index in range(len(variants))])

@@ -45,10 +45,11 @@ class Attribute(Part):
         values: labels that are studied, in the order in which they are shown.
         reference: label of the sentences that every direction starts from.
         corpora: labelled sentences.
-        openings: beginnings of texts.
+        openings: beginnings of texts; without them steering is left out.
         pairs: minimal pairs for heads and circuits; without them that station is left out.
         lexicon: words that name each value: the language of a bundled lexicon, or the words themselves by value.
-        judges: evaluators that score steered text; the first one decides, so it gives a probability for every value.
+        judges: evaluators that score steered text; the first one decides, so it gives a probability for every value. Without
+            any, steering is left out.
         classifier: how the attribute's own judge is fitted.
         validation: axis → labelled text its judges are tested on; by default the attribute's own axis on ``corpora.fit``.
         metrics: per metric and value, +1 where it should go up and −1 where it should go down: a judge that gives one
@@ -65,10 +66,10 @@ class Attribute(Part):
     values: tuple[Value, ...] = Field(min_length=1)
     reference: Value
     corpora: Corpora
-    openings: Openings
+    openings: Openings | None = None
     pairs: str | None = None
     lexicon: str | dict[str, tuple[str, ...]] | None = None
-    judges: tuple[str, ...] = Field(min_length=1)
+    judges: tuple[str, ...] = ()
     classifier: Classifier = Classifier()
     validation: dict[str, Labelled] = Field(default_factory=dict)
     metrics: dict[str, dict[str, Literal[-1, 1]]] = Field(default_factory=dict)
@@ -120,6 +121,11 @@ class Attribute(Part):
     def labels(self) -> tuple[str, ...]:
         """The values, then the reference."""
         return (*self.values, self.reference)
+
+    @property
+    def traced(self) -> str:
+        """Corpus whose sentences are traced."""
+        return self.corpora.trace or self.corpora.fit[0]
 
     @property
     def where(self) -> str:
@@ -248,14 +254,16 @@ def _placed(attribute: Attribute, place: Callable[[str], str]) -> Attribute:
         prompting = prompting.model_copy(update={"examples": place(prompting.examples)})
     return attribute.model_copy(
         update={
-            "corpora": Corpora(fit=every(corpora.fit), trace=place(corpora.trace)),
-            "openings": Openings(
+            "corpora": Corpora(fit=every(corpora.fit), trace=None if corpora.trace is None else place(corpora.trace)),
+            "openings": None
+            if openings is None
+            else Openings(
                 choose=place(openings.choose),
                 report=place(openings.report),
                 held=None if openings.held is None else place(openings.held),
             ),
-            "classifier": Classifier(
-                fit=every(classifier.fit), none=every(classifier.none), choose=every(classifier.choose)
+            "classifier": classifier.model_copy(
+                update={name: every(getattr(classifier, name)) for name in ("fit", "none", "choose")}
             ),
             "pairs": None if attribute.pairs is None else place(attribute.pairs),
             "validation": {

@@ -24,11 +24,12 @@ class Corpora(Part):
 
     Attributes:
         fit: corpora whose sentences directions are fitted, chosen and tested on.
-        trace: corpus whose sentences are traced; the words that name a value are marked in it.
+        trace: corpus whose sentences are traced, by default the first of ``fit``. Attention to words is asked for where the
+            words that name a value are marked in it.
     """
 
     fit: tuple[str, ...] = Field(min_length=1)
-    trace: str
+    trace: str | None = None
 
 
 class Openings(Part):
@@ -53,11 +54,14 @@ class Classifier(Part):
         none: corpora whose texts express none of the values, whatever their own labels.
         choose: labelled texts of the kind it will judge, whose validation split chooses its strength of regularisation; by
             default that of ``fit`` and ``none``.
+        features: what of a text it is fitted on: ``sentence``, an English sentence embedding, or ``states:MODEL``, the states
+            of a language model's middle layer (``MODEL`` is anything that can be loaded). By default ``sentence`` for English.
     """
 
     fit: tuple[str, ...] = ()
     none: tuple[str, ...] = ()
     choose: tuple[str, ...] = ()
+    features: str | None = Field(default=None, pattern=r"^(sentence|states:.+)$")
 
 
 class Labelled(Part):

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_args
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import hash_json
-from emotion_circuits.prompts.schema import Pair, Prompt
+from emotion_circuits.prompts.schema import Pair, Prompt, corpora_dir
 
 __all__ = [
     "Numbered",
@@ -35,11 +34,6 @@ __all__ = [
 ]
 
 Row = TypeVar("Row", bound=Prompt)
-
-
-def corpora_dir() -> Path:
-    """Folder of the bundled corpora."""
-    return Path(str(files("emotion_circuits.prompts") / "corpora"))
 
 
 def available_sets() -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["Pair", "Prompt", "Span", "Split", "corpus_of"]
+__all__ = ["Pair", "Prompt", "Span", "Split", "corpora_dir", "corpus_of"]
 
 Split = Literal["train", "validation", "test"]
 Span = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]]
@@ -91,14 +94,26 @@ class Pair(Prompt):
         return self
 
 
+@cache
 def corpus_of(set_name: str) -> str:
     """The corpus a row's ``set`` names, without the part of it.
 
+    Bundled corpora lie in folders (``languages/ja/core``), so of those the longest name that begins it is the corpus.
+
     Example:
-        >>> corpus_of("core/implicit")
-        'core'
+        >>> corpus_of("core/implicit"), corpus_of("languages/ja/core/letter"), corpus_of("mine/letter")
+        ('core', 'languages/ja/core', 'mine')
     """
-    return set_name.split("/")[0]
+    bundled, parts = corpora_dir(), set_name.split("/")
+    for end in range(len(parts), 1, -1):
+        if all(part.strip(".") for part in parts[:end]) and (bundled / f"{'/'.join(parts[:end])}.jsonl").is_file():
+            return "/".join(parts[:end])
+    return parts[0]
+
+
+def corpora_dir() -> Path:
+    """Folder of the bundled corpora."""
+    return Path(str(files("emotion_circuits.prompts") / "corpora"))
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Generic, Self, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import read_json, write_json
@@ -18,7 +18,7 @@ from emotion_circuits.record.parts import PARTS
 from emotion_circuits.record.tables import Table
 from emotion_circuits.statistics import Claim
 
-__all__ = ["CHOICE", "CLAIMS", "JsonFile", "StationFolder", "TableFile"]
+__all__ = ["CHOICE", "CLAIMS", "JsonFile", "NotMeasured", "StationFolder", "TableFile"]
 
 CLAIMS = "claims.json"
 CHOICE = "choice.json"
@@ -96,6 +96,31 @@ class JsonFile(Generic[T]):
             raise EmotionCircuitsError(f"{self.path}: {'; '.join(validation_messages(error)[:3])}") from error
 
 
+class NotMeasured(BaseModel):
+    """What a station left out, and why.
+
+    Attributes:
+        reason: in English, with ``{places}``; catalogues hold it.
+        values: what the places hold.
+        what: the part of the station that was left out; empty where it is all of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: str
+    values: dict[str, str] = {}
+    what: str = ""
+
+    def __str__(self) -> str:
+        return self.reason.format(**self.values)
+
+
+class _NotMeasuredRows(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: tuple[NotMeasured, ...]
+
+
 class StationFolder:
     """Where a station keeps what it made.
 
@@ -104,6 +129,7 @@ class StationFolder:
     """
 
     station: ClassVar[str]
+    _not_measured = JsonFile("not_measured.json", _NotMeasuredRows)
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,6 +152,21 @@ class StationFolder:
     def drop_parts(self) -> None:
         """Remove the parts of work that is whole."""
         shutil.rmtree(self.parts, ignore_errors=True)
+
+    def leave_out(self, *left: NotMeasured) -> None:
+        """Write what was left out; where that is the whole station, it claims nothing."""
+        self._not_measured.write(_NotMeasuredRows(rows=left))
+        if self.skipped is not None:
+            self.write_claims([])
+
+    def left_out(self) -> tuple[NotMeasured, ...]:
+        """What was left out."""
+        return self._not_measured.read().rows if self._not_measured.exists() else ()
+
+    @property
+    def skipped(self) -> NotMeasured | None:
+        """Why all of it was left out; ``None`` where it was not."""
+        return next((row for row in self.left_out() if not row.what), None)
 
     def write_claims(self, claims: Sequence[Claim]) -> None:
         """Write the station's claims."""

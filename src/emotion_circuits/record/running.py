@@ -23,6 +23,7 @@ import torch
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.locking import locked
 from emotion_circuits.paths import cannot_write, file_sha256, hash_json, is_temporary, make_folder, write_json
+from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.station import Context, Station
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "SUPERSEDED",
     "StationReport",
     "forget_files",
+    "left_out",
     "read_note",
     "run_stations",
     "station_folder",
@@ -55,14 +57,17 @@ class StationReport:
 
     Attributes:
         name: the station.
-        status: ``reused`` or ``ran``; in a dry run ``reused``, ``would resume``, ``would run`` or ``would run anew``
+        status: ``reused``, ``ran`` or ``left out`` (what it needs of that which is studied is not there); in a dry run
+            ``reused``, ``would resume``, ``would run`` or ``would run anew``
             (other inputs made what is there; it would be moved to ``superseded``).
         seconds: time it took.
+        why: what it lacks where it was left out, in English.
     """
 
     name: str
     status: str
     seconds: float = 0.0
+    why: str = ""
 
 
 _WOULD = {"running": "would resume", "new": "would run", "other": "would run anew"}
@@ -76,12 +81,14 @@ def station_folder(run: Path, name: str) -> Path:
 def station_keys(context: Context, stations: Sequence[Station]) -> dict[str, str]:
     """The key of every station."""
     keys: dict[str, str] = {}
+    lacking = left_out(context, stations)
     for station in stations:
+        missing = lacking.get(station.name)
         keys[station.name] = hash_json(
             {
                 "station": station.name,
                 "version": station.version,
-                "inputs": station.inputs(context),
+                "inputs": station.inputs(context) if missing is None else {"left out": str(missing)},
                 # What stands before every text changes whatever reads one.
                 **({} if context.config.prefix == "none" else {"prefix": context.config.prefix}),
                 "needs": {name: keys[name] for name in station.needs},
@@ -89,6 +96,16 @@ def station_keys(context: Context, stations: Sequence[Station]) -> dict[str, str
             }
         )
     return keys
+
+
+def left_out(context: Context, stations: Sequence[Station]) -> dict[str, NotMeasured]:
+    """Stations that cannot be run with what is studied, and why."""
+    found: dict[str, NotMeasured] = {}
+    for station in stations:
+        why = station.left_out(context.config, found)
+        if why is not None:
+            found[station.name] = why
+    return found
 
 
 def _key_of(run: Path, name: str) -> str:
@@ -131,10 +148,17 @@ def run_stations(
     with nullcontext() if dry else locked(context.folder, BUSY):
         keys = station_keys(context, stations)
         statuses = _statuses(context.folder, keys)
+        lacking = left_out(context, stations)
         reports: list[StationReport] = []
         for station in stations:
             folder, status = station_folder(context.folder, station.name), statuses[station.name]
+            missing = lacking.get(station.name)
             _log.info("station %s: %s (key %s)", station.name, status, keys[station.name][:12])
+            if missing is not None and (dry or status == "complete"):
+                if told:
+                    told(station, f"left out: {missing}")
+                reports.append(StationReport(station.name, "left out", why=str(missing)))
+                continue
             if status == "complete":
                 if told:
                     told(station, "reused")
@@ -144,19 +168,26 @@ def run_stations(
                 reports.append(StationReport(station.name, _WOULD[status]))
                 continue
             if told:
-                told(station, "resumed" if status == "running" else "running")
+                doing = "resumed" if status == "running" else "running"
+                told(station, doing if missing is None else f"left out: {missing}")
             if status == "other":
                 _supersede(context.folder, station.name)
             make_folder(folder)
             _sweep_temporaries(folder)
             write_json(folder / NOTE, {"format": FORMAT, "status": "running", "key": keys[station.name]})
             started = time.monotonic()
-            station.run(context, folder)
+            if missing is None:
+                station.run(context, folder)
+            else:
+                station.folder(folder).leave_out(missing)
             seconds = time.monotonic() - started
             timing = {"seconds": round(seconds, 3), "whole": status != "running", "threads": torch.get_num_threads()}
             _complete(folder, keys[station.name], timing)
             _log.info("station %s: %.1f s", station.name, seconds)
-            reports.append(StationReport(station.name, "ran", seconds))
+            if missing is None:
+                reports.append(StationReport(station.name, "ran", seconds))
+            else:
+                reports.append(StationReport(station.name, "left out", why=str(missing)))
     return reports
 
 

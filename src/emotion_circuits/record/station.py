@@ -7,8 +7,8 @@ declaring a station costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import N_, say, term
 from emotion_circuits.page.words import Aspect, Kind
-from emotion_circuits.record.folder import StationFolder
+from emotion_circuits.record.folder import NotMeasured, StationFolder
 from emotion_circuits.record.settings import Settings, StudySettings
 from emotion_circuits.record.studied import Studied, studied
 from emotion_circuits.statistics import Claim
@@ -33,6 +34,8 @@ __all__ = ["Context", "Estimate", "Program", "Remade", "Station"]
 
 Program = Literal["shuffled", "planted"]
 """How a station's claims are calibrated: labels that mean nothing, or an effect planted in what they name."""
+
+NEEDED = N_("the station {station}, whose artefacts it reads, was left out")
 
 F = TypeVar("F", bound=StationFolder)
 
@@ -126,6 +129,8 @@ class Station:
         aspects: which questions its claims answer.
         consistent: refuses settings that do not fit those of other stations (``ValueError``).
         possible: refuses what a model, of which a blueprint is known, cannot do.
+        lacks: what of that which is studied it cannot do without and is not there; ``None`` where it can work.
+        asks: the question that it answers, as the page puts it.
         remade: files that it can be without once it has finished.
         code: an object with the functions, instead of the package's modules.
     """
@@ -142,6 +147,8 @@ class Station:
     aspects: tuple[Aspect, ...] = ()
     consistent: Callable[[StudySettings], None] = _anything
     possible: Callable[[StudySettings, LanguageModel], None] = _anything
+    lacks: Callable[[StudySettings], NotMeasured | None] = _anything
+    asks: str = ""
     remade: tuple[Remade, ...] = ()
     code: Any = None
 
@@ -215,5 +222,33 @@ class Station:
             manifest: the run's.
             claims: the station's own, told.
         """
+        folder = self.folder.of(run)
+        left = tuple(_told(row) for row in folder.left_out())
+        if folder.skipped is not None:
+            from emotion_circuits.page.page import Section
+
+            return (Section(self.name, say(self.asks or self.title), left),)
         function = self._function("section", "sections")
-        return () if function is None else tuple(function(self.folder.of(run), manifest, claims))
+        found = () if function is None else tuple(function(folder, manifest, claims))
+        if not left or not found:
+            return found
+        return (replace(found[0], prose=(*found[0].prose, *left)), *found[1:])
+
+    def left_out(self, config: StudySettings, lacking: Mapping[str, NotMeasured]) -> NotMeasured | None:
+        """Why it is not run at all: what it lacks itself, or a station it needs that is left out.
+
+        Args:
+            config: of the study.
+            lacking: what is known of the stations before it.
+        """
+        if (own := self.lacks(config)) is not None:
+            return own
+        absent = next((name for name in self.needs if name in lacking), None)
+        return None if absent is None else NotMeasured(reason=NEEDED, values={"station": absent})
+
+
+def _told(row: NotMeasured) -> str:
+    reason = say(row.reason, **{place: term(value) for place, value in row.values.items()})
+    if not row.what:
+        return say("Not measured: {reason}.", reason=reason)
+    return say("{what} was not measured: {reason}.", what=term(row.what), reason=reason)

@@ -20,13 +20,13 @@ class Studied:
         attribute: what is studied, whole: judges know all of its labels.
         values: those that are studied.
         fit: corpora directions are fitted and tested on.
-        choose: openings on which conditions are chosen.
+        choose: openings on which conditions are chosen; ``None`` where there are none.
     """
 
     attribute: Attribute
     values: tuple[str, ...]
     fit: tuple[str, ...]
-    choose: str
+    choose: str | None
 
     @property
     def reference(self) -> str:
@@ -64,7 +64,7 @@ def studied(config: StudySettings) -> Studied:
         attribute=a,
         values=a.some(config.emotions),
         fit=config.prompts if config.prompts is not None else a.corpora.fit,
-        choose=config.continuations or a.openings.choose,
+        choose=config.continuations or (None if a.openings is None else a.openings.choose),
     )
 
 

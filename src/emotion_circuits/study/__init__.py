@@ -14,6 +14,7 @@ from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.model.prefixes import neutral_prefix
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.prompts.attribute_parts import Openings
 from emotion_circuits.record.engines import Engine
 from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.record.manifest import build_manifest
@@ -25,6 +26,7 @@ from emotion_circuits.record.studied import Studied, studied, studied_in
 from emotion_circuits.stations.capture.station import study_prompts
 from emotion_circuits.stations.circuits.settings import pairs_of
 from emotion_circuits.stations.registry import study_stations
+from emotion_circuits.stations.steering import STEERING
 from emotion_circuits.stations.steering.plan import reported_corpus
 from emotion_circuits.stations.trace.settings import traced_corpus
 from emotion_circuits.study.config import PROFILES, StudyConfig, load_config
@@ -110,9 +112,9 @@ def _refuse_unfit(config: StudySettings, about: Studied) -> None:
     a = about.attribute
     changes = {
         "corpora": a.corpora.model_copy(update={"fit": about.fit, "trace": traced_corpus(config)}),
-        "openings": a.openings.model_copy(
-            update={"choose": about.choose, "report": reported_corpus(config), "held": None}
-        ),
+        "openings": None
+        if about.choose is None or STEERING.lacks(config) is not None
+        else Openings(choose=about.choose, report=reported_corpus(config)),
         "pairs": pairs_of(config),
         # The classifier's own corpora, which a study's other corpora do not change.
         "classifier": a.classifier.model_copy(update={"fit": a.classifier_corpora()}),
@@ -127,17 +129,18 @@ def _check_possible(config: StudySettings, model: LanguageModel) -> None:
 
 def _data(config: StudySettings, about: Studied) -> dict[str, Any]:
     """Which texts the study used, with their number and hash, and which ones its judges were fitted on."""
-    sentences, test = study_prompts(config), reported_corpus(config)
+    sentences = study_prompts(config)
 
     def of(rows: Sequence[Prompt], **about: Any) -> dict[str, Any]:
         return {**about, "rows": len(rows), "sha256": prompts_sha256(rows)}
 
-    return {
-        "prompts": of(sentences, sets=list(about.fit)),
-        "continuations": of(load_prompts(about.choose), set=about.choose),
-        "test_openings": of(load_prompts(test, split="test"), set=test),
-        "judges": judge_texts(about.attribute, sentences),
-    }
+    found = {"prompts": of(sentences, sets=list(about.fit))}
+    if STEERING.lacks(config) is None:
+        choose, test = about.choose, reported_corpus(config)
+        assert choose is not None
+        found["continuations"] = of(load_prompts(choose), set=choose)
+        found["test_openings"] = of(load_prompts(test, split="test"), set=test)
+    return {**found, "judges": judge_texts(about.attribute, sentences)}
 
 
 def study_blueprint(config: StudySettings, folder: Path) -> Blueprint | None:

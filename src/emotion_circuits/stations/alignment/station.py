@@ -34,7 +34,13 @@ def captured(run: Path) -> ActivationStore:
 
 
 def _openings(context: Context) -> list[Prompt]:
-    return evenly(load_prompts(context.about.choose, split="test"), context.config.of(AlignmentSettings).prompts)
+    about = context.about
+    if about.choose is None or not about.attribute.judges:
+        raise EmotionCircuitsError(
+            f"{about.attribute.where}: names no openings or no judge, so steering across models cannot be tested; leave out "
+            "--steer"
+        )
+    return evenly(load_prompts(about.choose, split="test"), context.config.of(AlignmentSettings).prompts)
 
 
 def _judges(context: Context) -> dict[str, str]:
@@ -45,13 +51,13 @@ def _judges(context: Context) -> dict[str, str]:
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the two captures and the seed; with steering the openings and the judge too."""
     own = context.config.of(AlignmentSettings)
-    steered = {"openings": prompts_sha256(_openings(context)), "judges": _judges(context)}
+    steered = {"openings": prompts_sha256(_openings(context)), "judges": _judges(context)} if own.steer else {}
     return {
         "alignment": own.model_dump(mode="json"),
         "captures": [captured(run).manifest["hash"] for run in context.runs],
         "seed": context.config.seed,
         "reference": context.about.reference,
-        **(steered if own.steer else {}),
+        **steered,
     }
 
 

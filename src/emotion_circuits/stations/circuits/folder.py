@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
-from emotion_circuits.record.folder import JsonFile, StationFolder, TableFile
+from emotion_circuits.record.folder import StationFolder, TableFile
 from emotion_circuits.stations.circuits import tables
 
 if TYPE_CHECKING:
     from emotion_circuits.circuits import Circuit
 
-__all__ = ["CircuitsFolder", "Skipped"]
-
-
-class Skipped(BaseModel):
-    """Why nothing was measured.
-
-    Attributes:
-        reason: in words.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    reason: str
+__all__ = ["CircuitsFolder"]
 
 
 class CircuitsFolder(StationFolder):
@@ -36,7 +22,8 @@ class CircuitsFolder(StationFolder):
     dissociation = TableFile(tables.DISSOCIATION)
     weights = TableFile(tables.WEIGHTS)
     patched = TableFile(tables.PATCHED)
-    skipped = JsonFile("skipped.json", Skipped)
+    carriers = TableFile(tables.CARRIERS)
+    agreement = TableFile(tables.AGREEMENT)
 
     def save_circuit(self, circuit: Circuit) -> None:
         """Keep the circuit."""

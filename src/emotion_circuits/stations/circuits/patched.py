@@ -46,6 +46,7 @@ def patched_texts(
         the attribute's other judges.
     """
     c = config.of(CircuitsSettings)
+    assert about.choose is not None
     openings = [p.text for p in evenly(load_prompts(about.choose, split="test"), c.generation_prompts)]
     sampling = Sampling(max_new_tokens=c.max_new_tokens, temperature=c.temperature)
     sources = _sources(test)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import N_
+from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.settings import Settings, StudySettings
 from emotion_circuits.record.studied import studied
+from emotion_circuits.stations.trace.settings import lacks as few_sentences
 
 if TYPE_CHECKING:
     from emotion_circuits.model import LanguageModel
 
-__all__ = ["CircuitsSettings", "pairs_of", "possible"]
+__all__ = ["CircuitsSettings", "lacks", "measures_carried", "pairs_of", "possible"]
+
+NO_PAIRS = N_("{attribute} names no minimal pairs")
 
 
 class CircuitsSettings(Settings):
@@ -39,6 +44,8 @@ class CircuitsSettings(Settings):
         generation_prompts: neutral openings on which texts are written with patched heads; 0: none.
         max_new_tokens: length of these texts.
         temperature: of their sampling.
+        carried: whether what every part carries to the directions is measured too, on traced sentences: ``auto``, where there
+            are no minimal pairs and in a thorough study.
         batch_rows: rows run at once (memory).
     """
 
@@ -59,12 +66,29 @@ class CircuitsSettings(Settings):
     generation_prompts: int = Field(default=0, ge=0)
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)
+    carried: Literal["auto", "always", "never"] = "auto"
     batch_rows: int = Field(default=256, ge=1)
 
 
 def pairs_of(config: StudySettings) -> str | None:
     """Minimal pairs of a study; ``None`` where its attribute has none."""
     return config.of(CircuitsSettings).pairs or studied(config).attribute.pairs
+
+
+def lacks(config: StudySettings) -> NotMeasured | None:
+    """Minimal pairs, and sentences that can be traced in their place."""
+    if pairs_of(config) is not None:
+        return None
+    if config.of(CircuitsSettings).carried == "never":
+        return NotMeasured(reason=NO_PAIRS, values={"attribute": studied(config).attribute.name})
+    return few_sentences(config)
+
+
+def measures_carried(config: StudySettings) -> bool:
+    """Whether what parts carry to the directions is asked for and can be measured."""
+    own = config.of(CircuitsSettings)
+    wanted = own.carried == "always" or (own.carried == "auto" and (own.thorough or pairs_of(config) is None))
+    return wanted and few_sentences(config) is None
 
 
 def possible(config: StudySettings, model: LanguageModel) -> None:

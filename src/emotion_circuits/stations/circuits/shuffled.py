@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from emotion_circuits.prompts import load_pairs
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.circuits.calibrating import circuit_claims, shuffled
-from emotion_circuits.stations.circuits.settings import CircuitsSettings, pairs_of
+from emotion_circuits.stations.circuits.carried import shuffled_carriers
+from emotion_circuits.stations.circuits.settings import CircuitsSettings, measures_carried, pairs_of
 from emotion_circuits.statistics import Claim
 
 __all__ = ["AT_ONCE", "shuffled_claims"]
@@ -16,7 +17,7 @@ AT_ONCE = 1
 
 
 def shuffled_claims(context: Context, draws: Sequence[int]) -> list[list[Claim]]:
-    """What the station claims after each of some shuffles of its pairs' emotions, patched texts apart.
+    """What the station claims after shuffling its pairs' emotions and its directions' labels, patched texts apart.
 
     ``circuits.none``, which says that there is no circuit, is no false claim here and is left out.
 
@@ -24,6 +25,14 @@ def shuffled_claims(context: Context, draws: Sequence[int]) -> list[list[Claim]]
         context: of a finished run.
         draws: numbers of the shuffles.
     """
+    of_pairs = _on_pairs(context, draws)
+    of_carriers: list[list[Claim]] = [[] for _ in draws]
+    if measures_carried(context.config):
+        of_carriers = shuffled_carriers(context, draws)
+    return [[*a, *b] for a, b in zip(of_pairs, of_carriers, strict=True)]
+
+
+def _on_pairs(context: Context, draws: Sequence[int]) -> list[list[Claim]]:
     about, name = context.about, pairs_of(context.config)
     if name is None:
         return [[] for _ in draws]

@@ -16,44 +16,87 @@ from emotion_circuits.heads import Node, PairTask, Scan, all_nodes
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing
-from emotion_circuits.prompts import load_pairs
+from emotion_circuits.prompts import load_pairs, prompts_sha256
+from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.station import Context
-from emotion_circuits.stations.circuits.folder import CircuitsFolder, Skipped
+from emotion_circuits.stations.circuits.carried import agreement, carried, carrier_drafts
+from emotion_circuits.stations.circuits.folder import CircuitsFolder
 from emotion_circuits.stations.circuits.patched import patched_drafts, patched_texts
 from emotion_circuits.stations.circuits.program import Found, emotion_heads, measure
-from emotion_circuits.stations.circuits.settings import CircuitsSettings, pairs_of
-from emotion_circuits.stations.directions.folder import DirectionsFolder
-from emotion_circuits.statistics import corrected
+from emotion_circuits.stations.circuits.settings import NO_PAIRS, CircuitsSettings, measures_carried, pairs_of
+from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
+from emotion_circuits.stations.steering.plan import NO_OPENINGS
+from emotion_circuits.stations.trace.settings import TraceSettings, traced_sentences
+from emotion_circuits.stations.trace.station import traced_layer
+from emotion_circuits.statistics import Claim, Draft, corrected
 
 __all__ = ["inputs", "run"]
 
 
 def inputs(context: Context) -> dict[str, Any]:
-    """The settings, the pairs, the emotions and the seed."""
+    """The settings, the pairs, the emotions and the seed; what is traced, where parts are asked what they carry."""
     config, name = context.config, pairs_of(context.config)
+    traced: dict[str, Any] = {}
+    if measures_carried(config):
+        traced = {
+            "trace": config.of(TraceSettings).model_dump(mode="json", include={"directions", "null_draws", "top"}),
+            "sentences": [prompts_sha256(traced_sentences(config, split)) for split in ("validation", "test")],
+        }
     return {
         "circuits": {**config.of(CircuitsSettings).model_dump(mode="json"), "pairs": name},
         "pairs": [] if name is None else [p.model_dump(mode="json") for p in load_pairs(name)],
         "emotions": list(context.about.values),
         "seed": config.seed,
+        **traced,
     }
 
 
 def run(context: Context, folder: CircuitsFolder) -> None:
-    """Score, find and measure a circuit, and compare the emotions' heads."""
+    """Score, find and measure a circuit, and compare the emotions' heads; or ask what parts carry to the directions."""
+    config, about, left = context.config, context.about, list[NotMeasured]()
+    found = _on_pairs(context, folder, left)
+    claims: list[Claim] = []
+    drafts: list[Draft] = []
+    if found is not None:
+        # What the circuit claims was corrected where it was found: its families are its own.
+        claims = list(found[0].circuit.claims)
+        drafts = [*found[0].drafts, *_more(context, folder, *found, left)]
+    if measures_carried(config):
+        table = carried(context, folder)
+        folder.carriers.write(table)
+        layer = traced_layer(
+            context.of(DirectionsFolder).load_set(set_name(config.of(TraceSettings).directions)), context.model
+        )
+        drafts += carrier_drafts(table, layer)
+        if found is not None:
+            agreed = agreement(table, found[0].scored, found[1]["train"].one_way(), about.values, seed=config.seed)
+            if len(agreed):
+                folder.agreement.write(agreed)
+    elif found is None:
+        # Nothing is measured at all: what lacks is told of the whole.
+        left = [row.model_copy(update={"what": ""}) for row in left]
+    if left:
+        folder.leave_out(*left)
+    folder.write_claims([*claims, *corrected(drafts)])
+
+
+def _on_pairs(
+    context: Context, folder: CircuitsFolder, left: list[NotMeasured]
+) -> tuple[Found, dict[str, PairTask]] | None:
+    """Everything that minimal pairs tell; ``None``, with the reason in ``left``, where there are none."""
     config, model, c = context.config, context.model, context.config.of(CircuitsSettings)
     about, name = context.about, pairs_of(config)
     if name is None:
-        _skip(folder, f"{about.attribute.where} names no minimal pairs")
-        return
+        left.append(NotMeasured(reason=NO_PAIRS, values={"attribute": about.attribute.name}, what="minimal pairs"))
+        return None
     pairs = [p for p in load_pairs(name) if {p.label, p.corrupted_label} <= set(about.labels)]
     limits = {"train": c.train_pairs, "validation": c.validation_pairs, "test": c.test_pairs}
     try:
         tasks = {split: split_task(model, pairs, split, limit) for split, limit in limits.items()}
     except EmotionCircuitsError as error:
         # A tokenizer under which no pair aligns must not end a study; the report says why the station is empty.
-        _skip(folder, str(error))
-        return
+        left.append(NotMeasured(reason="{error}", values={"error": str(error)}, what="minimal pairs"))
+        return None
 
     def scan(test: PairTask, nodes: list[Node]) -> Effects:
         return _effects(context, test, nodes, folder, name)
@@ -64,23 +107,28 @@ def run(context: Context, folder: CircuitsFolder) -> None:
     if found.overlap is not None and found.dissociation is not None:
         folder.overlap.write(found.overlap)
         folder.dissociation.write(found.dissociation)
-    drafts = list(found.drafts)
+    return found, tasks
+
+
+def _more(
+    context: Context, folder: CircuitsFolder, found: Found, tasks: dict[str, PairTask], left: list[NotMeasured]
+) -> list[Draft]:
+    """Weights of the strongest heads, and texts that are written with them."""
+    config, model, c = context.config, context.model, context.config.of(CircuitsSettings)
+    about = context.about
     if c.thorough:
         chosen = [n for n in ranking(found.scored) if n.kind == "head"][: c.emotion_heads]
         steering = context.of(DirectionsFolder).chosen_set()
         folder.weights.write(weights_table(model, chosen, steering, seed=config.seed))
-    if c.generation_prompts:
-        heads = emotion_heads(found.scored, tasks["train"].one_way(), about.values, c.emotion_heads)
-        texts = patched_texts(model, config, about, tasks["test"], heads)
-        folder.patched.write(texts)
-        drafts += patched_drafts(texts, about.values, seed=config.seed)
-    # What the circuit claims was corrected where it was found: its families are its own.
-    folder.write_claims([*found.circuit.claims, *corrected(drafts)])
-
-
-def _skip(folder: CircuitsFolder, reason: str) -> None:
-    folder.skipped.write(Skipped(reason=reason))
-    folder.write_claims([])
+    if not c.generation_prompts:
+        return []
+    if about.choose is None:
+        left.append(NotMeasured(reason=NO_OPENINGS, values={"attribute": about.attribute.name}, what="patched texts"))
+        return []
+    heads = emotion_heads(found.scored, tasks["train"].one_way(), about.values, c.emotion_heads)
+    texts = patched_texts(model, config, about, tasks["test"], heads)
+    folder.patched.write(texts)
+    return patched_drafts(texts, about.values, seed=config.seed)
 
 
 # -- the exact scan, which takes longest and is kept when a run is interrupted ---------------------------------------

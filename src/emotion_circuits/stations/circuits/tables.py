@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from emotion_circuits.record.tables import Column, Table, ends
 
-__all__ = ["DISSOCIATION", "HEADS", "OVERLAP", "PATCHED", "WEIGHTS"]
+__all__ = ["AGREEMENT", "CARRIERS", "DISSOCIATION", "HEADS", "OVERLAP", "PATCHED", "WEIGHTS"]
 
 HEADS = Table(
     "heads",
@@ -84,5 +84,49 @@ PATCHED = Table(
             "probability of the label, or whether one of its words occurs, by the texts' own judge",
         ),
         Column("{evaluator}", "float", "figure of another evaluator, under its name", optional=True),
+    ),
+)
+
+
+CARRIERS = Table(
+    "carriers",
+    "what one head or MLP carries to a value's direction: how much of the projection goes when it is held at its mean",
+    (
+        Column("component", "text", "name: L3H2 for a head, M3 for an MLP"),
+        Column("layer", "int", "its layer, counted from 0"),
+        Column(
+            "effect", "float", "projection with it minus without it, mean on sentences of the value", "residual norms"
+        ),
+        Column("neutral", "float", "the same on the neutral sentences of the same groups", "residual norms"),
+        Column("difference", "float", "effect minus neutral, paired by group", "residual norms"),
+        *ends("", "the difference's 95 % interval, bootstrap by group", "residual norms"),
+        Column("p", "float", "two-sided sign-flip test of the difference, by group"),
+        Column("q", "float", "p after the false discovery rate over all parts of the value and split"),
+        Column("log_odds", "float", "the difference in the log-odds of the value against neutral", "nats"),
+        *ends("null_", "the middle 95 % of the difference along directions of shuffled labels", "residual norms"),
+        Column("rank", "int", "place among the parts chosen on validation, from 1; 0: not chosen"),
+        Column(
+            "selected_p",
+            "float",
+            "share of shuffled directions whose own part of that rank stands out as far (+1 rule)",
+        ),
+        *ends(
+            "selected_", "the middle 95 % of the part of that rank that shuffled directions choose", "residual norms"
+        ),
+        Column("draws", "int", "how many shuffled directions chose"),
+        Column("n", "int", "groups with a sentence of the value and a neutral one", "groups"),
+        Column("emotion", "text", "the value"),
+        Column("split", "text", "split of the sentences: validation (parts are chosen) or test (they are reported)"),
+    ),
+)
+AGREEMENT = Table(
+    "agreement",
+    "whether minimal pairs and projections name the same heads and MLPs",
+    (
+        Column("emotion", "text", "the value; the pairs are those whose clean prompt has it"),
+        Column("rank", "float", "rank correlation of the signed effects of parts that both measured"),
+        *ends("null_", "the middle 95 % of it with parts permuted within layers"),
+        Column("p", "float", "share of permutations with at least as high a correlation (+1 rule)"),
+        Column("parts", "int", "heads and MLPs compared", "parts"),
     ),
 )

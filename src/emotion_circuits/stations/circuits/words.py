@@ -232,6 +232,34 @@ def _patched(claim: Claim) -> Words:
     )  # fmt: skip
 
 
+def _carries(claim: Claim) -> Words:
+    about, beside = claim.about, claim.figures.beside
+    return Words(
+        say(
+            "{name} carries {emotion} to the direction of layer {layer}: without it, sentences of {emotion} fall back further "
+            "than the neutral sentences of the same groups.",
+            name=about.part, emotion=term(str(about.value)), layer=about.layer,
+        )
+        if claim.figures.estimate >= 0
+        else say(
+            "{name} holds {emotion} back from the direction of layer {layer}: without it, sentences of {emotion} move further "
+            "along it than the neutral sentences of the same groups.",
+            name=about.part, emotion=term(str(about.value)), layer=about.layer,
+        ),
+        term("difference of the projection, residual norms"),
+        term("groups of sentences"),
+        term("directions of shuffled labels"),
+        (
+            say(
+                "{log_odds} in the log-odds of the emotion. Beside {draws} directions of shuffled labels, each with the part it "
+                "chooses: p = {selected}; paired test: p = {paired}.",
+                log_odds=number(beside["log_odds"]), draws=int(beside["draws"]), selected=number(beside["p_selected"]),
+                paired=number(beside["p_paired"]),
+            ),
+        ),
+    )  # fmt: skip
+
+
 KINDS = (
     Kind("circuits.task", _task),
     Kind("circuits.head", _head),
@@ -245,6 +273,7 @@ KINDS = (
     Kind("circuits.overlap", _overlap),
     Kind("circuits.dissociation", _dissociation),
     Kind("circuits.patched", _patched),
+    Kind("circuits.carrier", _carries),
 )
 
 ASPECTS = (
@@ -257,6 +286,13 @@ ASPECTS = (
         "{figure}, {beside}).",
         none="That a head looks at the emotion word does not tell whether it matters for the answers (rank "
         "correlation {figure}, {beside}).",
+    ),
+    Aspect(
+        "travels",
+        "a head or MLP carries it to the direction",
+        ("circuits.carrier",),
+        "circuits",
+        names="part",
     ),
     Aspect(
         "travels",

@@ -1,7 +1,9 @@
 """Steering: a condition chosen on validation openings, reported on test openings beside its controls."""
 
+from emotion_circuits.language import N_
 from emotion_circuits.record.station import Station
 from emotion_circuits.stations.steering.folder import SteeringFolder
+from emotion_circuits.stations.steering.plan import lacks
 from emotion_circuits.stations.steering.settings import SteeringSettings, possible
 from emotion_circuits.stations.steering.words import ASPECTS, KINDS
 
@@ -18,4 +20,6 @@ STEERING = Station(
     kinds=KINDS,
     aspects=ASPECTS,
     possible=possible,
+    lacks=lacks,
+    asks=N_("Can it be steered?"),
 )

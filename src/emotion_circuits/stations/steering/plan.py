@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import N_
 from emotion_circuits.model.layers import check_layers
 from emotion_circuits.prompts import Prompt, evenly, load_prompts
+from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import NONE, Condition, grid
 
-__all__ = ["null_openings", "openings", "reported_corpus", "steering_arms", "steering_layers"]
+__all__ = ["lacks", "null_openings", "openings", "reported_corpus", "steering_arms", "steering_layers"]
 
 _MANNER: dict[str, dict[str, Any]] = {
     "add": {"positions": "rest"},
@@ -21,6 +23,14 @@ _MANNER: dict[str, dict[str, Any]] = {
 """Fields of the grid's conditions by ``steering.operation``."""
 
 
+AT_MOST = {"validation": 62, "test": 36}
+"""Openings that are taken where no number is asked for: all there are up to these."""
+LEAST = 8
+"""Openings without which nothing is chosen or reported."""
+NO_OPENINGS = N_("{attribute} names no openings of texts")
+NO_JUDGE = N_("{attribute} has no judge of what is written in its language ({language})")
+FEW = N_("{corpus} has {found} openings for the {split} split, steering needs {least}")
+
 HELD = "held"
 """``steering.test_openings`` may name the attribute's held openings so, whatever their corpus is called."""
 
@@ -28,9 +38,27 @@ HELD = "held"
 def reported_corpus(config: StudySettings) -> str:
     """Corpus whose test split steering is reported on."""
     asked, known = config.of(SteeringSettings).test_openings, studied(config).attribute.openings
-    if asked == HELD:
-        asked = known.held
-    return asked or known.report
+    if known is None or asked not in (None, HELD):
+        assert asked is not None
+        return asked
+    return (known.held if asked == HELD else None) or known.report
+
+
+def lacks(config: StudySettings) -> NotMeasured | None:
+    """Openings of texts, enough of them, and a judge of what is written."""
+    about = studied(config)
+    attribute, values = about.attribute, {"attribute": about.attribute.name}
+    if attribute.openings is None and (about.choose is None or config.of(SteeringSettings).test_openings is None):
+        return NotMeasured(reason=NO_OPENINGS, values=values)
+    if not attribute.judges:
+        return NotMeasured(reason=NO_JUDGE, values={**values, "language": attribute.language})
+    own = config.of(SteeringSettings)
+    for split, asked in (("validation", own.validation_prompts), ("test", own.test_prompts)):
+        found = len(openings(config, split))
+        if asked is None and found < LEAST:
+            of = {"corpus": reported_corpus(config) if split == "test" else str(about.choose), "found": str(found)}
+            return NotMeasured(reason=FEW, values={**of, "split": split, "least": str(LEAST)})
+    return None
 
 
 def steering_layers(config: StudySettings, n_layers: int, *, raw: bool = False) -> tuple[int | tuple[int, ...], ...]:
@@ -71,11 +99,13 @@ def openings(config: StudySettings, split: str, wanted: int | None = None) -> li
         EmotionCircuitsError: the corpus has fewer than asked for.
     """
     s = config.of(SteeringSettings)
-    count = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
+    asked = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
     choose = studied(config).choose
+    assert choose is not None
     corpus = reported_corpus(config) if split == "test" else choose
     rows = load_prompts(corpus, split=split)
     extra = load_prompts(choose, split="train") if split == "validation" else []
+    count = min(AT_MOST[split], len(rows) + len(extra)) if asked is None else asked
     if len(rows) + len(extra) < count:
         raise EmotionCircuitsError(
             f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"

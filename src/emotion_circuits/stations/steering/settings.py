@@ -36,8 +36,8 @@ class SteeringSettings(Settings):
             there is one, and so share its random directions; ``equal``: only where it cannot be told from their best
             one; ``never``: each emotion takes its own best.
         validation_prompts: openings on which place and strength are chosen; beyond the validation split's they come
-            from the train split, since nothing is fitted on openings.
-        test_prompts: openings on which the choice is reported.
+            from the train split, since nothing is fitted on openings. Null: all there are, up to 62.
+        test_prompts: openings on which the choice is reported; null: all there are, up to 36.
         test_openings: corpus whose test split they come from; null: the attribute's; ``held``: its held ones.
         samples: texts per opening and condition.
         validation_samples: the same where conditions are chosen and direction sets compared; null: ``samples``. A large
@@ -63,8 +63,8 @@ class SteeringSettings(Settings):
     raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
     share_places: Literal["always", "equal", "never"] = "always"
-    validation_prompts: int = Field(default=62, ge=2)
-    test_prompts: int = Field(default=36, ge=2)
+    validation_prompts: int | None = Field(default=None, ge=2)
+    test_prompts: int | None = Field(default=None, ge=2)
     test_openings: str | None = None
     samples: int = Field(default=1, ge=1)
     validation_samples: int | None = Field(default=None, ge=1)

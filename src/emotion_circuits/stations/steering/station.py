@@ -57,12 +57,14 @@ def inputs(context: Context) -> dict[str, Any]:
     """The settings, the openings, the layers, the seed and the judges."""
     config, about = context.config, context.about
     n_layers = context.model.n_layers
+    written = {split: openings(config, split) for split in ("validation", "test")}
     return {
-        "steering": {**config.of(SteeringSettings).model_dump(mode="json"), "test_openings": reported_corpus(config)},
-        "openings": [
-            prompts_sha256(rows)
-            for rows in (openings(config, "validation"), openings(config, "test"), null_openings(config))
-        ],
+        "steering": {
+            **config.of(SteeringSettings).model_dump(mode="json"),
+            "test_openings": reported_corpus(config),
+            **{f"{split}_prompts": len(rows) for split, rows in written.items()},
+        },
+        "openings": [prompts_sha256(rows) for rows in (*written.values(), null_openings(config))],
         "layers": [steering_layers(config, n_layers), steering_layers(config, n_layers, raw=True)],
         "seed": config.seed,
         "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
@@ -95,6 +97,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
     store = context.of(CaptureFolder).store()
     of = {"kind": directions.kind, "pooling": directions.pooling, "reference": about.reference}
     neutral = neutral_mean(store, **of)
+    assert about.choose is not None
     first = first_token_mean(model, [p.text for p in load_prompts(about.choose, split="train")])
     vectors = _dressed(context, SteeringVectors.from_directions(directions), neutral, first)
     folder.save_vectors(vectors)

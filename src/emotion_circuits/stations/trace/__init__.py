@@ -1,8 +1,9 @@
 """Trace: where an emotion is written, who looks at its words, who reads it."""
 
+from emotion_circuits.language import N_
 from emotion_circuits.record.station import Station
 from emotion_circuits.stations.trace.folder import TraceFolder
-from emotion_circuits.stations.trace.settings import TraceSettings, consistent
+from emotion_circuits.stations.trace.settings import TraceSettings, consistent, lacks
 from emotion_circuits.stations.trace.words import ASPECTS, KINDS
 
 __all__ = ["TRACE"]
@@ -18,4 +19,6 @@ TRACE = Station(
     kinds=KINDS,
     aspects=ASPECTS,
     consistent=consistent,
+    lacks=lacks,
+    asks=N_("Where is it written, how does it travel, who reads it?"),
 )

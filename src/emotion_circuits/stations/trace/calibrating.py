@@ -20,7 +20,7 @@ from emotion_circuits.prompts import Prompt
 from emotion_circuits.stations.trace.claims import trace_claims
 from emotion_circuits.statistics import Claim, corrected, paired_differences
 
-__all__ = ["Calibrated", "calibrate_trace"]
+__all__ = ["Calibrated", "calibrate_trace", "tested_as"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,27 +65,27 @@ def calibrate_trace(
         draws: nulls of each.
         top: parts per value and question.
         seed: of all shuffles and of the bootstrap.
-        questions: some of ``writers``, ``readers``, ``attention``; all the model allows by default.
+        questions: some of ``writers``, ``readers``, ``attention``; all that can be asked by default.
     """
     drawn = shuffled_vectors(store, directions, layer, draws=times + draws, seed=seed)
     tables: list[dict[str, list[pd.DataFrame]]] = [{} for _ in range(times + 1)]
-    for question in questions or questions_of(model):
-        for emotion in directions.labels:
+    for emotion in directions.labels:
+        for question in questions or questions_of(model, sentences, emotion, directions.reference):
             asked = {
                 split: ask_question(model, sentences[split], directions, emotion, layer, question, split, drawn, seed)
                 for split in SPLITS
             }
             for index, found in enumerate(tables):
-                of = _tested(asked, index, times, top, two_sided=question == "writers", seed=seed)
+                of = tested_as(asked, index, times, top, two_sided=question == "writers", seed=seed)
                 found.setdefault(question, []).append(of.assign(emotion=emotion))
     claims = [corrected(trace_claims({q: pd.concat(t) for q, t in found.items()}, layer)) for found in tables]
     return Calibrated(claims[0], claims[1:])
 
 
-def _tested(
+def tested_as(
     asked: Mapping[str, Asked], index: int, times: int, top: int, *, two_sided: bool, seed: int
 ) -> pd.DataFrame:
-    """The test rows of what one direction chose: the real one (0) or a shuffled one, beside the nulls."""
+    """The test rows of what one direction chose, beside the nulls: the real one (0) or one of ``times`` shuffled ones."""
     rows = [index, *range(times + 1, len(asked["test"].by_group))]
     selected = through_selection(*(asked[split].figures[rows] for split in SPLITS), top=top, two_sided=two_sided)
     table = marked(asked["test"], selected, test=True).iloc[selected.parts]

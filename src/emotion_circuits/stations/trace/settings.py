@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from emotion_circuits.language import N_
+from emotion_circuits.prompts import Prompt, evenly_by_group, load_prompts
+from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.settings import Settings, StudySettings
 from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.directions.settings import check_fitted
 
-__all__ = ["TraceSettings", "consistent", "traced_corpus"]
+__all__ = ["TraceSettings", "consistent", "lacks", "traced_corpus", "traced_sentences"]
+
+LEAST = 8
+"""Groups of sentences of a split without which nothing is traced."""
+FEW = N_("{corpus} has {groups} groups of sentences in its {split} split, a trace needs {least}")
 
 
 class TraceSettings(Settings):
@@ -39,7 +46,25 @@ class TraceSettings(Settings):
 
 def traced_corpus(config: StudySettings) -> str:
     """Corpus that is traced."""
-    return config.of(TraceSettings).set or studied(config).attribute.corpora.trace
+    return config.of(TraceSettings).set or studied(config).attribute.traced
+
+
+def traced_sentences(config: StudySettings, split: str) -> list[Prompt]:
+    """Sentences of the traced corpus in the study's values, of some groups spread over the corpus."""
+    rows = load_prompts(traced_corpus(config), labels=studied(config).labels, split=split)
+    return evenly_by_group(rows, config.of(TraceSettings).groups)
+
+
+def lacks(config: StudySettings) -> NotMeasured | None:
+    """Enough groups of sentences in the traced corpus."""
+    for split in ("validation", "test"):
+        groups = len({p.group for p in traced_sentences(config, split)})
+        if groups < LEAST:
+            values = {
+                "corpus": traced_corpus(config), "groups": str(groups), "split": split, "least": str(LEAST),
+            }  # fmt: skip
+            return NotMeasured(reason=FEW, values=values)
+    return None
 
 
 def consistent(config: StudySettings) -> None:

@@ -8,8 +8,8 @@ from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.trace.calibrating import calibrate_trace
-from emotion_circuits.stations.trace.settings import TraceSettings
-from emotion_circuits.stations.trace.station import traced_layer, traced_sentences
+from emotion_circuits.stations.trace.settings import TraceSettings, traced_sentences
+from emotion_circuits.stations.trace.station import traced_layer
 from emotion_circuits.statistics import Claim
 
 __all__ = ["AT_ONCE", "shuffled_claims"]
@@ -29,7 +29,7 @@ def shuffled_claims(context: Context, draws: Sequence[int]) -> list[list[Claim]]
     directions = context.of(DirectionsFolder).load_set(set_name(own.directions))
     found = calibrate_trace(
         model, context.of(CaptureFolder).store(),
-        {split: traced_sentences(context, split) for split in ("validation", "test")},
+        {split: traced_sentences(context.config, split) for split in ("validation", "test")},
         directions, traced_layer(directions, model), times=len(draws), draws=own.draws(len(directions.labels)), top=own.top,
         seed=65_537 + draws[0],
     )  # fmt: skip

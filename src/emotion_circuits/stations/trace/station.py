@@ -13,28 +13,21 @@ from emotion_circuits.directions import (
     shuffled_vectors,
     trace,
 )
-from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import N_
 from emotion_circuits.model import LanguageModel
-from emotion_circuits.prompts import Prompt, evenly_by_group, load_prompts, prompts_sha256
+from emotion_circuits.prompts import prompts_sha256
+from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.trace.claims import trace_claims
 from emotion_circuits.stations.trace.folder import Choice, TraceFolder
-from emotion_circuits.stations.trace.settings import TraceSettings, traced_corpus
+from emotion_circuits.stations.trace.settings import TraceSettings, traced_corpus, traced_sentences
 from emotion_circuits.statistics import corrected
 
-__all__ = ["inputs", "run", "traced_layer", "traced_sentences"]
+__all__ = ["inputs", "run", "traced_layer"]
 
-
-def traced_sentences(context: Context, split: str) -> list[Prompt]:
-    """Sentences of the traced corpus in the study's values, of some groups spread over the corpus."""
-    own, corpus = context.config.of(TraceSettings), traced_corpus(context.config)
-    rows = load_prompts(corpus, labels=context.about.labels, split=split)
-    groups = len({p.group for p in rows})
-    if groups < 8:
-        raise EmotionCircuitsError(f"trace.set: {corpus} has {groups} groups in its {split} split, a trace needs 8")
-    return evenly_by_group(rows, own.groups)
+UNMARKED = N_("too few sentences of {emotion} have marked words and a neutral sentence of the same length beside them")
 
 
 def traced_layer(directions: DirectionSet, model: LanguageModel) -> int:
@@ -49,14 +42,14 @@ def _text(context: Context) -> tuple[str, str]:
     text = context.config.of(TraceSettings).text
     if text is not None:
         return text, emotion
-    return next(p.text for p in traced_sentences(context, "test") if p.label == emotion), emotion
+    return next(p.text for p in traced_sentences(context.config, "test") if p.label == emotion), emotion
 
 
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the sentences and the seed."""
     return {
         "trace": {**context.config.of(TraceSettings).model_dump(mode="json"), "set": traced_corpus(context.config)},
-        "sentences": [prompts_sha256(traced_sentences(context, split)) for split in ("validation", "test")],
+        "sentences": [prompts_sha256(traced_sentences(context.config, split)) for split in ("validation", "test")],
         "seed": context.config.seed,
     }
 
@@ -69,7 +62,7 @@ def run(context: Context, folder: TraceFolder) -> None:
     layer = traced_layer(directions, model)
     draws = config.draws(len(directions.labels))
     nulls = shuffled_vectors(store, directions, layer, draws=draws, seed=seed)
-    sentences = {split: traced_sentences(context, split) for split in ("validation", "test")}
+    sentences = {split: traced_sentences(context.config, split) for split in ("validation", "test")}
     joined = averaged_traces(
         model, sentences, directions, layer, nulls=nulls, top=config.top, seed=seed, folder=folder.parts,
         engine=context.engine,
@@ -77,6 +70,15 @@ def run(context: Context, folder: TraceFolder) -> None:
     for name, table in joined.items():
         getattr(folder, name).write(table)
     folder.drop_parts()
+    if "pattern" not in model.refused:
+        seen = set(joined["attention"]["emotion"]) if "attention" in joined else set()
+        left = [
+            NotMeasured(reason=UNMARKED, values={"emotion": e}, what="attention")
+            for e in directions.labels
+            if e not in seen
+        ]
+        if left:
+            folder.leave_out(*left)
     folder.write_claims(corrected(trace_claims(joined, layer)))
     text, emotion = _text(context)
     folder.save_example(trace(model, text, directions, layer))
