@@ -187,11 +187,16 @@ class HubClassifier:
                 chunk = rows[start : start + self.batch_rows]
                 for answer in self._pipeline(chunk, **self._pipeline_options):
                     by_label = {item["label"]: float(item["score"]) for item in answer}
-                    scored.append({f"p_{column}": round(by_label[key], 6) for key, column in self._labels.items()})
+                    scored.append({c: round(self._joined(by_label, c), 6) for c in self.columns})
                 bar.advance(len(chunk))
         table = pd.DataFrame(scored, columns=self.columns)
         table["label"] = self.decide(table)
         return table
+
+    def _joined(self, by_label: Mapping[str, float], column: str) -> float:
+        """Of several labels that mean one: their sum, or where each has its own sigmoid the largest."""
+        found = [by_label[key] for key, name in self._labels.items() if f"p_{name}" == column]
+        return max(found) if self.spec.multi_label else sum(found)
 
     def decide(self, scores: pd.DataFrame) -> list[str]:
         """The most probable label; with sigmoids the fallback where none reaches one half."""

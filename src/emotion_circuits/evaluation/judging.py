@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation.asking import ASKED, AskedModel
 from emotion_circuits.evaluation.base import Evaluator
 from emotion_circuits.evaluation.caching import Cached
-from emotion_circuits.evaluation.hub import HUB_EVALUATORS
+from emotion_circuits.evaluation.hub import HUB_EVALUATORS, HubClassifier, HubSpec
 from emotion_circuits.evaluation.keywords import KeywordCounts
 from emotion_circuits.evaluation.probes import AttributeClassifier, EmbeddingProbe
 from emotion_circuits.evaluation.registry import evaluator
 from emotion_circuits.language import LANGUAGES
 from emotion_circuits.prompts import Attribute, Prompt, corpus_of, prompts_sha256
 from emotion_circuits.prompts.attribute_checks import text_problems
+from emotion_circuits.prompts.attribute_parts import HubModel
 
 __all__ = ["check_attribute", "judge_of", "judge_texts", "judges_of", "refuse_unfit"]
 
@@ -42,9 +44,33 @@ def judge_of(attribute: Attribute, name: str, *, cache: bool = True, cache_root:
                 f"{attribute.where}: judges: 'keywords' needs a lexicon; give one, or leave it out"
             )
         own = KeywordCounts(attribute.language, words=words, axis=attribute.axis, reference=attribute.reference)
+    elif name == ASKED:
+        if attribute.asked is None:
+            raise EmotionCircuitsError(
+                f"{attribute.where}: judges: 'asked' needs the field 'asked': model, question, answers"
+            )
+        how = attribute.asked
+        own = AskedModel(how.model, how.question, how.answers, axis=attribute.axis, language=attribute.language)
+    elif name == HUB:
+        if attribute.hub is None:
+            raise EmotionCircuitsError(
+                f"{attribute.where}: judges: 'hub' needs the field 'hub': source, labels, languages"
+            )
+        own = HubClassifier(_hub_spec(attribute, attribute.hub))
     else:
         return evaluator(name, cache=cache, cache_root=cache_root)
     return Cached(own, root=cache_root) if cache else own
+
+
+HUB = "hub"
+"""Name of the judge in an attribute's list."""
+
+
+def _hub_spec(attribute: Attribute, given: HubModel) -> HubSpec:
+    return HubSpec(
+        HUB, given.source, attribute.axis, (given.labels,), given.multi_label, given.revision,
+        fallback=attribute.reference if given.multi_label else None, languages=given.languages,
+    )  # fmt: skip
 
 
 def judges_of(attribute: Attribute, *, cache: bool = True, cache_root: Path | None = None) -> list[Evaluator]:
@@ -70,7 +96,7 @@ def judge_texts(attribute: Attribute, sentences: Sequence[Prompt]) -> dict[str, 
     groups = {(corpus_of(p.set), p.group) for p in sentences}
     found = {}
     for name in attribute.judges:
-        hub = name in HUB_EVALUATORS and name != attribute.axis
+        hub = (name in HUB_EVALUATORS and name != attribute.axis) or name == HUB
         made = None if hub else judge_of(attribute, name, cache=False)
         rows = made.fitted_on if isinstance(made, EmbeddingProbe) else []
         found[name] = {
@@ -163,8 +189,10 @@ def _known_of(attribute: Attribute, name: str) -> tuple[str, set[str], tuple[str
     if name in HUB_EVALUATORS and name != attribute.axis:
         spec = HUB_EVALUATORS[name]
         return name, {f"p_{label}" for labels in spec.maps for label in labels.values()}, spec.languages
+    if name == HUB and attribute.hub is not None:
+        return name, {f"p_{label}" for label in attribute.hub.labels.values()}, attribute.hub.languages
     made = judge_of(attribute, name, cache=False)
     languages = getattr(made, "languages", None)
-    if isinstance(made, EmbeddingProbe):
+    if isinstance(made, EmbeddingProbe | AskedModel):
         return made.name, {f"p_{label}" for label in made.labels}, languages
     return made.name, set(made.score(["."]).columns), languages

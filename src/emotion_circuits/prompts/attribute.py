@@ -16,7 +16,16 @@ import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.prompts.attribute_parts import Classifier, Corpora, Labelled, Openings, Part, Prompting
+from emotion_circuits.prompts.attribute_parts import (
+    Asked,
+    Classifier,
+    Corpora,
+    HubModel,
+    Labelled,
+    Openings,
+    Part,
+    Prompting,
+)
 from emotion_circuits.prompts.lexicon import lexicon
 from emotion_circuits.prompts.loading import corpora_dir, explain
 
@@ -51,6 +60,8 @@ class Attribute(Part):
         judges: evaluators that score steered text; the first one decides, so it gives a probability for every value. Without
             any, steering is left out.
         classifier: how the attribute's own judge is fitted.
+        asked: the judge of that name, a language model that is asked.
+        hub: the judge of that name, a classifier of Hugging Face's library.
         validation: axis → labelled text its judges are tested on; by default the attribute's own axis on ``corpora.fit``.
         metrics: per metric and value, +1 where it should go up and −1 where it should go down: a judge that gives one
             number of its own name (``vader``), or ``share``, ``probability`` and ``words``, which go up by default.
@@ -71,6 +82,8 @@ class Attribute(Part):
     lexicon: str | dict[str, tuple[str, ...]] | None = None
     judges: tuple[str, ...] = ()
     classifier: Classifier = Classifier()
+    asked: Asked | None = None
+    hub: HubModel | None = None
     validation: dict[str, Labelled] = Field(default_factory=dict)
     metrics: dict[str, dict[str, Literal[-1, 1]]] = Field(default_factory=dict)
     words: dict[str, dict[str, str]] = Field(default_factory=dict)
@@ -109,7 +122,8 @@ class Attribute(Part):
         return found
 
     def _by_label(self) -> dict[str, Mapping[str, Any]]:
-        return {"colours": self.colours, **{f"words.{code}": names for code, names in self.words.items()}}
+        asked = {} if self.asked is None else {"asked.answers": self.asked.answers}
+        return {"colours": self.colours, **asked, **{f"words.{code}": names for code, names in self.words.items()}}
 
     @staticmethod
     def _check_keys(what: str, known: Sequence[str], fields: Mapping[str, Mapping[str, Any]]) -> None:

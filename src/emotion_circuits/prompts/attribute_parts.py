@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["SHOTS", "Classifier", "Corpora", "Labelled", "Openings", "Part", "Prompting"]
+__all__ = ["SHOTS", "Asked", "Classifier", "Corpora", "HubModel", "Labelled", "Openings", "Part", "Prompting"]
 
 SHOTS = 4
 """Training sentences of a corpus that few-shot prompting shows."""
@@ -75,6 +75,45 @@ class Labelled(Part):
 
     sets: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Asked(Part):
+    """The judge ``asked``: a language model that is asked for the label.
+
+    Attributes:
+        model: anything that can be loaded.
+        question: with the places ``{text}`` and ``{labels}``; it ends where the answer begins.
+        answers: label → the word that answers so, in the question's language; every value and the reference.
+    """
+
+    model: str
+    question: str
+    answers: dict[str, str]
+
+    @field_validator("question")
+    @classmethod
+    def _asks(cls, question: str) -> str:
+        if set(re.findall(r"\{(\w*)\}", question)) != {"text", "labels"}:
+            raise ValueError("needs the places {text}, {labels} and no others")
+        return question
+
+
+class HubModel(Part):
+    """The judge ``hub``: a text classifier of Hugging Face's library.
+
+    Attributes:
+        source: hub id or folder.
+        labels: the model's label → value or reference; labels left out are none of them.
+        multi_label: each label has a probability of its own.
+        revision: hub branch, tag or commit.
+        languages: that it was trained to judge.
+    """
+
+    source: str
+    labels: dict[str, str] = Field(min_length=1)
+    multi_label: bool = False
+    revision: str = "main"
+    languages: tuple[str, ...] = Field(min_length=1)
 
 
 class Prompting(Part):

@@ -30,7 +30,8 @@ REGIMES: dict[Regime, str] = {
 def score_sweep(table: pd.DataFrame, evaluators: Sequence[Evaluator], fluency: Fluency | None = None) -> pd.DataFrame:
     """The sweep's table with every evaluator's columns beside it; only the continuation is judged.
 
-    Labels of an evaluator go to ``<evaluator>_label``. Perplexity is that of the continuation after the *plain* opening
+    Labels of an evaluator go to ``<evaluator>_label``, probabilities of the first that gives some to ``p_<label>`` and of others
+    to ``<evaluator>_p_<label>``. Perplexity is that of the continuation after the *plain* opening
     under the unsteered model, for prompting conditions too, so that all arms are read alike.
 
     Args:
@@ -48,6 +49,9 @@ def score_sweep(table: pd.DataFrame, evaluators: Sequence[Evaluator], fluency: F
         found = found.drop(columns=[c for c in ("label",) if c in found]).assign(
             **{f"{evaluator.name}_label": evaluator.decide(found)}
         )
+        if any(c.startswith("p_") for c in scored):
+            # The first judge decides; others' probabilities of the same labels stand under their names.
+            found = found.rename(columns={c: f"{evaluator.name}_{c}" for c in found if c.startswith("p_")})
         doubled = sorted(set(found.columns) & set(scored.columns))
         if doubled:
             raise EmotionCircuitsError(

@@ -17,13 +17,21 @@ __all__ = ["SMALLEST", "bound_claims", "steering_claims", "token_claims"]
 SMALLEST = {"share": 0.1, "probability": 0.1, "words": 0.1, "vader": 0.1}
 """Smallest change of each metric that matters: one text in ten, or a twentieth of VADER's range."""
 
+JUDGED = ("share", "probability")
+"""Metrics that the deciding judge gives."""
+
 _BESIDE = ("treated", "control", "wrong_way")
 _RANDOM = ("n_random", "null_n", "p_random", "beats", "beats_low", "beats_high")
 _SHUFFLED = ("n_shuffled", "p_shuffled", "shuffled_beats", "shuffled_beats_low", "shuffled_beats_high")
 
 
 def steering_claims(
-    found: Effects, *, budget: float, prefix: str = "steering", about: Mapping[str, Any] | None = None
+    found: Effects,
+    *,
+    budget: float,
+    prefix: str = "steering",
+    about: Mapping[str, Any] | None = None,
+    given: str | None = None,
 ) -> list[Draft]:
     """Claims per emotion: the chosen direction moves each metric more than random ones do, at a bounded cost.
 
@@ -33,15 +41,16 @@ def steering_claims(
         prefix: of ids and of the two families, effects and fluency; its first part is the station whose kinds ``effect`` and
             ``fluency`` the claims are.
         about: what else the claims are about.
+        given: id of the claim that the judge is to be trusted, on which what it finds rests.
     """
     station, shared = prefix.partition(".")[0], dict(about or {})
     rows = found.table.to_dict("records")
-    claims = [_effect(row, prefix, station, shared) for row in rows]
+    claims = [_effect(row, prefix, station, shared, given) for row in rows]
     costs = found.table.drop_duplicates("emotion").to_dict("records") if "ratio" in found.table else []
     return claims + [_fluency(row, budget, prefix, f"{station}.fluency", shared) for row in costs]
 
 
-def _effect(row: Mapping[Any, Any], prefix: str, station: str, shared: Mapping[str, Any]) -> Draft:
+def _effect(row: Mapping[Any, Any], prefix: str, station: str, shared: Mapping[str, Any], given: str | None) -> Draft:
     random, shuffled = _has(row, "null_low"), _has(row, "n_shuffled")
     beside = (*_BESIDE, *(_RANDOM if random else ()), *(_SHUFFLED if shuffled else ()))
     metric = str(row["metric"])
@@ -58,6 +67,7 @@ def _effect(row: Mapping[Any, Any], prefix: str, station: str, shared: Mapping[s
         n=int(row["n"]),
         side="greater" if int(row["side"]) > 0 else "less",
         smallest=SMALLEST.get(metric),
+        given=given if metric in JUDGED else None,
         beside={key: float(row[key]) for key in beside},
     )
 

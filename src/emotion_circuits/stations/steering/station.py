@@ -19,6 +19,7 @@ from emotion_circuits.stations.directions.folder import DirectionsFolder, set_na
 from emotion_circuits.stations.directions.settings import DirectionsSettings
 from emotion_circuits.stations.steering.claims import bound_claims, steering_claims, token_claims
 from emotion_circuits.stations.steering.folder import Choice, Evaluators, SteeringFolder
+from emotion_circuits.stations.steering.judge import judge_draft
 from emotion_circuits.stations.steering.plan import (
     null_openings,
     openings,
@@ -137,7 +138,8 @@ def run(context: Context, folder: SteeringFolder) -> None:
         )
     )
     folder.evaluators.write(Evaluators(rows=tuple(_evaluators(about))))
-    claims = bound_claims(normed, absent, budget=bound)
+    trusted = judge_draft(about)
+    claims = [trusted, *bound_claims(normed, absent, budget=bound)]
     if not chosen:
         folder.write_claims(corrected(claims))
         return
@@ -180,7 +182,9 @@ def run(context: Context, folder: SteeringFolder) -> None:
     tokens = token_effects(scored, chosen, sides=a.metrics, judge=judge, seed=config.seed)
     if len(tokens):
         folder.tokens.write(tokens)
-    folder.write_claims(corrected([*steering_claims(found, budget=bound), *token_claims(tokens), *claims]))
+    folder.write_claims(
+        corrected([*steering_claims(found, budget=bound, given=trusted.id), *token_claims(tokens), *claims])
+    )
 
 
 _DOSES = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}

@@ -57,6 +57,7 @@ SWEEP = (
 """A continuation: what was done, on which opening, what was written."""
 JUDGED = (
     Column("p_{label}", "float", "probability of the label by the judge that decides", "probability"),
+    Column("{evaluator}_p_{label}", "float", "probability of the label by another judge", "probability", optional=True),
     Column("vader", "float", "sentiment by VADER, from −1 to 1", "VADER", optional=True),
     Column("{evaluator}_label", "text", "label the evaluator gives"),
     Column("{evaluator}", "float", "figure of another evaluator, under its name", optional=True),

@@ -118,14 +118,29 @@ def _bound(claim: Claim) -> Words:
     return Words(statement, term("perplexity ratio"), term("prompts"), notes=notes, chance=say("bound"))
 
 
+def _judge(claim: Claim) -> Words:
+    return Words(
+        say(
+            "The judge {judge}, on which verdicts on what is written rest, agrees with the labels of held-out text beyond "
+            "chance by more than {bar}.",
+            judge=claim.about.method, bar=number(claim.figures.zero),
+        ),
+        term("mean recall of the labels, from 0 (chance) to 1"),
+        term("groups of labelled texts"),
+        chance=term("bar"),
+    )  # fmt: skip
+
+
 KINDS = (
     Kind("steering.effect", effect_words),
     Kind("steering.fluency", fluency_words),
     Kind("steering.bound", _bound),
     Kind("steering.tokens", _tokens),
+    Kind("steering.judge", _judge),
 )
 
 ASPECTS = (
+    Aspect("shows", "the judge of what is written can be trusted", ("steering.judge",), "steered"),
     Aspect(
         "shows",
         "the tone of steered text (VADER)",
