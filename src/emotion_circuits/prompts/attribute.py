@@ -65,6 +65,7 @@ class Attribute(Part):
         validation: axis → labelled text its judges are tested on; by default the attribute's own axis on ``corpora.fit``.
         metrics: per metric and value, +1 where it should go up and −1 where it should go down: a judge that gives one
             number of its own name (``vader``), or ``share``, ``probability`` and ``words``, which go up by default.
+        coordinates: ratings of the values (valence, arousal …), bundled or a JSON file; without them there is no map.
         words: language of reports → label → what it is called there.
         colours: label → its colour in figures, ``#RRGGBB``; others get the palette's.
         prompting: the baseline in words; without it steering has none.
@@ -86,6 +87,7 @@ class Attribute(Part):
     hub: HubModel | None = None
     validation: dict[str, Labelled] = Field(default_factory=dict)
     metrics: dict[str, dict[str, Literal[-1, 1]]] = Field(default_factory=dict)
+    coordinates: str | None = None
     words: dict[str, dict[str, str]] = Field(default_factory=dict)
     colours: dict[str, Colour] = Field(default_factory=dict)
     prompting: Prompting | None = None
@@ -280,6 +282,7 @@ def _placed(attribute: Attribute, place: Callable[[str], str]) -> Attribute:
                 update={name: every(getattr(classifier, name)) for name in ("fit", "none", "choose")}
             ),
             "pairs": None if attribute.pairs is None else place(attribute.pairs),
+            "coordinates": None if attribute.coordinates is None else place(attribute.coordinates),
             "validation": {
                 axis: labelled.model_copy(update={"sets": every(labelled.sets)})
                 for axis, labelled in attribute.validation.items()

@@ -130,7 +130,7 @@ class Station:
         consistent: refuses settings that do not fit those of other stations (``ValueError``).
         possible: refuses what a model, of which a blueprint is known, cannot do.
         lacks: what of that which is studied it cannot do without and is not there; ``None`` where it can work.
-        asks: the question that it answers, as the page puts it.
+        asks: the question that it answers, as the page puts it where the station was left out; without one nothing is said.
         remade: files that it can be without once it has finished.
         code: an object with the functions, instead of the package's modules.
     """
@@ -225,6 +225,8 @@ class Station:
         folder = self.folder.of(run)
         left = tuple(_told(row) for row in folder.left_out())
         if folder.skipped is not None:
+            if not self.asks:
+                return ()
             from emotion_circuits.page.page import Section
 
             return (Section(self.name, say(self.asks or self.title), left),)

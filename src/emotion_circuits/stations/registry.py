@@ -12,6 +12,7 @@ from emotion_circuits.stations.alignment import ALIGNMENT
 from emotion_circuits.stations.capture import CAPTURE
 from emotion_circuits.stations.circuits import CIRCUITS
 from emotion_circuits.stations.directions import DIRECTIONS
+from emotion_circuits.stations.map import MAP
 from emotion_circuits.stations.steering import STEERING
 from emotion_circuits.stations.trace import TRACE
 
@@ -20,7 +21,7 @@ __all__ = ["GROUP", "STATIONS", "aspects", "kinds", "stations", "study_stations"
 GROUP = "emotion_circuits.stations"
 """Entry points: each is a :class:`Station`."""
 
-STATIONS: tuple[Station, ...] = (CAPTURE, DIRECTIONS, TRACE, STEERING, CIRCUITS, ALIGNMENT)
+STATIONS: tuple[Station, ...] = (CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, CIRCUITS, ALIGNMENT)
 
 
 @cache

@@ -49,9 +49,9 @@ def score_sweep(table: pd.DataFrame, evaluators: Sequence[Evaluator], fluency: F
         found = found.drop(columns=[c for c in ("label",) if c in found]).assign(
             **{f"{evaluator.name}_label": evaluator.decide(found)}
         )
-        if any(c.startswith("p_") for c in scored):
+        if any(str(c).startswith("p_") for c in scored):
             # The first judge decides; others' probabilities of the same labels stand under their names.
-            found = found.rename(columns={c: f"{evaluator.name}_{c}" for c in found if c.startswith("p_")})
+            found = found.rename(columns={c: f"{evaluator.name}_{c}" for c in found if str(c).startswith("p_")})
         doubled = sorted(set(found.columns) & set(scored.columns))
         if doubled:
             raise EmotionCircuitsError(
