@@ -67,7 +67,7 @@ def _opened(attribute: Attribute, _values: tuple[str, ...]) -> Iterator[str]:
     if openings is None:
         return
     for field, name, splits in (
-        ("choose", openings.choose, _SPLITS),
+        ("choose", openings.choose, ("train", "validation")),
         ("report", openings.report, ("test",)),
         ("held", openings.held, ("test",)),
     ):

@@ -10,12 +10,13 @@ from emotion_circuits.activations.store import ROWS
 from emotion_circuits.directions import compare_models
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import judge_of
-from emotion_circuits.prompts import Prompt, evenly, load_prompts, prompts_sha256
+from emotion_circuits.prompts import Prompt, evenly, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.alignment.claims import alignment_claims
 from emotion_circuits.stations.alignment.folder import AlignmentFolder, Choice, Side
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.alignment.steering import steer_with_mapped
+from emotion_circuits.stations.steering.plan import other_openings
 from emotion_circuits.statistics import corrected
 
 __all__ = ["captured", "inputs", "run"]
@@ -40,7 +41,7 @@ def _openings(context: Context) -> list[Prompt]:
             f"{about.attribute.where}: names no openings or no judge, so steering across models cannot be tested; leave out "
             "--steer"
         )
-    return evenly(load_prompts(about.choose, split="test"), context.config.of(AlignmentSettings).prompts)
+    return evenly(other_openings(context.config), context.config.of(AlignmentSettings).prompts)
 
 
 def _judges(context: Context) -> dict[str, str]:

@@ -16,10 +16,11 @@ from emotion_circuits.heads import Node, PairTask
 from emotion_circuits.heads.changes import source_patch
 from emotion_circuits.model import LanguageModel, Sampling, generate
 from emotion_circuits.progress import progress_bar
-from emotion_circuits.prompts import evenly, load_prompts
+from emotion_circuits.prompts import evenly
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.studied import Studied
 from emotion_circuits.stations.circuits.settings import CircuitsSettings
+from emotion_circuits.stations.steering.plan import other_openings
 from emotion_circuits.statistics import About, Draft, draft, paired_difference, rank_p
 
 __all__ = ["own_judge", "patched_drafts", "patched_texts"]
@@ -46,8 +47,7 @@ def patched_texts(
         the attribute's other judges.
     """
     c = config.of(CircuitsSettings)
-    assert about.choose is not None
-    openings = [p.text for p in evenly(load_prompts(about.choose, split="test"), c.generation_prompts)]
+    openings = [p.text for p in evenly(other_openings(config), c.generation_prompts)]
     sampling = Sampling(max_new_tokens=c.max_new_tokens, temperature=c.temperature)
     sources = _sources(test)
     rng = np.random.default_rng(config.seed)

@@ -14,7 +14,15 @@ from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import NONE, Condition, grid
 
-__all__ = ["lacks", "null_openings", "openings", "reported_corpus", "steering_arms", "steering_layers"]
+__all__ = [
+    "lacks",
+    "null_openings",
+    "openings",
+    "other_openings",
+    "reported_corpus",
+    "steering_arms",
+    "steering_layers",
+]
 
 _MANNER: dict[str, dict[str, Any]] = {
     "add": {"positions": "rest"},
@@ -111,6 +119,13 @@ def openings(config: StudySettings, split: str, wanted: int | None = None) -> li
             f"steering.{split}_prompts: {count} asked for, {corpus} has {len(rows) + len(extra)} for it"
         )
     return [*evenly(rows, count), *evenly(extra, count - len(rows))]
+
+
+def other_openings(config: StudySettings) -> list[Prompt]:
+    """Test openings for texts that are not those of the steering report: of the corpus that is chosen on, where it has some."""
+    choose = studied(config).choose
+    assert choose is not None
+    return load_prompts(choose, split="test") or load_prompts(reported_corpus(config), split="test")
 
 
 def null_openings(config: StudySettings) -> list[Prompt]:
