@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, tiny_model
-from trace_cases import traced
 
 from emotion_circuits.directions import shuffled_vectors
 from emotion_circuits.heads.carrying import carried_states, carried_tables, carriers, neutral_means, states_without
 from emotion_circuits.model import Ablate, Site, intervene, observe
 from emotion_circuits.planted.directions import carrying_layer
+from families import CONFIGS, tiny_model
+from trace_cases import traced
 
 TEXTS = ["I thank you.", "no", "We go out"]
 

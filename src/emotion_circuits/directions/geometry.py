@@ -97,6 +97,9 @@ def _shuffled(
     return means[:, :-1] - means[:, -1:]
 
 
+_COSINES = ["pair", "layer", "cosine", "low", "high", "chance", "shared", "shared_low", "shared_high", "p"]
+
+
 def cosines_by_layer(
     store: ActivationStore,
     directions: DirectionSet,
@@ -127,6 +130,8 @@ def cosines_by_layer(
     """
     options = directions.fit.get("options") or {}
     pairs = list(combinations(range(len(directions.labels)), 2))
+    if not pairs:  # one emotion alone
+        return pd.DataFrame(columns=_COSINES)
     records = []
     chosen = directions.layers if layers is None else tuple(layers)
     # Probes need a solve per draw; their intervals come from fewer draws so that a run stays short.

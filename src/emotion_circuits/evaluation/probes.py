@@ -60,6 +60,15 @@ class _Weights(NamedTuple):
     intercepts: Float[np.ndarray, " label"]
     strength: float
 
+    @classmethod
+    def of(cls, model: LogisticRegression, strength: float) -> _Weights:
+        """A fitted model's, one row per label: of two labels scikit-learn keeps one row, the second one's log-odds."""
+        coefficients, intercepts = model.coef_.copy(), model.intercept_.copy()
+        if len(coefficients) == 1:
+            coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
+            intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])
+        return cls(coefficients, intercepts, strength)
+
     def probabilities(self, x: Float[np.ndarray, "text d"]) -> Float[np.ndarray, "text label"]:
         """Softmax over labels."""
         return softmax(x.astype(np.float64) @ self.coefficients.T + self.intercepts, axis=1)  # type: ignore[no-any-return]
@@ -133,9 +142,12 @@ class EmbeddingProbe:
         path = (self.embedder.root or cache_dir()) / "probes" / f"{self.name}-{self.version}.safetensors"
         try:
             saved = load_file(path)
-            return _Weights(saved["coefficients"], saved["intercepts"], float(saved["strength"][0]))
+            found = _Weights(saved["coefficients"], saved["intercepts"], float(saved["strength"][0]))
+            if len(found.coefficients) == len(found.intercepts) == len(self.labels):
+                return found
         except (OSError, KeyError, SafetensorError):
-            found = self._fit()
+            pass
+        found = self._fit()
         with replacing(path) as temporary:
             save_file(
                 {
@@ -159,7 +171,7 @@ class EmbeddingProbe:
         model = LogisticRegression(max_iter=5000, tol=1e-5, warm_start=True)
         for strength in _STRENGTHS:
             model.set_params(C=strength).fit(x.astype(np.float64), y)
-            found = _Weights(model.coef_.copy(), model.intercept_.copy(), strength)
+            found = _Weights.of(model, strength)
             loss = float(log_loss(yc, found.probabilities(xc), labels=range(len(self.labels))))
             if best is not None and loss >= best[0]:
                 break
@@ -169,7 +181,7 @@ class EmbeddingProbe:
         strength = best[1].strength
         whole = LogisticRegression(C=strength, max_iter=5000, tol=1e-5)
         whole.fit(np.vstack([x, xv]).astype(np.float64), [*y, *yv])
-        return _Weights(whole.coef_.copy(), whole.intercept_.copy(), strength)
+        return _Weights.of(whole, strength)
 
     @property
     def strength(self) -> float:

@@ -54,6 +54,16 @@ def _fitted(attribute: Attribute, values: tuple[str, ...]) -> Iterator[str]:
         if lacking := _lacking(rows, (*values, attribute.reference), split):
             named = "training" if split == "train" else split
             yield f"corpora.fit: no {named} sentence is labelled {lacking} in {', '.join(attribute.corpora.fit)}; add some"
+    yield from _other_language("corpora.fit", rows, attribute)
+
+
+def _other_language(field: str, rows: Sequence[Prompt], attribute: Attribute) -> Iterator[str]:
+    # Judges, openings and words are of the attribute's language: other texts would be scored by those who cannot read them.
+    if others := sorted({row.language for row in rows} - {attribute.language}):
+        yield (
+            f"{field}: {sum(row.language in others for row in rows)} of {len(rows)} texts are {', '.join(map(repr, others))}, "
+            f"the attribute's are {attribute.language!r}; name an attribute of that language, e.g. --attribute emotion-{others[0]}"
+        )
 
 
 def _traced(attribute: Attribute, _values: tuple[str, ...]) -> Iterator[str]:
@@ -75,6 +85,7 @@ def _opened(attribute: Attribute, _values: tuple[str, ...]) -> Iterator[str]:
             continue
         rows, problems = _rows(f"openings.{field}", [name])
         yield from problems
+        yield from _other_language(f"openings.{field}", rows, attribute)
         absent = [split for split in splits if split not in {row.split for row in rows}]
         if rows and absent:
             yield f"openings.{field}: {name} has no opening in its split {', '.join(absent)}; add some"

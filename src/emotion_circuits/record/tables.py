@@ -26,6 +26,8 @@ _CHECKS = {
     "pair": lambda s: s.map(lambda value: value is None or len(value) == 2).all(),
 }
 
+_EMPTY = {"text": "object", "int": "int64", "float": "float64", "bool": "bool", "pair": "object"}
+
 
 def _is_text(value: object) -> bool:
     # A missing value is None, or NaN where pandas made it of one.
@@ -105,12 +107,18 @@ class Table:
         fitting = [c for c in self.columns if c.fits(name)]
         return min(fitting, key=lambda c: c.name != name) if fitting else None
 
+    def empty(self) -> pd.DataFrame:
+        """The table without rows: every column that it must have, of its type."""
+        return pd.DataFrame({c.name: pd.Series(dtype=_EMPTY[c.type]) for c in self.columns if not c.optional})
+
     def write(self, frame: pd.DataFrame, path: Path) -> None:
         """Write it as Parquet, atomically.
 
         Raises:
             EmotionCircuitsError: it is not as declared, or cannot be written.
         """
+        if frame.empty:
+            frame = self.empty()
         self._check(frame, path)
         with replacing(path) as temporary:
             frame.to_parquet(temporary, index=False)

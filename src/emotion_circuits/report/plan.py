@@ -171,7 +171,10 @@ def _claimed(anchor: str, kind: str, *, metric: str = "", named: bool = False) -
 
 
 def _place(run: _Run) -> _Ours | None:
-    chosen = SteeringFolder.of(run.folder).choice.read().conditions()
+    folder = SteeringFolder.of(run.folder)
+    if folder.skipped is not None:
+        return None
+    chosen = folder.choice.read().conditions()
     if not chosen:
         return _Ours(say("no condition within the bound"), "steered")
     told = [

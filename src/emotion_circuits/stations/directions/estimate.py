@@ -7,14 +7,14 @@ from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.speed import TABLE_BYTES, Speed
 from emotion_circuits.record.station import Estimate
 from emotion_circuits.record.studied import studied
-from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.stations.directions.settings import possible_settings
 
 __all__ = ["estimate"]
 
 
 def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     """Tokens, seconds and bytes of the station, see :mod:`emotion_circuits.record.speed`."""
-    d, layers = config.of(DirectionsSettings), model.n_layers
+    d, layers = possible_settings(config), model.n_layers
     sets = len(d.pairs()) * len(d.kinds)
     probes = [(e, p) for e, p in d.pairs() if e in ("pca", "denoised", "lda", "logistic")]
     beside = [(e, p) for e, p in d.pairs() if p == d.steering.partition(".")[2] or e == "token"]

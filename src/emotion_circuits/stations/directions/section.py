@@ -172,15 +172,7 @@ def _geometry(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
         ),
         tuple(claims),
         (
-            Figure(
-                "cosines",
-                say("Cosine between emotions, by layer"),
-                say(
-                    "1: the same direction, 0: at right angles. Bands: 95 % bootstrap over groups. Dotted: labels "
-                    "shuffled within groups. Grey: where 95 % of unrelated random directions lie."
-                ),
-                draw.cosines_by_layer(cosines),
-            ),
+            *([] if cosines.empty else [_cosines(cosines)]),
             Figure(
                 "stability",
                 say("Stability: cosine between directions of two disjoint halves of the groups"),
@@ -219,12 +211,28 @@ def _geometry(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                 subspaces,
                 folded=True,
             ),
-            Table(
-                "cosines-table",
-                say("Cosines between emotions, every extractor"),
-                say("At the layer each extractor chose on validation, or at all layers where the profile asks for it."),
-                beside[["extractor", "pooling", "kind", "pair", "layer", "cosine", "low", "high", "shared", "chance"]],
-                folded=True,
-            ),
+            *([] if beside.empty else [_every_cosine(beside)]),
         ),
     )  # fmt: skip
+
+
+def _cosines(cosines: pd.DataFrame) -> Figure:
+    return Figure(
+        "cosines",
+        say("Cosine between emotions, by layer"),
+        say(
+            "1: the same direction, 0: at right angles. Bands: 95 % bootstrap over groups. Dotted: labels "
+            "shuffled within groups. Grey: where 95 % of unrelated random directions lie."
+        ),
+        draw.cosines_by_layer(cosines),
+    )
+
+
+def _every_cosine(beside: pd.DataFrame) -> Table:
+    return Table(
+        "cosines-table",
+        say("Cosines between emotions, every extractor"),
+        say("At the layer each extractor chose on validation, or at all layers where the profile asks for it."),
+        beside[["extractor", "pooling", "kind", "pair", "layer", "cosine", "low", "high", "shared", "chance"]],
+        folded=True,
+    )

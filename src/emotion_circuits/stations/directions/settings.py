@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from emotion_circuits.prompts import load_prompts
 from emotion_circuits.record.settings import Pooling, ResidualKind, Settings, StudySettings
+from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.capture.settings import CaptureSettings
 
 __all__ = ["DirectionsSettings", "check_fitted", "consistent"]
@@ -47,6 +49,21 @@ class DirectionsSettings(Settings):
     def pairs(self) -> list[tuple[str, str]]:
         """Every extractor with every pooling it can be fitted on."""
         return [(e, p) for e in self.extractors for p in self.poolings if e != "token" or p == "emotion"]
+
+
+def unmarked(config: StudySettings) -> tuple[str, ...]:
+    """Values of which no training sentence has marked words."""
+    about = studied(config)
+    marked = {p.label for p in load_prompts(about.fit, split="train", labels=about.values) if p.spans}
+    return tuple(value for value in about.values if value not in marked)
+
+
+def possible_settings(config: StudySettings) -> DirectionsSettings:
+    """What can be fitted of what is asked for: nothing on emotion words where a value has none marked."""
+    own = config.of(DirectionsSettings)
+    if "emotion" not in own.poolings or not unmarked(config):
+        return own
+    return own.model_copy(update={"poolings": tuple(p for p in own.poolings if p != "emotion")})
 
 
 def check_fitted(config: StudySettings, key: str, name: str) -> None:

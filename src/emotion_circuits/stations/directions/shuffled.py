@@ -32,7 +32,7 @@ from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.claims import cosine_claims, reading_claims
 from emotion_circuits.stations.directions.folder import set_name
-from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.stations.directions.settings import possible_settings
 from emotion_circuits.statistics import Claim, corrected
 
 __all__ = ["PLANTED", "PlantedStates", "planted_claims", "shuffled_claims", "shuffled_within_groups"]
@@ -124,7 +124,7 @@ def _shuffled(context: Context, draw: int) -> ActivationStore:
 
 
 def _claims(context: Context, store: ActivationStore) -> list[Claim]:
-    config, about, seed = context.config.of(DirectionsSettings), context.about, context.config.seed
+    config, about, seed = possible_settings(context.config), context.about, context.config.seed
     of: dict[str, Any] = {"labels": about.values, "reference": about.reference}
     words = words_of(store, names=(*about.values, about.reference), model=context.model)
     reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, **of)

@@ -21,14 +21,18 @@ from emotion_circuits.directions import (
     subspace_reliability,
     words_of,
 )
+from emotion_circuits.language import N_
+from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.claims import cosine_claims, reading_claims
 from emotion_circuits.stations.directions.folder import Choice, DirectionsFolder, set_name
-from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.stations.directions.settings import DirectionsSettings, possible_settings, unmarked
 from emotion_circuits.statistics import corrected
 
 __all__ = ["inputs", "run"]
+
+NO_WORDS = N_("no training sentence of {values} has marked words")
 
 
 def inputs(context: Context) -> dict[str, Any]:
@@ -43,7 +47,10 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, folder: DirectionsFolder) -> None:
     """Fit, choose on validation, report on test."""
     store = context.of(CaptureFolder).store()
-    config, seed, about = context.config.of(DirectionsSettings), context.config.seed, context.about
+    config, seed, about = possible_settings(context.config), context.config.seed, context.about
+    if config != context.config.of(DirectionsSettings):
+        values = {"values": ", ".join(unmarked(context.config))}
+        folder.leave_out(NotMeasured(reason=NO_WORDS, values=values, what="directions of emotion words"))
     of: dict[str, Any] = {"labels": about.values, "reference": about.reference}
     fitted: list[DirectionSet] = []
     for kind in config.kinds:

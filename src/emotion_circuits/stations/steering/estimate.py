@@ -9,7 +9,7 @@ from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.speed import BATCH_TOKENS, Speed, token_ids
 from emotion_circuits.record.station import Estimate
 from emotion_circuits.record.studied import studied
-from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.stations.directions.settings import possible_settings
 from emotion_circuits.stations.steering.plan import null_openings, openings, steering_arms
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import Condition, shared_controls, taken_apart
@@ -32,7 +32,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     controls = shared_controls(chosen, random=s.random_directions, shuffled=shuffled)
     null = sum(arm.kind in ("random", "shuffled") for arm in controls)
     arms = 1 + len(controls) - null + sum(len(taken_apart(condition)) for condition in chosen)
-    compared = 1 + len(config.of(DirectionsSettings).pairs()) * len(emotions) if s.compare_prompts else 0
+    compared = 1 + len(possible_settings(config).pairs()) * len(emotions) if s.compare_prompts else 0
     choosing = s.validation_samples or s.samples
     parts = {
         "validation": (len(grid), len(openings(config, "validation")) * choosing, 1.0),

@@ -16,7 +16,7 @@ from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
-from emotion_circuits.stations.directions.settings import DirectionsSettings
+from emotion_circuits.stations.directions.settings import possible_settings
 from emotion_circuits.stations.steering.claims import bound_claims, steering_claims, token_claims
 from emotion_circuits.stations.steering.folder import Choice, Evaluators, SteeringFolder
 from emotion_circuits.stations.steering.judge import judge_draft
@@ -215,7 +215,7 @@ def _compare(
     """Every fitted direction set at the chosen places and strengths: equal norm, same openings, same draws."""
     config, fitted = context.config, context.of(DirectionsFolder)
     # Directions of other site kinds are not in the residual stream, where the injection is.
-    sets = {pair: fitted.load_set(set_name(".".join(pair))) for pair in config.of(DirectionsSettings).pairs()}
+    sets = {pair: fitted.load_set(set_name(".".join(pair))) for pair in possible_settings(config).pairs()}
     arms, of = [NONE], {}
     for pair in sets:
         for condition in chosen:
