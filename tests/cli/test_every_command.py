@@ -164,7 +164,7 @@ def test_completion_is_offered(shell):
         ("emotion-circuits ru", {"run", "runs"}),
         ("emotion-circuits run --profile ", set(completing.PROFILES)),
         ("emotion-circuits models check ", set(completing.MODELS)),
-        ("emotion-circuits steer --emotion g", {"gratitude"}),
+        ("emotion-circuits steer --emotion g", {"gratitude", "guilt"}),
         ("emotion-circuits run --attribute emo", {"emotion-en"}),
     ],
 )
