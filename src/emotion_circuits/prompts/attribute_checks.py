@@ -62,7 +62,8 @@ def _other_language(field: str, rows: Sequence[Prompt], attribute: Attribute) ->
     if others := sorted({row.language for row in rows} - {attribute.language}):
         yield (
             f"{field}: {sum(row.language in others for row in rows)} of {len(rows)} texts are {', '.join(map(repr, others))}, "
-            f"the attribute's are {attribute.language!r}; name an attribute of that language, e.g. --attribute emotion-{others[0]}"
+            f"the attribute's are {attribute.language!r}; name an attribute of that language, e.g. "
+            f"--attribute emotion-{others[0]}"
         )
 
 
