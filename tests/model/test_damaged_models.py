@@ -6,7 +6,7 @@ import pytest
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import BUNDLED, blueprint, installed, load_model
-from emotion_circuits.model.bundled import RECORD
+from emotion_circuits.model.files import RECORD
 from emotion_circuits.paths import file_sha256
 from families import tiny_model
 
