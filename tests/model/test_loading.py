@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tiny_files import save_folder, write_gguf
 from transformers import PreTrainedTokenizerFast
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import Sampling, Site, generate, load_model, observe, weights_sha256
+from emotion_circuits.model import Sampling, Site, blueprint, generate, load_model, observe, weights_sha256
 from families import tiny_hf, tiny_model, tiny_tokenizer
 
 
@@ -174,6 +175,17 @@ def test_an_unknown_hub_id_without_a_connection_names_the_alternatives():
     )
     for part in ("someone/no-such-model", "local folder", ".gguf", "smollm2-135m", "gemma3-270m"):
         assert part in done.stdout
+
+
+def test_without_a_connection_a_hub_id_is_told_at_once_and_once(monkeypatch, capfd, caplog):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    for look in (load_model, blueprint):
+        before = time.monotonic()
+        with pytest.raises(EmotionCircuitsError, match=r"no connection, and it was not downloaded before.*smollm2-135m"):
+            look("someone/no-such-model")
+        assert time.monotonic() - before < 6
+    assert "Retry" not in "".join(capfd.readouterr()) + caplog.text
 
 
 # -- GGUF --------------------------------------------------------------------------------------------------------

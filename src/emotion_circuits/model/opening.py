@@ -172,9 +172,10 @@ def explained(
     """The line to tell of an error in reading a model's configuration or weights."""
     first = one_line(error)
     if folder is None:
-        far = " without a connection" if options.get("local_files_only") else ""
+        if options.get("local_files_only") and isinstance(error, OSError):
+            first = "no connection, and it was not downloaded before"
         return (
-            f"{name}: could not be loaded from the hub{far} ({first}). Without a connection use a local folder, a .gguf "
+            f"{name}: could not be loaded from the hub ({first}). Without a connection use a local folder, a .gguf "
             f"file, or a bundled model: {', '.join(bundled.BUNDLED)}."
         )
     if not allow_pickle and not any(folder.glob("*.safetensors")) and any(folder.glob("*.bin")):
