@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_files import save_folder, write_gguf
 
 from emotion_circuits.activations import capture
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import blueprint, load_model, weights_sha256
 from emotion_circuits.prompts import Prompt
+from tiny_files import save_folder, write_gguf
 
 TEXTS = ("Thank you so much, 2024!", "the man in the moon", "Why?")
 KINDS = ("flip", "flip", "flip", "cut", "zeros", "delete", "swap", "append")
@@ -76,6 +76,12 @@ def damage(generator, folder):
     return f"{file.name}: {kind} at {place} of {before.st_size}"
 
 
+def told(error, what):
+    """One line that says something."""
+    assert "\n" not in str(error), what
+    assert len(str(error)) > 20, what
+
+
 def judged(place, key, expected, what, tmp_path):
     """How a damage was dealt with; asserts that it was not silent and that what is said is one line."""
     said = []
@@ -84,8 +90,7 @@ def judged(place, key, expected, what, tmp_path):
             found = look(place)
             other = weights_sha256(found)
         except EmotionCircuitsError as error:
-            assert "\n" not in str(error), what
-            assert len(str(error)) > 20, what
+            told(error, what)
             said.append("refused")
             continue
         if look is blueprint:
@@ -102,7 +107,7 @@ def judged(place, key, expected, what, tmp_path):
         try:
             capture(found, rows, tmp_path / "captured", pooling="last")
         except EmotionCircuitsError as error:
-            assert "\n" not in str(error), what
+            told(error, what)
             return "refused"
         noted = json.loads((tmp_path / "captured" / "capture.json").read_text())
         assert noted["model"]["weights_sha256"] == other, what
@@ -151,7 +156,7 @@ def test_damage_to_a_gguf_file_is_refused_or_another_model(tmp_path, own_cache):
     whole = write_gguf(tmp_path / "good.gguf")
     model = load_model(whole)
     key, expected, counts = weights_sha256(model), state(model), {}
-    for seed in range(CASES):
+    for seed in range(CASES // 2):  # each is converted
         place = tmp_path / "m"
         place.mkdir()
         shutil.copy(whole, place / "tiny.gguf")
@@ -159,9 +164,9 @@ def test_damage_to_a_gguf_file_is_refused_or_another_model(tmp_path, own_cache):
         how = judged(place / "tiny.gguf", key, expected, what, tmp_path / str(seed))
         counts[how] = counts.get(how, 0) + 1
         shutil.rmtree(place)
-        shutil.rmtree(own_cache)
-    assert sum(counts.values()) == CASES
-    assert counts["refused"] > CASES // 4, counts
+        shutil.rmtree(own_cache, ignore_errors=True)  # nothing was kept there of a file that was refused
+    assert sum(counts.values()) == CASES // 2
+    assert counts["refused"] > CASES // 8, counts
 
 
 def test_damage_to_the_converted_cache_is_refused_or_mended(tmp_path, own_cache):

@@ -9,13 +9,13 @@ import time
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS
-from tiny_files import save_folder, write_gguf
 from transformers import PreTrainedTokenizerFast
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Sampling, Site, blueprint, generate, load_model, observe, weights_sha256
 from families import tiny_hf, tiny_model, tiny_tokenizer
+from model_cases import FAMILY_NAMES, TEXTS
+from tiny_files import save_folder, write_gguf
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +182,9 @@ def test_without_a_connection_a_hub_id_is_told_at_once_and_once(monkeypatch, cap
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     for look in (load_model, blueprint):
         before = time.monotonic()
-        with pytest.raises(EmotionCircuitsError, match=r"no connection, and it was not downloaded before.*smollm2-135m"):
+        with pytest.raises(
+            EmotionCircuitsError, match=r"no connection, and it was not downloaded before.*smollm2-135m"
+        ):
             look("someone/no-such-model")
         assert time.monotonic() - before < 6
     assert "Retry" not in "".join(capfd.readouterr()) + caplog.text
