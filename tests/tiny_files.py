@@ -23,8 +23,11 @@ def save_folder(folder: Path, name: str = "llama", **changes) -> Path:
     return folder
 
 
-def write_gguf(file: Path, seed: int = 0, architecture: str = "llama") -> Path:
-    """A two-layer Llama with random float32 weights and a byte-level tokenizer of 256 + 4 tokens."""
+def write_gguf(file: Path, seed: int = 0, architecture: str = "llama", more=None, tensors=None, pre="smollm") -> Path:
+    """A two-layer Llama with random float32 weights and a byte-level tokenizer of 256 + 4 tokens.
+
+    ``more`` is called with the writer, to add settings; ``tensors`` are further ones.
+    """
     generator = np.random.default_rng(seed)
     tokens = 260
     writer = gguf.GGUFWriter(str(file), architecture)
@@ -39,7 +42,11 @@ def write_gguf(file: Path, seed: int = 0, architecture: str = "llama") -> Path:
     writer.add_rope_freq_base(10_000.0)
     writer.add_rope_dimension_count(8)
     writer.add_vocab_size(tokens)
-    add_byte_tokenizer(writer, tokens)
+    add_byte_tokenizer(writer, tokens, pre)
+    if more is not None:
+        more(writer)
+    for name, values in (tensors or {}).items():
+        writer.add_tensor(name, values)
 
     def tensor(name: str, *shape: int) -> None:
         scale = 1.0 if len(shape) == 1 else 0.0
@@ -96,14 +103,17 @@ def write_quantised_gguf(file: Path, architecture: str, kinds: list[str], seed: 
     writer.add_block_count(2)
     writer.add_feed_forward_length(1024 if architecture == "gpt2" else 512)
     writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_layer_norm_eps(1e-5)
-    writer.add_rope_freq_base(10_000.0)
-    writer.add_rope_dimension_count(64)
+    writer.add_head_count_kv(4 if architecture == "gpt2" else 2)
     writer.add_key_length(64)
     writer.add_value_length(64)
-    writer.add_sliding_window(16)
+    if architecture == "gpt2":
+        writer.add_layer_norm_eps(1e-5)
+    else:
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_rope_freq_base(10_000.0)
+        writer.add_rope_dimension_count(64)
+    if architecture == "gemma3":
+        writer.add_sliding_window(16)
     writer.add_vocab_size(260)
     add_byte_tokenizer(writer, 260)
     for index, (stored, name) in enumerate(sorted((g, h) for g, h in names.items() if h in shapes)):
@@ -136,12 +146,13 @@ def random_values(generator: np.random.Generator, shape: tuple[int, ...], kind: 
     return blocks.reshape(shape[0], -1)
 
 
-def add_byte_tokenizer(writer: gguf.GGUFWriter, count: int) -> None:
+def add_byte_tokenizer(writer: gguf.GGUFWriter, count: int, pre: str | None = "smollm") -> None:
     """A byte-level tokenizer of ``count`` tokens, at least 260."""
     byte_tokens = [chr(b) if 33 <= b <= 126 else chr(256 + b) for b in range(256)]
     tokens = ["<|endoftext|>", *byte_tokens, "th", "the", "an"][:count]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    if pre is not None:
+        writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types([3] + [1] * (len(tokens) - 1))
     writer.add_token_merges(["t h", "th e", "a n"])

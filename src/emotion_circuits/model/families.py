@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["FAMILIES", "Family", "at_path", "family_of", "language_config"]
+__all__ = ["FAMILIES", "LARGER", "TOWERS", "Family", "at_path", "family_of", "language_config"]
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,33 @@ FAMILIES: dict[str, Family] = {
 """Rows by Hugging Face ``config.model_type``."""
 
 
+LARGER: dict[str, dict[str, str]] = {
+    "gemma3": {
+        r"^model\.language_model\.": "model.",
+        r"^language_model\.model\.": "model.",
+        r"^language_model\.lm_head": "lm_head",
+    },
+}
+"""Models that also see pictures: what the language model's tensors are called there, as patterns, and their own names."""
+
+TOWERS = r"(model\.)?(vision_tower|multi_modal_projector)\."
+"""Tensors of a larger model that the language model does without."""
+
+
 def language_config(config: Any) -> Any:
-    """The part of a Hugging Face config that describes the language model (one that also sees pictures has several)."""
-    return config if getattr(config, "text_config", None) is None else config.get_text_config()
+    """The part of a Hugging Face config that describes the language model (one that also sees pictures has several).
+
+    Raises:
+        EmotionCircuitsError: a larger model whose text alone is not known to go through that part alone.
+    """
+    if getattr(config, "text_config", None) is None:
+        return config
+    if config.model_type not in LARGER:
+        raise EmotionCircuitsError(
+            f"architecture {config.model_type!r} holds a language model beside other towers, and is not one of those known "
+            f"here: {', '.join(sorted(LARGER))}. Save its language model alone and load that folder"
+        )
+    return config.get_text_config()
 
 
 def family_of(config: Any) -> Family:
@@ -230,6 +254,11 @@ def family_of(config: Any) -> Family:
         raise EmotionCircuitsError(
             f"{family.name} with {family.pre_norm}=False (post-norm, e.g. opt-350m) is not described by the family "
             "table: its residual stream is normalised between blocks. Use a pre-norm model of the family."
+        )
+    if getattr(config, "use_bidirectional_attention", False):
+        raise EmotionCircuitsError(
+            f"{family.name} with use_bidirectional_attention: every token sees the later ones (a model for embeddings), so it "
+            "continues no text. Use a causal model of the family."
         )
     return family
 

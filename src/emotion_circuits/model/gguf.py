@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 import math
-import struct
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,23 @@ from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorPr
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.families import family_of
-from emotion_circuits.model.gguf_header import read_header
+from emotion_circuits.model.files import RECORD
+from emotion_circuits.model.foreign import one_line, understood
+from emotion_circuits.model.gguf_header import Header, StoredTensor, read_header
+from emotion_circuits.model.gguf_settings import carry_over, carry_over_words, check_settings, check_words
 from emotion_circuits.model.precision import LARGE
 from emotion_circuits.model.sums import remember_sha256
 from emotion_circuits.model.writing import write_weights
-from emotion_circuits.paths import cache_dir, file_sha256, make_folder
+from emotion_circuits.paths import cache_dir, file_sha256, make_folder, write_json
 from emotion_circuits.progress import Bar, progress_bar
 
-__all__ = ["WEIGHTS", "convert_gguf", "converted_gguf"]
+__all__ = ["WEIGHTS", "convert_gguf", "converted_gguf", "write_record"]
 
 WEIGHTS = "model.safetensors"
 """Name of the file of weights in a converted folder."""
+
+_RULES = 2
+"""Raised when another folder comes out of the same file."""
 
 _BLOCK = 1 << 23  # values dequantised at a time: 32 MiB in float32, and as much again while they are put together
 _BY_ROWS = ("token_embd.weight", "output.weight")  # by far the largest; no architecture mixes their rows
@@ -61,15 +67,24 @@ def convert_gguf(file: Path, folder: Path, *, dtype: torch.dtype | None = None, 
         EmotionCircuitsError: the file cannot be read as GGUF, its architecture is unknown to transformers or not supported
             here, or tensors are missing.
     """
-    with _explained(file):
+    with understood(lambda error: f"{file}: cannot be loaded as a GGUF model: {one_line(error)}"):
+        header = read_header(file)
+        layers = header.said.get(f"{header.architecture}.block_count", 0)
+        if not isinstance(layers, int) or layers > len(header.tensors):  # a module would be made for each
+            raise ValueError(f"its block_count is {layers}, and it holds {len(header.tensors)} tensors in all")
         with redirect_stderr(io.StringIO()):  # transformers draws bars of its own there
-            AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
             config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
+            carry_over(config, header.said)
+            check_settings(config, header.said)
+            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+            carry_over_words(tokenizer, header.said)
+            tokenizer.save_pretrained(folder)
+            check_words(AutoTokenizer.from_pretrained(folder), header.said)
         family_of(config)  # refused before the long part
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         kept = dtype or (torch.bfloat16 if sum(p.numel() for p in model.parameters()) > LARGE else torch.float32)
-        source = _Source(file, model)
+        source = _Source(file, header, model)
         values = sum(torch.Size(shape).numel() for shape in source.shapes.values())
         with progress_bar(title or f"converting {file.name} (million weights)", max(round(values / 1e6), 1)) as bar:
             total = write_weights(folder / WEIGHTS, source.shapes, partial(_counted, source, bar), kept)
@@ -77,14 +92,6 @@ def convert_gguf(file: Path, folder: Path, *, dtype: torch.dtype | None = None, 
     config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
     return {WEIGHTS: total}
-
-
-@contextmanager
-def _explained(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError, LookupError, RuntimeError, NotImplementedError, struct.error) as error:
-        raise EmotionCircuitsError(f"{file}: cannot be loaded as a GGUF model: {error}") from error
 
 
 def _counted(source: _Source, bar: Bar, name: str) -> Iterator[Tensor]:
@@ -100,13 +107,22 @@ class _Source:
         shapes: by Hugging Face name.
     """
 
-    def __init__(self, file: Path, model: Any) -> None:
+    def __init__(self, file: Path, header: Header, model: Any) -> None:
         self._file = file
-        architecture, tensors = read_header(file)
-        self._processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=model.config.to_dict())
+        self._processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(config=model.config.to_dict())
         names = get_gguf_hf_weights_map(model, self._processor)
-        self._stored = {names[tensor.name]: tensor for tensor in tensors if tensor.name in names}
+        self._stored = {names[tensor.name]: tensor for tensor in header.tensors if tensor.name in names}
         self.shapes = _needed(model, set(self._stored))
+        left = [t.name for t in header.tensors if t.name not in names and not self._says_nothing(t)]
+        if left:
+            raise ValueError(
+                f"{len(left)} of its tensors have no place in the model ({', '.join(left[:3])}), which would compute something "
+                "else without them"
+            )
+
+    def _says_nothing(self, tensor: StoredTensor) -> bool:
+        """Factors of the rotary frequencies that are all 1."""
+        return tensor.name == "rope_freqs.weight" and bool((tensor.rows(self._file, 0, tensor.shape[0]) == 1).all())
 
     def blocks(self, name: str) -> Iterator[Tensor]:
         """One tensor in float32, in consecutive blocks of rows."""
@@ -138,16 +154,36 @@ def _needed(model: Any, found: set[str]) -> dict[str, tuple[int, ...]]:
 
 
 def converted_gguf(file: Path) -> Path:
-    """The converted folder of a user's GGUF file, made on first use and found again by the file's SHA-256."""
+    """The converted folder of a user's GGUF file, made on first use and found again by the file's SHA-256.
+
+    What was written into it is noted there, so that damage to it is told from damage to the file
+    (:func:`emotion_circuits.model.files.check_recorded`).
+    """
     if not file.is_file():
         raise EmotionCircuitsError(f"{file}: no such GGUF file")
-    folder = cache_dir() / "models" / "gguf" / file_sha256(file)[:32]
+    total = file_sha256(file)
+    folder = cache_dir() / "models" / "gguf" / f"{total[:32]}-{_RULES}"
     make_folder(folder.parent)
     with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "config.json").exists():
+        if not (folder / RECORD).exists():
             with tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch:
                 ready = Path(scratch) / "ready"
                 sums = convert_gguf(file, ready)
+                write_record(ready, sums, name=file.name, gguf_sha256=total)
+                if folder.exists():
+                    shutil.rmtree(folder)
                 ready.rename(folder)
                 remember_sha256(folder / WEIGHTS, sums[WEIGHTS])
     return folder
+
+
+def write_record(folder: Path, sums: Mapping[str, str], **about: Any) -> None:
+    """Note in a folder what was written there.
+
+    Args:
+        folder: finished but for this.
+        sums: SHA-256 by name of files, where it is known; the others are read.
+        about: what else to note, in JSON.
+    """
+    files = {p.name: sums.get(p.name) or file_sha256(p) for p in sorted(folder.iterdir()) if p.is_file()}
+    write_json(folder / RECORD, {**about, "files": files})

@@ -12,13 +12,16 @@ import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import gguf
 import numpy as np
 
-__all__ = ["StoredTensor", "read_header"]
+__all__ = ["Header", "StoredTensor", "read_header"]
 
 _STRING, _ARRAY = 8, 9
+_FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_LONG = 4096  # items; an array of settings has one for each layer at most, the longer ones are words
 _WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _PLAIN = {gguf.GGMLQuantizationType.F32: np.float32, gguf.GGMLQuantizationType.F16: np.float16}
 
@@ -59,15 +62,29 @@ class StoredTensor:
         return values
 
 
-def read_header(file: Path) -> tuple[str, list[StoredTensor]]:
-    """The architecture and the tensors of a GGUF file.
+class Header(NamedTuple):
+    """What stands in a GGUF file before its tensors.
+
+    Attributes:
+        architecture: as the file calls it.
+        tensors: where each lies.
+        said: its settings by name: numbers, texts, and lists of numbers of up to 4096; its words are left out.
+    """
+
+    architecture: str
+    tensors: list[StoredTensor]
+    said: dict[str, Any]
+
+
+def read_header(file: Path) -> Header:
+    """The architecture, the tensors and the settings of a GGUF file.
 
     Raises:
-        ValueError: it is no GGUF file of version 2 or 3, or is cut short.
+        ValueError: it is no GGUF file of version 2 or 3, is cut short, or says less or more than once what it is.
 
     Example::
 
-        architecture, tensors = read_header(Path("qwen2.5-coder-0.5b.gguf"))
+        architecture, tensors, said = read_header(Path("qwen2.5-coder-0.5b.gguf"))
     """
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
@@ -76,29 +93,51 @@ def read_header(file: Path) -> tuple[str, list[StoredTensor]]:
             raise ValueError(f"it is cut short: {error}") from error
 
 
-def _header(data: mmap.mmap) -> tuple[str, list[StoredTensor]]:
+def _header(data: mmap.mmap) -> Header:
     magic, version, n_tensors, n_keys = struct.unpack_from("<4sIQQ", data, 0)
     if magic != b"GGUF" or version not in (2, 3):
         raise ValueError("it is no GGUF file of version 2 or 3")
-    place, architecture, alignment = 24, "", gguf.GGUF_DEFAULT_ALIGNMENT
+    place, said = 24, {}
     for _ in range(n_keys):
         key, place = _string(data, place)
         (kind,) = struct.unpack_from("<I", data, place)
         place += 4
-        if key == "general.architecture" and kind == _STRING:
-            architecture = _string(data, place)[0]
-        elif key == "general.alignment" and kind in (4, 5):
-            (alignment,) = struct.unpack_from("<I", data, place)
-        place = _behind(data, place, kind)
+        value, end = _value(data, place, kind), _behind(data, place, kind)
+        if key in said:
+            raise ValueError(f"it says {key} twice")
+        place, said[key] = end, value
+    said = {key: value for key, value in said.items() if value is not None}
+    architecture, alignment = (
+        said.get("general.architecture"),
+        said.get("general.alignment", gguf.GGUF_DEFAULT_ALIGNMENT),
+    )
+    if not isinstance(architecture, str) or not isinstance(alignment, int) or alignment < 1:
+        raise ValueError("it does not say its architecture, or how its tensors are aligned")
     found = []
     for _ in range(n_tensors):
         name, place = _string(data, place)
         (n_dims,) = struct.unpack_from("<I", data, place)
-        *dims, kind, offset = struct.unpack_from(f"<{n_dims}QIQ", data, place + 4)
+        *dims, stored, offset = struct.unpack_from(f"<{n_dims}QIQ", data, place + 4)
         place += 4 + 8 * n_dims + 12
-        found.append((name, gguf.GGMLQuantizationType(kind), tuple(reversed(dims)), offset))
+        found.append((name, gguf.GGMLQuantizationType(stored), tuple(reversed(dims)), offset))
     begin = -(-place // alignment) * alignment
-    return architecture, [StoredTensor(name, kind, shape, begin + offset) for name, kind, shape, offset in found]
+    tensors = [StoredTensor(name, stored, shape, begin + offset) for name, stored, shape, offset in found]
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise ValueError("it holds two tensors of one name")
+    return Header(architecture, tensors, said)
+
+
+def _value(data: mmap.mmap, place: int, kind: int) -> Any:
+    """What stands there; ``None`` for words and long lists."""
+    if kind in _FORMATS:
+        return struct.unpack_from(f"<{_FORMATS[kind]}", data, place)[0]
+    if kind == _STRING:
+        return _string(data, place)[0]
+    if kind == _ARRAY:
+        item, count = struct.unpack_from("<IQ", data, place)
+        if item in _FORMATS and count <= _LONG:
+            return list(struct.unpack_from(f"<{count}{_FORMATS[item]}", data, place + 12))
+    return None
 
 
 def _string(data: mmap.mmap, place: int) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
 from emotion_circuits.model.families import Family, at_path
+from emotion_circuits.model.foreign import one_line, understood
 from emotion_circuits.model.sites import Site
 from emotion_circuits.model.token_texts import token_text
 
@@ -78,6 +79,7 @@ class LanguageModel:
         prefix: token ids put before every text, so that the attention sink is never a text's first word; none where the
             tokenizer begins texts with a token of its own (:mod:`emotion_circuits.model.prefixes`).
         wiring: the seams, held by :func:`emotion_circuits.model.wiring.wiring_of`.
+        sums: SHA-256 by name of the files it was read from, held by :func:`emotion_circuits.model.loading.load_model`.
         writer: its copy in another dtype, held by :func:`emotion_circuits.model.replicas.writing_model`.
     """
 
@@ -92,6 +94,7 @@ class LanguageModel:
     prefix: tuple[int, ...] = ()
     wiring: Any = field(default=None, repr=False)
     writer: Any = field(default=None, repr=False)
+    sums: dict[str, str] | None = field(default=None, repr=False)
 
     @property
     def config(self) -> Any:
@@ -217,9 +220,10 @@ class LanguageModel:
         """
         if not len(texts):
             return Encoded([], [])
-        encoded = self.tokenizer(
-            list(texts), add_special_tokens=add_special_tokens, return_offsets_mapping=True, padding=False
-        )
+        with understood(lambda error: f"{self.name}: its tokenizer fails at these texts: {one_line(error)}"):
+            encoded = self.tokenizer(
+                list(texts), add_special_tokens=add_special_tokens, return_offsets_mapping=True, padding=False
+            )
         lead = list(self.prefix) if add_special_tokens else []
         return Encoded(
             [[*lead, *row] for row in encoded["input_ids"]],

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-from pathlib import Path
-from pickle import UnpicklingError
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as hf_logging
+from transformers import AutoModelForCausalLM
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import bundled
-from emotion_circuits.model.families import family_of, language_config
-from emotion_circuits.model.gguf import converted_gguf
+from emotion_circuits.model.families import LARGER, TOWERS
+from emotion_circuits.model.files import sums_of
+from emotion_circuits.model.foreign import understood
 from emotion_circuits.model.language_model import LanguageModel
+from emotion_circuits.model.opening import Opened, explained, open_model, outline, quiet
 from emotion_circuits.model.precision import chosen_dtypes, native_bfloat16, resolve_dtype
 from emotion_circuits.model.prefixes import Prefix, neutral_prefix
 from emotion_circuits.model.selfcheck import self_check
-from emotion_circuits.model.sums import remembered_sha256
-from emotion_circuits.paths import hash_json
 
-__all__ = ["dtypes_for", "load_model", "locate", "resolve_device", "weights_sha256"]
+__all__ = ["dtypes_for", "load_model", "resolve_device"]
 
 _log = logging.getLogger(__name__)
+
+_BUFFERS = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias)$")
+"""What older versions of transformers saved beside the weights, computed anew by later ones."""
 
 
 def load_model(
@@ -59,66 +59,120 @@ def load_model(
         prefix: ``auto`` puts one neutral token before every text (:mod:`emotion_circuits.model.prefixes`).
 
     Raises:
-        EmotionCircuitsError: nothing there, an unsupported family, pickled weights only, or a failed check.
+        EmotionCircuitsError: nothing there, an unsupported family, pickled weights only, tensors that are missing, left over or
+            of another shape, damaged files, or a failed check.
     """
-    name = os.fspath(name_or_path)
-    folder, shown = locate(name)
+    asked, asked_writing = resolve_dtype(dtype), resolve_dtype(writing_dtype)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
     if str(where) != "auto":
         where = resolve_device(where)
-    asked, asked_writing = resolve_dtype(dtype), resolve_dtype(writing_dtype)
-    options: dict[str, Any] = {"revision": revision} if revision is not None and folder is None else {}
-    if folder is not None and name in bundled.BUNDLED and not Path(name).expanduser().is_dir():
-        _check_bundled(name, folder)
-    source = str(folder) if folder is not None else name
-    bars = hf_logging.is_progress_bar_enabled()
-    if folder is not None:  # a local load is quick; a hub download keeps its bar
-        hf_logging.disable_progress_bar()
-    try:
-        config = language_config(AutoConfig.from_pretrained(source, trust_remote_code=False, **options))
-        family = family_of(config)
-        use_dtype, writes = dtypes_for(config, where, asked, asked_writing)
-        hf = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=use_dtype,
-            trust_remote_code=False,
-            use_safetensors=None if allow_pickle else True,
-            **({"device_map": "auto"} if str(where) == "auto" else {}),
-            **options,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
-    except EmotionCircuitsError:
-        raise
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError, UnpicklingError) as error:
-        raise EmotionCircuitsError(_explain(name, folder, error)) from error
-    finally:
-        if bars:
-            hf_logging.enable_progress_bar()
+    opened = open_model(os.fspath(name_or_path), revision=revision, allow_pickle=allow_pickle)
+    use_dtype, writes = dtypes_for(opened, where, asked, asked_writing)
+    with ThreadPoolExecutor(
+        1
+    ) as pool:  # the bytes that are summed are the ones that are loaded, and read once from disk
+        sums = None if opened.folder is None else pool.submit(sums_of, opened.folder, fresh=True)
+        try:
+            hf = _weights(opened, where, use_dtype, allow_pickle)
+        except EmotionCircuitsError:
+            if sums is not None:
+                sums.result()  # damage that has a record is told first
+            raise
+        found = None if sums is None else sums.result()
     if str(where) != "auto":
         hf.to(where)
     hf.eval().requires_grad_(False)
-    if not tokenizer.is_fast:
-        raise EmotionCircuitsError(
-            f"{name}: its tokenizer has no fast version; only those give the character offsets that find words"
-        )
     commit = getattr(hf.config, "_commit_hash", None)
-    model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision, writes=writes)
-    model.prefix = neutral_prefix(tokenizer, prefix)
+    model = LanguageModel(
+        hf,
+        opened.tokenizer,
+        opened.family,
+        opened.name,
+        source=opened.folder,
+        revision=commit or revision,
+        writes=writes,
+    )
+    model.sums = found
+    model.prefix = neutral_prefix(opened.tokenizer, prefix)
     if check:
         self_check(model)
     _log.info(
-        "%s: %d layers, %s, on %s, from %s", shown, model.n_layers, model.dtype, model.device, folder or "the hub"
+        "%s: %d layers, %s, on %s, from %s",
+        model.name,
+        model.n_layers,
+        model.dtype,
+        model.device,
+        opened.folder or "the hub",
     )
     return model
 
 
+def _weights(opened: Opened, where: str | torch.device, dtype: torch.dtype, allow_pickle: bool) -> Any:
+    """The Hugging Face model, with every one of its weights from the files and none of theirs left over."""
+    mapping = {"config": opened.config, "key_mapping": LARGER[opened.larger]} if opened.larger else {}
+    bars = nullcontext() if opened.folder is None else quiet()  # a local load is quick; a hub download keeps its bar
+    with bars, understood(lambda e: explained(opened.name, opened.folder, e, opened.options, allow_pickle)):
+        hf, report = AutoModelForCausalLM.from_pretrained(
+            opened.source,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=None if allow_pickle else True,
+            ignore_mismatched_sizes=True,  # told below, by name
+            output_loading_info=True,
+            **({"device_map": "auto"} if str(where) == "auto" else {}),
+            **mapping,
+            **opened.options,
+        )
+    _check_report(opened, hf, report)
+    return hf
+
+
+def _check_report(opened: Opened, hf: Any, report: Any) -> None:
+    """Refuse a model some of whose weights are random numbers, or whose files hold more than it has."""
+    left = {key for key in report["unexpected_keys"] if not _BUFFERS.search(key)}
+    if opened.larger:
+        left = {key for key in left if not re.match(TOWERS, key)}
+    shapes = [
+        f"{key} (config.json: {list(made)}, file: {list(stored)})" for key, stored, made in report["mismatched_keys"]
+    ]
+    for what, tensors, why in (
+        ("of another shape than config.json says", shapes, "config.json belongs to another model"),
+        (
+            "missing",
+            report["missing_keys"],
+            "they would be random numbers. Is it a whole causal language model, or a part of one (no head, a classifier, some "
+            "of its layers)?",
+        ),
+        (
+            "left over",
+            left,
+            "the model as config.json describes it has no place for them (fewer layers, another head, an adapter)",
+        ),
+    ):
+        if tensors:
+            names = sorted(tensors)
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise EmotionCircuitsError(
+                f"{opened.name}: {len(names)} of its tensors {'is' if len(names) == 1 else 'are'} {what}: "
+                f"{', '.join(names[:3])}{more}; {why}"
+            )
+    if report.get("error_msgs"):
+        raise EmotionCircuitsError(
+            f"{opened.name}: could not be loaded: {' '.join(' '.join(report['error_msgs']).split())}"
+        )
+    if getattr(opened.config, "quantization_config", None) is not None and getattr(hf, "hf_quantizer", None) is None:
+        raise EmotionCircuitsError(
+            f"{opened.name}: config.json has a quantization_config that transformers does not know, and would leave out"
+        )
+
+
 def dtypes_for(
-    config: Any, where: str | torch.device, dtype: torch.dtype | None, writing: torch.dtype | None
+    opened: Opened, where: str | torch.device, dtype: torch.dtype | None, writing: torch.dtype | None
 ) -> tuple[torch.dtype, torch.dtype]:
     """The dtypes of figures and of writing, from what was asked for, the model's size and the device.
 
     Args:
-        config: of the Hugging Face model.
+        opened: what is known of the model.
         where: device, or ``auto``.
         dtype: asked for; ``None``: by size and device.
         writing: asked for; ``None``: as ``dtype`` where that was asked for, else by size and device.
@@ -127,26 +181,9 @@ def dtypes_for(
     native = kind.type == "cpu" and native_bfloat16()
     parameters = 0
     if native and dtype is None:  # elsewhere the size decides nothing
-        with torch.device("meta"):
-            parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        parameters = sum(p.numel() for p in outline(opened.config, opened.name).parameters())
     figures, written = chosen_dtypes(parameters, kind.type, native=native)
     return dtype or figures, writing or dtype or written
-
-
-def locate(name: str) -> tuple[Path | None, str]:
-    """The local folder to read (``None``: the hub) and the name to show."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path, name
-    if path.suffix == ".gguf":
-        return converted_gguf(path), name
-    if name in bundled.BUNDLED:
-        return bundled.installed(name) or bundled.install(name), name
-    if path.exists():
-        raise EmotionCircuitsError(f"{name}: neither a model folder nor a .gguf file")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise EmotionCircuitsError(f"{name}: no such folder or file")
-    return None, name
 
 
 def resolve_device(where: str | torch.device) -> torch.device:
@@ -160,50 +197,3 @@ def resolve_device(where: str | torch.device) -> torch.device:
             f"device {str(where)!r} cannot be used here ({reason}); use 'cpu', 'cuda', 'cuda:1' … or 'auto'"
         ) from error
     return device
-
-
-def _explain(name: str, folder: Path | None, error: Exception) -> str:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    text = str(error).lower()
-    if "safetensors" in text and folder is not None and any(folder.glob("*.bin")):
-        return (
-            f"{name}: only pickled weights were found, and unpickling can run code. If you trust the source, pass "
-            "allow_pickle=True (command line: --allow-pickle), or convert the weights to safetensors."
-        )
-    if folder is None:
-        return (
-            f"{name}: could not be loaded from the hub ({first}). Without a connection use a local folder, a .gguf "
-            f"file, or a bundled model: {', '.join(bundled.BUNDLED)}."
-        )
-    return f"{name}: could not be loaded: {first}"
-
-
-def weights_sha256(model: LanguageModel) -> str:
-    """One SHA-256 over the model's weight files, or over its tensors where there are no files.
-
-    Sums of files are remembered by size and modification time, so that a large model is hashed once.
-    """
-    assumed = getattr(model, "assumed_sha256", None)
-    if assumed is not None:
-        return str(assumed)
-    files = sorted(model.source.glob("*.safetensors")) if model.source is not None else []
-    if files:
-        return hash_json({f.name: remembered_sha256(f) for f in files})
-    if any(tensor.is_meta for tensor in model.hf.state_dict().values()):
-        raise EmotionCircuitsError(f"{model.name}: its weights are not here, so they cannot be told from others")
-    digest = hashlib.sha256()
-    for key, tensor in sorted(model.hf.state_dict().items()):
-        digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _check_bundled(name: str, folder: Path) -> None:
-    """Refuse an installed model whose weights are not the ones that were written when it was installed."""
-    noted = bundled.noted_sums(folder)
-    for file in sorted(folder.glob("*.safetensors")):
-        if file.name in noted and noted[file.name] != remembered_sha256(file):
-            raise EmotionCircuitsError(
-                f"{file}: is damaged (its SHA-256 differs from the one noted at installation); run 'emotion-circuits models "
-                f"install {name} --force'"
-            )

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model.fingerprint import weights_sha256
 from emotion_circuits.model.language_model import LanguageModel
-from emotion_circuits.model.loading import load_model, weights_sha256
+from emotion_circuits.model.loading import load_model
 from emotion_circuits.model.sharing import foreign_hooks
 from emotion_circuits.model.wiring import wiring_of
 

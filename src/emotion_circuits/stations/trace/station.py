@@ -46,7 +46,16 @@ def _text(context: Context) -> tuple[str, str]:
 
 
 def inputs(context: Context) -> dict[str, Any]:
-    """The settings, the sentences and the seed."""
+    """The settings, the sentences and the seed.
+
+    Raises:
+        EmotionCircuitsError: the model has one layer, which is known before anything is captured.
+    """
+    if context.model.n_layers < 2:
+        raise EmotionCircuitsError(
+            f"{context.model.name} has one layer: a trace asks which later layers read what a layer writes, and there is none. "
+            "Use a model of two layers or more"
+        )
     return {
         "trace": {**context.config.of(TraceSettings).model_dump(mode="json"), "set": traced_corpus(context.config)},
         "sentences": [prompts_sha256(traced_sentences(context.config, split)) for split in ("validation", "test")],
