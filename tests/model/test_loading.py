@@ -8,13 +8,13 @@ import sys
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS
-from tiny_files import save_folder, write_gguf
 from transformers import PreTrainedTokenizerFast
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Sampling, Site, generate, load_model, observe, weights_sha256
 from families import tiny_hf, tiny_model, tiny_tokenizer
+from model_cases import FAMILY_NAMES, TEXTS
+from tiny_files import save_folder, write_gguf
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
 """What the trace claims of nothing, and of what was planted."""
 
 import pytest
-from trace_cases import traced
 
 from emotion_circuits.planted.directions import carrying_layer
 from emotion_circuits.stations.trace.calibrating import calibrate_trace
 from emotion_circuits.statistics import supported_shares
+from trace_cases import traced
 
 
 def test_a_planted_writer_is_found_and_shuffled_labels_write_nothing(tmp_path):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 __all__ = ["Pair", "Prompt", "Span", "Split", "corpus_of"]
 
 Split = Literal["train", "validation", "test"]
-Span = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]]
+Span = tuple[Annotated[int, Strict(), Field(ge=0)], Annotated[int, Strict(), Field(gt=0)]]
+Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
 class Prompt(BaseModel):
@@ -18,7 +19,7 @@ class Prompt(BaseModel):
 
     Attributes:
         id: unique within its corpus.
-        text: the text, without control characters.
+        text: the text, without control characters but line feeds.
         label: what it expresses: a value of an attribute, or its reference.
         group: rows that belong together (one scenario, topic or template); a group is never divided by a split.
         split: ``train`` (directions are fitted), ``validation`` (choices are made), ``test`` (figures are reported).
@@ -31,7 +32,7 @@ class Prompt(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
 
     id: str = Field(min_length=1)
-    text: str = Field(min_length=1)
+    text: Text
     label: str = Field(min_length=1)
     group: str = Field(min_length=1)
     split: Split
@@ -68,7 +69,7 @@ class Pair(Prompt):
     """
 
     answers: tuple[str, ...] = Field(min_length=1)
-    corrupted: str = Field(min_length=1)
+    corrupted: Text
     corrupted_label: str = Field(min_length=1)
     corrupted_spans: tuple[Span, ...] = Field(min_length=1)
     corrupted_answers: tuple[str, ...] = Field(min_length=1)
@@ -103,10 +104,12 @@ def corpus_of(set_name: str) -> str:
 
 def printable(text: str) -> str:
     """The text itself, or ``ValueError`` where it holds a control or replacement character."""
-    if text.isprintable() and "\ufffd" not in text:
+    if text.replace("\n", "").isprintable() and "\ufffd" not in text:
         return text
     for index, character in enumerate(text):
         if unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character in "\ufffd\ufeff\u200b":
+            if character == "\n":
+                continue  # a letter has lines
             raise ValueError(f"holds the control or invalid character U+{ord(character):04X} at position {index}")
     return text
 
