@@ -10,13 +10,13 @@ beside none and is made again.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import zlib
 from pathlib import Path
 from typing import Literal
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import write_json
 
@@ -66,7 +66,7 @@ class Ledger:
         self.path = folder / LEDGER
         self.known: dict[str, str] | None = None
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found = loads(self.path.read_text(encoding="utf-8"))
             if found["format"] != FORMAT:
                 raise EmotionCircuitsError(
                     f"{self.path}: format {found['format']} is not {FORMAT}: another version of this program wrote it; "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 from safetensors import SafetensorError
 
+from emotion_circuits.documents import read_json_file
 from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "hash_json",
     "is_temporary",
     "make_folder",
+    "path_of",
     "read_json",
     "replacing",
     "write_json",
@@ -39,6 +41,11 @@ def cache_dir() -> Path:
     """The user's cache for this program; ``EMOTION_CIRCUITS_CACHE`` overrides it."""
     override = os.environ.get("EMOTION_CIRCUITS_CACHE")
     return Path(override) if override else Path(platformdirs.user_cache_dir("emotion-circuits"))
+
+
+def path_of(name: str | os.PathLike[str]) -> Path:
+    """The path a person wrote: ``~`` is their own folder; one of somebody who is not there is taken as it stands."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111  (Path's own raises RuntimeError where there is no such person)
 
 
 def file_sha256(path: Path, *, progress: Callable[[int], None] | None = None) -> str:
@@ -136,12 +143,7 @@ def read_json(path: Path) -> Any:
     Raises:
         EmotionCircuitsError: it cannot be read, or is damaged.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EmotionCircuitsError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise EmotionCircuitsError(f"{path}: is damaged: {error}") from error
+    return read_json_file(path, damaged="is damaged: it")
 
 
 def write_json(path: Path, value: Any) -> None:

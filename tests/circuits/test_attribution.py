@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from character_tasks import character_pairs
 
+from character_tasks import character_pairs
 from emotion_circuits.circuits.attribution import attribute
 from emotion_circuits.circuits.edges import edge_scan
 from emotion_circuits.circuits.writing import run_with_outputs, write_difference

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from character_tasks import character_pairs
 
+from character_tasks import character_pairs
 from emotion_circuits.circuits.arena import arena, run_edge_circuit, run_node_circuits
 from emotion_circuits.circuits.completeness import completeness, minimality
 from emotion_circuits.circuits.faithfulness import edge_curve, faithfulness, node_curve

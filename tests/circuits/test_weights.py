@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from character_tasks import character_pairs
 
+from character_tasks import character_pairs
 from emotion_circuits.circuits.weights import alignment, composition, copying_score, head_weights, written_tokens
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, pair_task

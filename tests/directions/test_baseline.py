@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from direction_cases import planted_store
 
+from direction_cases import planted_store
 from emotion_circuits.directions import fit_directions, held_out_report, static_embeddings, word_readers, words_of
 from emotion_circuits.directions.baseline import NGRAMS, STATIC, WordLabels, best_by_corpus
 from emotion_circuits.errors import EmotionCircuitsError

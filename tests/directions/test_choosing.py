@@ -1,7 +1,7 @@
 import pytest
 import torch
-from direction_cases import planted_store
 
+from direction_cases import planted_store
 from emotion_circuits.directions import fit_reader, reader_report
 from emotion_circuits.directions.direction_set import decide
 from emotion_circuits.errors import EmotionCircuitsError

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from direction_cases import planted_store
 
+from direction_cases import planted_store
 from emotion_circuits.directions import DirectionSet, fit_directions
 from emotion_circuits.errors import EmotionCircuitsError
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from direction_cases import planted_store
 
+from direction_cases import planted_store
 from emotion_circuits.directions import (
     auroc,
     choose_directions,

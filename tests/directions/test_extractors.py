@@ -1,9 +1,9 @@
 import pytest
 import torch
-from direction_cases import planted_directions, planted_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from direction_cases import planted_directions, planted_store
 from emotion_circuits.directions import EXTRACTORS, Examples, extract, fit_directions
 from emotion_circuits.directions.extractors import leading_axes, midpoint_thresholds, permute_within
 from emotion_circuits.errors import EmotionCircuitsError

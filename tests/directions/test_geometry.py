@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from direction_cases import planted_store
 
+from direction_cases import planted_store
 from emotion_circuits.directions import (
     chance_cosine,
     cosines_by_layer,

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from direction_cases import planted_store
 
+from direction_cases import planted_store
 from emotion_circuits.activations import capture
 from emotion_circuits.directions.subspace_tables import subspace_reliability, subspaces_between
 from emotion_circuits.directions.two_models import compare_models

@@ -127,16 +127,16 @@ def test_bad_labels_are_refused_with_their_line(tmp_path: Path) -> None:
     rows, key = blind_sample(written(), ["none"], LABELS, openings=8)
     good = {"id": rows[0]["id"], "label": "neutral"}
     for bad, message in (
-        ("{", "line 2: is not JSON"),
-        ("[]", "line 2: needs an object"),
-        ('{"label": "neutral"}', "line 2: needs an object"),
-        ('{"id": "x", "label": "neutral"}', "line 2: id 'x' is not of this run's sample"),
+        ("{", ":2: is not JSON"),
+        ("[]", ":2: is not a JSON object"),
+        ('{"label": "neutral"}', ":2: needs an 'id'"),
+        ('{"id": "x", "label": "neutral"}', ":2: id 'x' is not of this run's sample"),
         (
             json.dumps({**good, "id": rows[1]["id"], "label": "joy"}),
-            "line 2: label 'joy' is none of gratitude, neutral",
+            ":2: label 'joy' is none of gratitude, neutral",
         ),
-        (json.dumps(good), "line 2: id '[0-9a-f]+' stands in line 1 already"),
-        (json.dumps({"id": rows[1]["id"], "label": "neutral", "text": "another"}), "line 2: the text is not the one"),
+        (json.dumps(good), ":2: id '[0-9a-f]+' stands in line 1 already"),
+        (json.dumps({"id": rows[1]["id"], "label": "neutral", "text": "another"}), ":2: the text is not the one"),
     ):
         path = tmp_path / "labels.jsonl"
         path.write_text(json.dumps(good) + "\n" + bad + "\n", encoding="utf-8")

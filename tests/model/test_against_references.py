@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, batch_of, kinds_of, model_of, random_tensor, record_all
 from torch import Tensor
 
 from emotion_circuits.model import Ablate, Add, Batch, LanguageModel, Patch, Positions, Site, intervene, observe
 from families import CONFIGS, tiny_model
+from model_cases import FAMILY_NAMES, batch_of, kinds_of, model_of, random_tensor, record_all
 
 MODULES = {  # where each family's head outputs enter the output projection, written down again by hand
     "gpt2": "transformer.h.{}.attn.c_proj",

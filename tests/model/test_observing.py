@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS, batch_of, kinds_of, model_of
 from transformers import DynamicCache
 
 from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
@@ -12,6 +11,7 @@ from emotion_circuits.model import Add, Batch, Site, generate, intervene, observ
 from emotion_circuits.model.generation import Sampling
 from emotion_circuits.model.wiring import wiring_of
 from families import tiny_model
+from model_cases import FAMILY_NAMES, TEXTS, batch_of, kinds_of, model_of
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)

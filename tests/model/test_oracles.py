@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from model_cases import model_of, random_tensor, record_all
 from torch import Tensor
 
 from emotion_circuits.model import Ablate, Add, LanguageModel, Site, intervene, load_model
 from families import CONFIGS, tiny_hf
+from model_cases import model_of, random_tensor, record_all
 
 pytestmark = pytest.mark.oracle
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import ALL, LAST, Add, Positions, Site, for_rows, intervene, observe
 from model_cases import (
     FAMILY_NAMES,
     TEXTS,
@@ -15,9 +18,6 @@ from model_cases import (
     record_all,
     rows_of,
 )
-
-from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import ALL, LAST, Add, Positions, Site, for_rows, intervene, observe
 
 LENGTHS = [len(t) for t in TEXTS]  # one token per character
 CHOICES = {

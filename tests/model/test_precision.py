@@ -6,10 +6,10 @@ from functools import cache
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS, batch_of, edit_of, kinds_of, random_tensor, record_all, rows_of
 
 from emotion_circuits.model import Ablate, Add, Sampling, Site, generate, intervene, observe, self_check
 from families import tiny_model
+from model_cases import FAMILY_NAMES, TEXTS, batch_of, edit_of, kinds_of, random_tensor, record_all, rows_of
 
 HALVES = ["bfloat16", "float16"]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS, model_of
 
 from emotion_circuits.model import Add, LanguageModel, Sampling, Site, generate, intervene
 from emotion_circuits.model.replicas import in_parallel, replica
+from model_cases import FAMILY_NAMES, TEXTS, model_of
 
 HOW = Sampling(max_new_tokens=6, min_new_tokens=6, temperature=1.0)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_cases import TEXTS, model_of
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Sampling, generate, generation
 from emotion_circuits.model.generation import _choose, row_seed
+from model_cases import TEXTS, model_of
 
 logits_rows = st.lists(st.lists(st.floats(-8, 8, width=32), min_size=6, max_size=6), min_size=1, max_size=4).map(
     torch.tensor

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, batch_of, kinds_of
 
 from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
 from emotion_circuits.model import LanguageModel, Site, intervene, observe, self_check
 from emotion_circuits.model.intervening import Ablate
 from families import tiny_model
+from model_cases import FAMILY_NAMES, batch_of, kinds_of
 
 
 def failures(model: LanguageModel) -> dict[str, str]:

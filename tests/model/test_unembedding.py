@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import FAMILY_NAMES, TEXTS, model_of
 
 from emotion_circuits.model import unembedding
 from emotion_circuits.model.unembedding import passing_logits
 from families import tiny_model
+from model_cases import FAMILY_NAMES, TEXTS, model_of
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)

@@ -39,7 +39,7 @@ def test_encoding_problems_are_named(row, corpus):
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + '{"text": "caf\xe9"}\n'.encode("latin-1"))
     with pytest.raises(EmotionCircuitsError) as caught:
         load_prompts(path)
-    assert f"{path}:1: begins with a byte-order mark" in str(caught.value)
+    assert ":1:" not in str(caught.value)  # a byte-order mark is no mistake
     assert f"{path}:2: is not UTF-8" in str(caught.value)
 
 
@@ -54,7 +54,7 @@ def test_by_name_and_by_path_are_the_same(name):
 
     rows = load_prompts(name)
     assert rows
-    assert prompts_sha256(rows) == prompts_sha256(load_prompts(resolve_set(name)[0]))
+    assert prompts_sha256(rows) == prompts_sha256(load_prompts(resolve_set(name)[0].path))
     assert sum(len(load_prompts(name, split=s)) for s in ("train", "validation", "test")) == len(rows)
 
 

@@ -1,7 +1,6 @@
 """What the trace claims of nothing, and of what was planted."""
 
 import pytest
-from trace_cases import traced
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.planted.directions import carrying_layer
@@ -11,6 +10,7 @@ from emotion_circuits.stations.trace.station import inputs
 from emotion_circuits.statistics import supported_shares
 from emotion_circuits.study import StudyConfig
 from families import tiny_model
+from trace_cases import traced
 
 
 def test_a_planted_writer_is_found_and_shuffled_labels_write_nothing(tmp_path):

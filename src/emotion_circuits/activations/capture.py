@@ -7,7 +7,6 @@ holds one batch and one shard, whatever the number of sentences.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +49,7 @@ from emotion_circuits.activations.store import (
     shard_name,
     tensor_name,
 )
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel, Site, observe, weights_sha256
@@ -186,7 +186,7 @@ def capture(
 def _noted_sinks(folder: Path, key: str) -> Sinks | None:
     """What an interrupted capture of the same measured: its shards rest on it."""
     try:
-        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        note = loads((folder / NOTE).read_text(encoding="utf-8"))
         return Sinks.from_json(note["sinks"]) if note["hash"] == key else None
     except (OSError, ValueError, KeyError, TypeError, EmotionCircuitsError):
         return None  # whoever reads the note says what is wrong with it

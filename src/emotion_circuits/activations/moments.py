@@ -7,7 +7,6 @@ out as in a capture (:mod:`emotion_circuits.activations.sinks`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from emotion_circuits.activations.pooling import FRAME, READABLE, batches_by_length, run_batch
 from emotion_circuits.activations.sinks import STREAM, Sinks, measure_sinks
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing, write_json
@@ -154,7 +154,7 @@ class Moments:
         """
         folder = Path(folder)
         try:
-            note = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            note = loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             labels = note["labels"]
             with safe_open(folder / f"{name}.safetensors", framework="pt") as file:
                 mean = file.get_tensor("mean")

@@ -7,7 +7,6 @@ little-endian length, then JSON with dtype, shape and offsets) is needed for it.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["Shard"]
@@ -80,7 +80,7 @@ class Shard:
                 length = int.from_bytes(stream.read(8), "little")
                 if not 2 <= length <= os.fstat(stream.fileno()).st_size - 8:
                     raise ValueError("it does not begin with a safetensors header")
-                header = json.loads(stream.read(length))
+                header = loads(stream.read(length))
             for key, value in header.items():
                 if key != "__metadata__":
                     place = 8 + length + int(value["data_offsets"][0])

@@ -18,7 +18,6 @@ Layer is the first axis, so that one layer of a shard, and one sentence of a lay
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from emotion_circuits.activations.shards import Shard
 from emotion_circuits.activations.sinks import Sinks, judged_by
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.progress import progress_bar
@@ -118,7 +118,7 @@ class ActivationStore:
         folder = Path(folder)
         file = folder / MANIFEST
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
+            manifest = loads(file.read_text(encoding="utf-8"))
             check_format(file, manifest)
             file = folder / ROWS
             rows = pd.read_parquet(file)

@@ -5,9 +5,12 @@ Exit codes: :mod:`emotion_circuits.cli.exit_codes`.
 
 from __future__ import annotations
 
+import io
+import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 __all__ = ["main"]
@@ -31,6 +34,8 @@ def main() -> None:
     # Options are read by the command line library; errors of loading it should obey this one too.
     debug = "--debug" in sys.argv[1:]
     try:
+        _prepare_streams()
+        _refuse_arguments_without_text(sys.argv[1:])
         from emotion_circuits.cli.app import app
 
         app()
@@ -47,6 +52,34 @@ def main() -> None:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        _finish_output()
+
+
+def _prepare_streams() -> None:
+    """A character that the terminal's encoding lacks is written as an escape instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _refuse_arguments_without_text(arguments: Sequence[str]) -> None:
+    from emotion_circuits.errors import EmotionCircuitsError
+
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= c <= "\udfff" for c in argument):
+            raise EmotionCircuitsError(
+                f"the argument {argument!a} is not text in UTF-8; rename the file, or use a UTF-8 locale (LANG=C.UTF-8)"
+            )
+
+
+def _finish_output() -> None:
+    """Write what is left; whoever reads it may have gone (``| head``), which is nothing to report."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
 
 
 def _how_to_go_on(number: int) -> str:

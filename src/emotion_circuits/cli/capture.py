@@ -9,6 +9,7 @@ import typer
 
 from emotion_circuits.cli.completing import MODELS, offering
 from emotion_circuits.cli.shared import (
+    Columns,
     Device,
     Dtype,
     JsonFlag,
@@ -16,6 +17,7 @@ from emotion_circuits.cli.shared import (
     Track,
     check_before_loading,
     long_running,
+    mapped,
     recorded,
     show_json,
 )
@@ -38,7 +40,8 @@ def capture_command(
     model: Annotated[
         str, typer.Option(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
     ] = "smollm2-135m",
-    prompts: Annotated[list[str] | None, typer.Option(help="Corpus: bundled name or JSONL; may be repeated.")] = None,
+    prompts: Annotated[list[str] | None, typer.Option(help="Corpus: bundled name or file; may be repeated.")] = None,
+    columns: Columns = None,
     kinds: Annotated[
         str, typer.Option(help="Site kinds, separated by commas; also z,q,k,v,pattern,scores.")
     ] = "resid_post,mlp_out",
@@ -71,7 +74,7 @@ def capture_command(
     from emotion_circuits.prompts import load_prompts
     from emotion_circuits.study.tracking import Tracker, default_uri, track_capture
 
-    rows = load_prompts(prompts or ["core"])
+    rows = load_prompts(mapped(prompts or ["core"], columns))
     wanted, pools = [k.strip() for k in kinds.split(",")], [p.strip() for p in pooling.split(",")]
     chosen = _integers(layers)
     check_before_loading(model, revision, option="--layers", layers=chosen)

@@ -9,7 +9,17 @@ import typer
 from rich.table import Table
 
 from emotion_circuits.cli.heads import MaxPairs, Model, Pairs, SplitName, open_task
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Revision, long_running, print_table, show_json
+from emotion_circuits.cli.shared import (
+    Columns,
+    Device,
+    Dtype,
+    JsonFlag,
+    Revision,
+    long_running,
+    mapped,
+    print_table,
+    show_json,
+)
 
 app = typer.Typer(help="Circuits: find one, show it, test it on other pairs.")
 
@@ -20,6 +30,7 @@ File = Annotated[Path, typer.Argument(help="A circuit's JSON, as written by 'cir
 def find(
     model: Model,
     pairs: Pairs = "pairs",
+    columns: Columns = None,
     out: Annotated[Path | None, typer.Option(help="Write the circuit as JSON here.")] = None,
     exact: Annotated[int, typer.Option(help="Measure this many nodes exactly; 0: all.", min=0)] = 20,
     max_pairs: MaxPairs = 32,
@@ -38,9 +49,9 @@ def find(
     from emotion_circuits.prompts import load_pairs
 
     with long_running():
+        rows, name = load_pairs(mapped([pairs], columns)[0]), Path(pairs).stem
         loaded = load_model(model, device=device, dtype=dtype, revision=revision)
-        name = Path(pairs).stem
-        found = find_circuit(loaded, load_pairs(pairs), name=name, exact=exact or None, max_pairs=max_pairs, seed=seed)
+        found = find_circuit(loaded, rows, name=name, exact=exact or None, max_pairs=max_pairs, seed=seed)
     if out is not None:
         found.save(out)
     _show(found, as_json)
@@ -72,6 +83,7 @@ def check(
     file: File,
     model: Annotated[str | None, typer.Option(help="Another model than the circuit's own.")] = None,
     pairs: Pairs = "pairs",
+    columns: Columns = None,
     split: SplitName = "test",
     max_pairs: MaxPairs = 64,
     samples: Annotated[int, typer.Option(help="Random circuits of the same make-up.", min=1)] = 99,
@@ -89,7 +101,9 @@ def check(
 
     found = load_circuit(file)
     with long_running():
-        loaded, task = open_task(model or found.model, pairs, split, max_pairs, device, dtype, revision)
+        loaded, task = open_task(
+            model or found.model, mapped([pairs], columns)[0], split, max_pairs, device, dtype, revision
+        )
         result = circuit_against_random(loaded, task, found.members(), samples=samples, seed=seed)
     if as_json:
         show_json({"circuit": str(file), "pairs": len(task), **result.figures()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 
 __all__ = ["MODELS", "PROFILES", "attributes", "offering", "values"]
 
@@ -19,10 +20,10 @@ def attributes() -> tuple[str, ...]:
 
 def values() -> tuple[str, ...]:
     """Values of the bundled attributes."""
-    import yaml
+    from emotion_circuits.documents import read_document
 
-    folder = files("emotion_circuits") / "prompts" / "attributes"
-    found = [yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))["values"] for name in attributes()]
+    folder = Path(str(files("emotion_circuits"))) / "prompts" / "attributes"
+    found = [read_document(folder / f"{name}.yaml")["values"] for name in attributes()]
     return tuple(dict.fromkeys(value for own in found for value in own))
 
 

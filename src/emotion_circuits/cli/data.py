@@ -10,10 +10,10 @@ import typer
 from rich.table import Table
 
 from emotion_circuits.cli.completing import attributes, offering
-from emotion_circuits.cli.shared import JsonFlag, long_running, note, print_table, show_json
+from emotion_circuits.cli.shared import Columns, JsonFlag, long_running, mapped, note, print_table, show_json
 
 if TYPE_CHECKING:
-    from emotion_circuits.curation import Accuracy, SetDescription
+    from emotion_circuits.curation import Accuracy, Finding, SetDescription
     from emotion_circuits.evaluation import Validation
     from emotion_circuits.prompts import Prompt
     from emotion_circuits.prompts.tokenizing import Tokenize
@@ -25,11 +25,11 @@ EMBEDDING_BARS = {"implicit": 0.80}
 
 @app.command()
 def check(
-    files: Annotated[list[str], typer.Argument(help="JSONL, CSV or TSV files, or bundled names.")],
-    columns: Annotated[
-        list[str] | None, typer.Option("--map", help="FIELD=COLUMN of a CSV, e.g. text=Sentence; repeat.")
-    ] = None,
-    language: Annotated[str, typer.Option(help="Language of a CSV without a language column.")] = "en",
+    files: Annotated[
+        list[str], typer.Argument(help="CSV, TSV, JSONL, JSON, Parquet or Excel files, or bundled names.")
+    ],
+    columns: Columns = None,
+    language: Annotated[str, typer.Option(help="Language of a file without a language column.")] = "en",
     tokenizer: Annotated[
         list[str] | None,
         typer.Option(help="Bundled model, folder or tokenizer.json under which pairs must be aligned; repeat."),
@@ -40,15 +40,17 @@ def check(
     ] = None,
     near: Annotated[float, typer.Option(min=0.3, max=1.0, help="Similarity of near duplicates (Jaccard).")] = 0.65,
     write: Annotated[Path | None, typer.Option(help="Write the rows as JSONL here, if there is no error.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="List every finding, not one line a kind.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check corpora, alone and against one another; every finding is listed.
+    """Check corpora, alone and against one another; findings are shown by kind.
 
     Exits with 1 when there is an error.
 
     Example: emotion-circuits data check letters.csv --map text=sentence --map label=emotion
     """
-    from emotion_circuits.curation import check_corpora, parse_column_map, write_corpus
+    from emotion_circuits.curation import check_corpora, write_corpus
+    from emotion_circuits.prompts.loading import parse_column_map
 
     with long_running():
         report, rows = check_corpora(
@@ -65,8 +67,8 @@ def check(
     if as_json:
         show_json({**report.model_dump(mode="json"), "written": str(write) if written else None})
     else:
-        for finding in report.findings:
-            typer.echo(f"{finding.severity}: {finding}")
+        for line in _listed(report.findings) if every else _grouped(report.findings):
+            typer.echo(line)
         for file in report.files:
             surface = "".join(f", {a.name} {a.accuracy:.3f}" for a in (file.balance.surface if file.balance else ()))
             labels = ", ".join(f"{label} {count}" for label, count in file.labels.items())
@@ -80,11 +82,33 @@ def check(
         raise typer.Exit(1)
 
 
+def _listed(findings: Sequence[Finding]) -> list[str]:
+    return [f"{finding.severity}: {finding}" for finding in findings]
+
+
+def _grouped(findings: Sequence[Finding]) -> list[str]:
+    """One line a kind: how many, the first one, and where the next ones are."""
+    kinds: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault((finding.severity, finding.kind, finding.field), []).append(finding)
+    lines = []
+    for (severity, kind, field), found in kinds.items():
+        if len(found) == 1:
+            lines += _listed(found)
+            continue
+        places = [f.file if f.line is None else f"{f.file}:{f.line}" for f in found[1:4]]
+        rest = f" and {len(found) - 4} more (--all)" if len(found) > 4 else ""
+        what = f"{kind} ({field})" if field else kind
+        lines.append(f"{severity}: {len(found)} × {what}: {found[0]}; also {', '.join(places)}{rest}")
+    return lines
+
+
 @app.command()
 def describe(
     sets: Annotated[
-        list[str] | None, typer.Argument(help="Bundled names or JSONL files; default: all bundled.")
+        list[str] | None, typer.Argument(help="Bundled names or files of your own; default: all bundled.")
     ] = None,
+    columns: Columns = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Bundled model, folder or tokenizer.json to count lengths in; default: words.")
     ] = None,
@@ -109,7 +133,8 @@ def describe(
         raise EmotionCircuitsError("--write-card describes all bundled sets; leave the names out")
     with long_running():
         tokenize = _tokenizer(tokenizer) if tokenizer else None
-        description = describe_corpora(sets or available_sets(), tokenize=tokenize, tokenizer_name=tokenizer or "")
+        wanted = mapped(sets or available_sets(), columns)
+        description = describe_corpora(wanted, tokenize=tokenize, tokenizer_name=tokenizer or "")
         scored = _embedding_accuracies() if embedding or write_card is not None else ()
         words = _word_accuracies() if write_card is not None else ()
         judged = _judge_validations() if write_card is not None else ()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emotion_circuits.cli.shared import AttributeName, JsonFlag, attribute_for, long_running, show_json
+from emotion_circuits.cli.shared import AttributeName, Columns, JsonFlag, attribute_for, long_running, mapped, show_json
 
 app = typer.Typer(help="Evaluators: what there is, and how good each one is on labelled held-out text.")
 
@@ -40,7 +40,8 @@ def validate(
         ),
     ] = None,
     attribute: AttributeName = None,
-    data: Annotated[Path | None, typer.Option(help="Own labelled JSONL instead of the attribute's sets.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Own labelled file instead of the attribute's sets.")] = None,
+    columns: Columns = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     labels: Annotated[
         list[str] | None, typer.Option("--label", help="TEXT_LABEL=EVALUATOR_LABEL for --data; repeatable.")
@@ -68,7 +69,7 @@ def validate(
             key, _, source = name.partition("=")
             judge = evaluator(key, source=source) if source else judge_of(about, key)
             if data is not None:
-                rows = load_prompts(data, split=split)
+                rows = load_prompts(mapped([data], columns), split=split)
                 found.append(validate(judge, rows, labels=mapping, data=str(data), split=split))
             else:
                 found += validate_on_bundled(judge, about, split=split)

@@ -10,12 +10,14 @@ from rich.table import Table
 
 from emotion_circuits.cli.completing import MODELS, offering
 from emotion_circuits.cli.shared import (
+    Columns,
     Device,
     Dtype,
     JsonFlag,
     Revision,
     check_before_loading,
     long_running,
+    mapped,
     print_table,
     show_json,
 )
@@ -33,7 +35,7 @@ app = typer.Typer(help="Heads: what they attend to (a screen), and what happens 
 Model = Annotated[
     str, typer.Argument(help="Bundled name, local folder, .gguf file or hub id.", autocompletion=offering(MODELS))
 ]
-Pairs = Annotated[str, typer.Option(help="Bundled set or JSONL file of minimal pairs.")]
+Pairs = Annotated[str, typer.Option(help="Bundled set or file of minimal pairs.")]
 SplitName = Annotated[str, typer.Option(help="train, validation or test.")]
 MaxPairs = Annotated[int, typer.Option(help="Use at most this many pairs.", min=2)]
 RunFolder = Annotated[Path | None, typer.Option(help="Run whose directions are used.")]
@@ -94,6 +96,7 @@ def show_table(table: pd.DataFrame, title: str, top: int, as_json: bool, **facts
 def screen(
     model: Model,
     pairs: Pairs = "pairs",
+    columns: Columns = None,
     split: SplitName = "test",
     max_pairs: MaxPairs = 64,
     query: Annotated[str, typer.Option(help="Who attends: last, or later.")] = "last",
@@ -110,7 +113,7 @@ def screen(
     from emotion_circuits.heads.screening import delta_attention
 
     with long_running():
-        loaded, task = open_task(model, pairs, split, max_pairs, device, dtype, revision)
+        loaded, task = open_task(model, mapped([pairs], columns)[0], split, max_pairs, device, dtype, revision)
         table = delta_attention(loaded, task, query=query).table()  # type: ignore[arg-type]
     show_table(table, "Δattention, a screen", top, as_json, pairs=len(task), excluded=len(task.excluded))
 
@@ -126,6 +129,7 @@ def ablate(
     emotion: Annotated[str | None, typer.Option(help="Whose direction; with --run.")] = None,
     layer: Annotated[int | None, typer.Option(help="At which layer; the run's choice by default.")] = None,
     pairs: Pairs = "pairs",
+    columns: Columns = None,
     split: SplitName = "test",
     max_pairs: MaxPairs = 32,
     together: Together = False,
@@ -146,7 +150,7 @@ def ablate(
     check_before_loading(model, revision, layers=None if layer is None else [layer], nodes=nodes)
     along = None if run is None else _direction(run, emotion, layer)
     with long_running():
-        loaded, task = open_task(model, pairs, split, max_pairs, device, dtype, revision)
+        loaded, task = open_task(model, mapped([pairs], columns)[0], split, max_pairs, device, dtype, revision)
         scan = ablation_scan(
             loaded, task, chosen_nodes(loaded, nodes, together), mode,  # type: ignore[arg-type]
             direction=None if along is None else along[1], projection=along,
@@ -162,6 +166,7 @@ def patch(
     mode: Annotated[str, typer.Option(help="z, v_only, pattern_only or pattern_v.")] = "z",
     direction: Annotated[str, typer.Option(help="denoising or noising.")] = "denoising",
     pairs: Pairs = "pairs",
+    columns: Columns = None,
     split: SplitName = "test",
     max_pairs: MaxPairs = 32,
     together: Together = False,
@@ -179,7 +184,7 @@ def patch(
 
     check_before_loading(model, revision, nodes=nodes)
     with long_running():
-        loaded, task = open_task(model, pairs, split, max_pairs, device, dtype, revision)
+        loaded, task = open_task(model, mapped([pairs], columns)[0], split, max_pairs, device, dtype, revision)
         scan = patch_scan(loaded, task, chosen_nodes(loaded, nodes, together), mode, direction=direction)  # type: ignore[arg-type]
         table = scan.table().sort_values("effect", key=abs, ascending=False)
     show_table(table, scan.method, top, as_json, pairs=len(task), gap=round(float(scan.gap.mean()), 4))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -158,7 +157,7 @@ def check(
         m = load_model(model, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, check=False)
         results = self_check(m, strict=False)
     if as_json:
-        show_json(json.loads(json.dumps([r.__dict__ for r in results])))
+        show_json([r.__dict__ for r in results])
     else:
         table = Table("check", "", "detail", title=m.name)
         for r in results:

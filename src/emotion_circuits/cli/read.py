@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,15 +10,25 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, long_running, print_table, show_json
+from emotion_circuits.cli.shared import Columns, Device, Dtype, JsonFlag, long_running, print_table, show_json
+from emotion_circuits.documents import UnreadableError, bytes_of, decoded
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts.loading import parse_column_map
+from emotion_circuits.prompts.tables import LONGEST_LINE, TABLE_SUFFIXES, no_column, read_table
 
 __all__ = ["read", "read_lines"]
 
 
 def read(
-    file: Annotated[Path, typer.Argument(help="Text file (one text per line) or JSONL with 'text' and maybe 'label'.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Text file (.txt, one text a line), or a table (CSV, TSV, JSONL, JSON, Parquet, Excel) with a column 'text' "
+            "and maybe 'label'."
+        ),
+    ],
     run: Annotated[Path, typer.Option(help="Folder of a finished run.")],
+    columns: Columns = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: JsonFlag = False,
@@ -29,7 +39,7 @@ def read(
 
     Example: emotion-circuits read --run runs/demo letters.txt
     """
-    lines = read_lines(file)
+    lines = read_lines(file, parse_column_map(columns or ()))
     with long_running():
         result = _result(lines, run, device, dtype)
     if as_json:
@@ -50,37 +60,67 @@ def read(
         )
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """``{"line", "text", "label"}`` of every line that holds a text; blank lines are left out.
+def read_lines(file: Path, columns: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """``{"line", "text", "label"}`` of every line or row that holds a text; blank ones are left out.
+
+    Args:
+        file: a table, or a text file of another name.
+        columns: ``text`` and ``label`` → their columns in a table.
 
     Raises:
-        EmotionCircuitsError: not readable, not UTF-8, a JSONL line without ``text``, or nothing in it.
+        EmotionCircuitsError: not readable, not UTF-8, a row without a text, or nothing in it; a table of a kind that is not read.
     """
-    try:
-        content = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EmotionCircuitsError(f"{file}: cannot be read as UTF-8 text: {error}") from error
-    rows: list[dict[str, Any]] = []
-    # Not splitlines(): it would cut texts at separators that may stand inside a JSON string.
-    for number, line in enumerate(content.replace("\r\n", "\n").split("\n"), start=1):
-        if not line.strip():
-            continue
-        if file.suffix.lower() not in (".jsonl", ".ndjson"):
-            rows.append({"line": number, "text": line.strip(), "label": None})
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise EmotionCircuitsError(f"{file}:{number}: is not JSON: {error}") from error
-        if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not value["text"].strip():
-            raise EmotionCircuitsError(f"{file}:{number}: text: needs a JSON object with a non-empty string 'text'")
-        label = value.get("label")
-        if label is not None and not isinstance(label, str):
-            raise EmotionCircuitsError(f"{file}:{number}: label: must be a string, got {label!r}")
-        rows.append({"line": number, "text": value["text"], "label": label})
+    if file.suffix.lower() not in TABLE_SUFFIXES:
+        if columns:
+            raise EmotionCircuitsError(f"{file}: has no columns for --map; a table ends in {', '.join(TABLE_SUFFIXES)}")
+        rows = _lines_of(file)
+    else:
+        rows = _rows_of(file, columns or {})
     if not rows:
         raise EmotionCircuitsError(f"{file}: holds no text")
     return rows
+
+
+def _lines_of(file: Path) -> list[dict[str, Any]]:
+    content = bytes_of(file)
+    try:
+        text = decoded(content)
+    except UnreadableError as error:
+        raise EmotionCircuitsError(f"{file}:{error.line}: {error.message}") from error
+    if "\0" in text or content.startswith((b"PK", b"%PDF")):
+        raise EmotionCircuitsError(
+            f"{file}: is no text; save it as .txt (one text a line) or a table ({', '.join(TABLE_SUFFIXES)})"
+        )
+    found = []
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+        if len(line) > LONGEST_LINE:
+            raise EmotionCircuitsError(
+                f"{file}:{number}: has {len(line):,} characters; a text may have {LONGEST_LINE:,}"
+            )
+        if line.strip():
+            found.append({"line": number, "text": line.strip(), "label": None})
+    return found
+
+
+def _rows_of(file: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    table = read_table(file)
+    if table.problems:
+        raise EmotionCircuitsError(table.problems[0].at(file))
+    position = table.positions(file, {"text": "text", "label": "label", **columns})
+    if table.rows and "text" not in position:
+        raise EmotionCircuitsError(f"{file}:1: {no_column('text', file)}. Columns: {', '.join(table.columns)}")
+    found = []
+    for line, cells in table.rows:
+        text = cells.get(position["text"])
+        if not isinstance(text, str) or not text.strip():
+            raise EmotionCircuitsError(f"{file}:{line}: text: needs a text that is not empty")
+        label = cells.get(position.get("label", ""))
+        if isinstance(label, int) and not isinstance(label, bool):
+            label = str(label)
+        if label is not None and not isinstance(label, str):
+            raise EmotionCircuitsError(f"{file}:{line}: label: must be a string, got {label!r}")
+        found.append({"line": line, "text": text, "label": (label or "").strip() or None})
+    return found
 
 
 def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from emotion_circuits.cli.completing import MODELS, PROFILES, attributes, offering
 from emotion_circuits.cli.shared import (
+    Columns,
     Device,
     Dtype,
     JsonFlag,
@@ -18,6 +19,7 @@ from emotion_circuits.cli.shared import (
     Revision,
     Track,
     long_running,
+    mapped,
     note,
     print_table,
     recorded,
@@ -41,6 +43,7 @@ def run(
         "runs/study"
     ),
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steering.samples=2.")] = None,
+    columns: Columns = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -87,6 +90,8 @@ def run(
     given = {"model": model, "attribute": attribute, "device": device, "dtype": dtype, "revision": revision}
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     overrides |= _settings(set_ or [])
+    if columns:
+        overrides["prompts"] = _mapped_prompts(overrides.get("prompts"), columns)
     study = load_config(profile, file=config, overrides=overrides)
     where = chosen_engine(engine, workers=workers)
     if dry_run:
@@ -182,12 +187,22 @@ def _size(size: float) -> str:
 
 
 def _settings(items: list[str]) -> dict[str, Any]:
-    import yaml
+    from emotion_circuits.documents import UnreadableError, parse_yaml
 
     values: dict[str, Any] = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise typer.BadParameter(f"{item!r} is not KEY=VALUE", param_hint="--set")
-        values[key] = yaml.safe_load(value)
+        try:
+            values[key] = parse_yaml(value)
+        except UnreadableError as error:
+            raise typer.BadParameter(f"{item!r}: the value {error.message}", param_hint="--set") from error
     return values
+
+
+def _mapped_prompts(prompts: Any, columns: list[str]) -> list[str]:
+    named = [prompts] if isinstance(prompts, str) else prompts
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise typer.BadParameter("it names columns of the corpora in --set prompts=[FILE, …]", param_hint="--map")
+    return mapped(named, columns)

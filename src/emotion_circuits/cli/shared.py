@@ -19,6 +19,7 @@ from rich.table import Table
 from emotion_circuits.catalogues import LANGUAGES
 from emotion_circuits.cli.completing import attributes, offering
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.paths import read_json
 from emotion_circuits.progress import progress_style
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttributeName",
+    "Columns",
     "Device",
     "Dtype",
     "JsonFlag",
@@ -38,6 +40,7 @@ __all__ = [
     "check_before_loading",
     "listen",
     "long_running",
+    "mapped",
     "note",
     "print_table",
     "recorded",
@@ -64,6 +67,10 @@ AttributeName = Annotated[
         help="What is studied: a bundled attribute or a YAML file; by default that of the run, else emotion-en.",
         autocompletion=offering(attributes),
     ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="FIELD=COLUMN where a file's columns have other names, e.g. text=Sentence; repeat."),
 ]
 Pickle = Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled weights; only from sources you trust.")]
 
@@ -175,13 +182,25 @@ def attribute_for(given: str | None, *runs: Path | None) -> Attribute:
     return load_attribute(DEFAULT_ATTRIBUTE if given is None else given)
 
 
+def mapped(names: Sequence[str | Path], columns: Sequence[str] | None) -> list[str]:
+    """Corpora as they were named, with the columns of ``--map`` where they are a user's own.
+
+    Raises:
+        EmotionCircuitsError: an item that is not ``FIELD=COLUMN``.
+    """
+    from emotion_circuits.prompts.loading import parse_column_map, with_columns
+
+    wanted = parse_column_map(columns or ())
+    return [with_columns(name, wanted) for name in names]
+
+
 def prefix_of(run: Path | None) -> Literal["auto", "none"]:
     """What stands before every text in a run, as its configuration says; nothing without a run."""
     if run is None:
         return "none"
     try:
-        found = json.loads((run / "study.json").read_text(encoding="utf-8")).get("prefix", "none")
-    except (OSError, ValueError):
+        found = read_json(run / "study.json").get("prefix", "none")
+    except (EmotionCircuitsError, AttributeError):
         return "none"  # whoever needs the run says that it is none
     return "auto" if found == "auto" else "none"
 
@@ -211,7 +230,9 @@ def recorded(track: bool | None, record: Callable[[], str]) -> str | None:
 
 def show_json(value: Any) -> None:
     """Print one JSON object; NaN becomes null, as JSON has none."""
-    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    # Escapes where the output is in an encoding that lacks most characters: JSON in any encoding.
+    plain = (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=plain, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

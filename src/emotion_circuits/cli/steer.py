@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,12 +125,13 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 def _model_of(run: Path | None) -> str:
     from emotion_circuits.errors import EmotionCircuitsError
+    from emotion_circuits.paths import read_json
 
     if run is None:
         raise EmotionCircuitsError("steer: name a model with --model, or a run with --run")
     try:
-        return str(json.loads((run / "study.json").read_text(encoding="utf-8"))["model"])
-    except (OSError, ValueError, KeyError) as error:
+        return str(read_json(run / "study.json")["model"])
+    except (EmotionCircuitsError, KeyError, TypeError) as error:
         raise EmotionCircuitsError(f"{run}: is not the folder of a run (no readable study.json)") from error
 
 

@@ -8,7 +8,6 @@ from emotion_circuits.curation.describing import Description, SetDescription, de
 from emotion_circuits.curation.duplicates import Duplicate, find_duplicates
 from emotion_circuits.curation.rows import alignment_problems, row_problems
 from emotion_circuits.curation.surface import Accuracy, across_groups, bag_of_words, length_only, punctuation_only
-from emotion_circuits.curation.tables import parse_column_map, read_table
 from emotion_circuits.curation.words import across_sets
 
 __all__ = [
@@ -34,9 +33,7 @@ __all__ = [
     "find_duplicates",
     "labelled_twice",
     "length_only",
-    "parse_column_map",
     "punctuation_only",
-    "read_table",
     "row_problems",
     "telling_ngrams",
     "write_card",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts.loading import corpora_dir, load_prompts
+from emotion_circuits.prompts.tables import read_table
 
 __all__ = ["Agreement", "agreement", "agreement_of_set", "labelled_twice"]
 
@@ -105,8 +105,7 @@ def agreement_of_set(name: str) -> Agreement:
         raise EmotionCircuitsError(
             f"{name} was not labelled twice; these were: {', '.join(labelled_twice()) or 'none'}"
         )
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = {row["id"]: row for row in csv.DictReader(file)}
+    rows = {row["id"]: row for _, row in read_table(path).rows}
     texts = load_prompts(name)
     if set(rows) != {text.id for text in texts}:
         raise EmotionCircuitsError(f"{path}: does not hold the labels of the texts of {name}")

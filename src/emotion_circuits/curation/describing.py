@@ -23,7 +23,7 @@ from emotion_circuits.curation.surface import (
 )
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts.lexicon import UNSPACED
-from emotion_circuits.prompts.loading import corpora_dir, load_prompts, resolve_set
+from emotion_circuits.prompts.loading import CorpusFile, corpora_dir, load_prompts, resolve_set, with_columns
 from emotion_circuits.prompts.schema import Pair, Prompt
 from emotion_circuits.prompts.tokenizing import Tokenize
 
@@ -104,7 +104,7 @@ def describe_corpora(
     """Describe sets one by one; ``implicit`` and ``scenarios`` also get the transfer from the ``core`` beside them.
 
     Args:
-        names_or_paths: bundled names, folders of them, or JSONL files.
+        names_or_paths: bundled names, folders of them, or files as :func:`~emotion_circuits.prompts.load_prompts` reads them.
         tokenize: counts lengths in its tokens; without one, in words (characters in Japanese and Chinese).
         tokenizer_name: its name, for the unit.
         top: telling n-grams per label.
@@ -112,19 +112,19 @@ def describe_corpora(
     Raises:
         EmotionCircuitsError: unknown name, or rows that do not fit the schema.
     """
-    paths = list(dict.fromkeys(path for name in names_or_paths for path in resolve_set(name)))
+    corpora = list(dict.fromkeys(file for name in names_or_paths for file in resolve_set(name)))
     described = []
-    with progress_bar("describing", total=len(paths)) as bar:
-        for path in paths:
-            described.append(_describe(path, tokenize, tokenizer_name, top))
+    with progress_bar("describing", total=len(corpora)) as bar:
+        for corpus in corpora:
+            described.append(_describe(corpus, tokenize, tokenizer_name, top))
             bar.advance(note=described[-1].name)
     return Description(sets=tuple(described))
 
 
-def _describe(path: Path, tokenize: Tokenize | None, tokenizer_name: str, top: int) -> SetDescription:
-    root = corpora_dir()
+def _describe(corpus: CorpusFile, tokenize: Tokenize | None, tokenizer_name: str, top: int) -> SetDescription:
+    root, path = corpora_dir(), corpus.path
     name = path.relative_to(root).with_suffix("").as_posix() if path.is_relative_to(root) else str(path)
-    rows = load_prompts(path)
+    rows = load_prompts(with_columns(path, dict(corpus.columns)))
     language = rows[0].language
     paired = [f"{r.label} > {r.corrupted_label}" for r in rows if isinstance(r, Pair)]
     labels = Counter(paired or [r.label for r in rows])

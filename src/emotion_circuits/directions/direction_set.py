@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import make_folder, replacing, write_json
 
@@ -228,7 +228,7 @@ class DirectionSet:
         base = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
         note, data = base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.safetensors")
         try:
-            meta = DirectionSetMeta.model_validate(json.loads(note.read_text(encoding="utf-8")))
+            meta = DirectionSetMeta.model_validate(loads(note.read_text(encoding="utf-8")))
             with safe_open(data, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in ("vectors", "thresholds", "norms")}
         except FileNotFoundError as error:

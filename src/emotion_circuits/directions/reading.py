@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from emotion_circuits.activations import FRAME, READABLE, Sinks, frame_tokens
 from emotion_circuits.activations.pooling import batches_by_length, run_batch
 from emotion_circuits.activations.sinks import STREAM
 from emotion_circuits.directions.direction_set import DirectionSet, decide
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import write_json
@@ -163,7 +163,7 @@ class Reader:
         """
         path = Path(folder) / READER_FILE
         try:
-            note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            note: dict[str, Any] = loads(path.read_text(encoding="utf-8"))
             members = [(DirectionSet.load(path.parent / m["directions"]), int(m["layer"])) for m in note["members"]]
             scales = tuple(float(m["scale"]) for m in note["members"])
             frame = str(note["frame"])

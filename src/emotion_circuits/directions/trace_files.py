@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from emotion_circuits.directions.trace_text import Trace
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import make_folder, replacing, write_json
 
@@ -41,7 +41,7 @@ def load_trace(base: Path | str) -> Trace:
     """
     base = Path(base)
     try:
-        note = json.loads(base.with_name(f"{base.name}.json").read_text(encoding="utf-8"))
+        note = loads(base.with_name(f"{base.name}.json").read_text(encoding="utf-8"))
         tensors = load_file(base.with_name(f"{base.name}.safetensors"))
         return Trace(
             **{name: tensors[name] for name in _TENSORS},

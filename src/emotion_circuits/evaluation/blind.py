@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import replacing
+from emotion_circuits.prompts.tables import read_table
 
 __all__ = ["BlindKey", "BlindRow", "blind_sample", "read_labels", "write_sample"]
 
@@ -115,46 +116,37 @@ def read_labels(path: Path, key: BlindKey) -> dict[str, str]:
     """Labels by id; rows whose label is still open are left out.
 
     Args:
-        path: JSON lines with ``id`` and ``label``; ``text``, where it is there, must be the one that was shown.
+        path: a table (JSON lines, CSV …) with ``id`` and ``label``; ``text``, where it is there, must be the one that was shown.
         key: of the sample.
 
     Raises:
         EmotionCircuitsError: with the number of the line: no JSON, no id, an id of another sample or one that comes twice, a
             label that may not be given, a text that is not the one shown; or no label at all.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EmotionCircuitsError(f"{path}: labels cannot be read: {error}") from error
+    table = read_table(path)
+    if table.problems:
+        raise EmotionCircuitsError(table.problems[0].at(path))
     found: dict[str, str] = {}
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row = _row(line, where=f"{path}, line {number}", key=key)
+    for number, cells in table.rows:
+        row = _row(cells, where=f"{path}:{number}", key=key)
         if row["id"] in seen:
-            raise EmotionCircuitsError(
-                f"{path}, line {number}: id {row['id']!r} stands in line {seen[row['id']]} already"
-            )
+            raise EmotionCircuitsError(f"{path}:{number}: id {row['id']!r} stands in line {seen[row['id']]} already")
         seen[row["id"]] = number
-        if row.get("label") is not None:
+        if row.get("label"):
             found[row["id"]] = row["label"]
     if not found:
         raise EmotionCircuitsError(f"{path}: no row has a label; write one of {', '.join(key.labels)} into each")
     return found
 
 
-def _row(line: str, *, where: str, key: BlindKey) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise EmotionCircuitsError(f"{where}: is not JSON: {error}") from error
-    if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-        raise EmotionCircuitsError(f"{where}: needs an object with 'id' and 'label'")
+def _row(row: dict[str, Any], *, where: str, key: BlindKey) -> dict[str, Any]:
+    if not isinstance(row.get("id"), str):
+        raise EmotionCircuitsError(f"{where}: needs an 'id' and a 'label'")
     if row["id"] not in key.rows:
         raise EmotionCircuitsError(f"{where}: id {row['id']!r} is not of this run's sample")
     label = row.get("label")
-    if label is not None and label not in key.labels:
+    if label and label not in key.labels:
         raise EmotionCircuitsError(f"{where}: label {label!r} is none of {', '.join(key.labels)}")
     if "text" in row and _sha256(str(row["text"])) != key.rows[row["id"]].text_sha256:
         raise EmotionCircuitsError(f"{where}: the text is not the one that was shown under {row['id']!r}")

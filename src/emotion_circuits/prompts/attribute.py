@@ -1,6 +1,6 @@
 """What is studied, as data: the values, the texts that express them, who judges them, and what they are called.
 
-An attribute is a YAML file, bundled (``emotion-en``) or a user's own. Corpora in it are bundled sets or JSONL files, whose
+An attribute is a YAML file, bundled (``emotion-en``) or a user's own. Corpora in it are bundled sets or tables, whose
 paths count from the attribute's file.
 """
 
@@ -12,10 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from emotion_circuits.documents import read_document
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.paths import path_of
 from emotion_circuits.prompts.attribute_parts import (
     Asked,
     Classifier,
@@ -27,7 +28,7 @@ from emotion_circuits.prompts.attribute_parts import (
     Prompting,
 )
 from emotion_circuits.prompts.lexicon import lexicon
-from emotion_circuits.prompts.loading import corpora_dir, explain
+from emotion_circuits.prompts.loading import corpora_dir, corpus_file, explain, with_columns
 
 __all__ = ["DEFAULT_ATTRIBUTE", "Attribute", "available_attributes", "load_attribute"]
 
@@ -221,7 +222,7 @@ def load_attribute(name_or_path: str | os.PathLike[str]) -> Attribute:
     name = os.fspath(name_or_path)
     if name in available_attributes():
         return _read(attributes_dir() / f"{name}.yaml")
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise EmotionCircuitsError(
             f"{name}: neither a bundled attribute nor a .yaml file. Bundled attributes: {', '.join(available_attributes())}"
@@ -230,12 +231,7 @@ def load_attribute(name_or_path: str | os.PathLike[str]) -> Attribute:
 
 
 def _read(path: Path) -> Attribute:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise EmotionCircuitsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        raise EmotionCircuitsError(f"{path}: is not YAML: {error}") from error
+    content = read_document(path)
     if not isinstance(content, dict):
         raise EmotionCircuitsError(f"{path}: must hold keys and values, e.g. 'name: politeness-en'")
     try:
@@ -254,8 +250,9 @@ def _from_folder(folder: Path) -> Callable[[str], str]:
         bundled = corpora_dir() / name
         if bundled.is_dir() or bundled.with_name(f"{bundled.name}.jsonl").is_file():
             return name
-        own = folder / Path(name).expanduser()
-        return str(own.absolute()) if own.is_file() else name
+        file = corpus_file(name)
+        own = folder / file.path
+        return with_columns(own.absolute(), dict(file.columns)) if own.is_file() else name
 
     return place
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = ["SHOTS", "Asked", "Classifier", "Corpora", "HubModel", "Labelled", "Openings", "Part", "Prompting"]
 
@@ -14,9 +14,17 @@ SHOTS = 4
 
 
 class Part(BaseModel):
-    """Frozen, without keys that it does not know."""
+    """Frozen, without keys that it does not know; a lone text will do where a list is asked for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lone_values(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        lists = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
+        return {key: (value,) if key in lists and isinstance(value, str) else value for key, value in given.items()}
 
 
 class Corpora(Part):

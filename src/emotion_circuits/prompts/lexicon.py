@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["UNSPACED", "find_words", "lexicon", "lexicon_languages"]
@@ -32,7 +32,7 @@ def lexicon(language: str = "en") -> dict[str, tuple[str, ...]]:
     if language not in lexicon_languages():
         raise EmotionCircuitsError(f"no lexicon for language {language!r}; there are: {', '.join(lexicon_languages())}")
     text = (files("emotion_circuits.prompts") / "lexicons" / f"{language}.json").read_text(encoding="utf-8")
-    return {value: tuple(words) for value, words in json.loads(text).items()}
+    return {value: tuple(words) for value, words in loads(text).items()}
 
 
 @cache

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import codecs
-import json
+import logging
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_args
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
+from emotion_circuits.documents import UnreadableError, bytes_of, loads
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.paths import hash_json
+from emotion_circuits.paths import hash_json, path_of
 from emotion_circuits.prompts.schema import Pair, Prompt, corpora_dir
+from emotion_circuits.prompts.splitting import split_groups
+from emotion_circuits.prompts.tables import Problem, no_column, parse_table
 
 __all__ = [
+    "FIELDS",
+    "CorpusFile",
     "Numbered",
-    "Problem",
     "available_sets",
     "corpora_dir",
+    "corpus_file",
     "explain",
     "load_pairs",
     "load_prompts",
+    "parse_column_map",
     "prompts_sha256",
     "read_objects",
-    "read_rows",
     "resolve_set",
     "validate_objects",
     "validation_messages",
     "validation_problems",
+    "with_columns",
 ]
+
+_log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", bound=Prompt)
 
@@ -42,44 +51,101 @@ def available_sets() -> list[str]:
     return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.jsonl"))
 
 
-def resolve_set(name_or_path: str | os.PathLike[str]) -> list[Path]:
+class CorpusFile(NamedTuple):
+    """A file of a corpus, and the columns its fields are in where these are not called as the fields are."""
+
+    path: Path
+    columns: tuple[tuple[str, str], ...] = ()
+
+
+FIELDS: tuple[str, ...] = tuple(Pair.model_fields)
+
+
+def parse_column_map(items: Iterable[str], where: str = "--map ") -> dict[str, str]:
+    """``["text=Sentence", "label=Emotion"]`` → ``{"text": "Sentence", "label": "Emotion"}``.
+
+    Args:
+        items: ``FIELD=COLUMN``.
+        where: begins messages.
+
+    Raises:
+        EmotionCircuitsError: an item is not ``FIELD=COLUMN``, or names a field that no row has, or one twice.
+    """
+    columns: dict[str, str] = {}
+    for item in items:
+        field, equals, column = item.partition("=")
+        if not equals or not column:
+            raise EmotionCircuitsError(f"{where}{item}: write FIELD=COLUMN, for example text=Sentence")
+        if field not in FIELDS:
+            raise EmotionCircuitsError(f"{where}{item}: there is no field {field!r}; fields: {', '.join(FIELDS)}")
+        if field in columns:
+            raise EmotionCircuitsError(f"{where}{item}: {field} is mapped already to {columns[field]!r}")
+        columns[field] = column
+    return columns
+
+
+def with_columns(name: str | os.PathLike[str], columns: Mapping[str, str]) -> str:
+    """A corpus of a user's own with its columns named, as it may stand in settings and attributes.
+
+    Bundled sets, whose columns are known, stay as they are.
+
+    Example:
+        >>> with_columns("letters.csv", {"text": "The letter"})
+        'letters.csv#text=The letter'
+    """
+    text = os.fspath(name)
+    if not columns or _bundled(text):
+        return text
+    return f"{text}#{','.join(f'{field}={_quoted(column)}' for field, column in columns.items())}"
+
+
+def _quoted(column: str) -> str:
+    return "".join(f"%{ord(c):02X}" if c in "%,#" else c for c in column)
+
+
+def corpus_file(name: str | os.PathLike[str]) -> CorpusFile:
+    """A user's own file, ``FILE`` or ``FILE#FIELD=COLUMN,…`` (``,``, ``#`` and ``%`` in a column as ``%2C``, ``%23``, ``%25``).
+
+    Example:
+        >>> corpus_file("letters.csv#text=Sentence,label=Emotion").columns
+        (('text', 'Sentence'), ('label', 'Emotion'))
+
+    Raises:
+        EmotionCircuitsError: columns that are not ``FIELD=COLUMN``.
+    """
+    text = os.fspath(name)
+    before, mark, after = text.rpartition("#")
+    if not mark or "=" not in after or path_of(text).is_file():
+        return CorpusFile(path_of(text))
+    columns = parse_column_map(after.split(","), where=f"{before}#")
+    return CorpusFile(path_of(before), tuple((field, unquote(column)) for field, column in columns.items()))
+
+
+def _bundled(name: str) -> list[Path]:
+    root = corpora_dir()
+    if not Path(name).is_absolute() and ".." not in Path(name).parts:
+        if (root / f"{name}.jsonl").is_file():
+            return [root / f"{name}.jsonl"]
+        if name and (root / name).is_dir():
+            return sorted((root / name).rglob("*.jsonl"))
+    return []
+
+
+def resolve_set(name_or_path: str | os.PathLike[str]) -> list[CorpusFile]:
     """The files of a bundled set, or the user's own file.
 
     A bundled name is a file (``core``), or a folder of them (``languages/ja`` takes all of its files).
 
     Raises:
-        EmotionCircuitsError: neither a bundled name nor an existing ``.jsonl`` file.
+        EmotionCircuitsError: neither a bundled name nor an existing file.
     """
     name = os.fspath(name_or_path)
-    root = corpora_dir()
-    bundled = root / f"{name}.jsonl"
-    if not Path(name).is_absolute() and ".." not in Path(name).parts:
-        if bundled.is_file():
-            return [bundled]
-        if name and (root / name).is_dir() and (inside := sorted((root / name).rglob("*.jsonl"))):
-            return inside
-    path = Path(name).expanduser()
-    if path.is_file():
-        if path.suffix.lower() not in (".jsonl", ".ndjson"):
-            raise EmotionCircuitsError(
-                f"{name}: a corpus is a .jsonl file; convert a CSV with "
-                f"'emotion-circuits data check {name} --map text=COLUMN … --write OUT.jsonl'"
-            )
-        return [path]
+    if bundled := _bundled(name):
+        return [CorpusFile(path) for path in bundled]
+    own = corpus_file(name)
+    if own.path.is_file() or own.path.is_fifo():
+        return [own]
     raise EmotionCircuitsError(f"{name}: neither a bundled set nor a file. Bundled sets: {', '.join(available_sets())}")
-
-
-class Problem(NamedTuple):
-    """What is wrong with one line of a file; ``field`` is empty where the whole line is meant."""
-
-    line: int
-    field: str
-    message: str
-
-    def at(self, path: str | os.PathLike[str]) -> str:
-        """``file:line: field: message``."""
-        field = f"{self.field}: " if self.field else ""
-        return f"{os.fspath(path)}:{self.line}: {field}{self.message}"
 
 
 class Numbered(NamedTuple):
@@ -89,46 +155,113 @@ class Numbered(NamedTuple):
     row: Prompt
 
 
-def read_objects(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
-    """``(line, object)`` of every line of a JSONL file that holds a JSON object, and every line that doesn't.
+def read_objects(file: CorpusFile, *, language: str = "en") -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
+    """``(line, object)`` of every row of a user's table, ready to be validated, and every problem on the way.
+
+    What no row says: ``id`` is made of the file's name and the line, ``group`` is the row itself, ``split`` is drawn by group,
+    ``language`` is the argument, ``set`` the file's name. ``spans`` may hold offsets (``[[4, 9]]``) or the marked words
+    themselves, separated by ``|``; a word that does not stand in the text is a problem.
+
+    Args:
+        file: the file, and its columns; fields that are not named use the column of their own name, if there is one.
+        language: for rows without one.
 
     Raises:
-        EmotionCircuitsError: the file cannot be read.
+        EmotionCircuitsError: the file cannot be read, or lacks a column that is mapped or needed.
     """
-    return _objects_in(_content_of(path))
+    return _objects_in(bytes_of(file.path), file, language)
 
 
-def _content_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EmotionCircuitsError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _objects_in(content: bytes) -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
+def _objects_in(
+    content: bytes, file: CorpusFile, language: str
+) -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
+    table, path = parse_table(content, file.path), file.path
+    if not table.rows:
+        return [], table.problems
+    fields = {**{field: field for field in FIELDS}, **dict(file.columns)}
+    position = table.positions(path, fields)
+    if lacking := [field for field in ("text", "label") if field not in position]:
+        line = 1 if table.delimited else table.rows[0][0]
+        message = f"{{}}. Columns: {', '.join(table.columns)}"
+        said = [Problem(line, field, message.format(no_column(field, path))) for field in lacking]
+        return [], [*table.problems, *said]
+    # Whoever names columns, or brings a spreadsheet, has others beside them; in JSON an unknown key is a slip of the pen.
+    strict = not file.columns and path.suffix.lower() in (".jsonl", ".ndjson", ".json")
+    used = set(position.values())
     objects: list[tuple[int, dict[str, Any]]] = []
-    problems: list[Problem] = []
-    if content.startswith(codecs.BOM_UTF8):
-        problems.append(Problem(1, "", "begins with a byte-order mark; save the file as UTF-8 without it"))
-        content = content.removeprefix(codecs.BOM_UTF8)
-    for number, raw in enumerate(content.split(b"\n"), start=1):
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            problems.append(Problem(number, "", f"is not UTF-8 (byte {error.start + 1}); save the file as UTF-8"))
-            continue
-        if not line.strip():
-            continue
-        try:
-            value: Any = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(Problem(number, "", f"is not JSON (column {error.colno}): {error.msg}"))
-            continue
-        if isinstance(value, dict):
-            objects.append((number, value))
-        else:
-            problems.append(Problem(number, "", "is not a JSON object"))
+    problems = list(table.problems)
+    numbers = [line for line, _ in table.rows]
+    if len(set(numbers)) < len(numbers):  # an array in one line
+        numbers = list(range(1, len(numbers) + 1))
+    for number, (line, cells) in zip(numbers, table.rows, strict=True):
+        value = {field: cells[column] for field, column in position.items() if column in cells}
+        if strict:
+            value.update({key: cell for key, cell in cells.items() if key not in used})
+        problems += [Problem(line, *problem) for problem in _plain(value, delimited=table.delimited)]
+        for field, default in (("id", f"{path.stem}-{number}"), ("language", language), ("set", path.stem)):
+            if field not in position:
+                value[field] = default
+        if "group" not in position:
+            value["group"] = value.get("id")
+        objects.append((line, value))
+    if "group" not in position and len(objects) > 1:
+        _log.warning(
+            "%s: no column for group, so every row is a group of its own; where rows belong together (one event told in "
+            "several emotions, paraphrases), name it with --map group=COLUMN, or they are split apart",
+            path,
+        )
+    if "split" not in position:
+        splits = split_groups((str(value["group"]) for _, value in objects), salt=path.stem)
+        for _, value in objects:
+            value["split"] = splits[str(value["group"])]
     return objects, problems
+
+
+_NAMES = ("id", "label", "group", "split", "language", "set", "corrupted_label")
+
+
+def _plain(value: dict[str, Any], *, delimited: bool) -> list[tuple[str, str]]:
+    """Bring cells into the form of a row, in place; ``(field, problem)`` where one cannot be."""
+    problems: list[tuple[str, str]] = []
+    for field in _NAMES:
+        cell = value.get(field)
+        if isinstance(cell, int) and not isinstance(cell, bool):
+            value[field] = str(cell)  # numbers as names: survey ids, classes
+        elif isinstance(cell, str):
+            value[field] = cell.strip()
+    for field, text in (("spans", "text"), ("corrupted_spans", "corrupted")):
+        if isinstance(value.get(field), str):
+            value[field], missing = _spans(value[field], str(value.get(text, "")))
+            problems += [(field, f"the text does not hold {word!r}") for word in missing]
+    if delimited:
+        for field in ("answers", "corrupted_answers"):
+            if field in value:
+                value[field] = [answer for answer in value[field].split("|") if answer]
+        for field in ("corrupted", "corrupted_label", "answers", "corrupted_spans", "corrupted_answers"):
+            if not value.get(field, True):
+                del value[field]  # a row that is no pair, in a table that has some
+    return problems
+
+
+def _spans(cell: str, text: str) -> tuple[Any, list[str]]:
+    cell = cell.strip()
+    if cell.startswith("["):
+        try:
+            return loads(cell), []
+        except UnreadableError:
+            return [], [cell]
+    spans: list[tuple[int, int]] = []
+    missing: list[str] = []
+    for word in filter(None, (part.strip() for part in cell.split("|"))):
+        # Whole words first; inside a word only where the script has no spaces.
+        found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) or (
+            None if word.isascii() else re.search(re.escape(word), text)
+        )
+        if found is None:
+            missing.append(word)
+        else:
+            spans.append(found.span())
+    return sorted(spans), missing
 
 
 def validate_objects(
@@ -153,21 +286,12 @@ def validate_objects(
     return rows, problems
 
 
-def read_rows(path: Path, kind: type[Row]) -> tuple[list[Row], list[str]]:
-    """Every valid row of a JSONL file, and every error as ``file:line: field: message``.
-
-    Where ``kind`` is :class:`Prompt`, rows that are pairs come as :class:`Pair`.
-    """
-    rows, problems = _rows_in(_content_of(path), kind)
-    return [cast(Row, row) for row in rows], [problem.at(path) for problem in problems]
-
-
 @lru_cache(maxsize=64)
-def _rows_in(content: bytes, kind: type[Prompt]) -> tuple[tuple[Prompt, ...], tuple[Problem, ...]]:
+def _rows_in(content: bytes, file: CorpusFile, kind: type[Prompt]) -> tuple[tuple[Numbered, ...], tuple[Problem, ...]]:
     """The rows of a file's content and what is wrong with it; a study asks for the same corpora a hundred times."""
-    objects, unreadable = _objects_in(content)
+    objects, unreadable = _objects_in(content, file, "en")
     rows, invalid = validate_objects(objects, kind)
-    return tuple(numbered.row for numbered in rows), tuple(sorted([*unreadable, *invalid]))
+    return tuple(rows), tuple(sorted([*unreadable, *invalid]))
 
 
 def validation_problems(error: ValidationError) -> list[tuple[str, str]]:
@@ -223,13 +347,19 @@ def _load(name_or_path: str | os.PathLike[str] | Sequence[str], kind: type[Row])
     names = [name_or_path] if isinstance(name_or_path, str | os.PathLike) else list(name_or_path)
     rows: list[Row] = []
     errors: list[str] = []
-    for name in names:
-        for path in resolve_set(name):
-            more, problems = read_rows(path, kind)
-            rows += more
-            errors += problems
-            if not more and not problems:
-                errors.append(f"{path}: holds no rows")
+    places: dict[str, str] = {}
+    for file in dict.fromkeys(file for name in names for file in resolve_set(name)):
+        numbered, problems = _rows_in(bytes_of(file.path), file, kind)
+        errors += [problem.at(file.path) for problem in problems]
+        if not numbered and not problems:
+            errors.append(f"{file.path}: holds no rows")
+        for line, row in numbered:
+            place = f"{file.path}:{line}"
+            if places.setdefault(row.id, place) != place:
+                errors.append(
+                    f"{place}: id: {row.id!r} stands already in {places[row.id]}; ids of corpora used together differ"
+                )
+        rows += [cast(Row, row) for _, row in numbered]
     if errors:
         shown = "\n  ".join(errors[:20])
         rest = f"\n  … and {len(errors) - 20} more" if len(errors) > 20 else ""
@@ -246,7 +376,8 @@ def load_prompts(
     """The rows of a corpus (or of several), validated.
 
     Args:
-        name_or_path: a bundled name, a path to a JSONL file, or a sequence of them.
+        name_or_path: a bundled name, a file (CSV, TSV, JSONL, JSON, Parquet, Excel; ``FILE#text=COLUMN`` where its columns have
+            other names), or a sequence of them. No two rows may have the same id.
         split: keep only ``train``, ``validation`` or ``test``.
         labels: keep only these labels.
 
@@ -261,7 +392,7 @@ def load_pairs(name_or_path: str | os.PathLike[str] = "pairs", *, split: str | N
     """Token-aligned minimal pairs; as :func:`load_prompts`.
 
     Args:
-        name_or_path: a bundled set, or a JSONL file.
+        name_or_path: a bundled set, or a file as :func:`load_prompts` reads it.
         split: only pairs of this split.
 
     Example:

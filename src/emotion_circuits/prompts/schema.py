@@ -8,12 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 __all__ = ["Pair", "Prompt", "Span", "Split", "corpora_dir", "corpus_of"]
 
 Split = Literal["train", "validation", "test"]
-Span = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]]
+Span = tuple[Annotated[int, Strict(), Field(ge=0)], Annotated[int, Strict(), Field(gt=0)]]
+Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
 class Prompt(BaseModel):
@@ -21,7 +22,7 @@ class Prompt(BaseModel):
 
     Attributes:
         id: unique within its corpus.
-        text: the text, without control characters.
+        text: the text, without control characters but line feeds.
         label: what it expresses: a value of an attribute, or its reference.
         group: rows that belong together (one scenario, topic or template); a group is never divided by a split.
         split: ``train`` (directions are fitted), ``validation`` (choices are made), ``test`` (figures are reported).
@@ -34,7 +35,7 @@ class Prompt(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
 
     id: str = Field(min_length=1)
-    text: str = Field(min_length=1)
+    text: Text
     label: str = Field(min_length=1)
     group: str = Field(min_length=1)
     split: Split
@@ -71,7 +72,7 @@ class Pair(Prompt):
     """
 
     answers: tuple[str, ...] = Field(min_length=1)
-    corrupted: str = Field(min_length=1)
+    corrupted: Text
     corrupted_label: str = Field(min_length=1)
     corrupted_spans: tuple[Span, ...] = Field(min_length=1)
     corrupted_answers: tuple[str, ...] = Field(min_length=1)
@@ -118,10 +119,12 @@ def corpora_dir() -> Path:
 
 def printable(text: str) -> str:
     """The text itself, or ``ValueError`` where it holds a control or replacement character."""
-    if text.isprintable() and "\ufffd" not in text:
+    if text.replace("\n", "").isprintable() and "\ufffd" not in text:
         return text
     for index, character in enumerate(text):
         if unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character in "\ufffd\ufeff\u200b":
+            if character == "\n":
+                continue  # a letter has lines
             raise ValueError(f"holds the control or invalid character U+{ord(character):04X} at position {index}")
     return text
 

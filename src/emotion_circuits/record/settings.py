@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
 
@@ -15,9 +15,38 @@ ResidualKind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_
 
 
 class Settings(BaseModel):
-    """Settings of one station: every key is known, and none changes."""
+    """Settings of one station: every key is known, none changes, and a number is a number: finite, no text, no truth value.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A lone value will do where a list is asked for: ``prompts: letters.csv``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, given: Any) -> Any:
+        """Lists, which is what YAML and JSON have, as tuples; refuses whole numbers that no computer counts to."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            key: _frozen(value, listed=_is_list(cls.model_fields[key].annotation)) if key in cls.model_fields else value
+            for key, value in given.items()
+        }
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(get_origin(part) is tuple for part in get_args(annotation))
+
+
+def _frozen(value: Any, *, listed: bool = False) -> Any:
+    if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
+        raise ValueError(f"{value:.3e} is larger than any setting")
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(one) for one in value)
+    return (value,) if listed and isinstance(value, str | int | float) else value
+
+
+_LARGEST_WHOLE = 2**53
 
 
 S = TypeVar("S", bound=Settings)
@@ -35,7 +64,8 @@ class StudySettings(Settings):
         writing_dtype: of the model in writing; ``auto``: as ``dtype`` where that is named, else by size and processor.
         attribute: what is studied: a bundled attribute or a YAML file. What follows of corpora and values is the attribute's
             where it is null.
-        prompts: corpora (bundled names or JSONL files) directions are fitted and tested on.
+        prompts: corpora (bundled names or files, ``FILE#text=COLUMN`` where columns have other names) directions are fitted and
+            tested on.
         continuations: corpus of neutral openings.
         emotions: which of the attribute's values are studied, in this order.
         prefix: ``auto`` puts one neutral token before every text that the model reads, in every station, so that the attention

@@ -6,13 +6,13 @@ The pilot's figures, with the chance level each of them had or lacked and the em
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from emotion_circuits.documents import loads
 from emotion_circuits.language import N_, say, term
 from emotion_circuits.page.numerals import estimate, interval, number, percent, signed
 from emotion_circuits.page.page import Comparisons
@@ -91,7 +91,7 @@ def plan_rows(run: Path, aligned: Path | None, claims: Sequence[Told], manifest:
         claims: of both.
         manifest: of the run.
     """
-    data = json.loads((files("emotion_circuits.report") / "plan.json").read_text(encoding="utf-8"))
+    data = loads((files("emotion_circuits.report") / "plan.json").read_text(encoding="utf-8"))
     about = _Run(run, aligned, claims, int(manifest["model"]["n_layers"]))
     rows = []
     for row in data:

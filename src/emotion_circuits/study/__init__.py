@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import judge_texts, refuse_unfit
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
@@ -159,7 +159,7 @@ def study_blueprint(config: StudySettings, folder: Path) -> Blueprint | None:
     if found is not None and found.source is None:
         found.assumed_sha256 = "unknown"
         try:
-            known = json.loads((folder / "capture" / "capture.json").read_text(encoding="utf-8"))["model"]
+            known = loads((folder / "capture" / "capture.json").read_text(encoding="utf-8"))["model"]
             if known["name"] == found.name:
                 found.assumed_sha256 = str(known["weights_sha256"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError, create_model, model_validator
 
+from emotion_circuits.documents import read_document
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import load_attribute
 from emotion_circuits.prompts.loading import explain
@@ -56,12 +56,7 @@ def load_config(
     where = f"profile {profile}"
     if file is not None:
         where = str(file)
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise EmotionCircuitsError(f"{file}: cannot be read: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise EmotionCircuitsError(f"{file}: is not YAML: {error}") from error
+        content = read_document(file)
         if content is not None and not isinstance(content, dict):
             raise EmotionCircuitsError(f"{file}: must hold keys and values, e.g. 'model: smollm2-135m'")
         values = _deep_merge(values, content or {})

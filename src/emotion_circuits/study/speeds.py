@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import cache_dir, write_json
@@ -48,7 +49,7 @@ def _place(model: LanguageModel) -> dict[str, Any]:
 def _records() -> list[dict[str, Any]]:
     """What is remembered; nothing where the file is missing, damaged or another version's: it only sharpens a guess."""
     try:
-        found = json.loads(_file().read_text(encoding="utf-8"))
+        found = loads(_file().read_text(encoding="utf-8"))
         return list(found["runs"]) if found["format"] == FORMAT else []
     except (OSError, ValueError, KeyError, TypeError):
         return []

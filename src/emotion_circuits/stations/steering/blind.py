@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import blind_sample, read_labels, write_sample
 from emotion_circuits.record.studied import Studied, studied_in
@@ -89,7 +89,7 @@ def _studied(run: Path) -> Studied:
 
 def _manifest(run: Path) -> Mapping[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = loads((run / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EmotionCircuitsError(f"{run}: is not the folder of a finished run (no readable manifest.json)") from error
     return found

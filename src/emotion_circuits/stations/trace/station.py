@@ -13,6 +13,7 @@ from emotion_circuits.directions import (
     shuffled_vectors,
     trace,
 )
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import N_
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import prompts_sha256
