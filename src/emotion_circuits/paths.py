@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import platformdirs
 from safetensors import SafetensorError
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.temporaries import held_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,6 @@ __all__ = [
     "cannot_write",
     "file_sha256",
     "hash_json",
-    "is_temporary",
     "make_folder",
     "read_json",
     "replacing",
@@ -98,11 +97,6 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a file is a half-written one of :func:`replacing`, left by a process that was killed."""
-    return path.name.startswith(".") and path.suffix == ".tmp"
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without an error.
@@ -113,21 +107,15 @@ def replacing(path: Path) -> Iterator[Path]:
         EmotionCircuitsError: it cannot be written (a full disk, a read-only folder …); what was at ``path`` is untouched.
     """
     make_folder(path.parent)
-    temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with held_file(path) as temporary:
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -15,6 +15,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node
 from emotion_circuits.paths import read_json, write_json
 from emotion_circuits.prompts.loading import validation_messages
+from emotion_circuits.record.notes import checked
 from emotion_circuits.statistics import Claim
 
 __all__ = [
@@ -254,7 +255,7 @@ def load_circuit(path: Path) -> Circuit:
     Raises:
         EmotionCircuitsError: unreadable, written by another version, or not a circuit.
     """
-    value = read_json(path)
+    value = read_json(checked(path))
     version = value.get("format") if isinstance(value, dict) else None
     if isinstance(version, int) and version != FORMAT:
         how = "a newer" if version > FORMAT else "an older"

@@ -88,10 +88,10 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
     from emotion_circuits.prompts.schema import corpus_of
-    from emotion_circuits.record.reading import read_manifest
+    from emotion_circuits.record.reading import read_finished
     from emotion_circuits.record.studied import studied_in
 
-    manifest = read_manifest(run)
+    manifest = read_finished(run)
     config = manifest["config"]
     model = load_model(
         config["model"],

@@ -164,26 +164,29 @@ def attribute_for(given: str | None, *runs: Path | None) -> Attribute:
     """
     from emotion_circuits.prompts import load_attribute
     from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
-    from emotion_circuits.record.reading import read_manifest
+    from emotion_circuits.record.reading import MANIFEST, STUDY, read_config, read_finished
     from emotion_circuits.record.studied import studied_in
 
     if given is None:
         for run in runs:
             # A folder of a capture has a manifest too, of another kind.
-            if run is not None and (run / "study.json").is_file() and (run / "manifest.json").is_file():
-                return studied_in(read_manifest(run)).attribute
+            if run is not None and (run / STUDY).is_file():
+                config = read_config(run)
+                if (run / MANIFEST).is_file():
+                    return studied_in(read_finished(run)).attribute
+                return load_attribute(config.get("attribute", DEFAULT_ATTRIBUTE))
     return load_attribute(DEFAULT_ATTRIBUTE if given is None else given)
 
 
 def prefix_of(run: Path | None) -> Literal["auto", "none"]:
-    """What stands before every text in a run, as its configuration says; nothing without a run."""
-    if run is None:
-        return "none"
-    try:
-        found = json.loads((run / "study.json").read_text(encoding="utf-8")).get("prefix", "none")
-    except (OSError, ValueError):
-        return "none"  # whoever needs the run says that it is none
-    return "auto" if found == "auto" else "none"
+    """What stands before every text in a run, as its configuration says; nothing without a run.
+
+    Raises:
+        EmotionCircuitsError: not the folder of a run, or a damaged one.
+    """
+    from emotion_circuits.record.reading import read_config
+
+    return "auto" if run is not None and read_config(run).get("prefix") == "auto" else "none"
 
 
 def recorded(track: bool | None, record: Callable[[], str]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,13 +125,11 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 def _model_of(run: Path | None) -> str:
     from emotion_circuits.errors import EmotionCircuitsError
+    from emotion_circuits.record.reading import read_config
 
     if run is None:
         raise EmotionCircuitsError("steer: name a model with --model, or a run with --run")
-    try:
-        return str(json.loads((run / "study.json").read_text(encoding="utf-8"))["model"])
-    except (OSError, ValueError, KeyError) as error:
-        raise EmotionCircuitsError(f"{run}: is not the folder of a run (no readable study.json)") from error
+    return str(read_config(run)["model"])
 
 
 def _of_run(run: Path) -> SteeringVectors:

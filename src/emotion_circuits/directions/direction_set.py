@@ -17,6 +17,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import make_folder, replacing, write_json
+from emotion_circuits.record.notes import checked
 
 __all__ = ["DirectionSet", "DirectionSetMeta"]
 
@@ -222,14 +223,14 @@ class DirectionSet:
         """Read a saved set; ``path`` is its JSON or its safetensors file.
 
         Raises:
-            EmotionCircuitsError: missing, damaged or of another format.
+            EmotionCircuitsError: missing, damaged, changed or of another format.
         """
         path = Path(path)
         base = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
         note, data = base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.safetensors")
         try:
-            meta = DirectionSetMeta.model_validate(json.loads(note.read_text(encoding="utf-8")))
-            with safe_open(data, framework="pt") as file:
+            meta = DirectionSetMeta.model_validate(json.loads(checked(note).read_text(encoding="utf-8")))
+            with safe_open(checked(data), framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in ("vectors", "thresholds", "norms")}
         except FileNotFoundError as error:
             raise EmotionCircuitsError(f"{base}: no saved directions here ({error})") from error

@@ -22,6 +22,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import write_json
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.record.notes import checked
 
 __all__ = ["READER_FILE", "Reader", "pooled_states", "save_reader", "sinks_of"]
 
@@ -163,7 +164,7 @@ class Reader:
         """
         path = Path(folder) / READER_FILE
         try:
-            note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            note: dict[str, Any] = json.loads(checked(path).read_text(encoding="utf-8"))
             members = [(DirectionSet.load(path.parent / m["directions"]), int(m["layer"])) for m in note["members"]]
             scales = tuple(float(m["scale"]) for m in note["members"])
             frame = str(note["frame"])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from functools import partial
@@ -32,6 +31,7 @@ from emotion_circuits.model.sums import remember_sha256
 from emotion_circuits.model.writing import write_weights
 from emotion_circuits.paths import cache_dir, file_sha256, make_folder
 from emotion_circuits.progress import Bar, progress_bar
+from emotion_circuits.temporaries import scratch_folder
 
 __all__ = ["WEIGHTS", "convert_gguf", "converted_gguf"]
 
@@ -145,8 +145,8 @@ def converted_gguf(file: Path) -> Path:
     make_folder(folder.parent)
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "config.json").exists():
-            with tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch:
-                ready = Path(scratch) / "ready"
+            with scratch_folder(folder.parent, "gguf") as scratch:
+                ready = scratch / "ready"
                 sums = convert_gguf(file, ready)
                 ready.rename(folder)
                 remember_sha256(folder / WEIGHTS, sums[WEIGHTS])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import write_json
 from emotion_circuits.statistics import Claim
 from emotion_circuits.study.comparing import flat
+from emotion_circuits.temporaries import scratch_folder
 
 __all__ = ["LINK", "Recorded", "Tracker", "default_uri", "track_capture", "track_study", "tracking_installed"]
 
@@ -189,8 +189,8 @@ def _prepare(database: Path) -> None:
     from mlflow import MlflowClient
 
     database.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
-        whole = Path(folder) / "new.db"
+    with scratch_folder(database.parent, "mlflow") as folder:
+        whole = folder / "new.db"
         MlflowClient(tracking_uri=f"{_SQLITE}{whole.as_posix()}").search_experiments(max_results=1)
         # Another process may have made it meanwhile; then that one is used.
         with suppress(FileExistsError):
