@@ -13,6 +13,7 @@ from emotion_circuits.circuits.overlap import Stability
 from emotion_circuits.circuits.random_circuits import AgainstRandom
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node
+from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.paths import read_json, write_json
 from emotion_circuits.prompts.loading import validation_messages
 from emotion_circuits.record.notes import checked
@@ -187,6 +188,7 @@ class Circuit(BaseModel):
     Attributes:
         format: version of this layout.
         model: name of the model.
+        weights_sha256: of the model's weights; empty in circuits that were kept before it was noted.
         task: name of the pairs.
         method: how parts were scored.
         pairs: pairs by split, and how many did not fit the model.
@@ -217,6 +219,7 @@ class Circuit(BaseModel):
 
     format: Literal[4] = FORMAT
     model: str
+    weights_sha256: str = ""
     task: str
     method: str
     pairs: PairCounts
@@ -239,6 +242,11 @@ class Circuit(BaseModel):
     incompleteness: Measure | None = None
     weakest: Measure | None = None
     unneeded: list[str] | None = None
+
+    @property
+    def made_of(self) -> ModelMark | None:
+        """The model it was found in."""
+        return ModelMark.noted({"name": self.model, "weights_sha256": self.weights_sha256})
 
     def members(self) -> list[Node]:
         """The nodes."""

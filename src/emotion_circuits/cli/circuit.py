@@ -90,6 +90,8 @@ def check(
     found = load_circuit(file)
     with long_running():
         loaded, task = open_task(model or found.model, pairs, split, max_pairs, device, dtype, revision)
+        if found.made_of is not None:
+            found.made_of.warn(f"{file}: the circuit was", loaded)
         result = circuit_against_random(loaded, task, found.members(), samples=samples, seed=seed)
     if as_json:
         show_json({"circuit": str(file), "pairs": len(task), **result.figures()})

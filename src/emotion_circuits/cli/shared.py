@@ -38,6 +38,7 @@ __all__ = [
     "check_before_loading",
     "listen",
     "long_running",
+    "model_of",
     "note",
     "print_table",
     "recorded",
@@ -176,6 +177,24 @@ def attribute_for(given: str | None, *runs: Path | None) -> Attribute:
                     return studied_in(read_finished(run)).attribute
                 return load_attribute(config.get("attribute", DEFAULT_ATTRIBUTE))
     return load_attribute(DEFAULT_ATTRIBUTE if given is None else given)
+
+
+def model_of(
+    run: Path | None, given: str | None, revision: str | None, default: str | None = None
+) -> tuple[str, str | None]:
+    """The model that was named and its revision, else those of the run, else the default one.
+
+    Raises:
+        EmotionCircuitsError: none of them; not the folder of a run, or a damaged one.
+    """
+    from emotion_circuits.record.reading import read_config
+
+    if given is None and run is not None:
+        config = read_config(run)
+        return str(config["model"]), revision or config.get("revision")
+    if given is None and default is None:
+        raise EmotionCircuitsError("name a model with --model, or a run with --run")
+    return str(given or default), revision
 
 
 def prefix_of(run: Path | None) -> Literal["auto", "none"]:

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel
+from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.paths import make_folder, replacing, write_json
 from emotion_circuits.record.notes import checked
 
@@ -123,6 +125,26 @@ class DirectionSet:
         for tensor in (self.vectors, self.thresholds, self.norms):
             digest.update(tensor.detach().cpu().contiguous().double().numpy().tobytes())
         return digest.hexdigest()
+
+    @property
+    def made_of(self) -> ModelMark | None:
+        """The model in whose residual stream they lie: the one they were fitted on, or mapped to."""
+        return ModelMark.noted(self.fit.get("model") or self.fit.get("to"))
+
+    def check_fits(self, model: LanguageModel) -> None:
+        """Refuse a model of another width, and say it where they were made of another model.
+
+        Raises:
+            EmotionCircuitsError: another width, or a layer that the model has not got.
+        """
+        if self.d_model != model.d_model:
+            raise EmotionCircuitsError(f"{self.name} has width {self.d_model}, {model.name} has {model.d_model}")
+        if max(self.layers) >= model.n_layers:
+            raise EmotionCircuitsError(
+                f"{self.name} has layer {max(self.layers)}, {model.name} has {model.n_layers} layers"
+            )
+        if self.made_of is not None:
+            self.made_of.warn(f"{self.name} was", model)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -174,6 +174,12 @@ class Reader:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise EmotionCircuitsError(f"{path}: is damaged ({error}); run the study again") from error
+        for directions, _ in members:
+            if (mark := directions.made_of) is not None:
+                mark.require(
+                    f"{path.parent}: {directions.name} was", model,
+                    "its thresholds hold for that model alone: load that one, or fit a reader of this one",
+                )  # fmt: skip
         return cls(model, tuple(members), scales, frame)
 
     @property
