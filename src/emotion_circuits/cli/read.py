@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, long_running, print_table, show_json
@@ -41,7 +40,7 @@ def read(
         if row["prediction"] is None:
             scores = "a single token: nothing to average"
         text = row["text"] if len(row["text"]) <= 70 else row["text"][:69] + "…"
-        table.add_row(str(row["line"]), row.get("label") or "", row["prediction"] or "", scores, escape(text))
+        table.add_row(str(row["line"]), row.get("label") or "", row["prediction"] or "", scores, text)
     print_table(table)
     if result["accuracy"] is not None:
         typer.echo(

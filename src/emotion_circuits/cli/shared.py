@@ -98,9 +98,12 @@ class _Notes(logging.Handler):
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; in a file or a pipe wide enough for names to stay whole."""
+    """Print a table as wide as the terminal; in a file or a pipe wide enough for names to stay whole.
+
+    What stands in it is text: neither ``[bold]`` in a folder's name nor ``:smile:`` in a sentence means anything.
+    """
     fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if fixed else 120).print(table)
+    Console(width=None if fixed else 120, markup=False, emoji=False, highlight=False).print(table)
 
 
 def note(text: str) -> None:
