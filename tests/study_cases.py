@@ -2,6 +2,8 @@
 
 import json
 
+from emotion_circuits.paths import file_sha256
+from emotion_circuits.record.notes import read_note, write_note
 from emotion_circuits.study import load_config
 from families import tiny_model
 
@@ -45,3 +47,9 @@ def artefacts(run):
     for stage in ("capture", "directions", "trace", "steering", "circuits"):
         found |= {f"{stage}/{k}": v for k, v in json.loads((run / stage / "stage.json").read_text())["files"].items()}
     return found
+
+
+def resummed(folder):
+    """Make a station's note fit the files as they are now: another run that happens to hold these."""
+    note = read_note(folder)
+    write_note(folder, {**note, "files": {name: file_sha256(folder / name) for name in note["files"]}})

@@ -26,28 +26,29 @@ LEDGER = "sums.json"
 FORMAT = 1
 
 _log = logging.getLogger(__name__)
-_seen: dict[tuple[str, int, int, int], str] = {}
+_seen: dict[tuple[str, int, int, int, int], str] = {}
 _SETTLED = 2_000_000_000
 """Nanoseconds: two changes within a tick of the file system's clock leave one time of change."""
 
 
 def file_crc32(path: Path) -> str:
-    """CRC-32 of a file as 8 hexadecimal digits, computed once per process while size and time of change stay.
+    """CRC-32 of a file as 8 hexadecimal digits, computed once per process while size and times of change stay.
 
-    The sum of a file that was changed just now is not remembered: another change could leave the same time.
+    The time of change of the inode counts too: the other one can be set back. The sum of a file that was changed just now is
+    not remembered: another change could leave the same time.
 
     Raises:
         OSError: the file cannot be read.
     """
     stat = path.stat()
-    key = (str(path.resolve()), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    key = (str(path.resolve()), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if key in _seen:
         return _seen[key]
     total = 0
     with path.open("rb") as stream:
         while block := stream.read(1 << 22):
             total = zlib.crc32(block, total)
-    if time.time_ns() - stat.st_mtime_ns > _SETTLED:
+    if time.time_ns() - stat.st_ctime_ns > _SETTLED:
         _seen[key] = f"{total:08x}"
     return f"{total:08x}"
 

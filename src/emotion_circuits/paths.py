@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 
 from emotion_circuits.documents import read_json_file
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.temporaries import held_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,6 @@ __all__ = [
     "cannot_write",
     "file_sha256",
     "hash_json",
-    "is_temporary",
     "make_folder",
     "path_of",
     "read_json",
@@ -105,11 +104,6 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a file is a half-written one of :func:`replacing`, left by a process that was killed."""
-    return path.name.startswith(".") and path.suffix == ".tmp"
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without an error.
@@ -120,21 +114,14 @@ def replacing(path: Path) -> Iterator[Path]:
         EmotionCircuitsError: it cannot be written (a full disk, a read-only folder …); what was at ``path`` is untouched.
     """
     make_folder(path.parent)
-    temporary: Path | None = None
     try:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-        os.close(
-            os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        )  # less what the user's umask takes away
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with held_file(path) as temporary:
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

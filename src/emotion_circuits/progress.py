@@ -71,15 +71,15 @@ def progress_bar(title: str, total: float | None) -> Iterator[Bar]:
             outer.remove_task(task)
         return
     # A log that is no terminal gets one line when the bar is done, not a thousand.
-    console = Console(file=sys.stderr)
+    console = Console(file=sys.stderr, markup=False, emoji=False)
     with Progress(
         SpinnerColumn(),
-        TextColumn("[progress.description]{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         refresh_per_second=4,
     ) as progress:

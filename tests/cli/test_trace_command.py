@@ -61,7 +61,7 @@ def test_bad_input(tiny, tmp_path):
         (["  ", "--model", tiny], "text is empty"),
         (["I", "--model", tiny, "--emotion", "envy"], "no direction for 'envy'"),
         (["I", "--model", tiny, "--layer", "9"], "9 is not a layer of this model"),
-        (["I", "--model", tiny, "--run", str(tmp_path)], "not the folder of a finished run"),
+        (["I", "--model", tiny, "--run", str(tmp_path)], "not the folder of a run"),
     ):
         with pytest.raises(EmotionCircuitsError, match=message):
             CliRunner().invoke(app, ["trace", *arguments], catch_exceptions=False)

@@ -16,7 +16,7 @@ from emotion_circuits.record.reading import open_run, read_claims
 from emotion_circuits.study import run_study
 from emotion_circuits.study.cleaning import clean_run, spare_files
 from emotion_circuits.study.comparing import compare_runs
-from study_cases import artefacts, save_tiny, small
+from study_cases import artefacts, resummed, save_tiny, small
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ def test_intervals_that_do_not_meet_are_flagged(runs, tmp_path):
     claims[0]["figures"] |= {"interval": [5.0, 6.0], "estimate": 5.5}
     claims[0]["verdict"] = "supported"
     path.write_text(json.dumps(claims))
+    resummed(path.parent)
     rows = {r["id"]: r for r in compare_runs(open_run(runs / "a"), open_run(tmp_path / "c"))["claims"]}
     assert "intervals apart" in rows[claims[0]["id"]]["flags"]
     assert len([r for r in rows.values() if r["flags"]]) == 1
@@ -133,12 +134,13 @@ def test_runs_of_another_version_are_refused(runs, tmp_path, version):
 def littered(runs, folder):
     """A run with everything that can be left over, beside things that are the person's own."""
     shutil.copytree(runs / "b", folder)
-    (folder / "steering" / ".sweep.parquet.abc.tmp").write_bytes(b"x" * 1000)
+    (folder / "steering" / ".sweep.parquet.abcd_123.tmp").write_bytes(b"x" * 1000)
     (folder / "steering" / "test" / "parts").mkdir()
     (folder / "steering" / "test" / "parts" / "part-00000.parquet").write_bytes(b"x" * 500)
     (folder / "capture" / "shard-0123456789ab-00000.safetensors").write_bytes(b"x" * 2000)
     (folder / "notes.txt").write_text("mine")
     (folder / "capture" / "notes.tmp").write_text("mine too")
+    (next((folder / "superseded").iterdir()) / "thesis.txt").write_text("mine as well")
     return folder
 
 
@@ -160,7 +162,7 @@ def test_only_what_is_listed_goes_and_nothing_without_being_asked(runs, tmp_path
     spare = [f["path"].removeprefix(f"{run}/") for f in found["files"]]
     assert all(any(name == s or name.startswith(f"{s}/") for s in spare) for name in gone)
     assert {"notes.txt", "capture/notes.tmp"} <= listing(run)
-    assert not any(name.startswith("superseded/") for name in listing(run))
+    assert [name.rpartition("/")[2] for name in listing(run) if name.startswith("superseded/")] == ["thesis.txt"]
     assert artefacts(run) == artefacts(runs / "b")
     config = json.loads((run / "study.json").read_text())
     assert [r.status for r in run_study(small(config["model"], **{"trace.top": 1, "seed": 1}), run).stages] == [

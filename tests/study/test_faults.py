@@ -20,7 +20,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import LEDGER
 from emotion_circuits.paths import replacing
 from emotion_circuits.prompts import load_prompts
-from emotion_circuits.record.running import NOTE
+from emotion_circuits.record.notes import NOTE, write_note
 from emotion_circuits.study import run_study
 from families import tiny_model
 from study_cases import artefacts, save_tiny, small
@@ -237,8 +237,7 @@ def test_an_interrupted_study_does_not_go_on_from_a_flipped_bit(tiny, tmp_path):
     flip(next((tmp_path / "run" / "capture").glob("shard-*")), random.Random(1))
     with pytest.raises(EmotionCircuitsError, match="was changed after it was written"):
         run_study(config, tmp_path / "run")
-    running = {"format": note["format"], "status": "running", "key": note["key"]}
-    (tmp_path / "run" / "capture" / NOTE).write_text(json.dumps(running))
+    write_note(tmp_path / "run" / "capture", {"status": "running", "key": note["key"]})
     run_study(config, tmp_path / "run")
     assert artefacts(tmp_path / "run") == artefacts(tmp_path / "whole")
 

@@ -93,8 +93,20 @@ def test_dry_run_changes_nothing(tmp_path):
     assert not (tmp_path / "one").exists()
 
 
-def test_a_foreign_folder_is_moved_aside_not_mixed(tmp_path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "mine.txt").write_text("precious", encoding="utf-8")
+def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "two" / "deep").mkdir(parents=True)
+    (tmp_path / "two" / "deep" / "mine.txt").write_text("precious", encoding="utf-8")
+    log = []
+    with pytest.raises(EmotionCircuitsError, match=r"two: holds deep/mine\.txt and no stage\.json"):
+        run_stations(context(tmp_path), make_stations(log, {}))
+    assert log == []
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock"] == ["mine.txt"]
+
+
+def test_empty_folders_and_what_a_dead_process_left_are_no_obstacle(tmp_path):
+    (tmp_path / "one" / "parts").mkdir(parents=True)
+    left = [tmp_path / ".study.json.abcd_123.tmp", tmp_path / "one" / ".out.txt.x2345678.tmp"]
+    for path in left:
+        path.write_text("half", encoding="utf-8")
     run_stations(context(tmp_path), make_stations([], {}))
-    assert (tmp_path / "superseded" / "one-1" / "mine.txt").read_text() == "precious"
+    assert not any(path.exists() for path in left)

@@ -70,9 +70,12 @@ def test_a_store_is_whole_or_not_there(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, "search_experiments", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            tracker.find()
+            tracker.record("x", params={}, metrics={}, tags={})
     assert list((tmp_path / "deep").iterdir()) == []
-    assert tracker.find() == []
+    with pytest.raises(EmotionCircuitsError, match=r"deep/mlflow\.db: there is none"):
+        tracker.find()
+    tracker.record("x", params={}, metrics={}, tags={})
+    assert len(tracker.find()) == 1
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["mlflow.db"]
 
 
@@ -83,4 +86,4 @@ def test_unknown_runs_and_unwritable_stores_are_clear_errors(tracked, tmp_path):
     with pytest.raises(EmotionCircuitsError, match="was not recorded"):
         CliRunner().invoke(app, ["runs", "show", str(tmp_path)], catch_exceptions=False)
     with pytest.raises(EmotionCircuitsError, match="tracking store"):
-        Tracker("sqlite:////proc/nowhere/x.db").find()
+        Tracker("sqlite:////proc/nowhere/x.db").record("x", params={}, metrics={}, tags={})

@@ -25,6 +25,7 @@ from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt
+from emotion_circuits.record.notes import checked
 
 __all__ = ["Moments", "capture_moments"]
 
@@ -154,9 +155,9 @@ class Moments:
         """
         folder = Path(folder)
         try:
-            note = loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            note = loads(checked(folder / f"{name}.json").read_text(encoding="utf-8"))
             labels = note["labels"]
-            with safe_open(folder / f"{name}.safetensors", framework="pt") as file:
+            with safe_open(checked(folder / f"{name}.safetensors"), framework="pt") as file:
                 mean = file.get_tensor("mean")
                 result = cls(labels, mean.shape[1], mean.shape[2])
                 result.mean, result.count = mean, file.get_tensor("count")

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -33,8 +34,9 @@ from emotion_circuits.activations.shards import Shard
 from emotion_circuits.activations.sinks import Sinks, judged_by
 from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.ledger import Ledger
+from emotion_circuits.ledger import LEDGER, Ledger
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.record.notes import checked, is_there
 
 __all__ = [
     "FORMAT",
@@ -45,6 +47,7 @@ __all__ = [
     "ROWS",
     "ActivationStore",
     "check_format",
+    "read_rows",
     "shard_name",
     "tensor_name",
 ]
@@ -91,6 +94,22 @@ def check_format(path: Path, found: Any) -> None:
         )
 
 
+def read_rows(folder: Path) -> pd.DataFrame:
+    """The table of a capture's sentences; states need not be there.
+
+    Raises:
+        FileNotFoundError: there is none.
+        EmotionCircuitsError: it is damaged or was changed.
+    """
+    path = folder / ROWS
+    try:
+        return pd.read_parquet(checked(path))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise EmotionCircuitsError(f"{path}: is damaged ({error}); run the capture again, it resumes") from error
+
+
 class ActivationStore:
     """Captured activations.
 
@@ -118,10 +137,9 @@ class ActivationStore:
         folder = Path(folder)
         file = folder / MANIFEST
         try:
-            manifest = loads(file.read_text(encoding="utf-8"))
+            manifest = loads(checked(file).read_text(encoding="utf-8"))
             check_format(file, manifest)
-            file = folder / ROWS
-            rows = pd.read_parquet(file)
+            rows = read_rows(folder)
         except FileNotFoundError as error:
             raise EmotionCircuitsError(
                 f"{folder}: no finished capture here ({error.filename} is missing); run the capture again, it resumes"
@@ -154,6 +172,8 @@ class ActivationStore:
         Raises:
             EmotionCircuitsError: a shard that is missing or holds other bytes.
         """
+        if is_there(self.folder / LEDGER):
+            checked(self.folder / LEDGER)
         ledger = Ledger(self.folder)
         if ledger.known is None:
             return

@@ -13,8 +13,10 @@ from emotion_circuits.circuits.overlap import Stability
 from emotion_circuits.circuits.random_circuits import AgainstRandom
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node
+from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.paths import read_json, write_json
 from emotion_circuits.prompts.loading import validation_messages
+from emotion_circuits.record.notes import checked
 from emotion_circuits.statistics import Claim
 
 __all__ = [
@@ -186,6 +188,7 @@ class Circuit(BaseModel):
     Attributes:
         format: version of this layout.
         model: name of the model.
+        weights_sha256: of the model's weights; empty in circuits that were kept before it was noted.
         task: name of the pairs.
         method: how parts were scored.
         pairs: pairs by split, and how many did not fit the model.
@@ -216,6 +219,7 @@ class Circuit(BaseModel):
 
     format: Literal[4] = FORMAT
     model: str
+    weights_sha256: str = ""
     task: str
     method: str
     pairs: PairCounts
@@ -239,6 +243,11 @@ class Circuit(BaseModel):
     weakest: Measure | None = None
     unneeded: list[str] | None = None
 
+    @property
+    def made_of(self) -> ModelMark | None:
+        """The model it was found in."""
+        return ModelMark.noted({"name": self.model, "weights_sha256": self.weights_sha256})
+
     def members(self) -> list[Node]:
         """The nodes."""
         return [Node.parse(n.node) for n in self.nodes]
@@ -254,7 +263,7 @@ def load_circuit(path: Path) -> Circuit:
     Raises:
         EmotionCircuitsError: unreadable, written by another version, or not a circuit.
     """
-    value = read_json(path)
+    value = read_json(checked(path))
     version = value.get("format") if isinstance(value, dict) else None
     if isinstance(version, int) and version != FORMAT:
         how = "a newer" if version > FORMAT else "an older"

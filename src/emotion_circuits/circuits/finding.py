@@ -42,7 +42,7 @@ from emotion_circuits.circuits.roles import head_evidence
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, pair_task, task_gap
 from emotion_circuits.heads.tasks import by_group, spread
-from emotion_circuits.model import LanguageModel
+from emotion_circuits.model import LanguageModel, weights_sha256
 from emotion_circuits.prompts import Pair
 from emotion_circuits.statistics import About, Claim, Draft, corrected
 from emotion_circuits.statistics.claims import ALPHA
@@ -222,6 +222,7 @@ def measure_circuit(
         deep = _thorough(model, about, ring, members, ranked, how, effects.task, reached, seed)
     return Circuit(
         model=model.name,
+        weights_sha256=weights_sha256(model),
         task=name,
         method=f"{scored.method} of {len(scored.node_scores)} train pairs",
         pairs=PairCounts(

@@ -137,11 +137,11 @@ def _settings(*, methods: str, depths: str, **asked: Any) -> Any:
 def _attribute(given: str | None, *runs: Path) -> str:
     """The attribute that was named, else that of the first of the runs; a folder of a capture names none."""
     from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
-    from emotion_circuits.record.reading import read_manifest
+    from emotion_circuits.record.reading import STUDY, read_config
 
     for run in runs:
-        if given is None and (run / "study.json").is_file():
-            given = str(read_manifest(run)["config"]["attribute"])
+        if given is None and (run / STUDY).is_file():
+            given = str(read_config(run)["attribute"])
     return given or DEFAULT_ATTRIBUTE
 
 

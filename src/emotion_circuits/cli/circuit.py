@@ -67,14 +67,18 @@ def show(
 
     Example: emotion-circuits circuit show circuit.json --figure circuit.html
     """
+    import plotly.graph_objects as go
+
     from emotion_circuits.circuits import load_circuit
+    from emotion_circuits.page.plainly import plain_figure
     from emotion_circuits.paths import replacing
     from emotion_circuits.stations.circuits.drawing import circuit_figure
 
     found = load_circuit(file)
     if figure is not None:
         with replacing(figure) as temporary:
-            temporary.write_text(circuit_figure(found).to_html(include_plotlyjs=True), encoding="utf-8")
+            drawn = go.Figure(plain_figure(circuit_figure(found)))
+            temporary.write_text(drawn.to_html(include_plotlyjs=True), encoding="utf-8")
     _show(found, as_json)
 
 
@@ -104,6 +108,8 @@ def check(
         loaded, task = open_task(
             model or found.model, mapped([pairs], columns)[0], split, max_pairs, device, dtype, revision
         )
+        if found.made_of is not None:
+            found.made_of.warn(f"{file}: the circuit was", loaded)
         result = circuit_against_random(loaded, task, found.members(), samples=samples, seed=seed)
     if as_json:
         show_json({"circuit": str(file), "pairs": len(task), **result.figures()})

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from emotion_circuits.directions import DirectionSet
     from emotion_circuits.heads import Node, PairTask
     from emotion_circuits.model import LanguageModel
 
@@ -44,11 +45,18 @@ Top = Annotated[int, typer.Option(help="Rows shown.", min=1)]
 Together = Annotated[bool, typer.Option("--together", help="Change all of them at once instead of one by one.")]
 
 
-def _direction(run: Path, emotion: str | None, layer: int | None) -> tuple[int, Tensor]:
-    """An emotion's direction of a run, and the layer it lives at."""
+def _directions(run: Path) -> DirectionSet:
+    """The directions that a run steers with."""
+    from emotion_circuits.record.reading import MANIFEST, read_finished
     from emotion_circuits.stations.directions.folder import DirectionsFolder
 
-    found = DirectionsFolder.of(run).chosen_set()
+    if (run / MANIFEST).is_file():
+        read_finished(run)
+    return DirectionsFolder.of(run).chosen_set()
+
+
+def _direction(found: DirectionSet, emotion: str | None, layer: int | None) -> tuple[int, Tensor]:
+    """An emotion's direction, and the layer it lives at."""
     if emotion is None:
         raise EmotionCircuitsError(f"--emotion: say whose direction; the run has {', '.join(found.labels)}")
     at = found.chosen_layer if layer is None else layer
@@ -148,9 +156,12 @@ def ablate(
     from emotion_circuits.heads import ablation_scan
 
     check_before_loading(model, revision, layers=None if layer is None else [layer], nodes=nodes)
-    along = None if run is None else _direction(run, emotion, layer)
+    directions = None if run is None else _directions(run)
+    along = None if directions is None else _direction(directions, emotion, layer)
     with long_running():
         loaded, task = open_task(model, mapped([pairs], columns)[0], split, max_pairs, device, dtype, revision)
+        if directions is not None:
+            directions.check_fits(loaded)
         scan = ablation_scan(
             loaded, task, chosen_nodes(loaded, nodes, together), mode,  # type: ignore[arg-type]
             direction=None if along is None else along[1], projection=along,

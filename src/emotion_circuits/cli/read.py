@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from emotion_circuits.cli.shared import Columns, Device, Dtype, JsonFlag, long_running, print_table, show_json
@@ -51,7 +50,7 @@ def read(
         if row["prediction"] is None:
             scores = "a single token: nothing to average"
         text = row["text"] if len(row["text"]) <= 70 else row["text"][:69] + "…"
-        table.add_row(str(row["line"]), row.get("label") or "", row["prediction"] or "", scores, escape(text))
+        table.add_row(str(row["line"]), row.get("label") or "", row["prediction"] or "", scores, text)
     print_table(table)
     if result["accuracy"] is not None:
         typer.echo(
@@ -128,10 +127,10 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
     from emotion_circuits.model import load_model
     from emotion_circuits.prompts import load_prompts
     from emotion_circuits.prompts.schema import corpus_of
-    from emotion_circuits.record.reading import read_manifest
+    from emotion_circuits.record.reading import read_finished
     from emotion_circuits.record.studied import studied_in
 
-    manifest = read_manifest(run)
+    manifest = read_finished(run)
     config = manifest["config"]
     model = load_model(
         config["model"],

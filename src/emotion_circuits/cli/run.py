@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -26,22 +26,27 @@ from emotion_circuits.cli.shared import (
     show_json,
 )
 
+if TYPE_CHECKING:
+    from emotion_circuits.record.settings import StudySettings
+
 
 def run(
     model: Annotated[
         str | None, typer.Option(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="quick, plan, baseline or extended.", autocompletion=offering(PROFILES))
-    ] = "quick",
+        str | None,
+        typer.Option(help="quick (the default), plan, baseline or extended.", autocompletion=offering(PROFILES)),
+    ] = None,
     attribute: Annotated[
         str | None,
         typer.Option(help="What is studied: a bundled attribute or a YAML file.", autocompletion=offering(attributes)),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the profile.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run; run again with the same one to go on.")] = Path(
-        "runs/study"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder of the run. Where nothing else is said of the study, one that is there goes on."),
+    ] = Path("runs/study"),
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steering.samples=2.")] = None,
     columns: Columns = None,
     device: Device = None,
@@ -74,7 +79,8 @@ def run(
 ) -> None:
     """Run a study and write its report.
 
-    Stations whose inputs are unchanged are reused; an interrupted run goes on where it stopped.
+    Stations whose inputs are unchanged are reused; an interrupted run goes on where it stopped. With --out alone a run that
+    is there goes on with its own settings.
 
     Example: emotion-circuits run --profile quick --out runs/demo
 
@@ -84,15 +90,14 @@ def run(
     from emotion_circuits.record.reading import read_claims
     from emotion_circuits.report.study_page import summary_table, write_report
     from emotion_circuits.study import run_study
-    from emotion_circuits.study.config import load_config
     from emotion_circuits.study.tracking import Tracker, default_uri, track_study
 
-    given = {"model": model, "attribute": attribute, "device": device, "dtype": dtype, "revision": revision}
+    given = {"model": model, "attribute": attribute, "dtype": dtype, "revision": revision}
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     overrides |= _settings(set_ or [])
     if columns:
         overrides["prompts"] = _mapped_prompts(overrides.get("prompts"), columns)
-    study = load_config(profile, file=config, overrides=overrides)
+    study = _study(profile, config, overrides, device, out)
     where = chosen_engine(engine, workers=workers)
     if dry_run:
         _dry_run(study, out, as_json)
@@ -111,6 +116,19 @@ def run(
     if run_id is not None:
         typer.echo(f"Recorded as MLflow run {run_id} (emotion-circuits runs show {out})")
     typer.echo(f"Report: {path.resolve()}")
+
+
+def _study(
+    profile: str | None, config: Path | None, overrides: dict[str, Any], device: str | None, out: Path
+) -> StudySettings:
+    """What is asked; where nothing is said of the study, what a run that is there was asked."""
+    from emotion_circuits.study.config import load_config, run_config
+
+    where = {} if device is None else {"device": device}
+    if profile is None and config is None and not overrides and (kept := run_config(out, overrides=where)):
+        note(f"{out}: going on with its own settings")
+        return kept
+    return load_config(profile or "quick", file=config, overrides={**overrides, **where})
 
 
 def _summary(out: Path, rows: list[dict[str, str]]) -> Table:

@@ -44,9 +44,13 @@ def list_runs(
 
     Example: emotion-circuits runs list --capture 52a37c02c757
     """
-    rows = [_facts(r) for r in _tracker(store).find(capture=capture)]
+    tracker = _tracker(store)
+    rows = [_facts(r) for r in tracker.find(capture=capture)]
     if as_json:
-        show_json({"runs": rows})
+        show_json({"store": tracker.uri, "runs": rows})
+        return
+    if not rows:
+        typer.echo(f"No runs{'' if capture is None else f' of capture {capture}'} in {tracker.uri}")
         return
     table = Table()
     # An id that was cut off could not be copied.
@@ -68,15 +72,9 @@ def show_run(
 
     Example: emotion-circuits runs show runs/demo
     """
-    from emotion_circuits.study.tracking import LINK, Tracker
+    from emotion_circuits.study.tracking import recorded_in
 
-    tracker, run_id = _tracker(store), run
-    link = Path(run) / LINK
-    if Path(run).is_dir():
-        if not link.exists():
-            raise EmotionCircuitsError(f"{run}: was not recorded ({LINK} is missing)")
-        found = json.loads(link.read_text(encoding="utf-8"))
-        tracker, run_id = Tracker(store or found["uri"], found["experiment"]), found["run_id"]
+    tracker, run_id = recorded_in(Path(run), store) if Path(run).is_dir() else (_tracker(store), run)
     matches = tracker.find(run_id=run_id)
     if len(matches) != 1:
         raise EmotionCircuitsError(

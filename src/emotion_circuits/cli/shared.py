@@ -19,7 +19,6 @@ from rich.table import Table
 from emotion_circuits.catalogues import LANGUAGES
 from emotion_circuits.cli.completing import attributes, offering
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.paths import read_json
 from emotion_circuits.progress import progress_style
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ __all__ = [
     "listen",
     "long_running",
     "mapped",
+    "model_of",
     "note",
     "print_table",
     "recorded",
@@ -104,9 +104,12 @@ class _Notes(logging.Handler):
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; in a file or a pipe wide enough for names to stay whole."""
+    """Print a table as wide as the terminal; in a file or a pipe wide enough for names to stay whole.
+
+    What stands in it is text: neither ``[bold]`` in a folder's name nor ``:smile:`` in a sentence means anything.
+    """
     fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if fixed else 120).print(table)
+    Console(width=None if fixed else 120, markup=False, emoji=False, highlight=False).print(table)
 
 
 def note(text: str) -> None:
@@ -171,14 +174,17 @@ def attribute_for(given: str | None, *runs: Path | None) -> Attribute:
     """
     from emotion_circuits.prompts import load_attribute
     from emotion_circuits.prompts.attribute import DEFAULT_ATTRIBUTE
-    from emotion_circuits.record.reading import read_manifest
+    from emotion_circuits.record.reading import MANIFEST, STUDY, read_config, read_finished
     from emotion_circuits.record.studied import studied_in
 
     if given is None:
         for run in runs:
             # A folder of a capture has a manifest too, of another kind.
-            if run is not None and (run / "study.json").is_file() and (run / "manifest.json").is_file():
-                return studied_in(read_manifest(run)).attribute
+            if run is not None and (run / STUDY).is_file():
+                config = read_config(run)
+                if (run / MANIFEST).is_file():
+                    return studied_in(read_finished(run)).attribute
+                return load_attribute(config.get("attribute", DEFAULT_ATTRIBUTE))
     return load_attribute(DEFAULT_ATTRIBUTE if given is None else given)
 
 
@@ -194,15 +200,33 @@ def mapped(names: Sequence[str | Path], columns: Sequence[str] | None) -> list[s
     return [with_columns(name, wanted) for name in names]
 
 
+def model_of(
+    run: Path | None, given: str | None, revision: str | None, default: str | None = None
+) -> tuple[str, str | None]:
+    """The model that was named and its revision, else those of the run, else the default one.
+
+    Raises:
+        EmotionCircuitsError: none of them; not the folder of a run, or a damaged one.
+    """
+    from emotion_circuits.record.reading import read_config
+
+    if given is None and run is not None:
+        config = read_config(run)
+        return str(config["model"]), revision or config.get("revision")
+    if given is None and default is None:
+        raise EmotionCircuitsError("name a model with --model, or a run with --run")
+    return str(given or default), revision
+
+
 def prefix_of(run: Path | None) -> Literal["auto", "none"]:
-    """What stands before every text in a run, as its configuration says; nothing without a run."""
-    if run is None:
-        return "none"
-    try:
-        found = read_json(run / "study.json").get("prefix", "none")
-    except (EmotionCircuitsError, AttributeError):
-        return "none"  # whoever needs the run says that it is none
-    return "auto" if found == "auto" else "none"
+    """What stands before every text in a run, as its configuration says; nothing without a run.
+
+    Raises:
+        EmotionCircuitsError: not the folder of a run, or a damaged one.
+    """
+    from emotion_circuits.record.reading import read_config
+
+    return "auto" if run is not None and read_config(run).get("prefix") == "auto" else "none"
 
 
 def recorded(track: bool | None, record: Callable[[], str]) -> str | None:

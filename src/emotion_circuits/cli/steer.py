@@ -19,6 +19,7 @@ from emotion_circuits.cli.shared import (
     attribute_for,
     check_before_loading,
     long_running,
+    model_of,
     prefix_of,
     print_table,
     show_json,
@@ -72,12 +73,13 @@ def steer(
     from emotion_circuits.steering import NONE, interventions_for
 
     with long_running():
-        name = model or _model_of(run)
+        name, revision = model_of(run, model, revision)
         check_before_loading(name, revision, layers=layer)
         loaded = load_model(
             name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
         )
         vectors = _fitted(loaded, attribute_for(attribute)) if run is None else _of_run(run)
+        vectors.check_fits(loaded)
         condition = _condition(loaded, vectors, emotion, alpha, layer, run)
         how = Sampling(max_new_tokens=tokens, temperature=temperature)
         arms = [NONE, condition]
@@ -121,18 +123,6 @@ def _table(rows: list[dict[str, Any]]) -> None:
         cells += [Text(f"{row[k].strip()}\n(perplexity {row[f'{k}_perplexity']:.1f})") for k in ("base", "steered")]
         table.add_row(*cells)
     print_table(table)
-
-
-def _model_of(run: Path | None) -> str:
-    from emotion_circuits.errors import EmotionCircuitsError
-    from emotion_circuits.paths import read_json
-
-    if run is None:
-        raise EmotionCircuitsError("steer: name a model with --model, or a run with --run")
-    try:
-        return str(read_json(run / "study.json")["model"])
-    except (EmotionCircuitsError, KeyError, TypeError) as error:
-        raise EmotionCircuitsError(f"{run}: is not the folder of a run (no readable study.json)") from error
 
 
 def _of_run(run: Path) -> SteeringVectors:

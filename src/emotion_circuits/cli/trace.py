@@ -18,6 +18,7 @@ from emotion_circuits.cli.shared import (
     attribute_for,
     check_before_loading,
     long_running,
+    model_of,
     prefix_of,
     show_json,
 )
@@ -29,8 +30,12 @@ __all__ = ["trace_command"]
 def trace_command(
     text: Annotated[str, typer.Argument(help="The text to trace.")],
     model: Annotated[
-        str, typer.Option(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
-    ] = "smollm2-135m",
+        str | None,
+        typer.Option(
+            help="Bundled name, hub id, folder or .gguf file; by default that of --run, else smollm2-135m.",
+            autocompletion=offering(MODELS),
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Take directions from this run instead of fitting them.")] = None,
     emotion: Annotated[str | None, typer.Option(help="Which emotion; by default the strongest at the end.")] = None,
     attribute: AttributeName = None,
@@ -54,9 +59,10 @@ def trace_command(
     from emotion_circuits.page.appearance import shown_as
     from emotion_circuits.stations.trace.section import write_trace
 
-    check_before_loading(model, revision, layers=None if layer is None else [layer])
+    name, revision = model_of(run, model, revision, default="smollm2-135m")
+    check_before_loading(name, revision, layers=None if layer is None else [layer])
     with long_running():
-        loaded = load_model(model, device=device, dtype=dtype, revision=revision, prefix=prefix_of(run))
+        loaded = load_model(name, device=device, dtype=dtype, revision=revision, prefix=prefix_of(run))
         about = attribute_for(attribute, run)
         directions = _from_run(run) if run is not None else _fitted(loaded, about)
         found = trace(loaded, text, directions, layer)
@@ -107,12 +113,9 @@ def _say(facts: dict[str, Any]) -> None:
 
 def _from_run(run: Path) -> Any:
     """The directions the run itself traces."""
-    from emotion_circuits.record.reading import is_run
     from emotion_circuits.stations.directions.folder import DirectionsFolder
     from emotion_circuits.stations.trace.folder import TraceFolder
 
-    if not is_run(run):
-        raise EmotionCircuitsError(f"{run}: is not the folder of a finished run")
     return DirectionsFolder.of(run).load_set(TraceFolder.of(run).choice.read().directions)
 
 

@@ -16,7 +16,10 @@ from torch import Tensor
 
 from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel
+from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.paths import make_folder, replacing, write_json
+from emotion_circuits.record.notes import checked
 
 __all__ = ["DirectionSet", "DirectionSetMeta"]
 
@@ -124,6 +127,26 @@ class DirectionSet:
         return digest.hexdigest()
 
     @property
+    def made_of(self) -> ModelMark | None:
+        """The model in whose residual stream they lie: the one they were fitted on, or mapped to."""
+        return ModelMark.noted(self.fit.get("model") or self.fit.get("to"))
+
+    def check_fits(self, model: LanguageModel) -> None:
+        """Refuse a model of another width, and say it where they were made of another model.
+
+        Raises:
+            EmotionCircuitsError: another width, or a layer that the model has not got.
+        """
+        if self.d_model != model.d_model:
+            raise EmotionCircuitsError(f"{self.name} has width {self.d_model}, {model.name} has {model.d_model}")
+        if max(self.layers) >= model.n_layers:
+            raise EmotionCircuitsError(
+                f"{self.name} has layer {max(self.layers)}, {model.name} has {model.n_layers} layers"
+            )
+        if self.made_of is not None:
+            self.made_of.warn(f"{self.name} was", model)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Emotions, then the reference: what a text may be read as, in the order of :meth:`predict`."""
         return (*self.labels, self.reference)
@@ -222,14 +245,14 @@ class DirectionSet:
         """Read a saved set; ``path`` is its JSON or its safetensors file.
 
         Raises:
-            EmotionCircuitsError: missing, damaged or of another format.
+            EmotionCircuitsError: missing, damaged, changed or of another format.
         """
         path = Path(path)
         base = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
         note, data = base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.safetensors")
         try:
-            meta = DirectionSetMeta.model_validate(loads(note.read_text(encoding="utf-8")))
-            with safe_open(data, framework="pt") as file:
+            meta = DirectionSetMeta.model_validate(loads(checked(note).read_text(encoding="utf-8")))
+            with safe_open(checked(data), framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in ("vectors", "thresholds", "norms")}
         except FileNotFoundError as error:
             raise EmotionCircuitsError(f"{base}: no saved directions here ({error})") from error

@@ -22,6 +22,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import write_json
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.record.notes import checked
 
 __all__ = ["READER_FILE", "Reader", "pooled_states", "save_reader", "sinks_of"]
 
@@ -163,7 +164,7 @@ class Reader:
         """
         path = Path(folder) / READER_FILE
         try:
-            note: dict[str, Any] = loads(path.read_text(encoding="utf-8"))
+            note: dict[str, Any] = loads(checked(path).read_text(encoding="utf-8"))
             members = [(DirectionSet.load(path.parent / m["directions"]), int(m["layer"])) for m in note["members"]]
             scales = tuple(float(m["scale"]) for m in note["members"])
             frame = str(note["frame"])
@@ -173,6 +174,12 @@ class Reader:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise EmotionCircuitsError(f"{path}: is damaged ({error}); run the study again") from error
+        for directions, _ in members:
+            if (mark := directions.made_of) is not None:
+                mark.require(
+                    f"{path.parent}: {directions.name} was", model,
+                    "its thresholds hold for that model alone: load that one, or fit a reader of this one",
+                )  # fmt: skip
         return cls(model, tuple(members), scales, frame)
 
     @property

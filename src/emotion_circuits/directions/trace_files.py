@@ -11,6 +11,7 @@ from emotion_circuits.directions.trace_text import Trace
 from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import make_folder, replacing, write_json
+from emotion_circuits.record.notes import checked
 
 __all__ = ["load_trace", "save_trace"]
 
@@ -41,8 +42,8 @@ def load_trace(base: Path | str) -> Trace:
     """
     base = Path(base)
     try:
-        note = loads(base.with_name(f"{base.name}.json").read_text(encoding="utf-8"))
-        tensors = load_file(base.with_name(f"{base.name}.safetensors"))
+        note = loads(checked(base.with_name(f"{base.name}.json")).read_text(encoding="utf-8"))
+        tensors = load_file(checked(base.with_name(f"{base.name}.safetensors")))
         return Trace(
             **{name: tensors[name] for name in _TENSORS},
             **{name: tensors.get(name) for name in _OPTIONAL},

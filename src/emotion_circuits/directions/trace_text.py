@@ -116,6 +116,7 @@ def trace(model: LanguageModel, text: str, directions: DirectionSet, layer: int 
         raise EmotionCircuitsError(
             f"trace needs resid_post directions of width {model.d_model}, got {directions.kind} of {directions.d_model}"
         )
+    directions.check_fits(model)
     if not text.strip():
         raise EmotionCircuitsError("trace: the text is empty")
     at = layer if layer is not None else directions.chosen_layer

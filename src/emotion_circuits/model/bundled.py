@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from emotion_circuits.model.files import RECORD
 from emotion_circuits.model.gguf import WEIGHTS, convert_gguf, write_record
 from emotion_circuits.model.sums import remember_sha256
 from emotion_circuits.paths import cache_dir, make_folder
+from emotion_circuits.temporaries import scratch_folder, sweep
 
 __all__ = ["BUNDLED", "install", "installed", "models_dir"]
 
@@ -59,13 +59,14 @@ def install(name: str, *, force: bool = False) -> Path:
     root = models_dir()
     make_folder(root)
     with FileLock(root / f".{name}.lock"):
+        sweep(root)
         folder = installed(name)
         if folder is not None and not force:
             return folder
         incomplete = root / f".{name}-{model.sha256[:16]}"
         gguf = fetch(model, incomplete)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
-            ready = Path(scratch) / "ready"
+        with scratch_folder(root, name) as scratch:
+            ready = scratch / "ready"
             sums = convert_gguf(
                 gguf, ready, dtype=getattr(torch, model.dtype), title=f"converting {name} (million weights)"
             )

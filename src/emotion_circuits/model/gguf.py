@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
 from functools import partial
@@ -35,6 +34,7 @@ from emotion_circuits.model.sums import remember_sha256
 from emotion_circuits.model.writing import write_weights
 from emotion_circuits.paths import cache_dir, file_sha256, make_folder, write_json
 from emotion_circuits.progress import Bar, progress_bar
+from emotion_circuits.temporaries import scratch_folder
 
 __all__ = ["WEIGHTS", "convert_gguf", "converted_gguf", "write_record"]
 
@@ -166,8 +166,8 @@ def converted_gguf(file: Path) -> Path:
     make_folder(folder.parent)
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / RECORD).exists():
-            with tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch:
-                ready = Path(scratch) / "ready"
+            with scratch_folder(folder.parent, "gguf") as scratch:
+                ready = scratch / "ready"
                 sums = convert_gguf(file, ready)
                 write_record(ready, sums, name=file.name, gguf_sha256=total)
                 if folder.exists():

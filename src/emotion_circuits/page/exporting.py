@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +110,20 @@ def _table(part: Table | Texts | Comparisons, folder: Path) -> Iterator[Path]:
     write_table(frame, folder / f"{part.name}.parquet")
     yield folder / f"{part.name}.parquet"
     with replacing(folder / f"{part.name}.csv") as temporary:
-        frame.to_csv(temporary, index=False)
+        frame.map(_no_formula).rename(columns=_no_formula).to_csv(temporary, index=False)
     yield folder / f"{part.name}.csv"
+
+
+def _no_formula(value: object) -> object:
+    """A text that a spreadsheet would compute, with the quote before it that says it is one; numbers stay numbers.
+
+    Example:
+        >>> _no_formula("=1+1"), _no_formula("+0.12"), _no_formula("-- a dash")
+        ("'=1+1", '+0.12', "'-- a dash")
+    """
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    return value if re.fullmatch(r"[+-]\d[\d.,]*(e[+-]?\d+)?( ?%)?", value) else f"'{value}"
 
 
 def _frame(part: Table | Texts | Comparisons) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from emotion_circuits.language import language, nsay, say, term
 from emotion_circuits.page.numerals import number
+from emotion_circuits.page.plainly import plain_figure
 from emotion_circuits.page.telling import Told, beside, counted, figure_words, slug
 from emotion_circuits.paths import replacing
 
@@ -200,7 +201,7 @@ def _kind(part: object) -> str:
 
 def _data(figure: Any) -> Markup:
     """Traces and layout as JSON inside a script element; the look is the page's own, light or dark."""
-    layout = json.loads(figure.to_json(remove_uids=True))
+    layout = plain_figure(figure)
     layout["layout"].pop("template", None)
     # '<' can only stand inside strings, where the escape means the same; '</script>' would end the element.
     return Markup(json.dumps(layout, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import read_json, write_json
 from emotion_circuits.prompts.loading import validation_messages
+from emotion_circuits.record.notes import checked, going_on, is_there
 from emotion_circuits.record.parts import PARTS
 from emotion_circuits.record.tables import Table
 from emotion_circuits.statistics import Claim
@@ -28,9 +29,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def _missing(path: Path) -> EmotionCircuitsError:
-    return EmotionCircuitsError(
-        f"{path}: is missing; finish the run first (emotion-circuits run --out {path.parent.parent})"
-    )
+    return EmotionCircuitsError(f"{path}: is missing; finish the run first ({going_on(path.parent.parent)})")
 
 
 class TableFile:
@@ -48,8 +47,12 @@ class TableFile:
         return bound
 
     def exists(self) -> bool:
-        """Whether it was written."""
-        return self.path.is_file()
+        """Whether it was written.
+
+        Raises:
+            EmotionCircuitsError: it was, and is gone.
+        """
+        return is_there(self.path)
 
     def write(self, frame: pd.DataFrame) -> None:
         """See :meth:`Table.write`."""
@@ -75,8 +78,12 @@ class JsonFile(Generic[T]):
         return bound
 
     def exists(self) -> bool:
-        """Whether it was written."""
-        return self.path.is_file()
+        """Whether it was written.
+
+        Raises:
+            EmotionCircuitsError: it was, and is gone.
+        """
+        return is_there(self.path)
 
     def write(self, record: T) -> None:
         """Write it, atomically."""
@@ -86,12 +93,12 @@ class JsonFile(Generic[T]):
         """Read it.
 
         Raises:
-            EmotionCircuitsError: missing, damaged, or not such a record.
+            EmotionCircuitsError: missing, damaged, changed, or not such a record.
         """
-        if not self.path.exists():
+        if not is_there(self.path):
             raise _missing(self.path)
         try:
-            return self.record.model_validate(read_json(self.path))
+            return self.record.model_validate(read_json(checked(self.path)))
         except ValidationError as error:
             raise EmotionCircuitsError(f"{self.path}: {'; '.join(validation_messages(error)[:3])}") from error
 
@@ -176,13 +183,13 @@ class StationFolder:
         """The station's claims; none where it makes none or has not finished.
 
         Raises:
-            EmotionCircuitsError: damaged, or not claims.
+            EmotionCircuitsError: damaged, changed, gone, or not claims.
         """
         path = self.path / CLAIMS
-        if not path.is_file():
+        if not is_there(path):
             return []
         try:
-            return _CLAIMS.validate_json(json.dumps(read_json(path)))
+            return _CLAIMS.validate_json(json.dumps(read_json(checked(path))))
         except ValidationError as error:
             raise EmotionCircuitsError(
                 f"{path}: holds no claims that this version reads: {'; '.join(validation_messages(error)[:3])}"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from emotion_circuits.model import LanguageModel, weights_sha256
-from emotion_circuits.record.reading import FORMAT
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.studied import Studied
 
@@ -80,7 +79,6 @@ def build_manifest(
         command: the command line that makes the run again.
     """
     return {
-        "format": FORMAT,
         "command": command,
         "seed": config.seed,
         "config": config.model_dump(mode="json"),

@@ -26,10 +26,11 @@ from torch import Tensor
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.locking import locked
-from emotion_circuits.paths import hash_json, is_temporary, make_folder, replacing, write_json
+from emotion_circuits.paths import hash_json, make_folder, replacing, write_json
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.record.engines import Compute, Engine, Part
 from emotion_circuits.record.engines.inline import Inline
+from emotion_circuits.temporaries import sweep
 
 __all__ = ["PARTS", "Form", "Kept", "Parts", "Tables", "Tensors", "cut", "results"]
 
@@ -264,11 +265,9 @@ class Parts(Generic[Result]):
             )
 
     def _sweep(self) -> None:
-        """Remove what a process that was killed left half written: under the lock nobody else is writing."""
+        """Remove what a process that was killed left half written."""
         for folder in {self.folder, self.place}:
-            for path in folder.glob(".*.tmp"):
-                if is_temporary(path):
-                    path.unlink(missing_ok=True)
+            sweep(folder)
 
     def _trusted(self, part: Part) -> bool:
         path = self.path(part)

@@ -8,7 +8,6 @@ is overwritten.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -21,10 +20,12 @@ from typing import Any
 import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.locking import locked
-from emotion_circuits.paths import cannot_write, file_sha256, hash_json, is_temporary, make_folder, write_json
+from emotion_circuits.locking import LOCK, locked
+from emotion_circuits.paths import cannot_write, file_sha256, hash_json, make_folder
 from emotion_circuits.record.folder import NotMeasured
+from emotion_circuits.record.notes import NOTE, checked, files_of, going_on, read_note, write_note
 from emotion_circuits.record.station import Context, Station
+from emotion_circuits.temporaries import is_temporary, sweep
 
 __all__ = [
     "BUSY",
@@ -41,9 +42,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-NOTE = "stage.json"
-FORMAT = 2
-"""Version of ``stage.json``."""
 CLEANED = "cleaned"
 """Entry of ``stage.json`` of a station without its large files."""
 SUPERSEDED = "superseded"
@@ -120,7 +118,7 @@ def _key_of(run: Path, name: str) -> str:
         return ""
     key = "" if found is None else str(found.get("key"))
     if station_status(folder, key) != "complete":
-        raise EmotionCircuitsError(f"{folder}: has not finished; run 'emotion-circuits run --out {run}' first")
+        raise EmotionCircuitsError(f"{folder}: has not finished; run '{going_on(run)}' first")
     return key
 
 
@@ -130,6 +128,7 @@ def run_stations(
     *,
     dry: bool = False,
     told: Callable[[Station, str], None] | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> list[StationReport]:
     """Run what has to be run, in order.
 
@@ -138,9 +137,10 @@ def run_stations(
         stations: in an order in which every station follows what it needs.
         dry: only say what would be run.
         told: called with each station and its status before it runs.
+        begun: called under the folder's lock before the first station, once it is known that none is refused.
 
     Raises:
-        EmotionCircuitsError: the folder is in use, or an artefact was changed after it was written.
+        EmotionCircuitsError: the folder is in use or holds files of somebody else, or an artefact was changed later.
     """
     if not dry:
         make_folder(context.folder)
@@ -149,6 +149,10 @@ def run_stations(
         keys = station_keys(context, stations)
         statuses = _statuses(context.folder, keys)
         lacking = left_out(context, stations)
+        if not dry:
+            sweep(context.folder)
+            if begun is not None:
+                begun()
         reports: list[StationReport] = []
         for station in stations:
             folder, status = station_folder(context.folder, station.name), statuses[station.name]
@@ -173,8 +177,8 @@ def run_stations(
             if status == "other":
                 _supersede(context.folder, station.name)
             make_folder(folder)
-            _sweep_temporaries(folder)
-            write_json(folder / NOTE, {"format": FORMAT, "status": "running", "key": keys[station.name]})
+            sweep(folder, deep=True)
+            write_note(folder, {"status": "running", "key": keys[station.name]})
             started = time.monotonic()
             if missing is None:
                 station.run(context, folder)
@@ -191,61 +195,35 @@ def run_stations(
     return reports
 
 
-def read_note(folder: Path) -> dict[str, Any] | None:
-    """What ``stage.json`` of a station's folder says: ``status``, ``key``, and where it is complete ``files`` and ``timing``.
-
-    ``timing`` holds ``seconds``, ``threads`` and ``whole`` (false where the station went on with interrupted work, whose time
-    is not counted); runs of earlier versions have none.
-
-    Returns:
-        ``None`` where there is no such file, or one that is cut off or damaged.
-
-    Raises:
-        EmotionCircuitsError: another version wrote it.
-    """
-    note = folder / NOTE
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return None
-    except OSError as error:
-        raise EmotionCircuitsError(f"{note}: cannot be read: {error.strerror}") from error
-    if not isinstance(found, dict):
-        return None
-    if found.get("format", FORMAT) != FORMAT:
-        raise EmotionCircuitsError(
-            f"{note}: has format {found['format']}, this version reads {FORMAT}: another version of emotion-circuits made this "
-            "run; use that version, or another folder"
-        )
-    return found
-
-
 def station_status(folder: Path, key: str) -> str:
     """``complete``, ``running`` (this very work was interrupted), ``other`` (other inputs) or ``new``.
 
     Raises:
-        EmotionCircuitsError: an artefact of a complete station is missing or was changed, or another version wrote it.
+        EmotionCircuitsError: an artefact of a complete station is missing or was changed, another version wrote it, or the
+            folder holds files and no note: they are not ours to move.
     """
     found = read_note(folder)
     if found is None:
-        return "other" if folder.exists() and any(folder.iterdir()) else "new"
+        theirs = next((p for p in sorted(folder.rglob("*")) if not p.is_dir() and not _passing(p)), None)
+        if theirs is not None:
+            raise EmotionCircuitsError(
+                f"{folder}: holds {theirs.relative_to(folder)} and no {NOTE}, so it is not this program's folder; use another "
+                "--out, or move what it holds elsewhere"
+            )
+        return "new"
     if found.get("key") != key:
         return "other"
-    if found.get("status") != "complete" or not isinstance(found.get("files"), dict):
+    files = files_of(found)
+    if files is None:
         return "running"
-    for name, digest in found["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise EmotionCircuitsError(
-                f"{path}: is missing, though station '{folder.name}' was complete; delete {folder} to compute it again"
-            )
-        if file_sha256(path) != digest:
-            raise EmotionCircuitsError(
-                f"{path}: was changed after it was written (SHA-256 differs); delete {folder} to compute it again"
-            )
+    for name in files:
+        checked(folder / name)
     return "complete"
+
+
+def _passing(path: Path) -> bool:
+    """Whether a file says nothing of whose folder it is in: a lock, or one that was half written."""
+    return path.name == LOCK or is_temporary(path)
 
 
 def _statuses(run: Path, keys: dict[str, str]) -> dict[str, str]:
@@ -263,7 +241,7 @@ def forget_files(folder: Path, names: Sequence[str]) -> None:
     found = read_note(folder)
     assert found is not None
     found["files"] = {name: digest for name, digest in found["files"].items() if name not in set(names)}
-    write_json(folder / NOTE, {**found, CLEANED: True})
+    write_note(folder, {**found, CLEANED: True})
 
 
 def _complete(folder: Path, key: str, timing: dict[str, Any]) -> None:
@@ -272,14 +250,7 @@ def _complete(folder: Path, key: str, timing: dict[str, Any]) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != NOTE and not path.name.startswith(".")
     }
-    write_json(folder / NOTE, {"format": FORMAT, "status": "complete", "key": key, "files": files, "timing": timing})
-
-
-def _sweep_temporaries(folder: Path) -> None:
-    """Remove half-written files of a process that was killed: under the run's lock nobody else is writing."""
-    for path in list(folder.rglob(".*.tmp")):
-        if is_temporary(path):
-            path.unlink(missing_ok=True)
+    write_note(folder, {"status": "complete", "key": key, "files": files, "timing": timing})
 
 
 def _supersede(run: Path, name: str) -> None:

@@ -14,6 +14,7 @@ import pyarrow
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import replacing
+from emotion_circuits.record.notes import checked, going_on
 
 __all__ = ["Column", "Table", "ends"]
 
@@ -127,13 +128,13 @@ class Table:
         """Read it.
 
         Raises:
-            EmotionCircuitsError: it is missing, damaged, or not as declared.
+            EmotionCircuitsError: it is missing, damaged, changed, or not as declared.
         """
         try:
-            frame = pd.read_parquet(path)
+            frame = pd.read_parquet(checked(path))
         except FileNotFoundError as error:
             raise EmotionCircuitsError(
-                f"{path}: is missing; finish the run first (emotion-circuits run --out {path.parent.parent})"
+                f"{path}: is missing; finish the run first ({going_on(path.parent.parent)})"
             ) from error
         except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise EmotionCircuitsError(f"{path}: cannot be read: {error}") from error

@@ -24,7 +24,8 @@ class Question:
     command: str
 
 
-_RUN = "emotion-circuits run --profile baseline --out {run}"
+_RUN = "emotion-circuits run --profile baseline --out {run}-baseline"
+"""Another folder: in the run's own, another profile would supersede what is there."""
 
 QUESTIONS = (
     Question(

@@ -5,6 +5,7 @@ Every claim belongs to one aspect of one question (of several that it fits, the 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from emotion_circuits.language import gap, say, term
@@ -52,7 +53,7 @@ def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run
     sentences = [_sentence(aspect, own) for aspect, own in groups if aspect.some]
     text = say(question.text)
     if not rows:
-        return Answer(question.key, text, say(question.unstudied), (), question.command.format(run=run))
+        return Answer(question.key, text, say(question.unstudied), (), question.command.format(run=shlex.quote(run)))
     return Answer(question.key, text, _joined(sentences), rows)
 
 

@@ -9,7 +9,7 @@ from emotion_circuits.language import say
 from emotion_circuits.page.appearance import shown_as
 from emotion_circuits.page.page import Page, write_page
 from emotion_circuits.page.telling import tell
-from emotion_circuits.record.reading import read_claims, read_manifest
+from emotion_circuits.record.reading import read_claims, read_finished
 from emotion_circuits.record.studied import studied_in
 from emotion_circuits.stations.alignment.folder import AlignmentFolder
 from emotion_circuits.stations.registry import kinds, stations
@@ -24,7 +24,7 @@ def write_alignment_page(folder: Path, *, language: str = "en") -> Path:
         folder: of :func:`emotion_circuits.study.over_runs.run_over`.
         language: of the page.
     """
-    manifest = read_manifest(folder)
+    manifest = read_finished(folder)
     path = folder / "align.html"
     with shown_as(studied_in(manifest).attribute, language):
         write_page(_page(folder, manifest), path)

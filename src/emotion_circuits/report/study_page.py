@@ -11,7 +11,7 @@ from emotion_circuits.language import say, term
 from emotion_circuits.page.appearance import shown_as
 from emotion_circuits.page.page import Page, Part, Section, Table, write_page
 from emotion_circuits.page.telling import Told, tell
-from emotion_circuits.record.reading import read_claims, read_manifest
+from emotion_circuits.record.reading import read_claims, read_finished
 from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.report.plan import plan_rows, plan_table
 from emotion_circuits.report.questions import answer_questions
@@ -68,7 +68,7 @@ def render_report(
         EmotionCircuitsError: not the folder of a finished run or of a comparison, or no such language.
     """
     run = Path(run)
-    manifest = read_manifest(run)
+    manifest = read_finished(run)
     folder = _aligned(run, aligned)
     path = out or run / (REPORT if language == "en" else f"report.{language}.html")
     about = studied_in(manifest)
@@ -124,7 +124,7 @@ def _page(run: Path, manifest: dict[str, Any], aligned: Path | None, about: Stud
         sections=(
             _plan_section(run, aligned, every, manifest),
             *_sections(run, manifest, every),
-            *(() if aligned is None else _sections(aligned, read_manifest(aligned), every)),
+            *(() if aligned is None else _sections(aligned, read_finished(aligned), every)),
             _method_section(run),
         ),
         command=manifest["command"],

@@ -145,6 +145,7 @@ def sweep(
     """
     how = sampling or Sampling(max_new_tokens=20, temperature=1.0)
     arms = check_conditions(conditions)
+    vectors.check_fits(model)
     rows = list(prompts)
     if not rows or samples < 1 or batch_rows < 1:
         raise EmotionCircuitsError("a sweep needs at least one prompt, one sample and one row per batch")

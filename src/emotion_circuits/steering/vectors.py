@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -12,15 +12,17 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore, residual_norms
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.language_model import Batch
+from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.paths import replacing
+from emotion_circuits.record.notes import checked
 
 __all__ = [
     "SteeringVectors",
@@ -59,6 +61,7 @@ class SteeringVectors:
         lengths: name → ``[layer]`` length of the direction as it was fitted, for α in raw units.
         neutral: ``[layer, d_model]`` mean state of neutral sentences, from which a clamp can count.
         first: ``[layer, d_model]`` mean state of texts' first token, an attention sink.
+        made_of: the model in whose residual stream they lie, where it is known.
     """
 
     unit: Mapping[str, Float[Tensor, "layer d_model"]]
@@ -66,6 +69,7 @@ class SteeringVectors:
     lengths: Mapping[str, Float[Tensor, " layer"]] = field(default_factory=dict)
     neutral: Float[Tensor, "layer d_model"] | None = None
     first: Float[Tensor, "layer d_model"] | None = None
+    made_of: ModelMark | None = None
 
     def __post_init__(self) -> None:
         layers = len(self.norms)
@@ -112,7 +116,8 @@ class SteeringVectors:
                 "layers and fit again"
             )
         raw = {label: directions.vectors[i] for i, label in enumerate(directions.labels)}
-        return cls.from_raw(raw, torch.as_tensor(directions.norms))
+        found = cls.from_raw(raw, torch.as_tensor(directions.norms))
+        return replace(found, made_of=getattr(directions, "made_of", None))
 
     def with_directions(self, more: Mapping[str, Float[Tensor, "layer d_model"]]) -> SteeringVectors:
         """The same norms with further raw directions (label-shuffled ones, other extractors')."""
@@ -175,17 +180,23 @@ class SteeringVectors:
         tensors |= {f"length/{name}": rows for name, rows in self.lengths.items()}
         tensors |= {key: rows for key, rows in (("neutral", self.neutral), ("first", self.first)) if rows is not None}
         with replacing(path) as temporary:
-            save_file({key: rows.detach().cpu().float().contiguous() for key, rows in tensors.items()}, temporary)
+            save_file(
+                {key: rows.detach().cpu().float().contiguous() for key, rows in tensors.items()},
+                temporary,
+                metadata=None if self.made_of is None else asdict(self.made_of),
+            )
 
     @classmethod
     def load(cls, path: Path) -> SteeringVectors:
         """Read :meth:`save` back.
 
         Raises:
-            EmotionCircuitsError: missing or damaged.
+            EmotionCircuitsError: missing, damaged or changed.
         """
         try:
-            tensors = load_file(path)
+            with safe_open(checked(path), framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+                made_of = ModelMark.noted(file.metadata())
             norms = tensors["norms"]
         except (OSError, KeyError, SafetensorError) as error:
             raise EmotionCircuitsError(f"{path}: no steering vectors can be read here: {error}") from error
@@ -193,7 +204,20 @@ class SteeringVectors:
         def part(prefix: str) -> dict[str, Tensor]:
             return {key.removeprefix(prefix): rows for key, rows in tensors.items() if key.startswith(prefix)}
 
-        return cls(part("unit/"), norms, part("length/"), tensors.get("neutral"), tensors.get("first"))
+        return cls(part("unit/"), norms, part("length/"), tensors.get("neutral"), tensors.get("first"), made_of)
+
+    def check_fits(self, model: LanguageModel) -> None:
+        """Refuse a model of another shape, and say it where they were made of another model.
+
+        Raises:
+            EmotionCircuitsError: another width, or another number of layers.
+        """
+        if self.unit and self.d_model != model.d_model:
+            raise EmotionCircuitsError(f"steering vectors: width {self.d_model}, {model.name} has {model.d_model}")
+        if len(self.norms) > model.n_layers:
+            raise EmotionCircuitsError(f"steering vectors: {len(self.norms)} layers, {model.name} has {model.n_layers}")
+        if self.made_of is not None:
+            self.made_of.warn("the steering vectors were", model)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -289,7 +313,9 @@ def vectors_from_store(
     """
     labels, states, _ = _labelled_states(store, kind, pooling, split)
     raw = _mean_differences(labels, states, reference)
-    found = SteeringVectors.from_raw(raw, residual_norms(store))
+    found = replace(
+        SteeringVectors.from_raw(raw, residual_norms(store)), made_of=ModelMark.noted(store.manifest.get("model"))
+    )
     return found.with_neutral(states[[i for i, label in enumerate(labels) if label == reference]].mean(0))
 
 

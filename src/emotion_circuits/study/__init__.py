@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,13 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import judge_texts, refuse_unfit
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.model.prefixes import neutral_prefix
-from emotion_circuits.paths import write_json
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.prompts.attribute_parts import Openings
 from emotion_circuits.record.engines import Engine
 from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.record.manifest import build_manifest
-from emotion_circuits.record.reading import MANIFEST
+from emotion_circuits.record.notes import checked
+from emotion_circuits.record.reading import STUDY, write_manifest, write_study
 from emotion_circuits.record.running import StationReport, run_stations, station_keys
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context, Station
@@ -89,18 +90,21 @@ def run_study(
     context = Context(config, folder, loaded=plan if dry else model, engine=engine)
     if plan is None:
         _check_possible(config, context.model)
-    reports = run_stations(context, stations, dry=dry, told=told)
+    reports = run_stations(context, stations, dry=dry, told=told, begun=lambda: _note_config(config, folder))
     if not dry:
         # How long a station takes with workers says nothing about how long it takes without.
         if engine is None or isinstance(engine, Inline):
             remember(config, context.model, folder, reports)
-        write_json(folder / "study.json", config.model_dump(mode="json"))
         keys = station_keys(context, stations)
-        write_json(
-            folder / MANIFEST,
-            build_manifest(config, about, context.model, keys, _data(config, about), reproduce(folder)),
+        write_manifest(
+            folder, build_manifest(config, about, context.model, keys, _data(config, about), reproduce(folder))
         )
     return StudyResult(folder, tuple(reports))
+
+
+def _note_config(config: StudySettings, folder: Path) -> None:
+    """Keep what is asked before any work, so that a run that is interrupted can go on from its folder alone."""
+    write_study(folder, config.model_dump(mode="json"))
 
 
 def _refuse_unfit(config: StudySettings, about: Studied) -> None:
@@ -159,7 +163,7 @@ def study_blueprint(config: StudySettings, folder: Path) -> Blueprint | None:
     if found is not None and found.source is None:
         found.assumed_sha256 = "unknown"
         try:
-            known = loads((folder / "capture" / "capture.json").read_text(encoding="utf-8"))["model"]
+            known = loads(checked(folder / "capture" / "capture.json").read_text(encoding="utf-8"))["model"]
             if known["name"] == found.name:
                 found.assumed_sha256 = str(known["weights_sha256"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -169,4 +173,5 @@ def study_blueprint(config: StudySettings, folder: Path) -> Blueprint | None:
 
 def reproduce(folder: Path) -> str:
     """The command that makes the run again: ``study.json`` (which is YAML too) holds the whole configuration."""
-    return f"emotion-circuits run --config {folder / 'study.json'} --out {folder.with_name(folder.name + '-again')}"
+    again = folder.with_name(f"{folder.name}-again")
+    return shlex.join(["emotion-circuits", "run", "--config", str(folder / STUDY), "--out", str(again)])

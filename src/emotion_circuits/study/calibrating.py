@@ -22,7 +22,7 @@ from emotion_circuits.progress import progress_bar
 from emotion_circuits.record.engines import Compute, Engine
 from emotion_circuits.record.manifest import environment
 from emotion_circuits.record.parts import Kept, Parts, Tables
-from emotion_circuits.record.reading import FORMAT, MANIFEST, read_manifest
+from emotion_circuits.record.reading import MANIFEST, read_finished, write_manifest
 from emotion_circuits.record.running import read_note, station_folder
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context, Program, Station
@@ -121,7 +121,7 @@ def calibrate_run(
     """
     if draws < 1 or planted < 0:
         raise EmotionCircuitsError(f"calibrate: at least one draw is needed, got {draws}, and {planted} planted ones")
-    manifest = read_manifest(run)
+    manifest = read_finished(run)
     config = StudyConfig.model_validate(manifest["config"])
     asked, left_out = _stations(run, only)
     context = Context(config, run, loaded=model)
@@ -134,10 +134,9 @@ def calibrate_run(
     by = {program: found[found["program"] == program] for program in ("shuffled", "planted")}
     result = Calibration(found, supported(by["shuffled"]), supported(by["planted"]), _coverage(), left_out)
     write_json(out / CALIBRATION, result.to_json())
-    write_json(
-        out / MANIFEST,
+    write_manifest(
+        out,
         {
-            "format": FORMAT,
             "command": command,
             "run": str(run),
             "run_manifest_sha256": file_sha256(run / MANIFEST),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.locking import locked
-from emotion_circuits.paths import is_temporary
+from emotion_circuits.locking import LOCK, locked
+from emotion_circuits.record.notes import NOTE, files_of, read_note
+from emotion_circuits.record.parts import PARTS
 from emotion_circuits.record.reading import is_run, stations_of
-from emotion_circuits.record.running import BUSY, SUPERSEDED, forget_files, read_note
+from emotion_circuits.record.running import BUSY, SUPERSEDED, forget_files
 from emotion_circuits.record.station import Remade
 from emotion_circuits.stations.registry import stations
+from emotion_circuits.temporaries import abandoned, is_temporary
 
 __all__ = ["Spare", "clean_run", "spare_files"]
 
@@ -44,6 +46,8 @@ def spare_files(folder: Path, *, captures: bool = False) -> list[Spare]:
             steering, tracing and the report go on without them; a station that is to be computed again makes them anew, and
             ``align`` needs them.
 
+    What a person put there is no part of it, in a folder that was moved aside neither.
+
     Raises:
         EmotionCircuitsError: not the folder of a run.
     """
@@ -51,9 +55,10 @@ def spare_files(folder: Path, *, captures: bool = False) -> list[Spare]:
     found: list[Spare] = []
     old = folder / SUPERSEDED
     if old.is_dir() and not old.is_symlink():
-        found += [Spare(p, _size(p), "superseded: made from other inputs") for p in sorted(old.iterdir())]
+        for entry in sorted(old.iterdir()):
+            found += _spared(entry, _written(entry), "superseded: made from other inputs")
     for path in sorted(folder.rglob(".*.tmp")):
-        if is_temporary(path) and path.is_file() and old not in path.parents:
+        if is_temporary(path) and abandoned(path) and old not in path.parents:
             found.append(Spare(path, _size(path), "half written by a process that was stopped"))
     for name in stations_of(folder):
         note = read_note(folder / name)
@@ -64,7 +69,7 @@ def spare_files(folder: Path, *, captures: bool = False) -> list[Spare]:
             if parts.is_dir() and not any(
                 file.startswith(f"{parts.relative_to(folder / name).as_posix()}/") for file in kept
             ):
-                found.append(Spare(parts, _size(parts), "parts of a table that is whole"))
+                found += _spared(parts, _is_part, "parts of a table that is whole")
         for remade in _remade(name):
             for path in sorted((folder / name).glob(remade.pattern)):
                 if path.name not in kept:
@@ -108,6 +113,42 @@ def clean_run(folder: Path, *, captures: bool = False) -> list[Spare]:
         if old.is_dir() and not any(old.iterdir()):
             old.rmdir()
     return done
+
+
+_SUFFIXES = (".json", ".parquet", ".safetensors")
+
+
+def _is_part(path: Path) -> bool:
+    return path.suffix in _SUFFIXES
+
+
+def _spared(entry: Path, ours: Callable[[Path], bool], reason: str) -> list[Spare]:
+    """A folder as a whole where everything in it is ours; else our files alone, so that a person's own stay."""
+    if entry.is_symlink():
+        return [Spare(entry, _size(entry), reason)]
+    if not entry.is_dir():
+        return []
+    files = [p for p in sorted(entry.rglob("*")) if p.is_symlink() or not p.is_dir()]
+    own = [p for p in files if p.name == LOCK or is_temporary(p) or ours(p)]
+    if len(own) == len(files):
+        return [Spare(entry, _size(entry), reason)]
+    return [Spare(p, _size(p), reason) for p in own]
+
+
+def _written(entry: Path) -> Callable[[Path], bool]:
+    """Whether a file of a station that was moved aside is one that the station wrote."""
+    try:
+        note = read_note(entry)
+    except EmotionCircuitsError:
+        note = {}
+    if note is None:
+        return lambda _: False
+    files = files_of(note)
+    if files is None:
+        # One that was interrupted has noted no names; a station writes nothing but such files.
+        return lambda path: path.suffix in _SUFFIXES
+    names = {NOTE, *files}
+    return lambda path: path.relative_to(entry).as_posix() in names or path.parent.name == PARTS
 
 
 def _remade(name: str) -> tuple[Remade, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ from emotion_circuits.documents import read_document
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import load_attribute
 from emotion_circuits.prompts.loading import explain
+from emotion_circuits.record.reading import MANIFEST, STUDY, read_manifest, read_study
 from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.sealing import broken, unsealed
 from emotion_circuits.stations.registry import study_stations
 from emotion_circuits.study.profiles import PROFILES
 
-__all__ = ["PROFILES", "StudyConfig", "load_config"]
+__all__ = ["PROFILES", "StudyConfig", "load_config", "run_config"]
+
+_log = logging.getLogger(__name__)
 
 
 class _Checked(StudySettings):
@@ -38,7 +43,7 @@ def load_config(
 
     Args:
         profile: ``quick``, ``plan``, ``baseline`` or ``extended``.
-        file: YAML with nested keys, e.g. ``steering: {samples: 2}``.
+        file: YAML with nested keys, e.g. ``steering: {samples: 2}``; the ``study.json`` of a run holds all of them.
         overrides: dotted keys and values.
 
     Example:
@@ -59,7 +64,31 @@ def load_config(
         content = read_document(file)
         if content is not None and not isinstance(content, dict):
             raise EmotionCircuitsError(f"{file}: must hold keys and values, e.g. 'model: smollm2-135m'")
-        values = _deep_merge(values, content or {})
+        if broken(content):
+            _log.warning("%s: was edited after a run wrote it; what it says now is run", file)
+        values = _deep_merge(values, unsealed(content or {}))
+    return _validated(values, overrides, where)
+
+
+def run_config(folder: Path, *, overrides: dict[str, Any] | None = None) -> StudySettings | None:
+    """What a run was asked, whether it has finished or not; ``None`` where there is none.
+
+    Args:
+        folder: of the run.
+        overrides: dotted keys and values that change it.
+
+    Raises:
+        EmotionCircuitsError: what tells of it is damaged, was changed, or is not what this version reads.
+    """
+    kept = read_study(folder)
+    if kept is not None:
+        return _validated(kept, overrides, str(folder / STUDY))
+    if not (folder / MANIFEST).is_file():
+        return None
+    return _validated(read_manifest(folder)["config"], overrides, str(folder / MANIFEST))
+
+
+def _validated(values: dict[str, Any], overrides: dict[str, Any] | None, where: str) -> StudySettings:
     for key, value in (overrides or {}).items():
         nested: Any = value
         for part in reversed(key.split(".")):

@@ -10,9 +10,8 @@ from pydantic import create_model
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
-from emotion_circuits.paths import write_json
 from emotion_circuits.record.manifest import environment
-from emotion_circuits.record.reading import FORMAT, MANIFEST
+from emotion_circuits.record.reading import write_manifest
 from emotion_circuits.record.running import StationReport, run_stations, station_keys
 from emotion_circuits.record.settings import Settings, StudySettings
 from emotion_circuits.record.station import Context, Station
@@ -58,10 +57,9 @@ def run_over(
     context = Context(config, folder, loaded=model, runs=tuple(Path(run) for run in runs))
     (report,) = run_stations(context, [station], dry=dry, told=told)
     if not dry:
-        write_json(
-            folder / MANIFEST,
+        write_manifest(
+            folder,
             {
-                "format": FORMAT,
                 "command": command,
                 "seed": config.seed,
                 "config": config.model_dump(mode="json"),

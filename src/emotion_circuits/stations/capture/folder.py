@@ -29,6 +29,6 @@ class CaptureFolder(StationFolder):
 
     def rows(self) -> pd.DataFrame:
         """One row per sentence, see :attr:`emotion_circuits.activations.ActivationStore.rows`; states need not be there."""
-        from emotion_circuits.activations.store import ROWS
+        from emotion_circuits.activations.store import read_rows
 
-        return pd.read_parquet(self.path / ROWS)
+        return read_rows(self.path)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.record.folder import CHOICE, JsonFile, StationFolder, TableFile
+from emotion_circuits.record.notes import going_on
 from emotion_circuits.stations.directions import tables
 
 if TYPE_CHECKING:
@@ -70,11 +71,9 @@ class DirectionsFolder(StationFolder):
         Raises:
             EmotionCircuitsError: the directions of the run have not finished.
         """
-        try:
-            choice = self.choice.read()
-        except EmotionCircuitsError as error:
+        if not self.choice.exists():
             run = self.path.parent
             raise EmotionCircuitsError(
-                f"{run}: holds no finished directions ({error}); run 'emotion-circuits run --out {run}' first"
-            ) from error
-        return self.load_set(getattr(choice, role))
+                f"{run}: holds no finished directions ({self.choice.path} is missing); run '{going_on(run)}' first"
+            )
+        return self.load_set(getattr(self.choice.read(), role))

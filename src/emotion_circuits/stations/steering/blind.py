@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import blind_sample, read_labels, write_sample
+from emotion_circuits.record.reading import read_finished
 from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.stations.steering.folder import Labels, SteeringFolder
 from emotion_circuits.steering import labelled_shares
@@ -84,12 +82,4 @@ def take_labels(run: Path, path: Path) -> pd.DataFrame:
 
 
 def _studied(run: Path) -> Studied:
-    return studied_in(_manifest(run))
-
-
-def _manifest(run: Path) -> Mapping[str, Any]:
-    try:
-        found: dict[str, Any] = loads((run / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EmotionCircuitsError(f"{run}: is not the folder of a finished run (no readable manifest.json)") from error
-    return found
+    return studied_in(read_finished(run))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.evaluation.blind import BlindKey
 from emotion_circuits.record.folder import CHOICE, JsonFile, StationFolder, TableFile
+from emotion_circuits.record.notes import is_there
 from emotion_circuits.stations.steering import tables
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ class SteeringFolder(StationFolder):
         vectors.save(self._vectors)
 
     def vectors(self) -> SteeringVectors | None:
-        """The directions as they were injected; ``None`` where the station has not come so far."""
+        """The directions as they were injected; ``None`` where the station has not come so far.
+
+        Raises:
+            EmotionCircuitsError: they are damaged, or were changed, or are gone.
+        """
         from emotion_circuits.steering import SteeringVectors
 
-        return SteeringVectors.load(self._vectors) if self._vectors.is_file() else None
+        return SteeringVectors.load(self._vectors) if is_there(self._vectors) else None
