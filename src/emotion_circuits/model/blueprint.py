@@ -89,6 +89,8 @@ def blueprint(
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EmotionCircuitsError(f"{name}: its configuration or tokenizer cannot be read: {first}") from error
     commit = getattr(config, "_commit_hash", None)
-    return Blueprint(
+    found = Blueprint(
         hf.eval(), tokenizer, family, shown, source=folder, revision=commit or revision, writes=writes, place=place
     )
+    found.check_tokenizer()
+    return found

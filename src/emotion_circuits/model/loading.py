@@ -103,6 +103,7 @@ def load_model(
         )
     commit = getattr(hf.config, "_commit_hash", None)
     model = LanguageModel(hf, tokenizer, family, shown, source=folder, revision=commit or revision, writes=writes)
+    model.check_tokenizer()
     model.prefix = neutral_prefix(tokenizer, prefix)
     if check:
         self_check(model)
