@@ -18,7 +18,8 @@ from emotion_circuits.steering import Condition, prompted
 from tokenizer_cases import model_of_kind
 
 SMOLLM = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<s>system\nHelp.</s>\n' }}{% endif %}"
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<s>system\nHelp.</s>\n' }}{% endif %}"
     "{{'<s>' + message['role'] + '\n' + message['content'] + '</s>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<s>assistant\n' }}{% endif %}"
 )

@@ -8,23 +8,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Fluency
 from emotion_circuits.model import Sampling, generate, load_model
 from emotion_circuits.model.blueprint import blueprint
 from emotion_circuits.model.continuations import continuation
+from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.prefixes import neutral_prefix
 from emotion_circuits.model.token_texts import ends_within
 from emotion_circuits.prompts import tokens_of_span
+from emotion_circuits.prompts.tokenizing import load_tokenizer
 from families import tiny_model
 from tiny_files import save_folder
 from tokenizer_cases import KINDS, WHOLE, model_of_kind, tokenizer_of
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 _PARTS = (
-    "the", "She", " walked", " ", "  ", "猫", "あい", "ありがとう。", "谢谢", "👩‍👩‍👧", "🙏🏽", "e\u0301", "한국", "é", "\r\n", "\n", "\t",
-    "\0", "a", "7", ".", "<", "▁", "Ġ",
+    "the", "She", " walked", " ", "  ", "猫", "あい", "ありがとう。", "谢谢", "👩‍👩‍👧", "🙏🏽", "e\u0301", "한국", "é", "\r\n", "\n",
+    "\t", "\0", "a", "7", ".", "<", "▁", "Ġ",
 )  # fmt: skip
 TEXTS = st.lists(st.sampled_from(_PARTS), min_size=1, max_size=7).map("".join)
 ANY = st.one_of(TEXTS, st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12))
@@ -153,6 +157,28 @@ def test_a_special_token_that_cannot_be_read_as_characters_is_refused() -> None:
 def test_what_is_no_text_is_refused_by_its_number(texts: list[str], message: str) -> None:
     with pytest.raises(EmotionCircuitsError, match=message):
         model_of_kind("byte level").encode(texts)
+
+
+def test_a_pattern_that_gives_up_is_one_line_that_names_the_text(tmp_path) -> None:
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "<s>": 2}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    model = LanguageModel(
+        tiny_model("llama").hf, PreTrainedTokenizerFast(tokenizer_object=tokenizer), tiny_model("llama").family, "x"
+    )
+    with pytest.raises(EmotionCircuitsError, match=r"tokenizer cannot read sentence s2 \('aaa"):
+        model.encode(["ab", "a" * 40 + "b"], names=["s1", "s2"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenize = load_tokenizer(tmp_path)
+    with pytest.raises(EmotionCircuitsError, match=r"tokenizer cannot read a text \('aaa"):
+        tokenize("a" * 40 + "b")
+
+
+def test_a_tokenizer_from_its_file_reads_special_tokens_as_characters_too(tmp_path) -> None:
+    tokenizer_of("byte level", begins=True, ends=True).save_pretrained(tmp_path)
+    tokenize = load_tokenizer(tmp_path)
+    assert list(tokenize("a</s>").offsets) == [(i, i + 1) for i in range(5)]
+    with pytest.raises(EmotionCircuitsError, match="half of a surrogate pair"):
+        tokenize("\ud83d")
 
 
 @pytest.mark.parametrize("kind", ["byte level", "prepended", "unigram", "word pieces"])

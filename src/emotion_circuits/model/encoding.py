@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts.tokenizing import unreadable_text
 
 __all__ = ["Encoded", "beginning", "called", "continuing", "encode", "special_ids", "unreadable"]
 
@@ -165,16 +166,11 @@ def _tokenized(tokenizer: Any, texts: Sequence[str], names: Sequence[str] | None
             **options,
         )
     except BaseException as error:
-        # The library says neither which text nor, of a pattern that gives up, that it is an ordinary error.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
+        # It says nothing of which text: each is tried alone.
         for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise EmotionCircuitsError(f"text {index + 1} is a {type(text).__name__}, not a string") from error
-            if any("\ud800" <= c <= "\udfff" for c in text):
-                raise EmotionCircuitsError(
-                    f"{called(texts, names, index)} holds half of a surrogate pair, which is no character; correct the file "
-                    "it comes from"
-                ) from error
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EmotionCircuitsError(f"the tokenizer cannot read these texts: {first}") from error
+            try:
+                tokenizer.backend_tokenizer.encode(text)
+            except BaseException as own:
+                who = f"sentence {names[index]}" if names is not None else f"text {index + 1}"
+                raise unreadable_text("the model", text, own, who) from own
+        raise unreadable_text("the model", texts[0], error) from error

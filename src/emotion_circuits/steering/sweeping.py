@@ -188,7 +188,7 @@ def _cells(
     conditions: Sequence[Condition],
     samples: int,
     asking: Asking,
-    room: int,
+    room: int = 0,
 ) -> list[_Cell]:
     """All cells, ordered so that a batch changes about the same layers of prompts of about one length.
 
