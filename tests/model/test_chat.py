@@ -75,7 +75,8 @@ def test_a_template_renders_as_in_transformers(model, name: str) -> None:
 
 @pytest.mark.parametrize("template", HOSTILE)
 def test_a_hostile_template_is_one_line(model, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "_SECONDS", 2)
+    if "longer than" in HOSTILE[template]:
+        monkeypatch.setattr(chat, "_SECONDS", 2)
     model.tokenizer.chat_template = template
     begun = time.monotonic()
     with pytest.raises(
@@ -83,7 +84,7 @@ def test_a_hostile_template_is_one_line(model, template: str, monkeypatch: pytes
     ) as raised:
         chat.chat_turns(model, ["Hello"])
     assert "\n" not in str(raised.value)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 60
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2 << 20, "in KiB: of any process begun so far"
 
 

@@ -27,8 +27,8 @@ from tokenizer_cases import KINDS, WHOLE, model_of_kind, tokenizer_of
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 _PARTS = (
-    "the", "She", " walked", " ", "  ", "猫", "あい", "ありがとう。", "谢谢", "👩‍👩‍👧", "🙏🏽", "e\u0301", "한국", "é", "\r\n", "\n",
-    "\t", "\0", "a", "7", ".", "<", "▁", "Ġ",
+    "the", "She", " walked", " ", "  ", "猫", "あい", "ありがとう。", "谢谢", "👩‍👩‍👧", "🙏🏽", "e\u0301", "한국", "é", "\r\n",
+    "\n", "\t", "\0", "a", "7", ".", "<", "▁", "Ġ",
 )  # fmt: skip
 TEXTS = st.lists(st.sampled_from(_PARTS), min_size=1, max_size=7).map("".join)
 ANY = st.one_of(TEXTS, st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12))
