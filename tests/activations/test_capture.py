@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -7,6 +9,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Site, observe
 from emotion_circuits.prompts import Prompt
 from families import CONFIGS, tiny_model
+from tokenizer_cases import model_of_kind
 
 
 def prompts():
@@ -183,3 +186,31 @@ def test_damaged_shards_are_named(tmp_path):
     shards[1].unlink()
     with pytest.raises(EmotionCircuitsError, match="run the capture again"):
         ActivationStore.open(tmp_path).pooled("resid_post", "last", 0)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "llama"])
+def test_a_sentence_beyond_the_model_s_positions_is_named(family: str, tmp_path: Path) -> None:
+    model = tiny_model(family, max_position_embeddings=24) if family != "gpt2" else tiny_model(family, n_positions=24)
+    rows = [sentence("short", "It opens."), sentence("fits-alone", "x" * 20), sentence("letter", "x" * 25)]
+    with pytest.raises(EmotionCircuitsError, match=rf"sentence letter: 25 tokens exceed tiny-{family}'s context of 24"):
+        capture(model, rows, pooling=("mean",), folder=tmp_path / "a")
+    with pytest.raises(EmotionCircuitsError, match="sentence fits-alone: 20 tokens and 7 new ones exceed"):
+        capture(model, rows[:2], pooling=("frame",), folder=tmp_path / "b")
+
+
+def test_a_tokenizer_that_ends_texts_changes_no_pooling(tmp_path: Path) -> None:
+    rows = [sentence("a", "She walked the walk"), sentence("b", "the 猫 walked")]
+    pools = ("last", "mean", "weighted", "frame")
+    plain, ended = (
+        capture(model_of_kind("prepended", begins=True, ends=ends), rows, pooling=pools, folder=tmp_path / str(ends))
+        for ends in (False, True)
+    )
+    for pool in pools:
+        for layer in plain.layers:
+            torch.testing.assert_close(
+                ended.pooled("resid_post", pool, layer), plain.pooled("resid_post", pool, layer), equal_nan=True
+            )
+
+
+def sentence(name: str, text: str) -> Prompt:
+    return Prompt(id=name, text=text, label="neutral", group=name, split="train", language="en", set="m", spans=[])

@@ -36,6 +36,7 @@ from emotion_circuits.steering import (
 )
 from emotion_circuits.steering.scoring import regime
 from families import tiny_model
+from tokenizer_cases import model_of_kind
 
 LABELS = ("gratitude", "anger", "apology", "neutral")
 SIDES = load_attribute("emotion-en").metrics
@@ -236,6 +237,26 @@ def test_effect_matrix_and_dose_response() -> None:
     dose = dose_response(made_up(GRID), "gratitude", "p_gratitude")
     assert dose["alpha"].tolist() == [0, 1.5, 3.0, 6.0]
     assert dose["mean"].is_monotonic_increasing
+
+
+def test_the_tokens_that_were_written_are_scored_and_others_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    model = model_of_kind("byte level")
+    cuts = [model.tokenizer.convert_tokens_to_ids(row) for row in (["Ġthe"], ["Ġ", "t", "h", "e"], ["Ġ", "the"])]
+    rows = pd.DataFrame(
+        dict(condition="none", prompt_id="a", prompt="She", text=" the", ids=[" ".join(map(str, row)) for row in cuts])
+    )
+    scored = score_sweep(rows, [], Fluency(model))
+    for cut, nats in zip(cuts, scored["nats"], strict=True):
+        whole = [*model.encode(["She"]).ids[0], *cut]
+        chance = torch.log_softmax(model.hf(input_ids=torch.tensor([whole])).logits[0].float(), -1)
+        costs = [-float(chance[i - 1, whole[i]]) for i in range(len(whole) - len(cut), len(whole))]
+        assert nats == pytest.approx(np.mean(costs), abs=1e-4)
+    assert not caplog.records
+    plain = score_sweep(rows.drop(columns="ids"), [], Fluency(model))
+    assert plain["nats"].tolist() == pytest.approx([scored["nats"][2]] * 3, abs=1e-4), "as the tokenizer cuts it"
+    assert "no column 'ids'" in caplog.text
+    with pytest.raises(EmotionCircuitsError, match="1 prompts for 2 rows of token ids"):
+        Fluency(model).score(["She"], [" the"], ids=[[1], [2]])
 
 
 def test_only_the_continuation_is_scored() -> None:

@@ -80,6 +80,8 @@ def test_every_row_of_a_mixed_sweep_is_what_its_condition_writes_alone(tmp_path:
                 model, [row.prompt], HOW, interventions=edits, seeds=[row_seed(3, row.prompt_id, row.sample)]
             )
             assert alone[0].text == row.text, name
+            assert " ".join(map(str, alone[0].token_ids)) == row.ids, name
+            assert len(alone[0].token_ids) == row.n_tokens, name
     different = table.groupby("condition")["text"].apply(lambda t: tuple(t))
     assert different.nunique() == len(CONDITIONS)
 
@@ -422,7 +424,7 @@ def test_bad_sweeps_are_refused(change: dict[str, object], message: str, tmp_pat
 @pytest.mark.parametrize("openings", [1, 3])
 def test_batches_are_even_never_empty_and_hold_every_row_once(openings: int, batch_rows: int) -> None:
     model = tiny_model("llama")
-    cells = sweeping_module._cells(model, prompts(openings), CONDITIONS[:3], 1, {})
+    cells = sweeping_module._cells(model, prompts(openings), CONDITIONS[:3], 1, sweeping_module.Asking(None, {}))
     chunks = sweeping_module._chunks(cells, batch_rows)
     assert [cell for chunk in chunks for cell in chunk] == cells
     sizes = [len(chunk) for chunk in chunks]

@@ -250,7 +250,8 @@ class _Sentences:
 def _sentences(
     model: LanguageModel, prompts: Sequence[Prompt], manifest: dict[str, Any], batch_tokens: int
 ) -> _Sentences:
-    encoded: Encoded = model.encode([p.text for p in prompts])
+    suffix = frame_tokens(model, manifest["frame"]) if "frame" in manifest["poolings"] else []
+    encoded: Encoded = model.encode([p.text for p in prompts], room=len(suffix), names=[p.id for p in prompts])
     for prompt, row in zip(prompts, encoded.ids, strict=True):
         if len(row) <= len(model.prefix):
             raise EmotionCircuitsError(f"sentence {prompt.id} has no tokens for {model.name}")
@@ -263,7 +264,7 @@ def _sentences(
         kinds=manifest["kinds"],
         poolings=manifest["poolings"],
         layers=manifest["layers"],
-        suffix=frame_tokens(model, manifest["frame"]) if "frame" in manifest["poolings"] else [],
+        suffix=suffix,
         batch_tokens=batch_tokens,
     )
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotion_circuits.activations.pooling import FRAME, READABLE, batches_by_length, run_batch
+from emotion_circuits.activations.pooling import FRAME, READABLE, batches_by_length, frame_tokens, run_batch
 from emotion_circuits.activations.sinks import STREAM, Sinks, measure_sinks
 from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
@@ -260,12 +260,13 @@ def capture_moments(
         sinks = measure_sinks(
             model, [p.text for p in first], [k for k in kinds if k in STREAM], chosen, [p.id for p in first]
         )
+    room = len(frame_tokens(model, frame)) if pooling == "frame" else 0
     with progress_bar(f"moments of {model.name}", None) as bar:
         for part in _chunks(chain(first, stream), chunk):
             for prompt in part:
                 if prompt.label not in place:
                     raise EmotionCircuitsError(f"sentence {prompt.id}: label {prompt.label!r} is none of {labels}")
-            ids = model.encode([p.text for p in part]).ids
+            ids = model.encode([p.text for p in part], room=room, names=[p.id for p in part]).ids
             for prompt, row in zip(part, ids, strict=True):
                 if len(row) <= len(model.prefix):
                     raise EmotionCircuitsError(f"sentence {prompt.id} has no tokens for {model.name}")

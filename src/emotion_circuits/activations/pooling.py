@@ -114,7 +114,7 @@ def frame_tokens(model: LanguageModel, frame: str) -> list[int]:
     Raises:
         EmotionCircuitsError: the frame has no tokens.
     """
-    ids: list[int] = model.tokenizer(frame, add_special_tokens=False)["input_ids"]
+    (ids,) = model.continuing([frame])
     if not ids:
         raise EmotionCircuitsError(f"the frame {frame!r} has no tokens for {model.name}")
     return ids

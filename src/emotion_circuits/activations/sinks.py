@@ -235,7 +235,7 @@ def measure_sinks(
     wanted = [*dict.fromkeys(["resid_post", *kinds])]
     lead = max(1, len(model.prefix))
     called = list(names) if names is not None else [str(i) for i in range(len(texts))]
-    found_ids = zip(model.encode(texts).ids, called, strict=True)
+    found_ids = zip(model.encode(texts, names=names).ids, called, strict=True)
     ids = sorted(((row, name) for row, name in found_ids if len(row) > lead), key=lambda pair: len(pair[0]))
     if not ids:
         raise EmotionCircuitsError("attention sinks need texts of at least two tokens to be told from other tokens")

@@ -130,7 +130,7 @@ def written_tokens(model: LanguageModel, node: Node, words: Sequence[str], *, to
     Returns:
         One row per word: ``raised`` and ``lowered`` tokens, and ``own_rank``: the word's own rank (1 is first).
     """
-    ids = [int(model.tokenizer(w, add_special_tokens=False)["input_ids"][0]) for w in words]
+    ids = [row[0] for row in model.continuing(words)]
     ov, unembed = head_weights(model, node).ov, _reading_unembedding(model)
     logits = _input_directions(model, torch.tensor(ids, device=ov.device)) @ ov @ unembed
     rows = []

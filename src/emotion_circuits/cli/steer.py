@@ -90,7 +90,9 @@ def steer(
             interventions=interventions_for(arms * len(prompts), vectors),
             seeds=[row_seed(seed, p, 0) for p in prompts for _ in arms],
         )
-        cost = Fluency(loaded).score([g.prompt for g in written], [g.text for g in written])["perplexity"]
+        cost = Fluency(loaded).score(
+            [g.prompt for g in written], [g.text for g in written], ids=[g.token_ids for g in written]
+        )["perplexity"]
     rows = [
         {
             "prompt": prompt,

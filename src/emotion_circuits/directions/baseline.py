@@ -91,7 +91,12 @@ def static_embeddings(model: LanguageModel, texts: Sequence[str]) -> Float[np.nd
         texts: what to embed.
     """
     table: torch.Tensor = model.hf.get_input_embeddings().weight.detach()  # type: ignore[assignment]
-    ids = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if len(texts) else []
+    encoded = model.encode(texts)
+    # Tokens that stand for text have a span; what begins texts has none.
+    ids = [
+        [i for i, (start, stop) in zip(*pair, strict=True) if stop > start]
+        for pair in zip(encoded.ids, encoded.offsets, strict=True)
+    ]
     rows = [table[row].float().mean(0) if row else torch.zeros(table.shape[1]) for row in ids]
     found: np.ndarray = (torch.stack(rows) if rows else torch.zeros(0, table.shape[1])).double().cpu().numpy()
     return found

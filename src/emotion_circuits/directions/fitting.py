@@ -120,6 +120,8 @@ def fit_extractors(
         for layer in store.layers:
             examples, excluded = examples_at(store, kind, pooling, layer, chosen, names)
             read = examples if reading == pooling else examples_at(store, kind, reading, layer, chosen, names)[0]
+            for states, pool in ((examples, pooling), (read, reading)):
+                _check_rows(store, chosen, states, pool, layer)
             for extractor in extractors:
                 found = extract(extractor, examples, (options or {}).get(extractor))
                 vectors[extractor].append(found.vectors)
@@ -144,6 +146,21 @@ def fit_extractors(
         )
         for extractor in extractors
     ]
+
+
+def _check_rows(store: ActivationStore, chosen: pd.Series, examples: Examples, pooling: str, layer: int) -> None:
+    """Refuse a label none of whose sentences has a state, and say why: the sentences are there."""
+    for k, name in enumerate(examples.names):
+        there = int((store.rows[chosen]["label"] == name).sum())
+        if there and not bool((examples.labels == k).any()):
+            why = (
+                "none has a marked word behind its first token; mark words ('spans'), or use another pooling"
+                if pooling == "emotion"
+                else "they are nothing but attention sinks, as texts of one token are; use longer ones, or prefix 'auto'"
+            )
+            raise EmotionCircuitsError(
+                f"{store.folder}: {there} sentences of {name!r}, but no state of pooling {pooling!r} at layer {layer}: {why}"
+            )
 
 
 def _provenance(

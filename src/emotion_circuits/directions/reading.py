@@ -69,15 +69,11 @@ def pooled_states(
         )
     if not texts:
         return torch.zeros(len(layers), 0, model.d_model)
-    ids = model.encode(texts).ids
     suffix = frame_tokens(model, frame) if pooling == "frame" else []
+    ids = model.encode(texts, room=len(suffix)).ids
     for index, row in enumerate(ids):
         if len(row) <= len(model.prefix):
             raise EmotionCircuitsError(f"text {index + 1} ({texts[index]!r}) has no tokens for {model.name}")
-        if model.context is not None and len(row) + len(suffix) > model.context:
-            raise EmotionCircuitsError(
-                f"text {index + 1} has {len(row)} tokens; {model.name}'s context is {model.context}"
-            )
     out = torch.zeros(len(layers), len(texts), model.d_model)
     absent = torch.zeros(len(layers), len(texts), dtype=torch.bool)
     with progress_bar(f"reading with {model.name}", len(texts)) as bar:

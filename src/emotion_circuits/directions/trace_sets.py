@@ -170,7 +170,7 @@ def _compared(
     """Sentences of a label with marked words, for each a neutral one of its length, and the words' tokens."""
     chosen = [p for p in prompts if p.label == label and p.spans]
     calm = [p for p in prompts if p.label == reference]
-    encoded = model.encode([p.text for p in (*chosen, *calm)])
+    encoded = model.encode([p.text for p in (*chosen, *calm)], names=[p.id for p in (*chosen, *calm)])
     lengths = [len(ids) for ids in encoded.ids]
     by_length: dict[int, list[Prompt]] = {}
     for prompt, length in zip(calm, lengths[len(chosen) :], strict=True):

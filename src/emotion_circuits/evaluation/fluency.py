@@ -1,6 +1,8 @@
 """What steering costs: perplexity of the continuation, repetition, variety.
 
-Perplexity is that of the continuation's tokens only, given their prompt, under the *unsteered* model (or a second one).
+Perplexity is that of the continuation's tokens only, given their prompt, under the *unsteered* model (or a second one). The
+tokens are those that were written, where they are known: the same text can be cut otherwise, and a model finds its own cut far
+likelier. A text alone is tokenized together with its prompt, which is another figure.
 """
 
 from __future__ import annotations
@@ -64,61 +66,69 @@ class Fluency:
         self.model, self.second, self.batch_tokens = model, second, batch_tokens
 
     def score(
-        self, prompts: Sequence[str], continuations: Sequence[str], *, add_special_tokens: bool = True
+        self,
+        prompts: Sequence[str],
+        continuations: Sequence[str],
+        *,
+        ids: Sequence[Sequence[int]] | None = None,
+        add_special_tokens: bool = True,
     ) -> pd.DataFrame:
         """One row per continuation.
 
         Columns: ``n_tokens``; ``nats`` (mean negative log-likelihood per token of the continuation); ``perplexity``
         (its exponential); ``repetition`` (share of repeated word bigrams); ``distinct_1``, ``distinct_2``; with a
-        second model also ``second_nats`` and ``second_perplexity``. A continuation without tokens has NaN for nats
-        and perplexity.
+        second model also ``second_nats`` and ``second_perplexity``, of the text as that model tokenizes it. A continuation
+        without tokens has NaN for nats and perplexity.
 
         Args:
             prompts: what each continuation follows.
             continuations: the written text only.
+            ids: token ids that the model wrote, as :class:`emotion_circuits.model.generation.Generated` and the table of a
+                sweep keep them. Without them the text is tokenized; a token that it shares with its prompt counts to it.
             add_special_tokens: ``False`` for prompts rendered by a chat template.
 
         Raises:
-            EmotionCircuitsError: lists of different length.
+            EmotionCircuitsError: lists of different length, a continuation without a prompt, one that is longer than the
+                model reads.
+
+        Example::
+
+            (out,) = generate(model, ["The bus"], Sampling(max_new_tokens=5))
+            Fluency(model).score([out.prompt], [out.text], ids=[out.token_ids])
         """
         heads, tails = check_texts(prompts, "fluency"), check_texts(continuations, "fluency")
-        if len(heads) != len(tails):
-            raise EmotionCircuitsError(f"fluency: {len(heads)} prompts for {len(tails)} continuations")
-        nats, counts = self._nats(self.model, heads, tails, add_special_tokens)
+        for what, count in (("continuations", len(tails)), ("rows of token ids", len(heads if ids is None else ids))):
+            if count != len(heads):
+                raise EmotionCircuitsError(f"fluency: {len(heads)} prompts for {count} {what}")
+        if ids is None:
+            read = _encoded(self.model, heads, tails, add_special_tokens)
+        else:
+            read = _written(self.model, heads, ids, add_special_tokens)
+        nats, counts = self._nats(self.model, *read)
         table = pd.DataFrame({"n_tokens": counts, "nats": nats})
         table["perplexity"] = torch.tensor(nats, dtype=torch.float64).exp().numpy() if nats else []
         table["repetition"] = [repetition(t) for t in tails]
         table["distinct_1"] = [distinct([t], 1) for t in tails]
         table["distinct_2"] = [distinct([t], 2) for t in tails]
         if self.second is not None:
-            other, _ = self._nats(self.second, heads, tails, add_special_tokens)
+            other, _ = self._nats(self.second, *_encoded(self.second, heads, tails, add_special_tokens))
             table["second_nats"] = other
             table["second_perplexity"] = torch.tensor(other, dtype=torch.float64).exp().numpy() if other else []
         return table
 
     @torch.inference_mode()
-    def _nats(
-        self, model: LanguageModel, prompts: list[str], continuations: list[str], special: bool
-    ) -> tuple[list[float], list[int]]:
-        """Mean nats per continuation token, and the number of those tokens."""
-        if not prompts:
-            return [], []
-        joined = [p + c for p, c in zip(prompts, continuations, strict=True)]
-        encoded = model.encode(joined, add_special_tokens=special)
-        # A token belongs to the continuation if it ends behind the prompt: byte-level tokens carry their leading space.
-        first = []
-        for offsets, prompt in zip(encoded.offsets, prompts, strict=True):
-            inside = [i for i, (a, b) in enumerate(offsets) if b > len(prompt) and b > a]
-            first.append(inside[0] if inside else len(offsets))
-        ids = encoded.ids
-        if any(start == 0 and row for start, row in zip(first, ids, strict=True)):
-            raise EmotionCircuitsError(
-                "fluency: a continuation needs a prompt before it (its first token has no context)"
-            )
-        nats, counts = [float("nan")] * len(joined), [len(row) - start for row, start in zip(ids, first, strict=True)]
-        heads = [tuple(row[:start]) for row, start in zip(ids, first, strict=True)]
+    def _nats(self, model: LanguageModel, heads: _Rows, tails: _Rows) -> tuple[list[float], list[int]]:
+        """Mean nats per token of each tail behind its head, and the number of those tokens."""
+        counts = [len(tail) for tail in tails]
+        for index, (head, count) in enumerate(zip(heads, counts, strict=True)):
+            if count and not head:
+                raise EmotionCircuitsError(
+                    "fluency: a continuation needs a prompt before it (its first token has no context)"
+                )
+            model.check_length(len(head) + count, what=lambda index=index: f"continuation {index + 1} and its prompt")  # type: ignore[misc]
+        nats = [float("nan")] * len(heads)
         order = sorted(
-            (i for i in range(len(joined)) if counts[i] > 0), key=lambda i: (first[i], heads[i], counts[i], i)
+            (i for i in range(len(heads)) if counts[i] > 0), key=lambda i: (len(heads[i]), heads[i], counts[i], i)
         )
         with progress_bar("Reading continuations", len(order)) as bar:
             start = 0
@@ -126,16 +136,42 @@ class Fluency:
                 stop, longest = start + 1, counts[order[start]]
                 while stop < len(order):
                     longest = max(longest, counts[order[stop]])
-                    if (stop + 1 - start) * longest > self.batch_tokens:
+                    wide = len(heads[order[stop]]) + longest  # heads come by length
+                    if (stop + 1 - start) * longest > self.batch_tokens or wide > (model.context or wide):
                         break
                     stop += 1
                 chosen = order[start:stop]
-                found = _mean_nats(model, [heads[i] for i in chosen], [ids[i][first[i] :] for i in chosen])
+                found = _mean_nats(model, [heads[i] for i in chosen], [tails[i] for i in chosen])
                 for i, value in zip(chosen, found, strict=True):
                     nats[i] = value
                 bar.advance(len(chosen))
                 start = stop
         return nats, counts
+
+
+_Rows = list[tuple[int, ...]]
+
+
+def _written(
+    model: LanguageModel, prompts: Sequence[str], ids: Sequence[Sequence[int]], special: bool
+) -> tuple[_Rows, _Rows]:
+    """Ids of each prompt, and those that were written behind it."""
+    known = list(dict.fromkeys(prompts))
+    heads = dict(zip(known, map(tuple, model.encode(known, add_special_tokens=special).ids), strict=True))
+    return [heads[prompt] for prompt in prompts], [tuple(int(i) for i in row) for row in ids]
+
+
+def _encoded(
+    model: LanguageModel, prompts: Sequence[str], continuations: Sequence[str], special: bool
+) -> tuple[_Rows, _Rows]:
+    """Ids of each text up to the first token that ends behind the prompt, and from that one on."""
+    encoded = model.encode([p + c for p, c in zip(prompts, continuations, strict=True)], add_special_tokens=special)
+    heads, tails = [], []
+    for row, offsets, prompt in zip(encoded.ids, encoded.offsets, prompts, strict=True):
+        first = next((i for i, (_, stop) in enumerate(offsets) if stop > len(prompt)), len(row))
+        heads.append(tuple(row[:first]))
+        tails.append(tuple(row[first:]))
+    return heads, tails
 
 
 def _mean_nats(model: LanguageModel, heads: Sequence[tuple[int, ...]], tails: Sequence[Sequence[int]]) -> list[float]:

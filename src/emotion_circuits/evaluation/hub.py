@@ -171,7 +171,10 @@ class HubClassifier:
             function_to_apply="sigmoid" if spec.multi_label else "softmax",
         )
         limit = min(int(tokenizer.model_max_length), _positions(model.config))
-        self._pipeline_options = dict(truncation=True, max_length=limit, batch_size=batch_rows)
+        self._pipeline_options = dict(
+            truncation=True, max_length=limit, batch_size=batch_rows,
+            split_special_tokens=True,  # a text that spells one is characters
+        )  # fmt: skip
 
     @property
     def columns(self) -> list[str]:

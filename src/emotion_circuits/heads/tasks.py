@@ -127,7 +127,7 @@ def pair_task(model: LanguageModel, pairs: Sequence[Pair]) -> PairTask:
     answers: list[tuple[list[int], list[int]]] = []
     excluded: dict[str, str] = {}
     for pair in pairs:
-        one = model.tokenize([pair.text, pair.corrupted])
+        one = model.tokenize([pair.text, pair.corrupted], names=[pair.id, pair.id])
         lengths = one.attention_mask.sum(-1).tolist()
         if lengths[0] != lengths[1]:
             excluded[pair.id] = f"its two prompts have {lengths[0]} and {lengths[1]} tokens for {model.name}"
@@ -186,5 +186,4 @@ def by_group(values: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.f
 
 
 def _first_tokens(model: LanguageModel, answers: Sequence[str]) -> list[int]:
-    rows = model.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
-    return list(dict.fromkeys(int(row[0]) for row in rows if row))
+    return list(dict.fromkeys(row[0] for row in model.continuing(answers) if row))

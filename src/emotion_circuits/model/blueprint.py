@@ -74,7 +74,7 @@ def blueprint(
     use_dtype, writes = dtypes_for(opened, where, resolve_dtype(dtype), resolve_dtype(writing_dtype))
     hf = outline(opened.config, name, use_dtype)
     commit = getattr(opened.config, "_commit_hash", None)
-    return Blueprint(
+    found = Blueprint(
         hf.eval(),
         opened.tokenizer,
         opened.family,
@@ -84,3 +84,5 @@ def blueprint(
         writes=writes,
         place=place,
     )
+    found.check_tokenizer()
+    return found

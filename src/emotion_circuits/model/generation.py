@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model.continuations import continuation
 from emotion_circuits.model.intervening import Intervention, intervene
 from emotion_circuits.model.language_model import Batch, LanguageModel
 from emotion_circuits.model.sharing import read_prompts
@@ -61,8 +62,8 @@ class Generated:
 
     Attributes:
         prompt: the text given.
-        text: the continuation only, without special tokens.
-        token_ids: ids of the continuation, the end-of-text token left out.
+        text: the continuation only, without special tokens; it ends with a whole character.
+        token_ids: ids of the text, the end-of-text token left out (:mod:`.continuations`).
         finished: whether the model ended the text itself.
     """
 
@@ -107,8 +108,7 @@ def generate(
         EmotionCircuitsError: no prompt, a row without tokens, a prompt that leaves no room, NaN or infinite logits.
     """
     how = sampling or Sampling()
-    batch = model.tokenize(prompts, side="left", add_special_tokens=add_special_tokens)
-    _fits_context(model, batch, how)
+    batch = model.tokenize(prompts, side="left", add_special_tokens=add_special_tokens, room=how.max_new_tokens)
     if isinstance(seeds, Integral):
         seeds = [row_seed(int(seeds), index, prompt) for index, prompt in enumerate(prompts)]
     assert isinstance(seeds, Sequence)
@@ -121,20 +121,12 @@ def generate(
     ends = torch.full((len(prompts),), batch.input_ids.shape[1], device=model.device)
     with intervene(model, interventions, prompt_ends=ends), passing_logits(model):
         written, lengths, finished = _loop(model, batch, how, draws, use_cache)
-    texts = [written[i, : int(lengths[i])].tolist() for i in range(len(prompts))]
-    decoded = model.tokenizer.batch_decode(texts, skip_special_tokens=True)
-    return [
-        Generated(prompt, text, tuple(ids), bool(done))
-        for prompt, text, ids, done in zip(prompts, decoded, texts, finished.tolist(), strict=True)
-    ]
-
-
-def _fits_context(model: LanguageModel, batch: Batch, how: Sampling) -> None:
-    longest = int(batch.attention_mask.sum(-1).max())
-    if model.context is not None and longest + how.max_new_tokens > model.context:
-        raise EmotionCircuitsError(
-            f"a prompt of {longest} tokens and {how.max_new_tokens} new ones exceed {model.name}'s context of {model.context}"
-        )
+    found = []
+    for i, (prompt, done) in enumerate(zip(prompts, finished.tolist(), strict=True)):
+        read = batch.input_ids[i][batch.real[i]].tolist()
+        text, ids = continuation(model.tokenizer, read, written[i, : int(lengths[i])].tolist())
+        found.append(Generated(prompt, text, ids, bool(done)))
+    return found
 
 
 def _loop(

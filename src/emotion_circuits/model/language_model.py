@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from emotion_circuits.errors import EmotionCircuitsError, SiteUnavailableError
+from emotion_circuits.model import encoding
+from emotion_circuits.model.encoding import Encoded
 from emotion_circuits.model.families import Family, at_path
-from emotion_circuits.model.foreign import one_line, understood
 from emotion_circuits.model.sites import Site
 from emotion_circuits.model.token_texts import token_text
 
@@ -48,19 +49,6 @@ class Batch:
     def real(self) -> Bool[Tensor, "batch position"]:
         """True on real tokens."""
         return self.attention_mask.bool()
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids of texts, one row each, without padding.
-
-    Attributes:
-        ids: per text; the model's prefix first.
-        offsets: per text, the character span of each token; ``(0, 0)`` for tokens that stand for no text.
-    """
-
-    ids: list[list[int]]
-    offsets: list[list[tuple[int, int]]]
 
 
 @dataclass(eq=False)
@@ -210,42 +198,105 @@ class LanguageModel:
 
     # -- text to tokens ------------------------------------------------------------------------------------------
 
-    def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> Encoded:
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return encoding.special_ids(self.tokenizer)
+
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Special tokens as they are spelled."""
+        marked = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        return tuple(sorted((marked | set(self.tokenizer.all_special_tokens)) - {""}))
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        add_special_tokens: bool = True,
+        room: int = 0,
+        names: Sequence[str] | None = None,
+    ) -> Encoded:
         """Token ids of texts, the prefix first; every text that goes through the model is tokenized here.
 
         Args:
-            texts: any texts; one without tokens has the prefix only.
-            add_special_tokens: as the tokenizer would (e.g. Gemma's ``<bos>``), and the prefix. ``False`` for text from a
-                chat template, which brings its own beginning.
-        """
-        if not len(texts):
-            return Encoded([], [])
-        with understood(lambda error: f"{self.name}: its tokenizer fails at these texts: {one_line(error)}"):
-            encoded = self.tokenizer(
-                list(texts), add_special_tokens=add_special_tokens, return_offsets_mapping=True, padding=False
-            )
-        lead = list(self.prefix) if add_special_tokens else []
-        return Encoded(
-            [[*lead, *row] for row in encoded["input_ids"]],
-            [[*((0, 0) for _ in lead), *((int(a), int(b)) for a, b in row)] for row in encoded["offset_mapping"]],
-        )
+            texts: any texts, read as characters: one that spells a special token (``<s>``) does not become it. One without
+                tokens has the prefix only.
+            add_special_tokens: begin texts as the tokenizer does (e.g. Gemma's ``<bos>``) and with the prefix; what it would
+                put behind them (``</s>``) is left out. ``False`` for text from a chat template, which brings its own
+                beginning, and whose special tokens are meant.
+            room: tokens that will follow each text.
+            names: of the texts, for messages.
 
-    def tokenize(self, texts: Sequence[str], *, side: str = "left", add_special_tokens: bool = True) -> Batch:
+        Raises:
+            EmotionCircuitsError: a text that is longer than the model reads, that has a token the model has no embedding
+                for, or that cannot be tokenized.
+        """
+        found = encoding.encode(
+            self.tokenizer, texts, special=self._special_ids, rendered=not add_special_tokens, names=names
+        )
+        if add_special_tokens and self.prefix:
+            lead = list(self.prefix)
+            found = Encoded(
+                [[*lead, *row] for row in found.ids], [[*((0, 0) for _ in lead), *row] for row in found.offsets]
+            )
+        for index, row in enumerate(found.ids):
+            self.check_length(len(row), room, lambda index=index: encoding.called(texts, names, index))  # type: ignore[misc]
+            if row and max(row) >= self._embeddings:
+                token = self.tokenizer.convert_ids_to_tokens(max(row))
+                raise EmotionCircuitsError(
+                    f"{encoding.called(texts, names, index)} has the token {token!r} (number {max(row)}), but {self.name} "
+                    f"has embeddings for {self._embeddings} tokens only; its tokenizer is another model's"
+                )
+        return found
+
+    def continuing(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts as they stand behind another text, e.g. of answers (:func:`.encoding.continuing`)."""
+        return encoding.continuing(self.tokenizer, texts)
+
+    def check_length(self, tokens: int, room: int = 0, what: Callable[[], str] = lambda: "a text") -> None:
+        """Refuse what is longer than the model reads: learned positions end there, rotary ones were never trained beyond.
+
+        Args:
+            tokens: how many it has.
+            room: how many more will follow.
+            what: how messages call it.
+
+        Raises:
+            EmotionCircuitsError: naming it, its tokens and the limit.
+        """
+        if self.context is not None and tokens + room > self.context:
+            more = f" and {room} new ones" if room else ""
+            raise EmotionCircuitsError(
+                f"{what()}: {tokens} tokens{more} exceed {self.name}'s context of {self.context}; shorten the text or leave "
+                "it out"
+            )
+
+    def tokenize(
+        self,
+        texts: Sequence[str],
+        *,
+        side: str = "left",
+        add_special_tokens: bool = True,
+        room: int = 0,
+        names: Sequence[str] | None = None,
+    ) -> Batch:
         """Tokenize a batch of texts.
 
         Args:
             texts: non-empty strings.
             side: padding side, ``left`` (default, as generation needs) or ``right``.
             add_special_tokens: as in :meth:`encode`.
+            room: as in :meth:`encode`.
+            names: as in :meth:`encode`.
 
         Raises:
-            EmotionCircuitsError: no text, or a text without any token.
+            EmotionCircuitsError: no text, a text without any token, or as :meth:`encode`.
         """
         if isinstance(texts, str):
             raise EmotionCircuitsError(f"a list of texts, not one string, is needed: [{texts[:40]!r}]")
         if not texts:
             raise EmotionCircuitsError("nothing to tokenize: the list of texts is empty")
-        encoded = self.encode(texts, add_special_tokens=add_special_tokens)
+        encoded = self.encode(texts, add_special_tokens=add_special_tokens, room=room, names=names)
         lead = len(self.prefix) if add_special_tokens else 0
         for index, row in enumerate(encoded.ids):
             if len(row) <= lead:
@@ -269,12 +320,31 @@ class LanguageModel:
 
     @property
     def pad_id(self) -> int:
-        """Any valid id; padded positions are masked everywhere."""
+        """Any id that has an embedding; padded positions are masked everywhere."""
         for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
             value = getattr(self.tokenizer, name, None)
-            if value is not None:
+            if value is not None and int(value) < self._embeddings:
                 return int(value)
         return 0
+
+    @cached_property
+    def _embeddings(self) -> int:
+        """Tokens that have an embedding."""
+        return int(self.hf.get_input_embeddings().weight.shape[0])
+
+    def check_tokenizer(self) -> None:
+        """Refuse a tokenizer that makes tokens of text that the model has no embedding for; fewer than that are fine.
+
+        Raises:
+            EmotionCircuitsError: naming some of them.
+        """
+        beyond = encoding.unreadable(self.tokenizer, self._embeddings)
+        if beyond:
+            some = ", ".join(map(repr, beyond[:3])) + (f" and {len(beyond) - 3} more" if len(beyond) > 3 else "")
+            raise EmotionCircuitsError(
+                f"{self.name}: the tokenizer has tokens that the model has no embedding for ({some}; it has embeddings for "
+                f"{self._embeddings}); the tokenizer is another model's"
+            )
 
     @cached_property
     def eos_ids(self) -> tuple[int, ...]:
@@ -356,6 +426,10 @@ class LanguageModel:
         return self.hf(**inputs)
 
     def _inputs(self, batch: Batch, extra: dict[str, Any]) -> dict[str, Any]:
+        if self.context is not None and batch.attention_mask.shape[1] > self.context:  # else no row can be longer
+            # Where attention has a mask of its own (GPT-Neo), padding takes a place in it too.
+            own = self.family.own_mask is not None
+            self.check_length(batch.attention_mask.shape[1] if own else int(batch.attention_mask.sum(-1).max()))
         positions = position_ids_from_mask(batch.attention_mask)[:, -batch.input_ids.shape[1] :]
         inputs = {
             "input_ids": batch.input_ids,

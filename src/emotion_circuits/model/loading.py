@@ -92,6 +92,7 @@ def load_model(
         revision=commit or revision,
         writes=writes,
     )
+    model.check_tokenizer()
     model.sums = found
     model.prefix = neutral_prefix(opened.tokenizer, prefix)
     if check:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from emotion_circuits.model.encoding import beginning
+
 __all__ = ["Prefix", "neutral_prefix"]
 
 Prefix = Literal["auto", "none"]
@@ -28,9 +30,7 @@ def neutral_prefix(tokenizer: Any, how: Prefix = "auto") -> tuple[int, ...]:
     """
     if how == "none":
         return ()
-    begun: list[int] = tokenizer("a")["input_ids"]
-    plain: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
-    if begun[: len(begun) - len(plain)] and begun[len(begun) - len(plain) :] == plain:
+    if beginning(tokenizer):
         return ()
     for name in ("bos_token_id", "eos_token_id"):
         value = getattr(tokenizer, name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -9,7 +10,7 @@ from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-__all__ = ["token_text", "token_texts"]
+__all__ = ["ends_within", "token_text", "token_texts"]
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 _LONGEST = 8
@@ -57,6 +58,31 @@ def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
         found += [text] if size == 1 else [f"{text}[{i + 1}/{size}]" for i in range(size)]
         start += size
     return found
+
+
+def ends_within(tokenizer: Any, tokens: Sequence[int]) -> bool:
+    """Whether a text ends inside a character: its last bytes are the beginning of one that further bytes could complete.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        tokens: ids of the text.
+    """
+    if not tokenizer.decode(list(tokens[-_LONGEST:])).endswith(_BROKEN):
+        return False
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(b"".join(_raw(tokenizer, token) for token in tokens))
+    return bool(decoder.getstate()[0])
+
+
+def _raw(tokenizer: Any, token: int) -> bytes:
+    """The bytes of a token."""
+    piece = str(tokenizer.convert_ids_to_tokens([token])[0])
+    if re.fullmatch(r"<0x[0-9A-F]{2}>", piece):
+        return bytes([int(piece[3:5], 16)])
+    known = _bytes_of()
+    if _BROKEN in tokenizer.decode([token]) and all(character in known for character in piece):
+        return bytes(known[character] for character in piece)
+    return str(tokenizer.decode([token])).encode()
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["Encoding", "Tokenize", "load_tokenizer"]
+__all__ = ["Encoding", "Tokenize", "load_tokenizer", "unreadable_text"]
 
 
 class Encoding(NamedTuple):
@@ -20,6 +20,29 @@ class Encoding(NamedTuple):
 
 
 Tokenize = Callable[[str], Encoding]
+
+
+def unreadable_text(who: object, text: object, error: BaseException, called: str = "a text") -> BaseException:
+    """What a tokenizer's failure on a text means; the error itself where it is none of the text.
+
+    The library says neither which text nor, of a pattern that gives up, that it is an ordinary error: it panics.
+
+    Args:
+        who: the tokenizer, for the message.
+        text: what it was given.
+        error: what it raised.
+        called: the text, for the message.
+    """
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        return error
+    if not isinstance(text, str):
+        return EmotionCircuitsError(f"{called} is a {type(text).__name__}, not a string")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return EmotionCircuitsError(
+            f"{called} ({text[:40]!r}) holds half of a surrogate pair, which is no character; correct the file it comes from"
+        )
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return EmotionCircuitsError(f"{who}: its tokenizer cannot read {called} ({text[:40]!r}): {first}")
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenize:
@@ -53,9 +76,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenize:
         # A saved tokenizer may cut or pad; lengths are of the whole text.
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True  # a text that spells a special token is characters
 
     def tokenize(text: str) -> Encoding:
-        encoded = tokenizer.encode(text, add_special_tokens=False)
+        try:
+            encoded = tokenizer.encode(text, add_special_tokens=False)
+        except BaseException as error:
+            raise unreadable_text(place, text, error) from error
         return Encoding(tuple(encoded.ids), tuple(encoded.offsets))
 
     return tokenize

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
+from emotion_circuits.model.chat import chat_turns, has_chat_template, refuse_special
 from emotion_circuits.prompts import Prompt, load_prompts
 from emotion_circuits.prompts.attribute_parts import SHOTS, Prompting
 from emotion_circuits.steering.conditions import Condition
 
-__all__ = ["examples_for", "few_shot_examples", "prompted"]
+__all__ = ["all_prompted", "examples_for", "few_shot_examples", "prompted"]
 
 
 def few_shot_examples(emotion: str, prompts: Sequence[Prompt], *, count: int = SHOTS, seed: int = 0) -> list[str]:
@@ -58,21 +59,58 @@ def prompted(
     *,
     examples: Sequence[str] | None = None,
 ) -> tuple[str, bool]:
-    """The text to feed for a prompting condition, and whether a chat template rendered it.
+    """:func:`all_prompted` for one opening.
+
+    Args:
+        model: the model.
+        text: the opening.
+        condition: of kind ``prompting``.
+        phrases: of the attribute.
+        examples: for ``few_shot``; by default the attribute's.
+
+    Raises:
+        EmotionCircuitsError: as there.
+    """
+    shots = {} if examples is None else {str(condition.emotion): examples}
+    return all_prompted(model, [(text, condition)], phrases, examples=shots)[0]
+
+
+def all_prompted(
+    model: LanguageModel,
+    asked: Sequence[tuple[str, Condition]],
+    phrases: Prompting,
+    *,
+    examples: Mapping[str, Sequence[str]],
+) -> list[tuple[str, bool]]:
+    """The text to feed for each opening and prompting condition, and whether a chat template rendered it.
 
     The model is asked to continue the same opening, so that its continuation is scored like every other arm's. A model
     with a chat template gets the instruction as the user's turn and the opening as the start of its own answer.
 
     Args:
         model: the model.
-        text: the opening.
-        condition: of kind ``prompting``; without an emotion it is the prompting baseline's own neutral arm.
+        asked: openings, each with a condition of kind ``prompting``; without an emotion that is the prompting baseline's own
+            neutral arm.
         phrases: of the attribute.
-        examples: for ``few_shot``; by default the attribute's.
+        examples: for ``few_shot``, by emotion; by default the attribute's.
 
     Raises:
-        EmotionCircuitsError: few-shot prompting without an emotion, or an emotion the attribute has no phrase for.
+        EmotionCircuitsError: few-shot prompting without an emotion, an emotion the attribute has no phrase for, or as
+            :func:`emotion_circuits.model.chat.chat_turns`.
     """
+    wishes = [_wish(condition, phrases, examples.get(str(condition.emotion))) for _, condition in asked]
+    if not has_chat_template(model):
+        return [(f"{wish}\n\n{text}", False) for wish, (text, _) in zip(wishes, asked, strict=True)]
+    turns = [phrases.chat.format(instruction=wish, text=text) for wish, (text, _) in zip(wishes, asked, strict=True)]
+    refuse_special(
+        model, [text for text, _ in asked]
+    )  # a template may drop it from its turn; it also begins the answer
+    heads = chat_turns(model, turns)
+    return [(head + text, True) for head, (text, _) in zip(heads, asked, strict=True)]
+
+
+def _wish(condition: Condition, phrases: Prompting, examples: Sequence[str] | None) -> str:
+    """What the model is asked for."""
     emotion = condition.emotion
     if emotion is not None and emotion not in phrases.instructions:
         raise EmotionCircuitsError(
@@ -86,8 +124,4 @@ def prompted(
         shots = list(examples) if examples is not None else examples_for(emotion, phrases)
         shown = "\n".join(f"- {shot}" for shot in shots)
         wish = phrases.few_shot.format(instruction=wish, examples=shown)
-    if getattr(model.tokenizer, "chat_template", None):
-        turn = [{"role": "user", "content": phrases.chat.format(instruction=wish, text=text)}]
-        head = model.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        return head + text, True
-    return f"{wish}\n\n{text}", False
+    return wish

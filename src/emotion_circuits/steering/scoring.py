@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,6 +12,8 @@ import pandas as pd
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Evaluator, Fluency, distinct
 from emotion_circuits.statistics import bootstrap_mean_interval, bootstrap_mean_intervals
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["BUDGET", "REGIMES", "Regime", "aligned", "condition_table", "per_prompt", "regime", "score_sweep"]
 
@@ -31,11 +34,12 @@ def score_sweep(table: pd.DataFrame, evaluators: Sequence[Evaluator], fluency: F
     """The sweep's table with every evaluator's columns beside it; only the continuation is judged.
 
     Labels of an evaluator go to ``<evaluator>_label``, probabilities of the first that gives some to ``p_<label>`` and of others
-    to ``<evaluator>_p_<label>``. Perplexity is that of the continuation after the *plain* opening
-    under the unsteered model, for prompting conditions too, so that all arms are read alike.
+    to ``<evaluator>_p_<label>``. Perplexity is that of the continuation after the *plain* opening under the unsteered model,
+    for prompting conditions too, so that all arms are read alike. It is that of the tokens that were written (column ``ids``);
+    texts of a table without them are tokenized, which is said.
 
     Args:
-        table: of :func:`sweep`.
+        table: of :func:`sweep`, or any with its columns ``prompt`` and ``text``.
         evaluators: blind: they get the texts, in one call each.
         fluency: adds ``nats perplexity repetition distinct_1 distinct_2``.
 
@@ -59,9 +63,21 @@ def score_sweep(table: pd.DataFrame, evaluators: Sequence[Evaluator], fluency: F
             )
         scored = pd.concat([scored, found], axis=1)
     if fluency is not None:
-        costs = fluency.score(scored["prompt"].tolist(), scored["text"].tolist()).drop(columns="n_tokens")
+        costs = fluency.score(scored["prompt"].tolist(), scored["text"].tolist(), ids=_ids(scored))
+        costs = costs.drop(columns="n_tokens")
         scored = pd.concat([scored, costs], axis=1)
     return scored
+
+
+def _ids(table: pd.DataFrame) -> list[list[int]] | None:
+    """The token ids that were written, where the table keeps them."""
+    if "ids" not in table:
+        _log.warning(
+            "the texts are scored as this model tokenizes them: their table has no column 'ids' with the tokens that were "
+            "written, and a text cut otherwise has another perplexity"
+        )
+        return None
+    return [[int(i) for i in row.split()] for row in table["ids"]]
 
 
 def per_prompt(scored: pd.DataFrame, condition: str, column: str) -> pd.Series:

@@ -28,13 +28,13 @@ from emotion_circuits.record.engines import Compute, Engine
 from emotion_circuits.record.parts import PARTS, Kept, Parts, Tables
 from emotion_circuits.steering.conditions import Condition, check_conditions
 from emotion_circuits.steering.injecting import interventions_for
-from emotion_circuits.steering.prompting import examples_for, prompted
+from emotion_circuits.steering.prompting import all_prompted, examples_for
 from emotion_circuits.steering.vectors import SteeringVectors
 
 __all__ = ["MANIFEST", "TABLE", "Asking", "sweep", "sweep_config"]
 
 MANIFEST, TABLE = "manifest.json", "sweep.parquet"
-FORMAT = 4
+FORMAT = 5
 _KEPT = Kept("sweep", Tables(), note=MANIFEST, inside=PARTS, anew="its texts are written anew")
 
 
@@ -137,7 +137,7 @@ def sweep(
 
     Returns:
         One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers how units first
-        prompt_id group split sample prompt context text n_tokens finished``.
+        prompt_id group split sample prompt context text ids n_tokens finished``.
 
     Raises:
         EmotionCircuitsError: bad arguments, a folder that holds another sweep, one in use by another process, or a
@@ -155,7 +155,7 @@ def sweep(
         raise EmotionCircuitsError("greedy decoding gives one continuation per prompt: use samples=1 or a temperature")
     asking = _asking(arms, phrases, examples)
     config = sweep_config(model, rows, arms, vectors, how, samples, seed, batch_rows, asking)
-    writing = _Writing(_cells(model, rows, arms, samples, asking), vectors, how, seed)
+    writing = _Writing(_cells(model, rows, arms, samples, asking, how.max_new_tokens), vectors, how, seed)
     batches = _chunks(writing.cells, batch_rows)
     edges = [0, *accumulate(map(len, batches))]
     work, tasks = {"sha256": hash_json(config), **config}, [list(pair) for pair in pairwise(edges)]
@@ -189,29 +189,27 @@ def _cells(
     conditions: Sequence[Condition],
     samples: int,
     asking: Asking,
+    room: int = 0,
 ) -> list[_Cell]:
     """All cells, ordered so that a batch changes about the same layers of prompts of about one length.
 
     What rows of a batch share is read once, up to the first layer that any of them changes.
     """
-    contexts: dict[tuple[int, str, bool], tuple[str, bool]] = {}
+    asked = [(p.text, c) for p in prompts for c in conditions if c.kind == "prompting"]
+    renderings = iter(
+        all_prompted(model, asked, asking.phrases, examples=asking.examples) if asking.phrases is not None else ()
+    )
     found: list[_Cell] = []
     for p, prompt in enumerate(prompts):
         for c, condition in enumerate(conditions):
-            if condition.kind == "prompting":
-                assert asking.phrases is not None
-                shots = asking.examples.get(str(condition.emotion))
-                text, rendered = prompted(model, prompt.text, condition, asking.phrases, examples=shots)
-            else:
-                text, rendered = prompt.text, False
-            contexts[(p, str(c), rendered)] = (text, rendered)
+            text, rendered = next(renderings) if condition.kind == "prompting" else (prompt.text, False)
             for s in range(samples):
                 found.append(_Cell(prompt, condition, s, text, rendered, 0, (c, p, s)))
-    texts = sorted({(text, rendered) for text, rendered in contexts.values()})
-    lengths = {
-        (text, rendered): len(model.tokenizer(text, add_special_tokens=not rendered)["input_ids"])
-        for text, rendered in texts
-    }
+    lengths: dict[tuple[str, bool], int] = {}
+    for rendered in (False, True):
+        texts = {cell.context: cell.prompt.id for cell in found if cell.rendered == rendered}
+        rows = model.encode(list(texts), add_special_tokens=not rendered, room=room, names=list(texts.values())).ids
+        lengths |= {(text, rendered): len(row) for text, row in zip(texts, rows, strict=True)}
     sized = [
         _Cell(x.prompt, x.condition, x.sample, x.context, x.rendered, lengths[x.context, x.rendered], x.place)
         for x in found
@@ -285,6 +283,7 @@ def _run(model: LanguageModel, writing: _Writing, task: Sequence[int]) -> pd.Dat
                 "prompt": cell.prompt.text,
                 "context": cell.context,
                 "text": out.text,
+                "ids": " ".join(map(str, out.token_ids)),
                 "n_tokens": len(out.token_ids),
                 "finished": out.finished,
                 "place": "{:06d} {:06d} {:06d}".format(*cell.place),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emotion_circuits.activations import FRAME
-from emotion_circuits.activations.pooling import token_batches
+from emotion_circuits.activations.pooling import frame_tokens, token_batches
 from emotion_circuits.activations.sinks import judged_by
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import Blueprint
@@ -23,7 +23,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     """Tokens, seconds and bytes of the station, see :mod:`emotion_circuits.record.speed`."""
     c = config.of(CaptureSettings)
     ids = token_ids(model, [p.text for p in study_prompts(config)])
-    suffix = len(model.tokenizer(FRAME, add_special_tokens=False)["input_ids"]) if "frame" in c.poolings else 0
+    suffix = len(frame_tokens(model, FRAME)) if "frame" in c.poolings else 0
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     batches = token_batches(order, ids, c.batch_tokens)
     padded = sum(len(b) * (max(len(ids[i]) for i in b) + suffix) for b in batches)

@@ -51,6 +51,7 @@ SWEEP = (
     Column("prompt", "text", "the opening"),
     Column("context", "text", "what the model read: the opening, for prompting with its instruction or examples"),
     Column("text", "text", "the continuation"),
+    Column("ids", "text", "token numbers of the continuation, separated by spaces", optional=True),
     Column("n_tokens", "int", "length of the continuation", "tokens"),
     Column("finished", "bool", "the model ended the text itself"),
 )

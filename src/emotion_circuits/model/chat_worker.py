@@ -1,0 +1,97 @@
+"""Renders a chat template in a process of its own: ``python -P chat_worker.py``, a request on standard input.
+
+A template comes with a model and is a program: it may ask for ten gigabytes or for ever. This file imports nothing of the
+package and nothing heavy, so that little memory is needed beside the limit. What it offers a template is what transformers
+offers it.
+"""
+
+import datetime
+import json
+import sys
+from typing import Any
+
+import jinja2
+from jinja2.ext import Extension
+from jinja2.ext import loopcontrols as LoopControls  # noqa: N812
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+
+class _Generation(Extension):
+    """``{% generation %}`` marks what an assistant wrote; it is shown as it is."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Any) -> Any:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_shown"), [], [], body).set_lineno(line)
+
+    def _shown(self, caller: Any) -> Any:
+        return caller()
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _json(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _rendered(request: dict[str, Any]) -> list[str]:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, LoopControls]
+    )
+    environment.filters["tojson"] = _json
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    template = environment.from_string(request["template"])
+    found = []
+    for content in request["contents"]:
+        messages = [{"role": "user", "content": content}]
+        parts, length = [], 0
+        for part in template.generate(
+            messages=messages, tools=None, documents=None, add_generation_prompt=True, **request["special"]
+        ):
+            length += len(part)
+            if length > request["characters"]:
+                raise jinja2.TemplateError(f"it writes more than {request['characters']:,} characters")
+            parts.append(part)
+        found.append("".join(parts))
+    return found
+
+
+def _limit(memory: int, seconds: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits; the caller's time limit holds there too
+        return
+    for what, wanted in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):
+        _, hard = resource.getrlimit(what)
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        try:
+            resource.setrlimit(what, (value, value))
+        except (ValueError, OSError):  # macOS refuses some
+            continue
+
+
+def main() -> None:
+    """Answer one request: ``{"texts": […]}`` or ``{"error": …}``."""
+    request = json.loads(sys.stdin.buffer.read())
+    _limit(request["memory"], request["seconds"])
+    try:
+        answer: dict[str, Any] = {"texts": _rendered(request)}
+    except MemoryError:
+        answer = {"error": f"it needs more than {request['memory'] >> 20} MiB"}
+    except RecursionError:
+        answer = {"error": "it is nested without end"}
+    except Exception as error:  # a template can raise anything
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        answer = {"error": first if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {first}"}
+    sys.stdout.buffer.write(json.dumps(answer).encode())
+
+
+if __name__ == "__main__":
+    main()
