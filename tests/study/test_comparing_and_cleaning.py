@@ -16,17 +16,7 @@ from emotion_circuits.record.reading import open_run, read_claims
 from emotion_circuits.study import run_study
 from emotion_circuits.study.cleaning import clean_run, spare_files
 from emotion_circuits.study.comparing import compare_runs
-from study_cases import artefacts, resummed, save_tiny, small
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    root = tmp_path_factory.mktemp("two")
-    tiny = save_tiny(root / "tiny")
-    run_study(small(tiny), root / "a")
-    shutil.copytree(root / "a", root / "b")
-    run_study(small(tiny, **{"trace.top": 1, "seed": 1}), root / "b")
-    return root
+from study_cases import artefacts, resummed, small
 
 
 def command(*arguments):

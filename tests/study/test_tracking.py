@@ -87,3 +87,82 @@ def test_unknown_runs_and_unwritable_stores_are_clear_errors(tracked, tmp_path):
         CliRunner().invoke(app, ["runs", "show", str(tmp_path)], catch_exceptions=False)
     with pytest.raises(EmotionCircuitsError, match="tracking store"):
         Tracker("sqlite:////proc/nowhere/x.db").record("x", params={}, metrics={}, tags={})
+
+
+@pytest.fixture
+def recording(tmp_path):
+    tracker = Tracker(default_uri(tmp_path / "states"))
+
+    def record():
+        return tracker.record("x", params={"a": 1}, metrics={"m": 0.5}, tags={"folder": "here"})
+
+    return tracker, record
+
+
+@pytest.mark.parametrize("at", ["log_batch", "set_terminated"])
+def test_one_finished_row_after_a_kill_in_the_midst_of_recording(recording, monkeypatch, at):
+    import mlflow
+
+    tracker, record = recording
+
+    def killed(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, at, killed)
+        with pytest.raises(KeyboardInterrupt):
+            record()
+    assert [r.status for r in tracker.find()] == ["RUNNING"]
+    # The second kill comes after all is recorded, before the folder is told.
+    assert record() == record()
+    (found,) = tracker.find()
+    assert (found.status, found.params, found.metrics) == ("FINISHED", {"a": "1"}, {"m": 0.5})
+
+
+@pytest.mark.parametrize("name", ["a b", "a%b", "a%20b", "a?b", "a#b", "a&b=c", "ä'q\"x", "a[b]"])
+def test_a_store_lies_beside_the_folder_whatever_that_is_called(tmp_path, name):
+    place = tmp_path / name
+    place.mkdir()
+    tracker = Tracker(default_uri(place / "run"))
+    (place / "note.txt").write_text("n")
+    run_id = tracker.record("x", params={}, metrics={}, tags={}, artifacts=[place / "note.txt"])
+    assert [r.run_id for r in tracker.find()] == [run_id]
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert {p.name for p in place.iterdir()} == {"note.txt", "mlflow.db", "mlartifacts"}
+    assert len(list((place / "mlartifacts").rglob("note.txt"))) == 1
+
+
+def test_an_address_in_somebody_elses_folder_is_not_followed(tracked, tmp_path):
+    root, _, _, _ = tracked
+    foreign = tmp_path / "theirs"
+    foreign.mkdir()
+    link = json.loads((root / "states" / LINK).read_text())
+    for uri in (f"sqlite:///{tmp_path}/planted.db", "http://127.0.0.1:9/", link["uri"]):
+        (foreign / LINK).write_text(json.dumps({"uri": uri, "experiment": "e", "run_id": "0"}))
+        with pytest.raises(EmotionCircuitsError, match="names the store .*; to open it, give it with --store"):
+            CliRunner().invoke(app, ["runs", "show", str(foreign)], catch_exceptions=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["theirs"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"uri": 3}', "null"])
+def test_a_damaged_link_is_one_line_and_is_written_anew(tracked, tmp_path, damage):
+    (tmp_path / LINK).write_text(damage)
+    with pytest.raises(EmotionCircuitsError, match=rf"{LINK}: .*written anew"):
+        CliRunner().invoke(app, ["runs", "show", str(tmp_path)], catch_exceptions=False)
+
+
+def test_what_a_person_types_is_no_part_of_a_query(tracked):
+    _, _, tracker, _ = tracked
+    for typed in ("' OR name LIKE '", "%", "52a3'", "`x`"):
+        with pytest.raises(EmotionCircuitsError, match="not the beginning of a hash"):
+            tracker.find(capture=typed)
+
+
+def test_a_listing_says_where_it_looked(tracked, tmp_path, monkeypatch):
+    _, _, tracker, _ = tracked
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EmotionCircuitsError, match=r"runs/mlflow\.db: there is none .*--store"):
+        CliRunner().invoke(app, ["runs", "list"], catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []
+    shown = CliRunner().invoke(app, ["runs", "list", "--capture", "ffff", "--store", tracker.uri])
+    assert f"No runs of capture ffff in {tracker.uri}" in shown.stdout

@@ -18,9 +18,11 @@ import torch
 from jaxtyping import Float
 from scipy.special import softmax
 
+from emotion_circuits.activations.pooling import batches_by_length
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import check_texts
 from emotion_circuits.model import LanguageModel, blueprint, load_model, weights_sha256
+from emotion_circuits.model.chat import chat_turns, has_chat_template
 from emotion_circuits.paths import hash_json
 from emotion_circuits.progress import progress_bar
 
@@ -30,7 +32,8 @@ ASKED = "asked"
 """Name of the judge in an attribute's list."""
 _NOTHING = ("N/A", "…", "-")
 """Texts without content."""
-_ROWS = 16
+_TOKENS = 512
+"""Of one batch: a large vocabulary's logits are kept of each."""
 
 
 class AskedModel:
@@ -68,34 +71,31 @@ class AskedModel:
     def _loaded(self) -> LanguageModel:
         return load_model(self.model, device="cpu", dtype="float32")
 
-    def _asked(self, text: str, order: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-        """Tokens of the question, and of every label's answer behind it."""
-        tokenizer = self._loaded.tokenizer
-        question = self.question.format(text=text, labels=", ".join(self.answers[label] for label in order))
-        if tokenizer.chat_template is not None:
-            turn = [{"role": "user", "content": question}]
-            question = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-            ids = tokenizer(question, add_special_tokens=False)["input_ids"]
-            lead = ""
-        else:
-            ids, lead = tokenizer(question)["input_ids"], " " if question[-1:].isascii() else ""
-        ends = [tokenizer(lead + self.answers[label], add_special_tokens=False)["input_ids"] for label in self.labels]
-        return ids, ends
+    def _questions(self, texts: Sequence[str], order: Sequence[str]) -> list[list[int]]:
+        """Tokens of each question, up to where the answer begins."""
+        model, labels = self._loaded, ", ".join(self.answers[label] for label in order)
+        questions = [self.question.format(text=text, labels=labels) for text in texts]
+        if not has_chat_template(model):
+            return model.encode(questions).ids
+        return model.encode(chat_turns(model, questions), add_special_tokens=False).ids
+
+    def _answers(self, question: str) -> list[list[int]]:
+        """Tokens of each label's answer; behind plain text that ends in a letter or mark of ASCII they follow a space."""
+        model = self._loaded
+        lead = " " if not has_chat_template(model) and question[-1:].isascii() else ""
+        return model.continuing([lead + self.answers[label] for label in self.labels])
 
     @torch.inference_mode()
     def _log_probabilities(self, texts: Sequence[str], order: Sequence[str]) -> Float[np.ndarray, "text label"]:
-        model = self._loaded
+        model, ends = self._loaded, self._answers(self.question)
         rows, where = [], []
-        for text in texts:
-            ids, ends = self._asked(text, order)
+        for ids in self._questions(texts, order):
             for end in ends:
                 rows.append([*ids, *end])
                 where.append(len(ids))
         out = np.empty(len(rows))
-        by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         with progress_bar(f"asking {model.name}", len(rows)) as bar:
-            for start in range(0, len(rows), _ROWS):
-                chosen = by_length[start : start + _ROWS]
+            for chosen in batches_by_length(rows, _TOKENS):
                 batch = model.collate([rows[i] for i in chosen], side="right")
                 logits = model.logits(batch).float().log_softmax(-1)
                 for place, i in enumerate(chosen):

@@ -9,7 +9,8 @@ generations are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -72,6 +73,14 @@ class _Weights(NamedTuple):
     def probabilities(self, x: Float[np.ndarray, "text d"]) -> Float[np.ndarray, "text label"]:
         """Softmax over labels."""
         return softmax(x.astype(np.float64) @ self.coefficients.T + self.intercepts, axis=1)  # type: ignore[no-any-return]
+
+
+def _sum_of(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 class EmbeddingProbe:
@@ -138,25 +147,24 @@ class EmbeddingProbe:
 
     @cached_property
     def _fitted(self) -> _Weights:
-        """Weights by (version): fitted once, then read from the cache."""
+        """Weights by (version): fitted once, then read from the cache, if they are what was written."""
         path = (self.embedder.root or cache_dir()) / "probes" / f"{self.name}-{self.version}.safetensors"
         try:
-            saved = load_file(path)
-            found = _Weights(saved["coefficients"], saved["intercepts"], float(saved["strength"][0]))
-            if len(found.coefficients) == len(found.intercepts) == len(self.labels):
-                return found
-        except (OSError, KeyError, SafetensorError):
+            with safe_open(path, framework="numpy") as file:
+                saved = {name: file.get_tensor(name) for name in ("coefficients", "intercepts", "strength")}
+                # One flipped bit leaves a file that reads well and judges otherwise.
+                if file.metadata()["sha256"] == _sum_of(saved):
+                    return _Weights(saved["coefficients"], saved["intercepts"], float(saved["strength"][0]))
+        except (OSError, KeyError, TypeError, SafetensorError):
             pass
         found = self._fit()
+        kept = {
+            "coefficients": found.coefficients,
+            "intercepts": found.intercepts,
+            "strength": np.array([found.strength]),
+        }
         with replacing(path) as temporary:
-            save_file(
-                {
-                    "coefficients": found.coefficients,
-                    "intercepts": found.intercepts,
-                    "strength": np.array([found.strength]),
-                },
-                temporary,
-            )
+            save_file(kept, temporary, metadata={"sha256": _sum_of(kept)})
         return found
 
     def _labelled(self, rows: Sequence[Prompt]) -> tuple[Float[np.ndarray, "text d"], list[int]]:

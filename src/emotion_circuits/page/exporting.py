@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import html
 import json
 import re
@@ -110,7 +111,9 @@ def _table(part: Table | Texts | Comparisons, folder: Path) -> Iterator[Path]:
     write_table(frame, folder / f"{part.name}.parquet")
     yield folder / f"{part.name}.parquet"
     with replacing(folder / f"{part.name}.csv") as temporary:
-        frame.map(_no_formula).rename(columns=_no_formula).to_csv(temporary, index=False)
+        # Quoted, since a carriage return inside a text would end its row.
+        safe = frame.map(_no_formula).rename(columns=_no_formula)
+        safe.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
     yield folder / f"{part.name}.csv"
 
 
