@@ -169,3 +169,11 @@ def test_leading_axes_of_few_dimensions_are_few():
     low = torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x = low @ torch.randn(2, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     assert len(leading_axes(x, 5)) == 2
+
+
+def test_pairs_that_do_not_differ_have_no_direction():
+    from emotion_circuits.directions.extractors import Examples, extract
+
+    states = torch.ones(4, 6, dtype=torch.float64)
+    same = Examples(states, torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1]), ("joy", "neutral"))
+    assert not bool(extract("pca", same).vectors.any())

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.curation.surface import Accuracy, across_groups, length_only, punctuation, punctuation_only, words
+from emotion_circuits.prompts.picking import evenly_by_group
 from emotion_circuits.prompts.schema import Prompt
 
 __all__ = ["SURFACE_BAR", "Balance", "balance", "surface_bar"]
@@ -19,6 +20,7 @@ SURFACE_BAR = 0.35
 
 # Fewer rows or groups than this cannot show a difference of a tenth.
 _ENOUGH_ROWS, _ENOUGH_GROUPS = 100, 20
+_READ_ROWS = 3000
 
 
 def surface_bar(labels: Sequence[str]) -> float:
@@ -112,6 +114,11 @@ def balance(rows: Sequence[Prompt]) -> Balance | None:
 def _surface(rows: Sequence[Prompt]) -> tuple[Accuracy, ...]:
     if len(rows) < _ENOUGH_ROWS or len({row.group for row in rows}) < _ENOUGH_GROUPS:
         return ()
+    # Whole groups, evenly over the corpus: more rows would not tell more, and thirty classifiers are fitted.
+    groups = len({row.group for row in rows})
+    rows = (
+        evenly_by_group(rows, max(_ENOUGH_GROUPS, groups * _READ_ROWS // len(rows))) if len(rows) > _READ_ROWS else rows
+    )
     bar = surface_bar([row.label for row in rows])
     language = rows[0].language
     return (

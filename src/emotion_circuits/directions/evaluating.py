@@ -120,7 +120,14 @@ def evaluate_directions(
                         right = by_words[*d.fit.get("sets", ()), *d.names]
                         found[i, layer] = _evaluated(store, d, layer, states, chosen, corpora, right)
                         bar.advance()
-    return pd.DataFrame.from_records([row for i in asked for layer in asked[i] for row in found[i, layer]])
+    records = [row for i in asked for layer in asked[i] for row in found[i, layer]]
+    if not records:
+        there = ", ".join(dict.fromkeys(rows["split"])) or "none"
+        raise EmotionCircuitsError(
+            f"{store.folder}: no captured sentence is in split {' or '.join(splits)} (there is: {there}); give the corpus such "
+            "rows and capture again"
+        )
+    return pd.DataFrame.from_records(records)
 
 
 def _evaluated(

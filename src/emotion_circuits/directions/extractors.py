@@ -146,7 +146,11 @@ def _pca(e: Examples, _options: dict[str, float]) -> Found:
     vectors = []
     for k in range(e.neutral):
         differences = e.paired(k)
-        axis = leading_axes(differences, 1)[0]
+        axes = leading_axes(differences, 1)
+        if not len(axes):  # every pair has the same states: no direction, as the difference of means says too
+            vectors.append(differences.mean(0))
+            continue
+        axis = axes[0]
         # The mean pair fixes the sign and gives it the length of a difference.
         vectors.append(axis * (differences.mean(0) @ axis))
     return Found(torch.stack(vectors))

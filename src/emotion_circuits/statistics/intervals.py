@@ -120,7 +120,9 @@ def ends_of_means(
     if not 0 < confidence < 1:
         raise EmotionCircuitsError(f"confidence must lie between 0 and 1, got {confidence}")
     if len(means) < 2:
-        raise EmotionCircuitsError("an interval needs at least 2 prompts")
+        raise EmotionCircuitsError(
+            f"an interval needs at least 2 prompts (or pairs), there is {len(means)}; give more of them"
+        )
     known = differences is not None
     of_shares = fractions(means)
     if differences is None:

@@ -21,16 +21,16 @@ def study_prompts(config: StudySettings) -> list[Prompt]:
     """The sentences of a study: its corpora, restricted to its values and the reference.
 
     Raises:
-        EmotionCircuitsError: a label without training sentences.
+        EmotionCircuitsError: a label without sentences in a split: nothing could be fitted, chosen or reported.
     """
     about = studied(config)
     rows = load_prompts(about.fit, labels=about.labels)
-    present = {row.label for row in rows if row.split == "train"}
-    missing = [label for label in about.labels if label not in present]
-    if missing:
-        raise EmotionCircuitsError(
-            f"prompts {', '.join(about.fit)}: no training sentence is labelled {', '.join(missing)}"
-        )
+    for split, named in (("train", "training"), ("validation", "validation"), ("test", "test")):
+        present = {row.label for row in rows if row.split == split}
+        if missing := [label for label in about.labels if label not in present]:
+            raise EmotionCircuitsError(
+                f"prompts {', '.join(about.fit)}: no {named} sentence is labelled {', '.join(missing)}; add some"
+            )
     return rows
 
 
