@@ -42,6 +42,23 @@ def run(
         str | None,
         typer.Option(help="What is studied: a bundled attribute or a YAML file.", autocompletion=offering(attributes)),
     ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own table of labelled sentences (CSV, TSV, JSONL, JSON, Parquet, Excel), studied as an attribute of its "
+            "own; its file is written into the folder of the run."
+        ),
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option(help="With --corpus: the labels that are studied, separated by commas; default: all.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="With --corpus: the label they are compared with; without it one value against all others."),
+    ] = None,
+    language: Annotated[
+        str, typer.Option(help="With --corpus: ISO 639-1 code of the sentences, where no column says it.")
+    ] = "en",
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the profile.")] = None,
     out: Annotated[
         Path,
@@ -84,6 +101,8 @@ def run(
 
     Example: emotion-circuits run --profile quick --out runs/demo
 
+    Example: emotion-circuits run --corpus moods.csv --map text=sentence --map label=mood --reference neutral --out runs/moods
+
     Example: emotion-circuits run --profile baseline --set steering.samples=2 --out runs/baseline --dry-run
     """
     from emotion_circuits.record.engines import engine as chosen_engine
@@ -95,7 +114,11 @@ def run(
     given = {"model": model, "attribute": attribute, "dtype": dtype, "revision": revision}
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     overrides |= _settings(set_ or [])
-    if columns:
+    if corpus is not None:
+        overrides["attribute"] = _own(corpus, out, columns, values, reference, language, attribute)
+    elif values is not None or reference is not None:
+        raise typer.BadParameter("--values and --reference say what is studied of a --corpus; name one")
+    elif columns:
         overrides["prompts"] = _mapped_prompts(overrides.get("prompts"), columns)
     study = _study(profile, config, overrides, device, out)
     where = chosen_engine(engine, workers=workers)
@@ -116,6 +139,32 @@ def run(
     if run_id is not None:
         typer.echo(f"Recorded as MLflow run {run_id} (emotion-circuits runs show {out})")
     typer.echo(f"Report: {path.resolve()}")
+
+
+def _own(
+    corpus: Path,
+    out: Path,
+    columns: list[str] | None,
+    values: str | None,
+    reference: str | None,
+    language: str,
+    attribute: str | None,
+) -> str:
+    """The attribute's file that is made of a user's table."""
+    from emotion_circuits.curation.own import own_attribute
+    from emotion_circuits.prompts.loading import parse_column_map
+
+    if attribute is not None:
+        raise typer.BadParameter("--corpus makes an attribute of its own; leave out --attribute, or --corpus")
+    wanted = None if values is None else [v.strip() for v in values.split(",") if v.strip()]
+    with long_running():
+        made = own_attribute(
+            corpus, out, columns=parse_column_map(columns or ()), values=wanted, reference=reference, language=language
+        )
+    for line in made.notes:
+        note(f"{corpus}: {line}")
+    note(f"What is studied stands in {made.path}")
+    return str(made.path.absolute())
 
 
 def _study(
