@@ -7,16 +7,26 @@ STAMP := $(VENV)/.installed
 # of them, since its tests share what is costly; tests/conftest.py has the longest modules begin first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: env demo test test-all lint format bench docs locale clean
+.PHONY: env lock demo test test-all lint format bench docs locale clean
 
 env: $(STAMP)
 
-# torch goes first and pinned: the locked build exists without CUDA packages, an unpinned one brings gigabytes of them.
-$(STAMP): constraints.txt pyproject.toml
+# The lock goes first: every file against its sum, wheels only, so that nothing of a download is run. torch goes by its version,
+# since its build differs from index to index; what it needs beside its own libraries is there by then.
+$(STAMP): requirements.lock constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: -c constraints.txt \
+		"$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(STAMP)
+
+# Sums of all files of every locked package, for every platform; torch and its own libraries are left out.
+lock:
+	printf 'hatchling\neditables\n' | uv pip compile --quiet pyproject.toml - --extra dev --generate-hashes --universal \
+		--python-version 3.11.5 -c constraints.txt --no-annotate --no-header \
+		| awk '/^[^ ]/ {kept = !/^(torch|triton|nvidia-|cuda-)/} kept' > requirements.lock.new
+	mv requirements.lock.new requirements.lock
 
 demo: env
 	$(BIN)/emotion-circuits models install smollm2-135m
