@@ -317,8 +317,8 @@ def recorded_in(folder: Path, store: str | None) -> tuple[Tracker, str]:
     uri = store or default_uri(folder)
     if store is None and link["uri"] != uri:
         raise EmotionCircuitsError(
-            f"{folder / LINK}: names the store {link['uri']}, which is not the one beside this folder ({uri}); to open it, give it "
-            "with --store"
+            f"{folder / LINK}: names the store {link['uri']}, which is not the one beside this folder ({uri}); to open it, give "
+            "it with --store"
         )
     return Tracker(uri, link["experiment"]), link["run_id"]
 
