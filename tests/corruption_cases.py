@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -68,11 +69,7 @@ def cases(run, count, seed=0):
         alike.setdefault(Path(file).suffix, []).append(file)
     for kind in alike.values():
         mixed = rng.sample(kind, len(kind))
-        ways += [
-            Case(SWAPS, a, 0, b)
-            for a, b in zip(mixed, mixed[1:], strict=False)
-            if (run / a).read_bytes() != (run / b).read_bytes()
-        ]
+        ways += [Case(SWAPS, a, 0, b) for a, b in pairwise(mixed) if (run / a).read_bytes() != (run / b).read_bytes()]
     rng.shuffle(ways)
     return ways[:count]
 
@@ -132,7 +129,7 @@ class Opened:
     @staticmethod
     def hook(event, arguments):
         if event == "open" and Opened._files is not None and isinstance(arguments[0], str | os.PathLike):
-            Opened._files.add(os.path.abspath(arguments[0]))
+            Opened._files.add(os.path.abspath(arguments[0]))  # noqa: PTH100  # links stay links
 
 
 sys.addaudithook(Opened.hook)

@@ -121,5 +121,5 @@ def test_what_is_sealed_is_read_back_and_an_edit_is_seen(tmp_path):
     write_sealed(path, {"pair": (1, 2.5), "ä": None})
     assert read_sealed(path, "x") == {"pair": [1, 2.5], "ä": None}
     path.write_text(path.read_text().replace("2.5", "3.5"))
-    with pytest.raises(EmotionCircuitsError, match="its own seal.*; do this"):
+    with pytest.raises(EmotionCircuitsError, match=r"its own seal.*; do this"):
         read_sealed(path, "do this")

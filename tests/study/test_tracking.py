@@ -139,7 +139,7 @@ def test_an_address_in_somebody_elses_folder_is_not_followed(tracked, tmp_path):
     link = json.loads((root / "states" / LINK).read_text())
     for uri in (f"sqlite:///{tmp_path}/planted.db", "http://127.0.0.1:9/", link["uri"]):
         (foreign / LINK).write_text(json.dumps({"uri": uri, "experiment": "e", "run_id": "0"}))
-        with pytest.raises(EmotionCircuitsError, match="names the store .*; to open it, give it with --store"):
+        with pytest.raises(EmotionCircuitsError, match=r"names the store .*; to open it, give it with --store"):
             CliRunner().invoke(app, ["runs", "show", str(foreign)], catch_exceptions=False)
     assert [p.name for p in tmp_path.iterdir()] == ["theirs"]
 
