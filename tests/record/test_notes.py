@@ -98,6 +98,13 @@ def test_a_note_without_a_seal_is_one_of_an_earlier_version(run):
         read_note(run / "one")
 
 
+def test_a_note_of_another_station_is_not_taken(run):
+    (run / "two").mkdir()
+    (run / "two" / NOTE).write_bytes((run / "one" / NOTE).read_bytes())
+    with pytest.raises(EmotionCircuitsError, match=r"two/stage\.json: is the note of station 'one'"):
+        read_note(run / "two")
+
+
 def test_a_finished_run_has_the_stations_that_its_manifest_tells_of(run):
     assert read_finished(run)["stations"] == {"one": "k"}
     write_note(run / "one", {**read_note(run / "one"), "key": "other"})

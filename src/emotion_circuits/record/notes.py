@@ -43,7 +43,7 @@ _seen: dict[tuple[str, int, int, int, int], str] = {}
 
 def write_note(folder: Path, note: dict[str, Any]) -> None:
     """Write a station's note: ``status``, ``key`` and what else it holds."""
-    write_sealed(folder / NOTE, {"format": FORMAT, **note})
+    write_sealed(folder / NOTE, {"format": FORMAT, "station": folder.name, **note})
 
 
 def remedy(folder: Path) -> str:
@@ -56,11 +56,15 @@ def going_on(run: Path) -> str:
     return shlex.join(["emotion-circuits", "run", "--out", str(run)])
 
 
-def read_note(folder: Path) -> dict[str, Any] | None:
+def read_note(folder: Path, station: str | None = None) -> dict[str, Any] | None:
     """What ``stage.json`` of a station's folder says: ``status``, ``key``, and where it is complete ``files`` and ``timing``.
 
     ``timing`` holds ``seconds``, ``threads`` and ``whole`` (false where the station went on with interrupted work, whose time
     is not counted); runs of earlier versions have none.
+
+    Args:
+        folder: of the station.
+        station: its name, where the folder has another one.
 
     Returns:
         ``None`` where there is no such file.
@@ -89,6 +93,9 @@ def read_note(folder: Path) -> dict[str, Any] | None:
             f"{note}: was changed after it was written (it differs from its own seal); {remedy(folder)}"
         )
     plain: dict[str, Any] = unsealed(found)
+    own = station or folder.name
+    if plain.get("station", own) != own:
+        raise EmotionCircuitsError(f"{note}: is the note of station '{plain['station']}'; {remedy(folder)}")
     return plain
 
 

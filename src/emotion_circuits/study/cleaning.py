@@ -138,7 +138,7 @@ def _spared(entry: Path, ours: Callable[[Path], bool], reason: str) -> list[Spar
 def _written(entry: Path) -> Callable[[Path], bool]:
     """Whether a file of a station that was moved aside is one that the station wrote."""
     try:
-        note = read_note(entry)
+        note = read_note(entry, entry.name.rpartition("-")[0])
     except EmotionCircuitsError:
         note = {}
     if note is None:
