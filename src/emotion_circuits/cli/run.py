@@ -234,7 +234,9 @@ def _dry_run(study: Any, out: Path, as_json: bool) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("note", overflow="fold")
     for s in plan.stages:
-        figures = ("", "", "") if s.status == "done" else (f"{s.tokens:,}", _time(s.seconds), _size(s.bytes))
+        figures = (
+            ("", "", "") if s.status in ("done", "left out") else (f"{s.tokens:,}", _time(s.seconds), _size(s.bytes))
+        )
         table.add_row(s.stage, s.status, *figures, s.note)
     table.add_section()
     table.add_row("in all", "", f"{total['tokens']:,}", _time(total["seconds"]), _size(total["bytes"]), "")

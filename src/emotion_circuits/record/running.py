@@ -24,6 +24,7 @@ from emotion_circuits.locking import LOCK, locked
 from emotion_circuits.paths import cannot_write, file_sha256, hash_json, make_folder
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.notes import NOTE, checked, files_of, going_on, read_note, write_note
+from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context, Station
 from emotion_circuits.temporaries import is_temporary, sweep
 
@@ -79,7 +80,7 @@ def station_folder(run: Path, name: str) -> Path:
 def station_keys(context: Context, stations: Sequence[Station]) -> dict[str, str]:
     """The key of every station."""
     keys: dict[str, str] = {}
-    lacking = left_out(context, stations)
+    lacking = left_out(context.config, stations)
     for station in stations:
         missing = lacking.get(station.name)
         keys[station.name] = hash_json(
@@ -96,11 +97,11 @@ def station_keys(context: Context, stations: Sequence[Station]) -> dict[str, str
     return keys
 
 
-def left_out(context: Context, stations: Sequence[Station]) -> dict[str, NotMeasured]:
+def left_out(config: StudySettings, stations: Sequence[Station]) -> dict[str, NotMeasured]:
     """Stations that cannot be run with what is studied, and why."""
     found: dict[str, NotMeasured] = {}
     for station in stations:
-        why = station.left_out(context.config, found)
+        why = station.left_out(config, found)
         if why is not None:
             found[station.name] = why
     return found
@@ -148,7 +149,7 @@ def run_stations(
     with nullcontext() if dry else locked(context.folder, BUSY):
         keys = station_keys(context, stations)
         statuses = _statuses(context.folder, keys)
-        lacking = left_out(context, stations)
+        lacking = left_out(context.config, stations)
         if not dry:
             sweep(context.folder)
             if begun is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion_circuits.model import Blueprint
-from emotion_circuits.record.running import StationReport
+from emotion_circuits.record.running import StationReport, left_out
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.speed import Speed, calibrate
 from emotion_circuits.record.station import Estimate
@@ -75,7 +75,12 @@ def estimate_study(config: StudySettings, model: Blueprint, speed: Speed) -> dic
         model: the model's shapes and tokenizer.
         speed: of this machine.
     """
-    return {station.name: station.estimate(config, model, speed) for station in study_stations()}
+    found: dict[str, Estimate] = {}
+    lacking = left_out(config, study_stations())
+    for station in study_stations():
+        absent = station.name in lacking
+        found[station.name] = Estimate(0, 0.0, 0) if absent else station.estimate(config, model, speed)
+    return found
 
 
 def plan_study(config: StudySettings, folder: Path, model: Blueprint, reports: Sequence[StationReport]) -> Plan:
@@ -95,6 +100,9 @@ def plan_study(config: StudySettings, folder: Path, model: Blueprint, reports: S
     of = {station.name: station for station in study_stations()}
     stages = []
     for report in reports:
+        if report.status == "left out":
+            stages.append(PlannedStation(report.name, "left out", report.why, 0, 0.0, 0, 0))
+            continue
         guess, (factor, runs) = guesses[report.name], learnt[report.name]
         status, share, note = _WORDS[report.status], 1.0, ""
         if report.status == "reused":
@@ -111,7 +119,7 @@ def plan_study(config: StudySettings, folder: Path, model: Blueprint, reports: S
                 round(share * guess.bytes), runs,
             )
         )  # fmt: skip
-    everything_done = all(s.status == "done" for s in stages) and (folder / "report.html").exists()
+    everything_done = all(s.status in ("done", "left out") for s in stages) and (folder / "report.html").exists()
     stages.append(
         PlannedStation("report", "done", "", 0, 0.0, 0, 0)
         if everything_done
