@@ -165,7 +165,7 @@ def test_completion_is_offered(shell):
         ("emotion-circuits run --profile ", set(completing.PROFILES)),
         ("emotion-circuits models check ", set(completing.MODELS)),
         ("emotion-circuits steer --emotion g", {"gratitude", "guilt"}),
-        ("emotion-circuits run --attribute emo", {"emotion-en"}),
+        ("emotion-circuits run --attribute emotion-e", {"emotion-en", "emotion-es"}),
     ],
 )
 def test_commands_and_values_are_completed(words, offered):

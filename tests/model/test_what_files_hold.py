@@ -339,8 +339,8 @@ CANNOT = {
         "num_hidden_layers is 2000000, and its files hold 30 tensors in all",
     ),
     "eps in words": (dict(rms_norm_eps="nan"), "'rms_norm_eps' expected float, got str"),
-    "eps is no number": (dict(rms_norm_eps=float("nan")), "rms_norm_eps is nan, not a finite number"),
-    "eps without end": (dict(rms_norm_eps=float("inf")), "rms_norm_eps is inf, not a finite number"),
+    "eps is no number": (dict(rms_norm_eps=float("nan")), "it holds NaN, which is no finite number"),
+    "eps without end": (dict(rms_norm_eps=float("inf")), "it holds Infinity, which is no finite number"),
     "eps below zero": (dict(rms_norm_eps=-1.0), r"rms_norm_eps is -1\.0, below 0"),
     "no positions": (dict(max_position_embeddings=0), "max_position_embeddings is 0"),
     "no words": (dict(vocab_size=0), "vocab_size is 0"),
@@ -399,6 +399,6 @@ def test_a_pattern_that_never_ends_is_one_line_where_it_meets_such_a_text(folder
     (folder / "tokenizer.json").write_text(json.dumps({**held, "pre_tokenizer": endless}))
     model = load_model(folder)
     with pytest.raises(
-        EmotionCircuitsError, match=r"m: its tokenizer fails at these texts: .*retry-limit-in-match over"
+        EmotionCircuitsError, match=r"its tokenizer cannot read text 1 .*retry-limit-in-match over"
     ):
         model.tokenize(["a" * 60 + "b"])

@@ -68,7 +68,9 @@ def test_groups_are_picked_whole_and_in_order(groups, count):
 
 
 def test_a_corpus_is_named_by_what_stands_before_its_parts():
-    assert [corpus_of(name) for name in ("core", "core/implicit", "languages/ja/core")] == ["core", "core", "languages"]
+    assert [corpus_of(name) for name in ("core", "core/implicit", "languages/ja/core", "mine/part")] == [
+        "core", "core", "languages/ja/core", "mine",
+    ]  # fmt: skip
 
 
 @given(st.text(alphabet="abc .", min_size=1, max_size=20), st.integers(0, 25), st.integers(0, 25))

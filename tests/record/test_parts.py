@@ -162,7 +162,7 @@ def test_sums_that_lie_are_not_believed_and_half_written_files_are_swept(tmp_pat
     name = sorted(sums["crc32"])[1]
     sums["crc32"][name] = "00000000"
     (tmp_path / LEDGER).write_text(json.dumps(sums))
-    (tmp_path / ".part-00001.safetensors.x.tmp").write_bytes(b"half")
+    (tmp_path / ".part-00001.safetensors.0a1b2c3d.tmp").write_bytes(b"half")
     (tmp_path / "notes.tmp").write_bytes(b"somebody's")
     engine = Stopping(99)
     whole(tmp_path, engine=engine)

@@ -82,7 +82,7 @@ def test_data_cannot_end_the_script_it_stands_in(tmp_path):
     write_page(page(parts=(Figure("f", "F", "C", figure),)), tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     data = html.split('id="plot-f-data">')[1].split("</script>")[0]
-    assert json.loads(data)["data"][0]["x"] == ["</script><b>"]
+    assert json.loads(data)["data"][0]["x"] == ["&lt;/script&gt;&lt;b&gt;"]
 
 
 def test_nothing_is_fetched(tmp_path):

@@ -48,7 +48,7 @@ def test_what_is_missing_is_named_and_the_rest_runs(run):
     folder, result, _ = run
     found = {r.name: (r.status, r.why) for r in result.stages}
     assert {name: status for name, (status, _) in found.items()} == {
-        "capture": "ran", "directions": "ran", "map": "left out", "trace": "ran", "steering": "left out", "circuits": "ran",
+        "capture": "ran", "directions": "ran", "trace": "ran", "steering": "left out", "circuits": "ran",
     }  # fmt: skip
     assert found["steering"][1] == "colours names no openings of texts"
     assert json.loads((folder / "steering" / "claims.json").read_text()) == []

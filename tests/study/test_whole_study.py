@@ -14,7 +14,7 @@ from emotion_circuits.model import load_model
 from emotion_circuits.record.reading import read_claims
 from emotion_circuits.report.study_page import summary_table, write_report
 from emotion_circuits.study import load_config, run_study
-from study_cases import artefacts, save_tiny, small
+from study_cases import artefacts, resummed, save_tiny, small
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,8 @@ def test_the_manifest_says_what_was_run(finished):
 def test_a_random_model_supports_no_steering_claim(finished):
     claims = [c for c in read_claims(finished / "run") if c.station == "steering"]
     # That a text stays within a (here huge) bound of fluency is true of a random model too.
-    claims = [c for c in claims if c.about.metric != "fluency"]
+    # So is that the judge of texts knows its labels.
+    claims = [c for c in claims if c.about.metric != "fluency" and c.kind != "steering.judge"]
     assert claims
     assert not [c.id for c in claims if c.verdict == "supported"]
     # What one push adds to the other is held against none.
@@ -128,6 +129,7 @@ def test_a_text_of_one_token_is_not_labelled_where_the_reader_averages(finished,
     shutil.copytree(finished / "run", run)
     directions = DirectionSet.load(run / "directions" / "mean_difference.resid_post.mean.json")
     save_reader(run / "directions", [(directions, 1)])
+    resummed(run / "directions")
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "I", "label": "anger"}\n{"text": "The bus left."}\n', encoding="utf-8")
     arguments = ["--quiet", "read", "--run", str(run), str(file)]

@@ -112,6 +112,10 @@ def _anything(*_: object) -> None:
     return None
 
 
+def _always(*_: object) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Station:
     """One station of a study.
@@ -129,8 +133,9 @@ class Station:
         aspects: which questions its claims answer.
         consistent: refuses settings that do not fit those of other stations (``ValueError``).
         possible: refuses what a model, of which a blueprint is known, cannot do.
+        belongs: whether a study has it at all; all of them by default.
         lacks: what of that which is studied it cannot do without and is not there; ``None`` where it can work.
-        asks: the question that it answers, as the page puts it where the station was left out; without one nothing is said.
+        asks: the question that it answers, as the page puts it where the station was left out.
         remade: files that it can be without once it has finished.
         code: an object with the functions, instead of the package's modules.
     """
@@ -147,6 +152,7 @@ class Station:
     aspects: tuple[Aspect, ...] = ()
     consistent: Callable[[StudySettings], None] = _anything
     possible: Callable[[StudySettings, LanguageModel], None] = _anything
+    belongs: Callable[[StudySettings], bool] = _always
     lacks: Callable[[StudySettings], NotMeasured | None] = _anything
     asks: str = ""
     remade: tuple[Remade, ...] = ()
@@ -225,8 +231,6 @@ class Station:
         folder = self.folder.of(run)
         left = tuple(_told(row) for row in folder.left_out())
         if folder.skipped is not None:
-            if not self.asks:
-                return ()
             from emotion_circuits.page.page import Section
 
             return (Section(self.name, say(self.asks or self.title), left),)

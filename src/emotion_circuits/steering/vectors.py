@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore, residual_norms
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.language_model import Batch
@@ -33,6 +35,9 @@ __all__ = [
     "shuffled_labels",
     "vectors_from_store",
 ]
+
+_MADE_OF = "made_of"
+"""Entry of a file's metadata that names the model."""
 
 
 class _DirectionSet(Protocol):
@@ -183,7 +188,8 @@ class SteeringVectors:
             save_file(
                 {key: rows.detach().cpu().float().contiguous() for key, rows in tensors.items()},
                 temporary,
-                metadata=None if self.made_of is None else asdict(self.made_of),
+                # One entry: safetensors writes several in no order, and the same vectors are to be the same bytes.
+                metadata=None if self.made_of is None else {_MADE_OF: json.dumps(asdict(self.made_of))},
             )
 
     @classmethod
@@ -196,7 +202,8 @@ class SteeringVectors:
         try:
             with safe_open(checked(path), framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-                made_of = ModelMark.noted(file.metadata())
+                noted = (file.metadata() or {}).get(_MADE_OF)
+                made_of = None if noted is None else ModelMark.noted(loads(noted))
             norms = tensors["norms"]
         except (OSError, KeyError, SafetensorError) as error:
             raise EmotionCircuitsError(f"{path}: no steering vectors can be read here: {error}") from error

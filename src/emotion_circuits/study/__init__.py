@@ -73,7 +73,7 @@ def run_study(
     Raises:
         EmotionCircuitsError: bad input, a busy folder, or an artefact that was changed.
     """
-    folder, stations = Path(folder), study_stations()
+    folder, stations = Path(folder), [station for station in study_stations() if station.belongs(config)]
     about = studied(config)
     _refuse_unfit(config, about)
     if isinstance(model, LanguageModel) and model.prefix != neutral_prefix(model.tokenizer, config.prefix):

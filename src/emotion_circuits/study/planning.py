@@ -76,8 +76,9 @@ def estimate_study(config: StudySettings, model: Blueprint, speed: Speed) -> dic
         speed: of this machine.
     """
     found: dict[str, Estimate] = {}
-    lacking = left_out(config, study_stations())
-    for station in study_stations():
+    stations = [station for station in study_stations() if station.belongs(config)]
+    lacking = left_out(config, stations)
+    for station in stations:
         absent = station.name in lacking
         found[station.name] = Estimate(0, 0.0, 0) if absent else station.estimate(config, model, speed)
     return found

@@ -84,10 +84,15 @@ def lacks(config: StudySettings) -> NotMeasured | None:
     return few_sentences(config)
 
 
-def measures_carried(config: StudySettings) -> bool:
-    """Whether what parts carry to the directions is asked for and can be measured."""
+def measures_carried(config: StudySettings, *, paired: bool) -> bool:
+    """Whether what parts carry to the directions is asked for and can be measured.
+
+    Args:
+        config: of the study.
+        paired: whether there are minimal pairs that fit the model.
+    """
     own = config.of(CircuitsSettings)
-    wanted = own.carried == "always" or (own.carried == "auto" and (own.thorough or pairs_of(config) is None))
+    wanted = own.carried == "always" or (own.carried == "auto" and (own.thorough or not paired))
     return wanted and few_sentences(config) is None
 
 

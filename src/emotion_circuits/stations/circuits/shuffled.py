@@ -8,6 +8,7 @@ from emotion_circuits.prompts import load_pairs
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.circuits.calibrating import circuit_claims, shuffled
 from emotion_circuits.stations.circuits.carried import shuffled_carriers
+from emotion_circuits.stations.circuits.folder import CircuitsFolder
 from emotion_circuits.stations.circuits.settings import CircuitsSettings, measures_carried, pairs_of
 from emotion_circuits.statistics import Claim
 
@@ -25,9 +26,10 @@ def shuffled_claims(context: Context, draws: Sequence[int]) -> list[list[Claim]]
         context: of a finished run.
         draws: numbers of the shuffles.
     """
-    of_pairs = _on_pairs(context, draws)
+    paired = CircuitsFolder.of(context.folder).heads.exists()
+    of_pairs = _on_pairs(context, draws) if paired else [[] for _ in draws]
     of_carriers: list[list[Claim]] = [[] for _ in draws]
-    if measures_carried(context.config):
+    if measures_carried(context.config, paired=paired):
         of_carriers = shuffled_carriers(context, draws)
     return [[*a, *b] for a, b in zip(of_pairs, of_carriers, strict=True)]
 

@@ -13,6 +13,7 @@ from emotion_circuits.circuits.finding import ranking, split_task
 from emotion_circuits.circuits.weights import weights_table
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask, Scan, all_nodes
+from emotion_circuits.language import N_
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.paths import replacing
@@ -32,12 +33,14 @@ from emotion_circuits.statistics import Claim, Draft, corrected
 
 __all__ = ["inputs", "run"]
 
+ERROR = N_("{error}")
+
 
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the pairs, the emotions and the seed; what is traced, where parts are asked what they carry."""
     config, name = context.config, pairs_of(context.config)
     traced: dict[str, Any] = {}
-    if measures_carried(config):
+    if measures_carried(config, paired=isinstance(_tasks(context), dict)):
         traced = {
             "trace": config.of(TraceSettings).model_dump(mode="json", include={"directions", "null_draws", "top"}),
             "sentences": [prompts_sha256(traced_sentences(config, split)) for split in ("validation", "test")],
@@ -61,7 +64,7 @@ def run(context: Context, folder: CircuitsFolder) -> None:
         # What the circuit claims was corrected where it was found: its families are its own.
         claims = list(found[0].circuit.claims)
         drafts = [*found[0].drafts, *_more(context, folder, *found, left)]
-    if measures_carried(config):
+    if measures_carried(config, paired=found is not None):
         table = carried(context, folder)
         folder.carriers.write(table)
         layer = traced_layer(
@@ -86,17 +89,11 @@ def _on_pairs(
     """Everything that minimal pairs tell; ``None``, with the reason in ``left``, where there are none."""
     config, model, c = context.config, context.model, context.config.of(CircuitsSettings)
     about, name = context.about, pairs_of(config)
-    if name is None:
-        left.append(NotMeasured(reason=NO_PAIRS, values={"attribute": about.attribute.name}, what="minimal pairs"))
+    tasks = _tasks(context)
+    if isinstance(tasks, NotMeasured):
+        left.append(tasks)
         return None
-    pairs = [p for p in load_pairs(name) if {p.label, p.corrupted_label} <= set(about.labels)]
-    limits = {"train": c.train_pairs, "validation": c.validation_pairs, "test": c.test_pairs}
-    try:
-        tasks = {split: split_task(model, pairs, split, limit) for split, limit in limits.items()}
-    except EmotionCircuitsError as error:
-        # A tokenizer under which no pair aligns must not end a study; the report says why the station is empty.
-        left.append(NotMeasured(reason="{error}", values={"error": str(error)}, what="minimal pairs"))
-        return None
+    assert name is not None
 
     def scan(test: PairTask, nodes: list[Node]) -> Effects:
         return _effects(context, test, nodes, folder, name)
@@ -108,6 +105,20 @@ def _on_pairs(
         folder.overlap.write(found.overlap)
         folder.dissociation.write(found.dissociation)
     return found, tasks
+
+
+def _tasks(context: Context) -> dict[str, PairTask] | NotMeasured:
+    """The pairs of every split that fit the model, or why there are none."""
+    config, c, about, name = context.config, context.config.of(CircuitsSettings), context.about, pairs_of(context.config)
+    if name is None:
+        return NotMeasured(reason=NO_PAIRS, values={"attribute": about.attribute.name}, what="minimal pairs")
+    pairs = [p for p in load_pairs(name) if {p.label, p.corrupted_label} <= set(about.labels)]
+    limits = {"train": c.train_pairs, "validation": c.validation_pairs, "test": c.test_pairs}
+    try:
+        return {split: split_task(context.model, pairs, split, limit) for split, limit in limits.items()}
+    except EmotionCircuitsError as error:
+        # A tokenizer under which no pair aligns must not end a study; the report says why.
+        return NotMeasured(reason=ERROR, values={"error": str(error)}, what="minimal pairs")
 
 
 def _more(

@@ -1,8 +1,9 @@
 """The map: how the values lie to one another, beside where people place them."""
 
+from emotion_circuits.language import N_
 from emotion_circuits.record.station import Station
 from emotion_circuits.stations.map.folder import MapFolder
-from emotion_circuits.stations.map.settings import MapSettings, lacks
+from emotion_circuits.stations.map.settings import MapSettings, belongs, lacks
 from emotion_circuits.stations.map.words import ASPECTS, KINDS
 
 __all__ = ["MAP"]
@@ -17,5 +18,7 @@ MAP = Station(
     needs=("capture", "directions"),
     kinds=KINDS,
     aspects=ASPECTS,
+    belongs=belongs,
     lacks=lacks,
+    asks=N_("How do the values lie to one another?"),
 )

@@ -10,11 +10,10 @@ from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.settings import Settings, StudySettings
 from emotion_circuits.record.studied import studied
 
-__all__ = ["MapSettings", "lacks"]
+__all__ = ["MapSettings", "belongs", "lacks"]
 
 LEAST = 6
 """Rated values without which there is no map."""
-NO_COORDINATES = N_("{attribute} names no ratings of its values (coordinates)")
 FEW = N_("{rated} of its values are rated, a map needs {least}")
 
 
@@ -32,12 +31,16 @@ class MapSettings(Settings):
     shuffles: int = Field(default=99, ge=1)
 
 
+def belongs(config: StudySettings) -> bool:
+    """Where the attribute names ratings of its values."""
+    return studied(config).attribute.coordinates is not None
+
+
 def lacks(config: StudySettings) -> NotMeasured | None:
     """Ratings of enough values."""
     about = studied(config)
     name = about.attribute.coordinates
-    if name is None:
-        return NotMeasured(reason=NO_COORDINATES, values={"attribute": about.attribute.name})
+    assert name is not None
     known = load_coordinates(name)
     rated = min(len(set(known.of(d)) & set(about.values)) for d in known.dimensions)
     if rated < LEAST:
