@@ -99,5 +99,7 @@ def test_the_examples_of_a_page_run(name: str) -> None:
 @pytest.mark.usefixtures("small")
 def test_the_examples_of_the_readme_run() -> None:
     rows = fewer_prompts(["core", "implicit", "scenarios"])
-    other = capture(tiny_model("llama", max_position_embeddings=1024), rows, "runs/other", pooling=("last", "mean", "frame"))
+    other = capture(
+        tiny_model("llama", max_position_embeddings=1024), rows, "runs/other", pooling=("last", "mean", "frame")
+    )
     assert run_page(ROOT / "README.md", other_store=other) > 0

@@ -398,7 +398,5 @@ def test_a_pattern_that_never_ends_is_one_line_where_it_meets_such_a_text(folder
     endless = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
     (folder / "tokenizer.json").write_text(json.dumps({**held, "pre_tokenizer": endless}))
     model = load_model(folder)
-    with pytest.raises(
-        EmotionCircuitsError, match=r"its tokenizer cannot read text 1 .*retry-limit-in-match over"
-    ):
+    with pytest.raises(EmotionCircuitsError, match=r"its tokenizer cannot read text 1 .*retry-limit-in-match over"):
         model.tokenize(["a" * 60 + "b"])

@@ -102,7 +102,10 @@ def test_a_flipped_bit_in_the_kept_scan_is_noticed_and_the_scan_made_anew(ran, c
 def test_a_model_that_no_pair_fits_is_told_so(tmp_path):
     folder = tmp_path / "circuits"
     folder.mkdir()
-    CIRCUITS.run(Context(load_config("quick", overrides={"circuits.carried": "never"}), tmp_path, loaded=tiny_model("llama")), folder)
+    CIRCUITS.run(
+        Context(load_config("quick", overrides={"circuits.carried": "never"}), tmp_path, loaded=tiny_model("llama")),
+        folder,
+    )
     assert claims_of(tmp_path) == []
     (section,) = CIRCUITS.sections(tmp_path, {}, [])
     assert "Not measured" in section.prose[0]
