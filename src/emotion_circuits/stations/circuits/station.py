@@ -109,12 +109,7 @@ def _on_pairs(
 
 def _tasks(context: Context) -> dict[str, PairTask] | NotMeasured:
     """The pairs of every split that fit the model, or why there are none."""
-    config, c, about, name = (
-        context.config,
-        context.config.of(CircuitsSettings),
-        context.about,
-        pairs_of(context.config),
-    )
+    c, about, name = context.config.of(CircuitsSettings), context.about, pairs_of(context.config)
     if name is None:
         return NotMeasured(reason=NO_PAIRS, values={"attribute": about.attribute.name}, what="minimal pairs")
     pairs = [p for p in load_pairs(name) if {p.label, p.corrupted_label} <= set(about.labels)]
