@@ -261,8 +261,8 @@ def test_emotions_that_the_attribute_does_not_have_are_named(tmp_path):
 
 def test_no_code_names_a_value_of_a_bundled_attribute():
     """But for the labels of a classifier that somebody else fitted, for docstrings, and for words with another meaning."""
-    # A confusion matrix, a model's surprise in nats, and what the corpus other_feelings is said to hold.
-    ordinary = {"confusion", "surprise", "joy", "sadness"}
+    # A confusion matrix, a model's surprise in nats, what the corpus other_feelings is said to hold, a number's sign.
+    ordinary = {"confusion", "surprise", "joy", "sadness", "positive", "negative"}
     values = {v for n in available_attributes() for v in load_attribute(n).values} - ordinary
     named = re.compile(rf"\b({'|'.join(sorted(values))})\b")
     found = set()

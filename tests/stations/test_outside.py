@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from emotion_circuits.record.notes import write_note
 from emotion_circuits.record.running import NOTE
 from study_cases import SMALL, save_tiny
 
@@ -81,7 +82,7 @@ def test_an_interrupted_one_goes_on(outside):
     note = root / "run" / "length" / NOTE
     whole = note.read_bytes()
     claims = (root / "run" / "length" / "claims.json").read_bytes()
-    note.write_text(json.dumps({**json.loads(whole), "status": "running"}))
+    write_note(note.parent, {**json.loads(whole), "status": "running"})
     assert {s["stage"]: s["status"] for s in command(*run, "--dry-run")["stages"]}["length"] == "resumable"
     command(*run)
     assert json.loads(note.read_text())["status"] == "complete"

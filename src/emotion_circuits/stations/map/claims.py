@@ -34,7 +34,7 @@ def map_drafts(
         claim = draft(
             f"map.axis.{here.dimension}",
             "map.axis",
-            About(part=here.dimension, layer=layer),
+            About(metric=here.dimension, layer=layer),
             family="map.axis",
             estimate=here.r,
             interval=(here.low, here.high),
@@ -52,7 +52,7 @@ def map_drafts(
             draft(
                 f"map.beyond.{here.dimension}",
                 "map.beyond",
-                About(part=here.dimension, layer=layer),
+                About(metric=here.dimension, layer=layer),
                 family="map.beyond",
                 estimate=rise,
                 interval=(low, high),

@@ -15,7 +15,7 @@ def _axis(claim: Claim) -> Words:
     return Words(
         say(
             "A leading axis of the values (layer {layer}) runs along {dimension}, as people rated it.",
-            layer=about.layer, dimension=term(str(about.part)),
+            layer=about.layer, dimension=term(str(about.metric)),
         ),
         term("correlation over values"),
         term("rated values"),
@@ -35,7 +35,7 @@ def _beyond(claim: Claim) -> Words:
     return Words(
         say(
             "States of layer {layer} follow {dimension} more closely than the model's static embeddings of the same sentences.",
-            layer=about.layer, dimension=term(str(about.part)),
+            layer=about.layer, dimension=term(str(about.metric)),
         ),
         term("difference of correlations over values"),
         term("rated values"),
