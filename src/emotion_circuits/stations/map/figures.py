@@ -12,33 +12,31 @@ from emotion_circuits.page.figures import CYCLE, GREY, dress
 __all__ = ["by_layer", "places"]
 
 
-def places(table: pd.DataFrame, first: str, second: str) -> go.Figure:
-    """Every value at its place along two axes.
+def places(table: pd.DataFrame, dimension: str) -> go.Figure:
+    """Every value at its place on the first two axes.
 
     Args:
-        table: columns ``emotion dimension score rating``.
-        first: dimension of the x axis, which colours the points too.
-        second: dimension of the y axis.
+        table: columns ``emotion first second rated_<dimension>``.
+        dimension: whose ratings colour the points.
     """
-    wide = table.pivot(index="emotion", columns="dimension", values="score").reset_index()
-    ratings = table[table["dimension"] == first].set_index("emotion")["rating"].reindex(wide["emotion"])
+    ratings = table[f"rated_{dimension}"]
     figure = go.Figure()
     for rated in (True, False):
-        part = wide[ratings.notna().to_numpy() == rated]
+        part = table[ratings.notna() == rated]
         if not len(part):
             continue
         marker = {"size": 10, "color": GREY}
         if rated:
             marker |= {
                 "color": ratings.dropna().tolist(), "colorscale": "Cividis", "showscale": True,
-                "colorbar": {"title": {"text": say("rated {dimension}", dimension=term(first))}, "thickness": 12},
+                "colorbar": {"title": {"text": say("rated {dimension}", dimension=term(dimension))}, "thickness": 12},
             }  # fmt: skip
         figure.add_scatter(
-            x=part[first], y=part[second], mode="markers+text", text=[term(e) for e in part["emotion"]],
+            x=part["first"], y=part["second"], mode="markers+text", text=[term(e) for e in part["emotion"]],
             textposition="top center", textfont={"size": 10}, marker=marker, showlegend=False, cliponaxis=False,
         )  # fmt: skip
-    figure.update_xaxes(title=say("axis of {dimension}, residual norms", dimension=term(first)), zeroline=True)
-    figure.update_yaxes(title=say("axis of {dimension}, residual norms", dimension=term(second)), zeroline=True)
+    figure.update_xaxes(title=say("axis {n}, residual norms", n=1), zeroline=True)
+    figure.update_yaxes(title=say("axis {n}, residual norms", n=2), zeroline=True)
     return dress(figure, 560)
 
 

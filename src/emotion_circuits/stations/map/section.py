@@ -17,7 +17,7 @@ __all__ = ["sections"]
 def sections(folder: MapFolder, _manifest: dict[str, Any], claims: Sequence[Told]) -> tuple[Section, ...]:
     """One section: the map, the layers, the distances."""
     choice, table = folder.choice.read(), folder.places.read()
-    dimensions = list(dict.fromkeys(table["dimension"]))
+    dimensions = [name.removeprefix("rated_") for name in map(str, table.columns) if name.startswith("rated_")]
     return (
         Section(
             "map",
@@ -37,11 +37,11 @@ def sections(folder: MapFolder, _manifest: dict[str, Any], claims: Sequence[Told
                     "map",
                     say("The map of layer {layer}", layer=choice.layer),
                     say(
-                        "One point per value: its place along the axis of {first} and that of {second}, in residual norms, test "
-                        "sentences. Colour: how people rated its {first}; grey: nobody was asked.",
-                        first=term(dimensions[0]), second=term(dimensions[-1]),
+                        "One point per value: its place on the first two axes, in residual norms, test sentences. Colour: how "
+                        "people rated its {dimension}; grey: nobody was asked. The axes know nothing of the ratings.",
+                        dimension=term(dimensions[0]),
                     ),
-                    places(table, dimensions[0], dimensions[-1]),
+                    places(table, dimensions[0]),
                 ),
                 Figure(
                     "map-by-layer",

@@ -66,7 +66,7 @@ def run(context: Context, folder: MapFolder) -> None:
                 static = found
             if layer == chosen:
                 aligned = found
-                _drawn(folder, placed, found, store.sinks.median("resid_post", layer), ratings)
+                _drawn(folder, placed, store.sinks.median("resid_post", layer), ratings)
             bar.advance()
     layers = pd.concat(tables, ignore_index=True)
     folder.layers.write(layers)
@@ -101,28 +101,11 @@ def _rows(layer: int, found: list[Aligned], null: pd.DataFrame, ceiling: float) 
     )  # fmt: skip
 
 
-def _drawn(
-    folder: MapFolder,
-    placed: Placed,
-    found: list[Aligned],
-    norm: float,
-    ratings: Mapping[str, Mapping[str, float]],
-) -> None:
+def _drawn(folder: MapFolder, placed: Placed, norm: float, ratings: Mapping[str, Mapping[str, float]]) -> None:
     train, test = placed.vectors()
-    leading = principal_axes(train)
-    rows = []
-    for a in found:
-        scores = (test - train.mean(0)) @ leading[a.axis]
-        # Towards the rating, as on the rated values.
-        sign = 1.0 if np.dot(scores[[placed.values.index(v) for v in a.values]], a.scores) >= 0 else -1.0
-        rows += [
-            {
-                "emotion": v, "dimension": a.dimension, "score": float(sign * s / norm),
-                "rating": ratings[a.dimension].get(v, float("nan")),
-            }
-            for v, s in zip(placed.values, scores, strict=True)
-        ]  # fmt: skip
-    folder.places.write(pd.DataFrame(rows))
+    first, second = ((test - train.mean(0)) @ principal_axes(train, 2).T / norm).T
+    said = {f"rated_{d}": [known.get(v, float("nan")) for v in placed.values] for d, known in ratings.items()}
+    folder.places.write(pd.DataFrame({"emotion": list(placed.values), "first": first, "second": second, **said}))
     apart, names = distances(test), placed.values
     folder.distances.write(
         pd.DataFrame(

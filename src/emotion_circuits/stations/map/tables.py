@@ -23,12 +23,12 @@ LAYERS = Table(
 )
 PLACES = Table(
     "places",
-    "where one value lies along the axes of one dimension, at the chosen layer, test sentences",
+    "where one value lies on the first two axes of the chosen layer, test sentences",
     (
         Column("emotion", "text", "the value"),
-        Column("dimension", "text", "what was rated"),
-        Column("score", "float", "its place along the axis, towards the rating", "residual norms"),
-        Column("rating", "float", "what people said; missing where nobody was asked", optional=True),
+        Column("first", "float", "its place along the first axis", "residual norms"),
+        Column("second", "float", "its place along the second axis", "residual norms"),
+        Column("rated_{dimension}", "float", "what people said; missing where nobody was asked"),
     ),
 )
 DISTANCES = Table(
