@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_circuits.record.notes import write_note
+from emotion_circuits.record.notes import read_note, write_note
 from emotion_circuits.record.running import NOTE
 from study_cases import SMALL, save_tiny
 
@@ -80,9 +80,8 @@ def test_it_is_planned_run_and_reused(outside):
 def test_an_interrupted_one_goes_on(outside):
     root, command, run, *_ = outside
     note = root / "run" / "length" / NOTE
-    whole = note.read_bytes()
     claims = (root / "run" / "length" / "claims.json").read_bytes()
-    write_note(note.parent, {**json.loads(whole), "status": "running"})
+    write_note(note.parent, {**(read_note(note.parent) or {}), "status": "running"})
     assert {s["stage"]: s["status"] for s in command(*run, "--dry-run")["stages"]}["length"] == "resumable"
     command(*run)
     assert json.loads(note.read_text())["status"] == "complete"
