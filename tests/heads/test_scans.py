@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from character_tasks import character_pairs
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import (
     Node,
@@ -24,26 +25,10 @@ from emotion_circuits.prompts import Pair
 from families import CONFIGS, tiny_model
 
 
-def pairs() -> list[Pair]:
-    rows = []
-    for i, (good, bad, rest) in enumerate(
-        [("joy", "mud", " is it"), ("win", "rag", " then we go"), ("sun", "fog", " x")]
-    ):
-        rows.append(
-            Pair(
-                id=str(i), group=str(i), text=f"a {good}{rest}", corrupted=f"a {bad}{rest}",
-                label="gratitude", corrupted_label="anger",
-                spans=((2, 5),), corrupted_spans=((2, 5),), answers=("a", "b"), corrupted_answers=("c",),
-                split="test", language="en", set="t",
-            )
-        )  # fmt: skip
-    return rows
-
-
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_exact_scan_equals_the_naive_loop(name: str) -> None:
     model = tiny_model(name)
-    task = pair_task(model, pairs())
+    task = pair_task(model, character_pairs())
     nodes = all_nodes(model)
     scan = ablation_scan(model, task, nodes, batch_rows=9)
     plain = task.logit_difference(model.logits(task.clean, last_only=True))
@@ -58,7 +43,7 @@ def test_exact_scan_equals_the_naive_loop(name: str) -> None:
 @pytest.mark.parametrize("mode", ["z", "v_only", "pattern_only", "pattern_v"])
 def test_patch_scan_equals_the_naive_loop(name: str, mode: str) -> None:
     model = tiny_model(name)
-    task = pair_task(model, pairs())
+    task = pair_task(model, character_pairs())
     nodes = [Node("head", 1, h) for h in range(4)]
     scan = patch_scan(model, task, nodes, mode, direction="noising")
     source = base_run(model, task.corrupted, patch_sites(nodes, mode))
@@ -73,7 +58,7 @@ def test_patch_scan_equals_the_naive_loop(name: str, mode: str) -> None:
 @torch.no_grad()
 def test_resuming_from_any_layer_is_bit_identical(name: str) -> None:
     model = tiny_model(name)
-    task = pair_task(model, pairs())
+    task = pair_task(model, character_pairs())
     base = base_run(model, task.clean)
     for layer in range(model.n_layers):
         with resume(model, layer, base.resid_pre[layer]):
@@ -86,7 +71,7 @@ def test_resuming_from_any_layer_is_bit_identical(name: str) -> None:
 
 def test_an_intervention_before_the_resumed_layer_is_refused() -> None:
     model = tiny_model("llama")
-    task = pair_task(model, pairs())
+    task = pair_task(model, character_pairs())
     base = base_run(model, task.clean)
     with (
         pytest.raises(EmotionCircuitsError, match="has no effect"),
@@ -104,7 +89,7 @@ def test_an_intervention_before_the_resumed_layer_is_refused() -> None:
 @torch.no_grad()
 def test_patching_everything_gives_the_source_run(name: str) -> None:
     model = tiny_model(name)
-    task = pair_task(model, pairs())
+    task = pair_task(model, character_pairs())
     clean, corrupted = base_run(model, task.clean), base_run(model, task.corrupted)
     everything = [Patch(site=Site("resid_pre", 0), value=clean.resid_pre[0])]
     with intervene(model, everything):
@@ -120,7 +105,7 @@ def test_patching_everything_gives_the_source_run(name: str) -> None:
 
 def test_pattern_and_values_together_are_the_head_output() -> None:
     model = tiny_model("llama")
-    task = pair_task(model, pairs())
+    task = pair_task(model, character_pairs())
     nodes = [Node("head", 1, 2)]
     both = patch_scan(model, task, nodes, "pattern_v").effect
     assert torch.allclose(both, patch_scan(model, task, nodes, "z").effect, atol=1e-5)
@@ -129,7 +114,7 @@ def test_pattern_and_values_together_are_the_head_output() -> None:
 @torch.no_grad()
 def test_directional_ablation_leaves_nothing_along_the_direction() -> None:
     model = tiny_model("llama")
-    task = pair_task(model, pairs())
+    task = pair_task(model, character_pairs())
     direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     nodes = [Node("head", 1, h) for h in range(4)]
     directions = {n: head_direction(model, n, direction) for n in nodes}
@@ -186,8 +171,10 @@ def test_a_scan_has_a_table_with_intervals_and_q() -> None:
 
 def test_pairs_that_do_not_align_are_counted() -> None:
     model = tiny_model("llama")
-    bad = pairs()[0].model_copy(update={"id": "long", "corrupted": "a muddy is it", "corrupted_spans": ((2, 7),)})
-    task = pair_task(model, [*pairs(), bad])
+    bad = character_pairs()[0].model_copy(
+        update={"id": "long", "corrupted": "a muddy is it", "corrupted_spans": ((2, 7),)}
+    )
+    task = pair_task(model, [*character_pairs(), bad])
     assert len(task) == 3
     assert "tokens" in task.excluded["long"]
     with pytest.raises(EmotionCircuitsError, match="none of 1 pairs"):
@@ -195,7 +182,7 @@ def test_pairs_that_do_not_align_are_counted() -> None:
 
 
 def mirrored_pairs() -> list[Pair]:
-    rows = [p.model_copy(update={"corrupted_label": "neutral"}) for p in pairs()]
+    rows = [p.model_copy(update={"corrupted_label": "neutral"}) for p in character_pairs()]
     turned = [
         p.model_copy(
             update={
@@ -234,7 +221,7 @@ def test_the_screen_does_not_cancel_over_pairs_both_ways_round() -> None:
 
 
 def test_spread_takes_whole_groups() -> None:
-    rows = [p.model_copy(update={"id": f"{p.id}{i}", "group": f"{i}"}) for i in range(9) for p in pairs()[:2]]
+    rows = [p.model_copy(update={"id": f"{p.id}{i}", "group": f"{i}"}) for i in range(9) for p in character_pairs()[:2]]
     chosen = spread(rows, 7)
     assert len(chosen) == 6
     assert sorted({p.group for p in chosen}) == ["0", "3", "6"]

@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
+from jaxtyping import Float
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import Evaluator, check_texts
@@ -64,6 +66,13 @@ class TextCache:
             fresh = fresh.set_axis(pd.Index(list(missing), name="text_sha256"), axis=0)
             known = self._add(fresh)
         return known.loc[keys].reset_index(drop=True)
+
+    def vectors(
+        self, texts: Sequence[str], compute: Callable[[list[str]], Float[np.ndarray, "text d"]]
+    ) -> Float[np.ndarray, "text d"]:
+        """As :meth:`fetch` for one float32 vector per text; at least one text."""
+        table = self.fetch(texts, lambda missing: pd.DataFrame({"embedding": [v.tobytes() for v in compute(missing)]}))
+        return np.stack([np.frombuffer(raw, dtype=np.float32) for raw in table["embedding"]])
 
     def _add(self, fresh: pd.DataFrame) -> pd.DataFrame:
         make_folder(self.path.parent)

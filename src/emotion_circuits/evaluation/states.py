@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 
@@ -85,7 +84,4 @@ class StateEmbedder:
             return np.zeros((0, self.width), dtype=np.float32)
         if self._cache is None or not remember:
             return self._compute(rows)
-        table = self._cache.fetch(
-            rows, lambda missing: pd.DataFrame({"embedding": [v.tobytes() for v in self._compute(missing)]})
-        )
-        return np.stack([np.frombuffer(raw, dtype=np.float32) for raw in table["embedding"]])
+        return self._cache.vectors(rows, self._compute)

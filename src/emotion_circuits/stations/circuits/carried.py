@@ -27,9 +27,10 @@ from emotion_circuits.stations.circuits.folder import CircuitsFolder
 from emotion_circuits.stations.circuits.settings import CircuitsSettings
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.trace.calibrating import tested_as
+from emotion_circuits.stations.trace.claims import selected_drafts
 from emotion_circuits.stations.trace.settings import TraceSettings, traced_corpus, traced_sentences
 from emotion_circuits.stations.trace.station import traced_layer
-from emotion_circuits.statistics import About, Claim, Draft, corrected, draft
+from emotion_circuits.statistics import Claim, Draft, corrected
 
 __all__ = ["agreement", "carried", "carrier_drafts", "shuffled_carriers", "slopes"]
 
@@ -100,30 +101,7 @@ def slopes(store: ActivationStore, directions: DirectionSet, layer: int) -> dict
 
 def carrier_drafts(table: pd.DataFrame, layer: int) -> list[Draft]:
     """One claim per value and part chosen on validation, all of them one family; see :mod:`.directions.trace_selection`."""
-    tested = table[(table["split"] == "test") & (table["rank"] > 0)]
-    return [
-        draft(
-            f"circuits.carrier.{emotion}.{row['rank']}",
-            "circuits.carrier",
-            About(value=str(emotion), part=str(row["component"]), rank=int(row["rank"]), layer=layer),
-            family="circuits.carrier",
-            estimate=float(row["difference"]),
-            interval=(float(row["low"]), float(row["high"])),
-            chance=0.0,
-            null=(float(row["selected_low"]), float(row["selected_high"])),
-            p=max(float(row["p"]), float(row["selected_p"])),
-            n=int(row["n"]),
-            side="different",
-            beside={
-                "draws": float(row["draws"]),
-                "p_paired": float(row["p"]),
-                "p_selected": float(row["selected_p"]),
-                "log_odds": float(row["log_odds"]),
-            },
-        )
-        for emotion, part in tested.groupby("emotion", sort=False)
-        for _, row in part.sort_values("rank").iterrows()
-    ]
+    return selected_drafts("circuits.carrier", table, layer, side="different", beside=("log_odds",))
 
 
 def agreement(

@@ -6,13 +6,14 @@ which chose its own components (:mod:`emotion_circuits.directions.trace_selectio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from emotion_circuits.statistics import About, Draft, draft
+from emotion_circuits.statistics.claims import Side
 
-__all__ = ["trace_claims"]
+__all__ = ["selected_drafts", "trace_claims"]
 
 
 def trace_claims(tables: Mapping[str, pd.DataFrame], layer: int) -> list[Draft]:
@@ -26,8 +27,25 @@ def trace_claims(tables: Mapping[str, pd.DataFrame], layer: int) -> list[Draft]:
 
 
 def _claims(name: str, table: pd.DataFrame, layer: int) -> list[Draft]:
-    tested = table.assign(component=_names(table))[(table["split"] == "test") & (table["rank"] > 0)]
-    kind = f"trace.{name}"
+    # A writer may write against the emotion; who reads or looks less is not asked.
+    side: Side = "different" if name == "writers" else "greater"
+    return selected_drafts(f"trace.{name}", table.assign(component=_names(table)), layer, side=side)
+
+
+def selected_drafts(
+    kind: str, table: pd.DataFrame, layer: int, *, side: Side, beside: Sequence[str] = ()
+) -> list[Draft]:
+    """One claim per emotion and part that was chosen on validation, all of them one family.
+
+    Args:
+        kind: of the claims, their family and the beginning of their ids.
+        table: with the columns of :func:`~emotion_circuits.directions.trace_selection.marked`, ``component``, ``emotion`` and
+            ``split``.
+        layer: whose directions they are about.
+        side: that is claimed.
+        beside: further columns that stand beside the figures.
+    """
+    tested = table[(table["split"] == "test") & (table["rank"] > 0)]
     return [
         draft(
             f"{kind}.{emotion}.{row['rank']}",
@@ -40,9 +58,13 @@ def _claims(name: str, table: pd.DataFrame, layer: int) -> list[Draft]:
             null=(float(row["selected_low"]), float(row["selected_high"])),
             p=max(float(row["p"]), float(row["selected_p"])),
             n=int(row["n"]),
-            # A writer may write against the emotion; who reads or looks less is not asked.
-            side="different" if name == "writers" else "greater",
-            beside={"draws": float(row["draws"]), "p_paired": float(row["p"]), "p_selected": float(row["selected_p"])},
+            side=side,
+            beside={
+                "draws": float(row["draws"]),
+                "p_paired": float(row["p"]),
+                "p_selected": float(row["selected_p"]),
+                **{name: float(row[name]) for name in beside},
+            },
         )
         for emotion, part in tested.groupby("emotion", sort=False)
         for _, row in part.sort_values("rank").iterrows()
