@@ -29,7 +29,7 @@ def test_yaml_changes_the_profile_and_overrides_change_the_yaml(tmp_path):
         ("steering:\n  samples: many\n", r"steering\.samples: .*integer"),
         ("steering:\n  layers: [0.5, 2.5]\n", r"steering\.layers: 2\.5: give a relative depth"),
         ("steering:\n  alphas: [0]\n  sink: [0]\n", r"steering\.alphas: alphas are fractions"),
-        ("steering:\n  operation: clamp\n", r"only 0 with operation 'clamp'"),
+        ("steering:\n  operation: clamp\n  sink: [6]\n", r"only 0 with operation 'clamp'"),
         ("emotions: [neutral]\n", r"emotions: name at least one emotion"),
         ("directions:\n  poolings: [last, mean]\ncapture:\n  poolings: [last]\n", "mean not among capture.poolings"),
         ("- a\n", "must hold keys and values"),

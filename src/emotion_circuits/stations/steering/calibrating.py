@@ -20,7 +20,7 @@ from emotion_circuits.statistics import Claim, corrected
 from emotion_circuits.steering import BUDGET, NONE, Condition, choose_together, effects, token_effects
 from emotion_circuits.steering.effects import Sides
 
-__all__ = ["choose_in_turn", "claims_in_turn", "plant", "posing"]
+__all__ = ["choose_in_turn", "claims_in_turn", "in_turn", "plant", "posing"]
 
 
 def posing(arms: Sequence[Condition], shuffled: Sequence[str]) -> list[Condition]:
@@ -36,15 +36,34 @@ def posing(arms: Sequence[Condition], shuffled: Sequence[str]) -> list[Condition
     return [
         NONE,
         *(
-            replace(arm, name=_name(place, key), kind="shuffled", emotion=None, direction=key)
+            replace(arm, name=_name(arm, key), kind="shuffled", emotion=None, direction=key)
             for key in shuffled
-            for place, arm in enumerate(places)
+            for arm in places
         ),
     ]
 
 
-def _name(place: int, key: str) -> str:
-    return f"place {place} | {key}"
+def _name(arm: Condition, key: str) -> str:
+    return f"{'+'.join(map(str, arm.layers))} {arm.alpha:g} {arm.how} | {key}"
+
+
+def in_turn(written: pd.DataFrame, turn: Mapping[str, str]) -> pd.DataFrame:
+    """Texts of directions that stand in the place of real ones, as theirs; unsteered ones in front.
+
+    Args:
+        written: scored sweep of :func:`posing`.
+        turn: emotion → shuffled direction.
+
+    Raises:
+        EmotionCircuitsError: a direction of which there is no text.
+    """
+    parts = [written[written["kind"] == "none"]]
+    for emotion, key in turn.items():
+        own = written[written["condition"].str.endswith(f" | {key}")]
+        if own.empty:
+            raise EmotionCircuitsError(f"the sweep holds no condition of the direction {key!r}")
+        parts.append(own.assign(kind="emotion", emotion=emotion))
+    return pd.concat(parts)
 
 
 def choose_in_turn(
@@ -67,13 +86,7 @@ def choose_in_turn(
     Returns:
         Emotion → name of the condition; without those that have none within the budget.
     """
-    parts = [validation[validation["kind"] == "none"]]
-    for emotion, key in turn.items():
-        own = validation[validation["condition"].str.endswith(f" | {key}")]
-        if own.empty:
-            raise EmotionCircuitsError(f"the sweep holds no condition of the direction {key!r}")
-        parts.append(own.assign(kind="emotion", emotion=emotion))
-    choices = choose_together(pd.concat(parts), list(turn), judge=judge, budget=budget, slack=slack)
+    choices = choose_together(in_turn(validation, turn), list(turn), judge=judge, budget=budget, slack=slack)
     return {choice.emotion: choice.condition for choice in choices if choice.condition is not None}
 
 

@@ -10,7 +10,16 @@ from emotion_circuits.record.speed import BATCH_TOKENS, Speed, token_ids
 from emotion_circuits.record.station import Estimate
 from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.directions.settings import possible_settings
-from emotion_circuits.stations.steering.plan import null_openings, openings, steering_arms
+from emotion_circuits.stations.steering.finding import (
+    LINES_KEPT,
+    PLACES_KEPT,
+    REFINED,
+    SCREENED,
+    finds,
+    looked_at,
+    screened_places,
+)
+from emotion_circuits.stations.steering.plan import arms_at, null_openings, openings, raw_arms, steering_arms
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import Condition, shared_controls, taken_apart
 
@@ -20,7 +29,14 @@ __all__ = ["estimate"]
 def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     """Tokens, seconds and bytes of the station, see :mod:`emotion_circuits.record.speed`."""
     s, emotions = config.of(SteeringSettings), studied(config).values
-    grid = steering_arms(config, model.n_layers)
+    grid, looking = steering_arms(config, model.n_layers), {}
+    if finds(config):
+        first, values = screened_places(config, model.n_layers), looked_at(emotions)
+        grid = [*arms_at(config, first[:PLACES_KEPT], emotions), *raw_arms(config, model.n_layers)]
+        looking = {
+            "screen": (1 + len(first) * len(values), SCREENED * (s.validation_samples or s.samples), 1.0),
+            "refine": (1 + 2 * LINES_KEPT * len(values), REFINED * (s.validation_samples or s.samples), 1.0),
+        }
     # Which conditions win is not known yet: one place for all emotions, or two among them, or one each.
     places = [arm for arm in grid if arm.emotion == emotions[0] and arm.units == "norm"]
     chosen: list[Condition] = []
@@ -35,6 +51,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     compared = 1 + len(possible_settings(config).pairs()) * len(emotions) if s.compare_prompts else 0
     choosing = s.validation_samples or s.samples
     parts = {
+        **looking,
         "validation": (len(grid), len(openings(config, "validation")) * choosing, 1.0),
         "test": (arms, len(openings(config, "test")) * s.samples, 1.0),
         # Their fluency is not read.

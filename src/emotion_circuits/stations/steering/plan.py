@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -13,12 +14,15 @@ from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import NONE, Condition, grid
+from emotion_circuits.steering.finding import Place
 
 __all__ = [
+    "arms_at",
     "lacks",
     "null_openings",
     "openings",
     "other_openings",
+    "raw_arms",
     "reported_corpus",
     "steering_arms",
     "steering_layers",
@@ -135,14 +139,31 @@ def null_openings(config: StudySettings) -> list[Prompt]:
 
 
 def steering_arms(config: StudySettings, n_layers: int) -> list[Condition]:
-    """The grid in normalised units, and beside it the one in raw units where it is asked for."""
+    """The grid of given strengths in normalised units, and beside it the one in raw units where it is asked for."""
     s, values = config.of(SteeringSettings), studied(config).values
     layers, manner = steering_layers(config, n_layers), _MANNER[s.operation]
     found = [NONE]
-    for sink in s.sink:
-        prefix = f"sink {sink:g} " if sink else ""
-        found += grid(values, layers, s.alphas, prefix=prefix, first=sink, **manner)[1:]
+    for sink in s.sinks:
+        found += grid(values, layers, s.alphas or (), prefix=_prefix(sink), first=sink, **manner)[1:]
+    return [*found, *raw_arms(config, n_layers)]
+
+
+def raw_arms(config: StudySettings, n_layers: int) -> list[Condition]:
+    """The grid in raw units, where it is asked for."""
+    s, values = config.of(SteeringSettings), studied(config).values
     raw = steering_layers(config, n_layers, raw=True)
-    if raw:
-        found += grid(values, raw, s.raw_alphas, prefix="raw ", units="raw")[1:]
+    return grid(values, raw, s.raw_alphas, prefix="raw ", units="raw")[1:] if raw else []
+
+
+def arms_at(config: StudySettings, places: Sequence[Place], values: Sequence[str]) -> list[Condition]:
+    """Every value at every place, with :data:`NONE` in front."""
+    manner, found = _MANNER[config.of(SteeringSettings).operation], [NONE]
+    for place in places:
+        found += grid(values, [place.layers], [place.alpha], prefix=_prefix(place.first), first=place.first, **manner)[
+            1:
+        ]
     return found
+
+
+def _prefix(sink: float) -> str:
+    return f"sink {sink:g} " if sink else ""

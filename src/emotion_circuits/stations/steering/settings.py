@@ -22,7 +22,9 @@ class SteeringSettings(Settings):
     Attributes:
         layers: relative depths in [0, 1) or layer numbers (whole numbers of 1 or more) to steer at. A list inside the
             list is a group of layers that are steered together, each with the whole alpha.
-        alphas: strengths as a fraction of the layer's residual norm.
+        alphas: strengths as a fraction of the layer's residual norm. Null: strengths, and whether the first token is pushed
+            (unless ``sink`` says it), are looked for on validation openings, coarse to fine: every layer at two strengths on
+            eight openings, the best at the strength that fluency bears on twenty-four, three of those on all.
         contrast: directions of the emotion minus ``neutral``, or minus the ``rest`` (the mean of all other labels), which
             leaves out what all emotions share.
         operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from
@@ -55,11 +57,11 @@ class SteeringSettings(Settings):
         batch_rows: rows written at once (memory); on a CPU several such batches are written beside one another.
     """
 
-    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.55,)
+    layers: tuple[Depth | tuple[Depth, ...], ...] = (0.35, 0.45, 0.55, 0.7)
     contrast: Literal["neutral", "rest"] = "rest"
     operation: Literal["add", "clamp"] = "add"
-    sink: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = (6.0,)
-    alphas: tuple[float, ...] = (0.1,)
+    sink: tuple[Annotated[float, Field(ge=0, le=1000)], ...] | None = None
+    alphas: tuple[float, ...] | None = None
     raw_layers: tuple[Depth | tuple[Depth, ...], ...] = ()
     raw_alphas: tuple[float, ...] = (-2, -1, -0.5, 0.5, 1, 2)
     share_places: Literal["always", "equal", "never"] = "always"
@@ -90,14 +92,24 @@ class SteeringSettings(Settings):
 
     @model_validator(mode="after")
     def _sink_is_added_to(self) -> SteeringSettings:
-        if not self.sink or (self.operation != "add" and any(self.sink)):
+        if self.sink is not None and (not self.sink or (self.operation != "add" and any(self.sink))):
             raise ValueError("sink: give at least one strength, and only 0 with operation 'clamp'")
         return self
 
+    @property
+    def sinks(self) -> tuple[float, ...]:
+        """Strengths at the first token of the grid of given ``alphas``."""
+        if self.sink is not None:
+            return self.sink
+        return (6.0,) if self.operation == "add" else (0.0,)
+
     @field_validator("alphas")
     @classmethod
-    def _positive(cls, alphas: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        least = 0 if any(info.data.get("sink", ())) else 1e-9
+    def _positive(cls, alphas: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        if alphas is None:
+            return None
+        sink = info.data.get("sink")
+        least = 0 if (info.data.get("operation") == "add" if sink is None else any(sink)) else 1e-9
         if not alphas or any(not least <= a <= 4 for a in alphas):
             raise ValueError(
                 "alphas are fractions of the residual norm above 0 and at most 4 (useful: 0.05 to 0.4); 0 where 'sink' acts"

@@ -21,9 +21,10 @@ from emotion_circuits.prompts import Prompt
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder
-from emotion_circuits.stations.steering.calibrating import choose_in_turn, claims_in_turn, plant, posing
+from emotion_circuits.stations.steering.calibrating import choose_in_turn, claims_in_turn, in_turn, plant, posing
+from emotion_circuits.stations.steering.finding import finds, found_places, looked_at
 from emotion_circuits.stations.steering.folder import SteeringFolder
-from emotion_circuits.stations.steering.plan import openings, steering_arms
+from emotion_circuits.stations.steering.plan import arms_at, openings, steering_arms
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.statistics import Claim
 from emotion_circuits.steering import (
@@ -34,6 +35,7 @@ from emotion_circuits.steering import (
     sweep,
     taken_apart,
 )
+from emotion_circuits.steering.finding import Place
 
 __all__ = ["AT_ONCE", "PLANTED", "planted_claims", "shuffled_claims"]
 
@@ -75,13 +77,10 @@ def _asked(context: Context, draws: Sequence[int], shift: float) -> list[list[Cl
     keys = list(dict.fromkeys(key for turn in turns.values() for key in turn.values()))
     vectors = kept.with_directions(_directions(context, keys)).clear_of_first()
     s = context.config.of(SteeringSettings)
-    real = [arm for arm in steering_arms(context.config, context.model.n_layers) if arm.units == "norm"]
-    arms = {arm.name: arm for arm in posing(real, keys)}
-
-    validation = _written(context, openings(context.config, "validation"), list(arms.values()), vectors, fluency=True)
     slack = float("inf") if s.share_places == "always" else 1.0
+    arms, validation = _tried(context, vectors, turns, keys)
     chosen = {
-        d: choose_in_turn(validation, turn, judge=about.judge, budget=s.max_perplexity_ratio, slack=slack)
+        d: choose_in_turn(validation[d], turn, judge=about.judge, budget=s.max_perplexity_ratio, slack=slack)
         for d, turn in turns.items()
     }
     names = list(dict.fromkeys(name for choice in chosen.values() for name in choice.values()))
@@ -90,6 +89,45 @@ def _asked(context: Context, draws: Sequence[int], shift: float) -> list[list[Cl
     own = _written(context, openings(context.config, "test"), tried, vectors) if tried else run.head(0)
     beside = run[run["kind"].isin(["none", "random", "shuffled"])]
     return [_claims(context, choice, arms, beside, own, seed=d, shift=shift) for d, choice in chosen.items()]
+
+
+def _tried(
+    context: Context, vectors: SteeringVectors, turns: Mapping[int, Mapping[str, str]], keys: Sequence[str]
+) -> tuple[dict[str, Condition], dict[int, pd.DataFrame]]:
+    """All conditions that were tried, and for every draw the texts on validation openings that its choice is made from."""
+    config, n_layers = context.config, context.model.n_layers
+    rows = openings(config, "validation")
+    if not finds(config):
+        real = [arm for arm in steering_arms(config, n_layers) if arm.units == "norm"]
+        posed = posing(real, keys)
+        written = _written(context, rows, posed, vectors, fluency=True)
+        return {arm.name: arm for arm in posed}, dict.fromkeys(turns, written)
+    arms: dict[str, Condition] = {}
+
+    def tried(prompts: Sequence[Prompt], places: Sequence[Place], of: Sequence[str]) -> pd.DataFrame:
+        posed = posing(arms_at(config, places, context.about.values[:1]), of)
+        arms.update({arm.name: arm for arm in posed})
+        return _written(context, prompts, posed, vectors, fluency=True)
+
+    # What is tried first is the same for all draws, and each direction stands in several.
+    screened: pd.DataFrame | None = None
+    validation = {}
+    for d, turn in turns.items():
+
+        def texts(
+            name: str, prompts: Sequence[Prompt], places: Sequence[Place], turn: Mapping[str, str] = turn
+        ) -> pd.DataFrame:
+            nonlocal screened
+            of = {emotion: turn[emotion] for emotion in looked_at(list(turn))}
+            if name != "screen":
+                return in_turn(tried(prompts, places, list(of.values())), of)
+            if screened is None:
+                screened = tried(prompts, places, keys)
+            return in_turn(screened, of)
+
+        found = found_places(config, n_layers, texts)
+        validation[d] = tried(rows, found.places, list(turn.values()))
+    return arms, validation
 
 
 def _key(number: int) -> str:

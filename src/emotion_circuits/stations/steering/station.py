@@ -11,18 +11,21 @@ from torch import Tensor
 
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of, labelled_text, validate_on_bundled
 from emotion_circuits.model import LanguageModel, Sampling, writing_model
-from emotion_circuits.prompts import load_prompts, prompts_sha256
+from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.directions.settings import possible_settings
 from emotion_circuits.stations.steering.claims import bound_claims, steering_claims, token_claims
+from emotion_circuits.stations.steering.finding import finds, found_places, looked_at
 from emotion_circuits.stations.steering.folder import Choice, Evaluators, SteeringFolder
 from emotion_circuits.stations.steering.judge import judge_draft
 from emotion_circuits.stations.steering.plan import (
+    arms_at,
     null_openings,
     openings,
+    raw_arms,
     reported_corpus,
     steering_arms,
     steering_layers,
@@ -108,17 +111,25 @@ def run(context: Context, folder: SteeringFolder) -> None:
     }  # fmt: skip
     choosing = {**common, "samples": s.validation_samples or s.samples}
 
-    arms = steering_arms(config, model.n_layers)
-    written = sweep(
-        writer, openings(config, "validation"), arms, vectors, folder=folder.sweep("validation"), **choosing
-    )
-    scored = _scored(model, about, written)
+    def tried(name: str, prompts: Sequence[Prompt], arms: Sequence[Condition]) -> pd.DataFrame:
+        return _scored(model, about, sweep(writer, prompts, arms, vectors, folder=folder.sweep(name), **choosing))
+
+    arms, trial = steering_arms(config, model.n_layers), None
+    if finds(config):
+        values = looked_at(about.values)
+        trial = found_places(
+            config, model.n_layers, lambda name, rows, at: tried(name, rows, arms_at(config, at, values))
+        )
+        arms = [*arms_at(config, trial.places, about.values), *raw_arms(config, model.n_layers)]
+    scored = tried("validation", openings(config, "validation"), arms)
     table = condition_table(scored, judge=judge, seed=config.seed)
     folder.validation.write(scored)
-    folder.grid.write(table)
-    folder.doses.write(_doses(scored[scored["units"] == "norm"], about.values))
+    folder.grid.write(_latest(table, () if trial is None else trial.tables))
+    written = _latest(scored, () if trial is None else trial.scored)
+    folder.doses.write(_doses(written[written["units"] == "norm"], about.values))
     bound = s.max_perplexity_ratio
     # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
+    # Nor are places that were tried on a few openings on the way.
     normed = table[table["units"] == "norm"]
     if s.share_places == "never":
         choices = [choose_condition(scored, e, judge=judge, budget=bound, table=normed) for e in about.values]
@@ -185,6 +196,14 @@ def run(context: Context, folder: SteeringFolder) -> None:
     folder.write_claims(
         corrected([*steering_claims(found, budget=bound, given=trusted.id), *token_claims(tokens), *claims])
     )
+
+
+def _latest(last: pd.DataFrame, before: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of every condition, from the last table that has it: those tried on more openings come later."""
+    kept = last
+    for table in reversed(before):
+        kept = pd.concat([table[~table["condition"].isin(set(kept["condition"]))], kept], ignore_index=True)
+    return kept
 
 
 _DOSES = {"probability of the emotion": "p_{}", "VADER": "vader", "nats per token": "nats"}
