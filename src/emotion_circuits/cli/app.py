@@ -22,6 +22,7 @@ from emotion_circuits.cli import (
     run,
     runs,
     steer,
+    survey,
     trace,
 )
 from emotion_circuits.cli.exit_codes import table
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.command()(run.run)
+app.command()(survey.survey)
 app.command()(read.read)
 app.command()(report.report)
 app.command()(steer.steer)

@@ -113,7 +113,7 @@ def run(
 
     given = {"model": model, "attribute": attribute, "dtype": dtype, "revision": revision}
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    overrides |= _settings(set_ or [])
+    overrides |= settings_of(set_ or [])
     if corpus is not None:
         overrides["attribute"] = _own(corpus, out, columns, values, reference, language, attribute)
     elif values is not None or reference is not None:
@@ -255,7 +255,12 @@ def _size(size: float) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _settings(items: list[str]) -> dict[str, Any]:
+def settings_of(items: list[str]) -> dict[str, Any]:
+    """Settings by dotted name from KEY=VALUE, the values read as YAML.
+
+    Raises:
+        typer.BadParameter: no such pair, or a value that is no YAML.
+    """
     from emotion_circuits.documents import UnreadableError, parse_yaml
 
     values: dict[str, Any] = {}

@@ -21,7 +21,15 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.statistics import bootstrap_mean_interval, paired_difference
 
-__all__ = ["auroc", "choose_directions", "choose_layer", "evaluate_directions", "held_out_report", "null_accuracies"]
+__all__ = [
+    "auroc",
+    "aurocs",
+    "choose_directions",
+    "choose_layer",
+    "evaluate_directions",
+    "held_out_report",
+    "null_accuracies",
+]
 
 
 def auroc(scores: Float[Tensor, " row"], positive: Tensor) -> float:
@@ -29,10 +37,10 @@ def auroc(scores: Float[Tensor, " row"], positive: Tensor) -> float:
 
     NaN where one of the two classes is empty.
     """
-    return float(_aurocs(scores.numpy()[:, None], positive.numpy().astype(bool)[:, None])[0])
+    return float(aurocs(scores.numpy()[:, None], positive.numpy().astype(bool)[:, None])[0])
 
 
-def _aurocs(scores: Float[np.ndarray, "row column"], positive: Bool[np.ndarray, "row column"]) -> np.ndarray:
+def aurocs(scores: Float[np.ndarray, "row column"], positive: Bool[np.ndarray, "row column"]) -> np.ndarray:
     """One per column, as :func:`auroc`."""
     from scipy.stats import rankdata
 
@@ -151,14 +159,14 @@ def _evaluated(
     for (corpus, split), part in parts.groupby(["corpus", "split"], sort=False):
         at = part.index.to_numpy()
         truth = scored.truth[at]
-        each = _aurocs(scores[at][:, :neutral], truth[:, None] == np.arange(neutral))
-        aurocs = {f"auroc_{label}": float(each[k]) for k, label in enumerate(d.labels)}
-        finite = [v for v in aurocs.values() if v == v]
+        each = aurocs(scores[at][:, :neutral], truth[:, None] == np.arange(neutral))
+        by_label = {f"auroc_{label}": float(each[k]) for k, label in enumerate(d.labels)}
+        finite = [v for v in by_label.values() if v == v]
         apart = []
         for k in range(neutral):
             pair = (truth == k) | (truth == neutral)
             if pair.any():
-                apart.append(float(_aurocs(scores[at][pair][:, [k]], truth[pair][:, None] == k)[0]))
+                apart.append(float(aurocs(scores[at][pair][:, [k]], truth[pair][:, None] == k)[0]))
         records.append(
             {
                 "extractor": d.extractor,
@@ -171,7 +179,7 @@ def _evaluated(
                 "accuracy": float(right[at].mean()),
                 "auroc": float(np.mean(finite)) if finite else float("nan"),
                 "auroc_against_neutral": float(np.nanmean(apart)) if apart else float("nan"),
-                **aurocs,
+                **by_label,
                 "words_alone": float(words[at].mean()),
                 "chance": float(np.bincount(truth).max() / len(truth)),
                 "n": len(at),

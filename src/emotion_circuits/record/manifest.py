@@ -92,6 +92,7 @@ def build_manifest(
             "n_heads": model.n_heads,
             "n_kv_heads": model.n_kv_heads,
             "d_model": model.d_model,
+            "parameters": sum(weight.numel() for weight in model.hf.parameters()),
             "dtype": str(model.dtype).removeprefix("torch."),
             "writing_dtype": str(model.writes or model.dtype).removeprefix("torch."),
             "device": str(model.device),

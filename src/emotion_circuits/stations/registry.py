@@ -13,15 +13,17 @@ from emotion_circuits.stations.capture import CAPTURE
 from emotion_circuits.stations.circuits import CIRCUITS
 from emotion_circuits.stations.directions import DIRECTIONS
 from emotion_circuits.stations.map import MAP
+from emotion_circuits.stations.scaling import SCALING
 from emotion_circuits.stations.steering import STEERING
 from emotion_circuits.stations.trace import TRACE
+from emotion_circuits.stations.transfer import TRANSFER
 
 __all__ = ["GROUP", "STATIONS", "aspects", "kinds", "stations", "study_stations"]
 
 GROUP = "emotion_circuits.stations"
 """Entry points: each is a :class:`Station`."""
 
-STATIONS: tuple[Station, ...] = (CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, CIRCUITS, ALIGNMENT)
+STATIONS: tuple[Station, ...] = (CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, CIRCUITS, ALIGNMENT, SCALING, TRANSFER)
 
 
 @cache

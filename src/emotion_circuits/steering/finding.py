@@ -38,6 +38,10 @@ class Place:
     alpha: float
     first: float = 0.0
 
+    def times(self, factor: float) -> Place:
+        """The same place, so much stronger, to two digits."""
+        return Place(self.layers, _two_digits(self.alpha * factor), _two_digits(self.first * factor))
+
 
 @dataclass(frozen=True)
 class Line:
@@ -55,7 +59,7 @@ class Line:
 
     def at(self, strength: float) -> Place:
         """The place at a strength, to two digits."""
-        return Place(self.layers, _two_digits(self.alpha * strength), _two_digits(self.first * strength))
+        return Place(self.layers, self.alpha, self.first).times(strength)
 
 
 def lines(layers: Sequence[int | tuple[int, ...]], *, first: bool = True, rest: bool = True) -> list[Line]:

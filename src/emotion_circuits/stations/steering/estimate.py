@@ -15,6 +15,7 @@ from emotion_circuits.stations.steering.finding import (
     PLACES_KEPT,
     REFINED,
     SCREENED,
+    WEAKER,
     finds,
     looked_at,
     screened_places,
@@ -32,7 +33,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     grid, looking = steering_arms(config, model.n_layers), {}
     if finds(config):
         first, values = screened_places(config, model.n_layers), looked_at(emotions)
-        grid = [*arms_at(config, first[:PLACES_KEPT], emotions), *raw_arms(config, model.n_layers)]
+        grid = [*arms_at(config, first[: PLACES_KEPT * len(WEAKER)], emotions), *raw_arms(config, model.n_layers)]
         looking = {
             "screen": (1 + len(first) * len(values), SCREENED * (s.validation_samples or s.samples), 1.0),
             "refine": (1 + 2 * LINES_KEPT * len(values), REFINED * (s.validation_samples or s.samples), 1.0),

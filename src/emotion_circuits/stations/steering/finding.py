@@ -21,6 +21,7 @@ __all__ = [
     "PLACES_KEPT",
     "REFINED",
     "SCREENED",
+    "WEAKER",
     "Texts",
     "Trial",
     "finds",
@@ -31,7 +32,9 @@ __all__ = [
 
 SCREENED, REFINED = 8, 24
 """Openings on which places are tried first, and on which the best of them are tried again."""
-LINES_KEPT, PLACES_KEPT = 3, 3
+LINES_KEPT, PLACES_KEPT = 3, 2
+WEAKER = (1.0, 0.8)
+"""Strengths at which the best places are tried last: what looked fluent on few openings may be beyond the bound on all."""
 VALUES = 4
 """At most so many values, evenly among them, are looked at: all share the place."""
 
@@ -99,4 +102,6 @@ def found_places(config: StudySettings, n_layers: int, texts: Texts) -> Trial:
 
     coarse = tried("screen", SCREENED, screened_places(config, n_layers))
     fine = tried("refine", REFINED, refined_places(coarse, _lines(config, n_layers), budget=budget, count=LINES_KEPT))
-    return Trial(best_places(fine, budget=budget, count=PLACES_KEPT), scored, tables)
+    best = best_places(fine, budget=budget, count=PLACES_KEPT)
+    places = [place.times(factor) for place in best for factor in WEAKER]
+    return Trial(list(dict.fromkeys(places)), scored, tables)

@@ -24,7 +24,7 @@ class SteeringSettings(Settings):
             list is a group of layers that are steered together, each with the whole alpha.
         alphas: strengths as a fraction of the layer's residual norm. Null: strengths, and whether the first token is pushed
             (unless ``sink`` says it), are looked for on validation openings, coarse to fine: every layer at two strengths on
-            eight openings, the best at the strength that fluency bears on twenty-four, three of those on all.
+            eight openings, the best at the strength that fluency bears on twenty-four, two of those and a fifth less on all.
         contrast: directions of the emotion minus ``neutral``, or minus the ``rest`` (the mean of all other labels), which
             leaves out what all emotions share.
         operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from

@@ -1,0 +1,57 @@
+"""What the claims about transfer say."""
+
+from __future__ import annotations
+
+from emotion_circuits.language import say, term
+from emotion_circuits.page.numerals import number
+from emotion_circuits.page.words import Aspect, Kind, Words
+from emotion_circuits.statistics import Claim
+
+__all__ = ["ASPECTS", "KINDS"]
+
+
+def _reading(claim: Claim) -> Words:
+    beside = claim.figures.beside
+    notes = [say("The target's own directions reach {own}.", own=number(beside["own"]))]
+    if "wrong" in beside:
+        notes.append(say("The best of another attribute's directions reaches {wrong}.", wrong=number(beside["wrong"])))
+    return Words(
+        say(
+            "Directions of {source} tell the test sentences of {target} apart better than directions of shuffled labels do "
+            "(layer {layer}).",
+            source=claim.about.arm, target=claim.about.corpus, layer=claim.about.layer,
+        ),
+        term("AUROC, mean over values, each against all other sentences"),
+        term("groups of sentences"),
+        say("directions of labels shuffled within groups, each choosing its layer"),
+        tuple(notes),
+    )  # fmt: skip
+
+
+def _words(claim: Claim) -> Words:
+    return Words(
+        say(
+            "Directions of {source} tell the test sentences of {target} apart better than n-grams tuned on {source} do.",
+            source=claim.about.arm, target=claim.about.corpus,
+        ),
+        term("difference of AUROCs"),
+        term("groups of sentences"),
+        notes=(say("The n-grams reach {words}.", words=number(claim.figures.beside["words"])),),
+    )  # fmt: skip
+
+
+KINDS = (Kind("transfer.reading", _reading), Kind("transfer.words", _words))
+
+ASPECTS = (
+    Aspect(
+        "stable",
+        "what one set of sentences teaches reads another",
+        ("transfer.reading", "transfer.words"),
+        "transfer",
+        some="Directions carried over to other sentences read them in {supported} of {total} comparisons ({names}; clearest: "
+        "{figure}, {beside}).",
+        none="That directions read other sentences than their own is not shown ({total} comparisons; closest: {figure}, "
+        "{beside}).",
+        names="corpus",
+    ),
+)

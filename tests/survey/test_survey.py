@@ -1,0 +1,149 @@
+"""A grid of studies and what they share: kept, resumed, extended, shown; chance where models are random."""
+
+import json
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from emotion_circuits.cli.app import app
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts import load_attribute
+from emotion_circuits.record.reading import read_claims
+from emotion_circuits.stations.scaling.folder import ScalingFolder
+from emotion_circuits.stations.transfer.folder import TransferFolder
+from emotion_circuits.survey import gatherings, load_survey, points_of, presets, run_survey
+from emotion_circuits.survey.page import survey_claims, write_survey_page
+from families import tiny_model
+from study_cases import SMALL
+
+QUICK = {
+    **SMALL, "circuits.train_pairs": 8, "circuits.validation_pairs": 8, "circuits.test_pairs": 8, "trace.null_draws": 2,
+    "steering.compare_prompts": 0, "circuits.samples": 2,
+}  # fmt: skip
+
+
+def save(root, name, family):
+    model = tiny_model(family, max_position_embeddings=1024)
+    model.hf.save_pretrained(root / name)
+    model.tokenizer.save_pretrained(root / name)
+
+
+def write(root, **changes):
+    """A survey of English emotions, named and unnamed, as two attributes."""
+    about = {**load_attribute("emotion-en").model_dump(mode="json", exclude_none=True), "name": "unnamed"}
+    (root / "unnamed.yaml").write_text(yaml.safe_dump(about, allow_unicode=True), encoding="utf-8")
+    survey = {
+        "name": "tiny", "models": ["a"], "attributes": ["emotion-en", "unnamed.yaml"],
+        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in QUICK.items()},
+        "of_attributes": {str(root / "unnamed.yaml"): {"prompts": ["implicit"]}},
+        "gather": {"scaling": {"resamples": 100}, "alignment": {"draws": 20, "depths": [0.5]}, "transfer": {"draws": 39}},
+        **changes,
+    }  # fmt: skip
+    path = root / "survey.yaml"
+    path.write_text(yaml.safe_dump(survey), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    root = tmp_path_factory.mktemp("survey")
+    for name, family in (("a", "llama"), ("b", "gpt_neox")):
+        save(root, name, family)
+    first = run_survey(load_survey(write(root)), root / "out")
+    second = run_survey(load_survey(write(root, models=["a", "b"])), root / "out")
+    return root, first, second
+
+
+def test_points_are_run_once_and_a_model_added_costs_that_model(survey):
+    _, first, second = survey
+    assert [d.status for d in first.points] == ["ran", "ran"]
+    assert {d.what: d.status for d in first.gathered} == {"transfer": "ran"}
+    assert [d.status for d in second.points] == ["reused", "reused", "ran", "ran"]
+    status = {(d.what, d.name): d.status for d in second.gathered}
+    assert status["transfer", "a--s0"] == "reused"
+    assert {what for (what, _), state in status.items() if state == "ran"} == {"transfer", "scaling", "alignment"}
+
+
+def test_random_models_share_nothing(survey):
+    root, _, second = survey
+    claims = survey_claims(root / "out")
+    assert {c.kind for c in claims} >= {"transfer.reading", "transfer.words", "scaling.difference", "alignment.reading"}
+    assert not [c.id for c in claims if c.verdict == "supported" and c.kind.startswith("transfer")]
+    scaling = next(d for d in second.gathered if d.what == "scaling")
+    models = ScalingFolder(root / "out" / "gathered" / "scaling" / scaling.name / "scaling").models.read()
+    assert set(models["model"]) == {"a", "b"}
+    assert models["parameters"].gt(0).all()
+    transfers = TransferFolder(root / "out" / "gathered" / "transfer" / "a--s0" / "transfer").transfers.read()
+    assert len(transfers) == 4
+    assert read_claims(root / "out" / "gathered" / "transfer" / "a--s0")
+
+
+def test_the_page_shows_every_gathering_and_leads_to_every_study(survey):
+    root, _, _ = survey
+    for language in ("en", "ja"):
+        html = write_survey_page(root / "out", language=language).read_text(encoding="utf-8")
+        assert html.count("runs/") >= 4
+        assert "transfer-matrix" in html
+        assert "scaling-separation" in html
+
+
+def test_the_command_says_what_is_done_and_goes_on(survey):
+    root, _, _ = survey
+    asked = ["survey", str(root / "survey.yaml"), "--out", str(root / "out"), "--json"]
+    dry = json.loads(CliRunner().invoke(app, [*asked, "--dry-run"], catch_exceptions=False).stdout)
+    assert {p["status"] for p in dry["points"]} == {"reused"}
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    found = json.loads(done.stdout)
+    assert {p["status"] for p in (*found["points"], *found["gathered"])} == {"reused"}
+    assert found["claims"]
+
+
+def test_a_study_that_fails_is_said_and_the_others_go_on(survey, tmp_path):
+    root, _, _ = survey
+    write(root)
+    (tmp_path / "nothing").mkdir()
+    config = load_survey(root / "survey.yaml", {"models": (str(root / "a"), str(tmp_path / "nothing")),
+                                               "attributes": ("emotion-en",)})  # fmt: skip
+    config = config.model_copy(update={"runs": (), "gather": {"scaling": {}}})
+    result = run_survey(config, root / "out")
+    assert [d.status for d in result.points] == ["reused", "failed"]
+    assert "nothing" in result.points[1].why
+    assert [d.status for d in result.gathered] == ["waiting"]
+    assert result.failed == (result.points[1],)
+
+
+def test_finished_runs_are_points_too(survey):
+    root, _, second = survey
+    runs = tuple(d.folder for d in second.points)
+    config = load_survey(root / "survey.yaml", {"models": (), "runs": runs})
+    points = points_of(config, root / "other")
+    assert [p.config for p in points] == [None] * 4
+    assert {g.station for g in gatherings(config, points)} == {"scaling", "alignment", "transfer"}
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_whole(name, tmp_path):
+    config = load_survey(name)
+    points = points_of(config, tmp_path)
+    assert len(points) == len(config.models) * len(config.attributes)
+    assert gatherings(config, points)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: [a]\nattributes: [a, a]\n", "a is named twice"),
+        ("models: [smollm2-135m]\ngather: {nothing: {}}\n", "nothing is gathered by the name 'nothing'"),
+        ("models: [smollm2-135m]\ngather: {transfer: {draws: 1}}\n", "draws"),
+        ("attributes: [emotion-en]\n", "names no models and no runs"),
+        ("- a\n", "holds keys and values"),
+        ("nodels: [a]\n", "nodels"),
+    ],
+)
+def test_bad_input(tmp_path, text, message):
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(EmotionCircuitsError, match=message):
+        load_survey(tmp_path / "s.yaml")
+    with pytest.raises(EmotionCircuitsError, match="neither a file nor one of"):
+        load_survey("no-such-survey")
