@@ -205,7 +205,7 @@ def _attributes(section: Any) -> dict[str, str]:
 
 API = (
     "prompts", "curation", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits",
-    "planted", "study",
+    "planted", "study", "survey",
 )  # fmt: skip
 
 _FURTHER = {

@@ -53,15 +53,15 @@ def test_a_set_read_by_itself_is_its_own_ceiling(sets):
 def test_false_transfers_are_as_rare_as_they_ought_to_be(tmp_path):
     """Sets in which labels mean nothing: p is uniform."""
     found = []
-    for seed in range(12):
+    for seed in range(8):
         pair = [
             data(tmp_path / f"{seed}{name}", name, strength=0.0, seed=2 * seed + k, words=False)
             for k, name in enumerate("ab")
         ]
-        table = transfer_table(pair, draws=39, resamples=20, seed=seed)
+        table = transfer_table(pair, draws=19, resamples=20, seed=seed)
         found += list(table.loc[table["source"] != table["target"], "p"])
-    assert np.mean(np.array(found) <= 0.05) <= 0.2
-    assert 0.3 < np.mean(found) < 0.7
+    assert np.mean(np.array(found) <= 0.05) <= 0.25
+    assert 0.25 < np.mean(found) < 0.75
 
 
 def test_shuffles_keep_every_groups_labels():
@@ -78,12 +78,14 @@ def test_bad_input(sets):
 
 
 def test_models_are_compared_on_the_same_scenes_with_the_same_capacity(tmp_path):
-    """Three widths and strengths of one planted truth: the weaker is told from the stronger, twins are not told apart."""
+    """Strengths of one planted truth: the weaker is told from the stronger, twins are not told apart."""
     found = separations(
         [
-            data(tmp_path / "weak", "weak", groups=80, strength=1.2, d=24),
-            data(tmp_path / "strong", "strong", groups=80, strength=4.0, d=48),
-            data(tmp_path / "twin", "twin", groups=80, strength=4.0, d=48, noise=1.0001),
+            data(tmp_path / "weak", "weak", groups=80, strength=(0.0, 1.2, 1.2, 1.2), layers=4, topic=0.5),
+            data(tmp_path / "strong", "strong", groups=80, strength=(0.0, 4.0, 4.0, 4.0), layers=4, topic=0.5),
+            data(
+                tmp_path / "twin", "twin", groups=80, strength=(0.0, 4.0, 4.0, 4.0), layers=4, topic=0.5, noise=1.0001
+            ),
         ],
         resamples=300,
     )
@@ -100,9 +102,20 @@ def test_models_are_compared_on_the_same_scenes_with_the_same_capacity(tmp_path)
 
 def test_a_trend_needs_four_sizes(tmp_path):
     found = separations(
-        [data(tmp_path / str(s), str(s), groups=80, strength=s) for s in (0.5, 1.0, 1.5, 2.5)], resamples=200
+        [
+            data(tmp_path / str(s), str(s), groups=80, strength=(0.0, s, s, s), layers=4, topic=0.5)
+            for s in (0.5, 1.0, 1.5, 2.5)
+        ],
+        resamples=200,
     )
     slope = trend(found, [1e6, 1e7, 1e8, 1e9], 16)
     assert slope["low"] > 0
     with pytest.raises(EmotionCircuitsError, match="at least four sizes"):
         trend(found[:3], [1e6, 1e7, 1e8], 16)
+
+
+def test_what_words_tell_by_themselves_is_no_gain(tmp_path):
+    """A model that has everything from its first layer on gains nothing over it, whatever its AUROC."""
+    (found,) = separations([data(tmp_path / "flat", "flat", groups=80, strength=4.0, layers=3)], resamples=100)
+    assert found.auroc > 0.75
+    assert found.gain_interval[0] <= 0 <= found.gain_interval[1] + 0.02

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.statistics import About, corrected, draft, interval_p, rank_p, rank_ps
+from emotion_circuits.statistics import About, corrected, draft, interval_p, rank_p, rank_ps, together
 from emotion_circuits.statistics.claims import ALPHA
 
 
@@ -160,3 +160,22 @@ def test_p_of_a_t_interval_is_that_of_the_t_test():
     assert interval_p(values.mean(), (ends.low, ends.high), n=25) == pytest.approx(test.pvalue)
     # An estimate outside its interval (a biased bootstrap): the interval decides.
     assert interval_p(0.9, (0.1, 0.5), n=25) <= 0.05 < interval_p(0.9, (-0.1, 0.5), n=25)
+
+
+def test_claims_of_several_pieces_of_work_are_corrected_together():
+    """One family of five: what was alone is one of five now, and none becomes supported by company."""
+    alone = [
+        corrected([draft(f"a{i}", "test.a", About(), family="test.a", estimate=0.3, interval=(0.01, 0.6), p=p, n=40)])[
+            0
+        ]
+        for i, p in enumerate((0.03, 0.2, 0.4, 0.6, 0.9))
+    ]
+    assert [claim.verdict for claim in alone].count("supported") == 1
+    found = together(alone)
+    assert [claim.id for claim in found] == [claim.id for claim in alone]
+    assert found[0].figures.q == pytest.approx(0.15)
+    assert found[0].figures.tests == 5
+    assert {claim.verdict for claim in found} == {"inconclusive"}
+    assert together(found) == found
+    strong = [claim.model_copy(update={"figures": claim.figures.model_copy(update={"p": 0.001})}) for claim in alone]
+    assert all(a.figures.q >= b.figures.q for a, b in zip(together(strong), alone, strict=True))

@@ -1,14 +1,15 @@
 """A grid of studies and what they share: kept, resumed, extended, shown; chance where models are random."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from attribute_cases import write_colours
 from emotion_circuits.cli.app import app
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.prompts import load_attribute
 from emotion_circuits.record.reading import read_claims
 from emotion_circuits.stations.scaling.folder import ScalingFolder
 from emotion_circuits.stations.transfer.folder import TransferFolder
@@ -17,9 +18,9 @@ from emotion_circuits.survey.page import survey_claims, write_survey_page
 from families import tiny_model
 from study_cases import SMALL
 
-QUICK = {
-    **SMALL, "circuits.train_pairs": 8, "circuits.validation_pairs": 8, "circuits.test_pairs": 8, "trace.null_draws": 2,
-    "steering.compare_prompts": 0, "circuits.samples": 2,
+QUICK = {k: v for k, v in SMALL.items() if k not in ("prompts", "directions.extractors", "capture.poolings")} | {
+    "capture.poolings": ["last", "mean"], "directions.poolings": ["last", "mean"], "directions.extractors": ["mean_difference"],
+    "circuits.carried": "never", "trace.null_draws": 2,
 }  # fmt: skip
 
 
@@ -30,13 +31,23 @@ def save(root, name, family):
 
 
 def write(root, **changes):
-    """A survey of English emotions, named and unnamed, as two attributes."""
-    about = {**load_attribute("emotion-en").model_dump(mode="json", exclude_none=True), "name": "unnamed"}
-    (root / "unnamed.yaml").write_text(yaml.safe_dump(about, allow_unicode=True), encoding="utf-8")
+    """Two attributes of the same values in other words: what is read of one says nothing of the other."""
+    write_colours(root, openings=None, pairs=None)
+    other = (root / "colours.jsonl").read_text(encoding="utf-8")
+    for old, new in (("colours", "shades"), ("amber", "tulip"), ("coral", "maple"), ("peach", "cedar"), ("ochre", "birch"),
+                     ("azure", "brick"), ("slate", "glass"), ("steel", "paper"), ("frost", "cloth")):  # fmt: skip
+        other = other.replace(old, new)
+    (root / "shades.jsonl").write_text(other, encoding="utf-8")
+    about = yaml.safe_load((root / "colours.yaml").read_text(encoding="utf-8"))
+    about |= {
+        "name": "shades",
+        "corpora": {"fit": ["shades.jsonl"], "trace": "shades.jsonl"},
+        "judges": ["shades", "keywords"],
+    }
+    (root / "shades.yaml").write_text(yaml.safe_dump(about, allow_unicode=True), encoding="utf-8")
     survey = {
-        "name": "tiny", "models": ["a"], "attributes": ["emotion-en", "unnamed.yaml"],
+        "name": "tiny", "models": ["a"], "attributes": ["colours.yaml", "shades.yaml"],
         "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in QUICK.items()},
-        "of_attributes": {str(root / "unnamed.yaml"): {"prompts": ["implicit"]}},
         "gather": {"scaling": {"resamples": 100}, "alignment": {"draws": 20, "depths": [0.5]}, "transfer": {"draws": 39}},
         **changes,
     }  # fmt: skip
@@ -69,10 +80,14 @@ def test_random_models_share_nothing(survey):
     root, _, second = survey
     claims = survey_claims(root / "out")
     assert {c.kind for c in claims} >= {"transfer.reading", "transfer.words", "scaling.difference", "alignment.reading"}
-    assert not [c.id for c in claims if c.verdict == "supported" and c.kind.startswith("transfer")]
+    # Two random models do share what a map of neutral sentences carries over: which words there are.
+    assert not [c.id for c in claims if c.verdict == "supported" and c.station != "alignment"]
+    assert len({c.id for c in claims}) == len(claims)
+    families = {c.figures.family: c.figures.tests for c in claims}
+    assert families["transfer.reading"] == 4  # two models, both ways
     scaling = next(d for d in second.gathered if d.what == "scaling")
     models = ScalingFolder(root / "out" / "gathered" / "scaling" / scaling.name / "scaling").models.read()
-    assert set(models["model"]) == {"a", "b"}
+    assert {Path(name).name for name in models["model"]} == {"a", "b"}
     assert models["parameters"].gt(0).all()
     transfers = TransferFolder(root / "out" / "gathered" / "transfer" / "a--s0" / "transfer").transfers.read()
     assert len(transfers) == 4
@@ -104,7 +119,7 @@ def test_a_study_that_fails_is_said_and_the_others_go_on(survey, tmp_path):
     write(root)
     (tmp_path / "nothing").mkdir()
     config = load_survey(root / "survey.yaml", {"models": (str(root / "a"), str(tmp_path / "nothing")),
-                                               "attributes": ("emotion-en",)})  # fmt: skip
+                                               "attributes": (str(root / "colours.yaml"),)})  # fmt: skip
     config = config.model_copy(update={"runs": (), "gather": {"scaling": {}}})
     result = run_survey(config, root / "out")
     assert [d.status for d in result.points] == ["reused", "failed"]

@@ -2,8 +2,11 @@
 
 The capacity of what reads is fixed: states are first brought onto the same number of principal axes, fitted on the reference's
 training sentences, whatever the model's width. Directions are fitted on training sentences, the layer is chosen on validation
-sentences, and figures are of test sentences that all models have. A difference between two models is taken on scenes that are
-drawn together for both: what makes a scene hard, it makes hard for both.
+sentences, and figures are of test sentences that all models have.
+
+What a model's words tell by themselves is no work of its layers: even a model that never learnt anything passes them on. So
+models are compared by their **gain**: the AUROC at the chosen layer minus that at the first block's output. A difference between
+two models is taken on scenes that are drawn together for both: what makes a scene hard, it makes hard for both.
 """
 
 from __future__ import annotations
@@ -41,10 +44,12 @@ class Separation:
         curve: per layer the AUROC on test sentences, mean over values.
         auroc: at the chosen layer.
         interval: its 95 % interval, over scenes.
+        gain: the AUROC minus that at the first layer captured.
+        gain_interval: its 95 % interval, over scenes.
         d_prime: distance of a value's mean score from the others', in pooled standard deviations, mean over values.
         ceiling: correlation of the scores of directions from disjoint halves of the training scenes, stepped up to whole ones
             (Spearman-Brown): what no figure of these sentences can be steadier than.
-        drawn: the AUROC in every resample of scenes; the same resamples for all models.
+        drawn: the gain in every resample of scenes; the same resamples for all models.
     """
 
     name: str
@@ -54,6 +59,8 @@ class Separation:
     curve: Float[np.ndarray, " layer"]
     auroc: float
     interval: tuple[float, float]
+    gain: float
+    gain_interval: tuple[float, float]
     d_prime: float
     ceiling: float
     drawn: Float[np.ndarray, " resample"]
@@ -94,7 +101,7 @@ def separations(
 
 
 def differences(found: Sequence[Separation], groups: int) -> pd.DataFrame:
-    """Every later model minus every earlier one, on scenes drawn together.
+    """Every later model's gain minus every earlier one's, on scenes drawn together.
 
     Args:
         found: of :func:`separations`.
@@ -107,14 +114,14 @@ def differences(found: Sequence[Separation], groups: int) -> pd.DataFrame:
     for a, b in combinations(found, 2):
         apart = b.drawn - a.drawn
         low, high = (float(v) for v in np.nanquantile(apart, [0.025, 0.975]))
-        figure = b.auroc - a.auroc
+        figure = b.gain - a.gain
         p = interval_p(figure, (min(low, figure), max(high, figure)), n=max(groups, 2))
         rows.append({"first": a.name, "second": b.name, "difference": figure, "low": low, "high": high, "p": p})
     return pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high", "p"])
 
 
 def trend(found: Sequence[Separation], sizes: Sequence[float], groups: int) -> dict[str, float]:
-    """Slope of the AUROC on the logarithm (base 10) of the number of parameters, over models of one family.
+    """Slope of the gain on the logarithm (base 10) of the number of parameters, over models of one family.
 
     Args:
         found: of :func:`separations`, four or more.
@@ -133,7 +140,7 @@ def trend(found: Sequence[Separation], sizes: Sequence[float], groups: int) -> d
         fitted: np.ndarray = (x[:, None] * (y - y.mean(0))).sum(0) / (x**2).sum()
         return fitted
 
-    figure = float(slope(np.array([[s.auroc] for s in found]))[0])
+    figure = float(slope(np.array([[s.gain] for s in found]))[0])
     low, high = (float(v) for v in np.nanquantile(slope(np.array([s.drawn for s in found])), [0.025, 0.975]))
     p = interval_p(figure, (min(low, figure), max(high, figure)), n=max(groups, 2))
     return {"slope": figure, "low": low, "high": high, "p": p}
@@ -159,8 +166,9 @@ def _separation(
     smooth = pd.Series(on_held).rolling(3, center=True, min_periods=1).mean()
     best = int(smooth.to_numpy().argmax())
     scores = on_test[best]
-    every = np.array([np.nanmean(aurocs(scores[at], truth[at])) for at in drawn])
+    every, first = (np.array([np.nanmean(aurocs(of[at], truth[at])) for at in drawn]) for of in (scores, on_test[0]))
     low, high = (float(v) for v in np.nanquantile(every, [0.025, 0.975]))
+    gained = tuple(float(v) for v in np.nanquantile(every - first, [0.025, 0.975]))
     return Separation(
         name=model.name,
         layer=model.layers[best],
@@ -169,9 +177,11 @@ def _separation(
         curve=curve,
         auroc=float(curve[best]),
         interval=(low, high),
+        gain=float(curve[best] - curve[0]),
+        gain_interval=(gained[0], gained[1]),
         d_prime=_d_prime(scores, truth),
         ceiling=_ceiling(model, _on_axes(model, best, k), test, np.random.default_rng([seed, 92])),
-        drawn=every,
+        drawn=every - first,
     )
 
 

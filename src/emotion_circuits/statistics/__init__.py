@@ -3,7 +3,7 @@
 from emotion_circuits.statistics.claims import VERDICTS, About, Claim, Figures, Judged, judge
 from emotion_circuits.statistics.coverage import Rate, coverage, rate
 from emotion_circuits.statistics.effects import cohens_dz, wrong_way_share
-from emotion_circuits.statistics.families import Draft, corrected, draft
+from emotion_circuits.statistics.families import Draft, corrected, draft, together
 from emotion_circuits.statistics.interval_coverage import interval_coverage
 from emotion_circuits.statistics.intervals import (
     bootstrap_mean_interval,
@@ -64,6 +64,7 @@ __all__ = [
     "required_n",
     "smallest_effect",
     "supported_shares",
+    "together",
     "verdict_effect",
     "verdict_n",
     "verdict_power",

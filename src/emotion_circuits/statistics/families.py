@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.statistics.claims import About, Claim, Figures
+from emotion_circuits.statistics.claims import About, Claim, Figures, judge
 from emotion_circuits.statistics.multiplicity import fdr
 
-__all__ = ["Draft", "corrected", "draft"]
+__all__ = ["Draft", "corrected", "draft", "together"]
 
 
 @dataclass(frozen=True)
@@ -143,3 +143,30 @@ def corrected(drafts: Sequence[Draft], *, method: str = "fdr_bh") -> list[Claim]
         return judged[d.id]
 
     return [judge(d, ()) for d in drafts]
+
+
+def together(claims: Sequence[Claim], *, method: str = "fdr_bh") -> list[Claim]:
+    """Claims of several pieces of work, those of one family corrected over all of them; for none does q become smaller.
+
+    Args:
+        claims: with the verdicts they have within their own pieces of work.
+        method: as for :func:`emotion_circuits.statistics.fdr`.
+
+    Returns:
+        In order. A claim that was supported is judged anew; none becomes supported by this.
+    """
+    families: dict[str, list[int]] = {}
+    for i, claim in enumerate(claims):
+        if claim.figures.p is not None and claim.figures.family is not None:
+            families.setdefault(claim.figures.family, []).append(i)
+    found = list(claims)
+    for name, members in families.items():
+        p_values = {str(i): float(claims[i].figures.p or 0.0) for i in members}
+        corrected_together = fdr(p_values, family=name, method=method).q
+        for i in members:
+            old = claims[i]
+            q = max(corrected_together[str(i)], old.figures.q or 0.0)
+            figures = old.figures.model_copy(update={"q": q, "tests": len(members)})
+            verdict, reason = judge(figures) if old.verdict == "supported" else (old.verdict, old.reason)
+            found[i] = old.model_copy(update={"figures": figures, "verdict": verdict, "reason": reason})
+    return found

@@ -17,15 +17,31 @@ from emotion_circuits.record.reading import read_claims, read_finished
 from emotion_circuits.report.questions import answer_questions
 from emotion_circuits.sealing import read_sealed
 from emotion_circuits.stations.registry import aspects, kinds, stations
-from emotion_circuits.statistics import Claim
+from emotion_circuits.statistics import Claim, together
 from emotion_circuits.survey.running import SURVEY
 
 __all__ = ["survey_claims", "write_survey_page"]
 
 
 def survey_claims(out: Path) -> list[Claim]:
-    """All claims of what a survey has gathered; ids begin with the gathering's name."""
-    return [claim for row in _gathered(out) for claim in read_claims(row[1])]
+    """All claims of what a survey has gathered, each family corrected over all of it.
+
+    Ids begin with the name of what they were gathered over: the same claim is made of several models or attributes.
+    """
+    return [claim for own in _claims(out).values() for claim in own]
+
+
+def _claims(out: Path) -> dict[Path, list[Claim]]:
+    """Claims by the folder of their gathering."""
+    found = [
+        (folder, claim.model_copy(update={"id": f"{row['name']}:{claim.id}"}))
+        for row, folder in _gathered(out)
+        for claim in read_claims(folder)
+    ]
+    by: dict[Path, list[Claim]] = {folder: [] for _, folder in _gathered(out)}
+    for (folder, _), claim in zip(found, together([claim for _, claim in found]), strict=True):
+        by[folder].append(claim)
+    return by
 
 
 def _kept(out: Path) -> dict[str, Any]:
@@ -58,8 +74,9 @@ def _page(out: Path, manifest: dict[str, Any]) -> Page:
     kept = _kept(out)
     sections: list[Section] = []
     every: list[Told] = []
+    claims = _claims(out)
     for row, folder in _gathered(out):
-        told = tell(read_claims(folder), kinds())
+        told = tell(claims[folder], kinds())
         every += told
         for station in stations():
             if station.name != row["what"]:

@@ -59,7 +59,7 @@ class Gathering:
         return out / "gathered" / self.station / self.name
 
 
-def points_of(config: SurveyConfig, out: Path) -> list[Point]:
+def points_of(config: SurveyConfig, out: Path | str) -> list[Point]:
     """Every point of the grid, then the runs that were named.
 
     Args:
@@ -69,7 +69,7 @@ def points_of(config: SurveyConfig, out: Path) -> list[Point]:
     Raises:
         EmotionCircuitsError: settings that a study does not know, two points of one name, a run that has not finished.
     """
-    found = []
+    out, found = Path(out), []
     for model in config.models:
         for attribute in config.attributes:
             for seed in config.seeds:

@@ -21,6 +21,8 @@ MODELS = Table(
         Column("axes", "int", "principal axes it was read from, the same in every model", "axes"),
         Column("auroc", "float", _AUROC, "AUROC"),
         *ends("", "its 95 % interval, over scenes", "AUROC"),
+        Column("gain", "float", "that minus the same at the first layer captured", "AUROC"),
+        *ends("gain_", "its 95 % interval, over scenes", "AUROC"),
         Column("d_prime", "float", "distance of a value's mean score from the others'", "standard deviations"),
         Column("ceiling", "float", "reliability of the scores over halves of the training scenes", "correlation"),
         Column("scenes", "int", "test scenes", "scenes"),
@@ -33,7 +35,7 @@ BY_DEPTH = Table(
 )
 DIFFERENCES = Table(
     "differences",
-    "two models' separation, on scenes drawn together",
+    "two models' gains, on scenes drawn together",
     (
         Column("first", "text", "whose"),
         Column("second", "text", "minus whose"),

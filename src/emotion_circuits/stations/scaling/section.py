@@ -26,7 +26,8 @@ def sections(folder: ScalingFolder, _manifest: dict[str, Any], claims: Sequence[
             say("How far apart does each model keep the values?"),
             say(
                 "AUROC on the test sentences that all models have, mean over values, with 95 % interval over scenes. Every model "
-                "is read from the same number of principal axes; dotted: chance."
+                "is read from the same number of principal axes; dotted: chance. Hollow: at the first block's "
+                "output, what words tell by themselves."
             ),
             _dots(models),
         ),
@@ -68,7 +69,8 @@ def sections(folder: ScalingFolder, _manifest: dict[str, Any], claims: Sequence[
             ),
             models,
         ),
-        Table("scaling-differences", say("Differences between models"), say("On scenes drawn together."),
+        Table("scaling-differences", say("Differences between models"),
+              say("Of the gain over the first block's output, on scenes drawn together."),
               folder.differences.read(), folded=True),
         Table("scaling-readers", say("Readers"), say("Each run's own reader on test sentences."), reading, folded=True),
     ]  # fmt: skip
@@ -88,6 +90,10 @@ def _dots(models: pd.DataFrame) -> go.Figure:
             x=[row["auroc"]], y=[row["model"]], mode="markers",
             marker={"size": 11, "color": colour_of(row["model"], int(str(i)))},
             error_x={"array": [row["high"] - row["auroc"]], "arrayminus": [row["auroc"] - row["low"]]}, showlegend=False,
+        )  # fmt: skip
+        figure.add_scatter(
+            x=[row["auroc"] - row["gain"]], y=[row["model"]], mode="markers", showlegend=False,
+            marker={"size": 10, "symbol": "circle-open", "color": colour_of(row["model"], int(str(i)))},
         )  # fmt: skip
     figure.add_vline(x=0.5, line_dash="dot")
     figure.update_xaxes(title="AUROC", range=[0.45, 1.01])

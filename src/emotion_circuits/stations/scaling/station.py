@@ -57,7 +57,8 @@ def run(context: Context, folder: ScalingFolder) -> None:
             [
                 {
                     "model": s.name, "parameters": size, "layer": s.layer, "depth": s.depth, "axes": s.axes,
-                    "auroc": s.auroc, "low": s.interval[0], "high": s.interval[1], "d_prime": s.d_prime,
+                    "auroc": s.auroc, "low": s.interval[0], "high": s.interval[1], "gain": s.gain,
+                    "gain_low": s.gain_interval[0], "gain_high": s.gain_interval[1], "d_prime": s.d_prime,
                     "ceiling": s.ceiling, "scenes": scenes,
                 }
                 for s, size in zip(found, sizes, strict=True)

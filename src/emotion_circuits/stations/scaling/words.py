@@ -12,10 +12,10 @@ __all__ = ["ASPECTS", "KINDS"]
 def _difference(claim: Claim) -> Words:
     return Words(
         say(
-            "{second} keeps the values of the same sentences further apart than {first}, or less far.",
+            "From the first block to the layer that tells values best, {second} gains another amount than {first}.",
             first=claim.about.arm, second=claim.about.model,
         ),
-        term("difference of AUROCs"),
+        term("difference of gains in AUROC"),
         term("scenes that both models read"),
         notes=(say("Read from equally many principal axes; scenes are drawn together for both models."),),
     )  # fmt: skip
@@ -23,8 +23,8 @@ def _difference(claim: Claim) -> Words:
 
 def _trend(claim: Claim) -> Words:
     return Words(
-        say("With size the separation of values changes in {family}.", family=claim.about.model),
-        term("AUROC per tenfold parameters"),
+        say("With size the layers' gain in telling values changes in {family}.", family=claim.about.model),
+        term("gain in AUROC per tenfold parameters"),
         term("scenes that all models read"),
     )
 
@@ -34,13 +34,13 @@ KINDS = (Kind("scaling.difference", _difference), Kind("scaling.trend", _trend))
 ASPECTS = (
     Aspect(
         "stable",
-        "models of several sizes keep values apart alike",
+        "what layers add in models of several sizes",
         ("scaling.difference", "scaling.trend"),
         "scaling",
-        some="Models differ in how far apart they keep the values of the same sentences in {supported} of {total} comparisons "
-        "(clearest: {figure}, {beside}).",
-        none="That models differ in how far apart they keep the values of the same sentences is not shown ({total} comparisons; "
-        "closest: {figure}, {beside}).",
+        some="Models differ in what their layers add to telling the values of the same sentences in {supported} of {total} "
+        "comparisons (clearest: {figure}, {beside}).",
+        none="That models differ in what their layers add to telling the values of the same sentences is not shown ({total} "
+        "comparisons; closest: {figure}, {beside}).",
         names="model",
     ),
 )
