@@ -116,10 +116,14 @@ def _steered(run: Path, name: str, ratio: float) -> pd.DataFrame:
 
 def _difference(row: dict[Any, Any], scenes: int) -> Draft:
     interval = (min(row["low"], row["difference"]), max(row["high"], row["difference"]))
+    tested: dict[str, Any] = {"interval": interval, "p": row["p"]}
+    if interval[0] == interval[1]:
+        # Both models tell values best at their first layer: there is no gain of which anything could be said.
+        tested = {}
     return draft(
         f"scaling.difference.{row['first']}.{row['second']}", "scaling.difference",
         About(model=str(row["second"]), arm=str(row["first"])), family="scaling.difference", estimate=row["difference"],
-        interval=interval, p=row["p"], n=scenes, side="different", smallest=0.02,
+        n=scenes, **tested, side="different", smallest=0.02,
     )  # fmt: skip
 
 
