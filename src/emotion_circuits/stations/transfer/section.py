@@ -26,7 +26,8 @@ def sections(folder: TransferFolder, _manifest: dict[str, Any], claims: Sequence
             say("Which sentences do whose directions read?"),
             say(
                 "AUROC on the test sentences of the column, of directions fitted on the sentences of the row: 1 tells all apart, "
-                "0.5 none. In brackets: n-grams tuned on the same sentences. In italics: not beyond directions of shuffled labels."
+                "0.5 none. In brackets: n-grams tuned on the same sentences. In italics: not beyond directions of shuffled "
+                "labels."
             ),
             matrix(table),
         ),
