@@ -15,16 +15,20 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.paths import cannot_write, make_folder
 from emotion_circuits.record.engines import Compute, Part
 from emotion_circuits.record.engines.pool import LostError, Pool
 from emotion_circuits.record.engines.resources import GIB, RayOptions, Resources, options_of
-from emotion_circuits.record.engines.working import ATTEMPTS, Bench, Order, refuse_other_versions
+from emotion_circuits.record.engines.working import ATTEMPTS, SEEN, Bench, Order, refuse_other_versions, unshared
+from emotion_circuits.temporaries import held_file
 
 __all__ = ["Ray"]
 
@@ -39,9 +43,9 @@ _log = logging.getLogger(__name__)
 class _Actor:
     """A worker: an actor that has one part at a time."""
 
-    def __init__(self, ray: Any, actor: Any) -> None:
+    def __init__(self, ray: Any, actor: Any, mark: Path | None) -> None:
         self._ray, self._actor, self._order = ray, actor, ""
-        self.up: Future[dict[str, str]] = actor.versions.remote().future()
+        self.up: Future[Any] = actor.greet.remote(None if mark is None else str(mark), SEEN).future()
 
     def send(self, order: Order, part: Part) -> Future[bytes]:
         """As :meth:`emotion_circuits.record.engines.pool.Worker.send`."""
@@ -55,7 +59,7 @@ class _Actor:
         try:
             return done.result()
         except self._ray.exceptions.RayTaskError:
-            raise
+            raise  # of a worker that cannot begin; errors of parts come back packed
         except (self._ray.exceptions.RayError, ConnectionError) as error:
             raise LostError(_how(error)) from error
 
@@ -89,6 +93,8 @@ class Ray(Pool[_Actor]):
         self._needed: Resources | None = None
         self._starting: list[_Actor] = []
         self._failed = 0
+        self._mark: Path | None = None
+        self._held_here = ExitStack()
 
     def run(self, compute: Compute[Result], parts: Sequence[Part]) -> Iterator[tuple[Part, Result]]:
         """As :meth:`emotion_circuits.record.engines.Engine.run`.
@@ -102,10 +108,10 @@ class Ray(Pool[_Actor]):
         self._connect()
         o = self.options
         needed = Resources.needed(compute, cpus=o.cpus, gpus=o.gpus, memory=o.memory)
+        self._see_room(needed)
         if needed != self._needed:
             self._dismiss()
             self._needed = needed
-        self._see_room(needed)
         yield from super().run(compute, parts)
 
     def close(self) -> None:
@@ -113,6 +119,7 @@ class Ray(Pool[_Actor]):
         if self._ray is None:
             return
         self._dismiss()
+        self._held_here.close()
         if self._ours:
             self._ray.shutdown()
         self._ray, self._needed, self._failed = None, None, 0
@@ -160,6 +167,12 @@ class Ray(Pool[_Actor]):
                 ) from error
             self._ours = True
         self._ray = ray
+        if address is not None:
+            folder = make_folder(self.options.folder.absolute())
+            try:
+                self._mark = self._held_here.enter_context(held_file(folder / "shared"))
+            except OSError as error:
+                raise cannot_write(folder, error) from error
 
     def _see_room(self, needed: Resources) -> None:
         """Settle the number of workers, and see that some node can hold one."""
@@ -200,7 +213,7 @@ class Ray(Pool[_Actor]):
             for actor in [a for a in self._starting if a.up in done]:
                 self._starting.remove(actor)
                 try:
-                    theirs = actor.answer(actor.up)
+                    host, theirs, seen = actor.answer(actor.up)
                 except LostError as error:
                     actor.end()
                     self._failed += 1
@@ -214,7 +227,11 @@ class Ray(Pool[_Actor]):
                     raise EmotionCircuitsError(
                         f"Ray: a worker cannot begin ({_line(error)}): install emotion-circuits on every node"
                     ) from error
-                refuse_other_versions(theirs, f"a worker of Ray at {self.options.address or 'this machine'}")
+                refuse_other_versions(theirs, f"Ray's node {host}")
+                if not seen:
+                    raise EmotionCircuitsError(
+                        f"Ray's node {host} does not see what lies here. {unshared(self.options.folder.absolute())}"
+                    )
                 self._failed = 0
                 return actor
             if not patiently:
@@ -234,7 +251,7 @@ class Ray(Pool[_Actor]):
         made = self._ray.remote(Bench).options(
             **options, max_restarts=0, max_task_retries=0, runtime_env={"env_vars": threads}
         )
-        return _Actor(self._ray, made.remote())
+        return _Actor(self._ray, made.remote(), self._mark)
 
 
 def _room(node: Mapping[str, float], needed: Resources) -> int:

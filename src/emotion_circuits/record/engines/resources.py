@@ -117,12 +117,15 @@ class RayOptions(_Options):
 
     Attributes:
         address: of a Ray cluster: ``auto``, ``HOST:PORT``, ``ray://HOST:10001``; without it this machine.
+        folder: on a file system that this machine and the nodes share, where runs and models lie; by default that of the
+            process. Whether a node sees it is checked before it is given a part.
         cpus: cores of a worker; by default as many as a part has threads.
         gpus: cards of a worker, or a part of one; by default one where the model is on one.
         memory: of a worker, ``8G``; by default from the model's size.
     """
 
     address: str | None = Field(None, min_length=1)
+    folder: Path = Path()
     cpus: float | None = Field(None, gt=0, allow_inf_nan=False)
     gpus: float | None = Field(None, ge=0, allow_inf_nan=False)
     memory: Size | None = None

@@ -36,11 +36,13 @@ from emotion_circuits.record.engines import Compute, Part
 from emotion_circuits.record.engines.resources import GIB, Resources, SlurmOptions, options_of
 from emotion_circuits.record.engines.working import (
     ATTEMPTS,
+    SEEN,
     Bench,
     Order,
     given_up,
     refuse_other_versions,
     unpacked,
+    unshared,
     versions,
 )
 
@@ -61,7 +63,7 @@ class _Times:
 
     Attributes:
         poll: between looks at the folder.
-        seen: that a file may take to be seen on another machine; NFS keeps what it knows of a folder for up to 60.
+        seen: that a file may take to be seen on another machine.
         deaf: without a sign of life of the process that sent a job, after which the job ends: nobody takes what it computes.
     """
 
@@ -70,7 +72,7 @@ class _Times:
     deaf: float
 
 
-_TIMES = {"slurm": _Times(2, 90, 600), "local": _Times(0.2, 2, 60)}
+_TIMES = {"slurm": _Times(2, SEEN, 600), "local": _Times(0.2, 2, 60)}
 
 ORDER, ALIVE, BEGUN, RESULT, TAKEN = "order", "alive", "begun-", "result-", "taken-"
 """What lies in a folder of orders: the order, the sign of life, a mark of each job that has read the order, results, and marks
@@ -147,7 +149,7 @@ class Slurm:
                         if lost[first.index] >= ATTEMPTS:
                             remedy = f", or allow more time; logs are in {logs}"
                             if not job.begun():
-                                remedy += f". {_unshared(o.folder)}"
+                                remedy += f". {unshared(o.folder)}"
                             raise given_up(first, lost[first.index], f"(job {job.name}) {how}", remedy)
                         _log.warning("job %s of part %d %s; the part is computed again", job.name, first.index, how)
                         waiting.append(missing)
@@ -175,6 +177,7 @@ class _Sending:
 
     def __init__(self, engine: Slurm, order: str, place: Path, logs: Path, needed: Resources) -> None:
         self._order, self._place, o = order, place, engine.options
+        self._cluster = o.cluster
         submitit = importlib.import_module("submitit")
         given: dict[str, Any] = {
             "name": "emotion-circuits",
@@ -204,7 +207,7 @@ class _Sending:
         tasks = [[(part.index, part.task) for part in share] for share in shares]
         try:
             sent = self._executor.map_array(
-                functools.partial(_work, str(self._place), self._order, _TIMES[o.cluster]), tokens, tasks
+                functools.partial(_work, str(self._place), self._order, _TIMES[self._cluster]), tokens, tasks
             )
         except Exception as error:
             raise EmotionCircuitsError(f"Slurm does not take the jobs: {_line(str(error))}") from error
@@ -252,21 +255,15 @@ class _Job:
                     f"job {self.name} could not begin: {why}; its logs are {self._job.paths.stderr}"
                 )
             return f"ended with {why}"
-        if time.monotonic() - self._since < _TIMES["slurm"].seen:
+        if time.monotonic() - self._since < SEEN:
             return None
         raise EmotionCircuitsError(
-            f"job {self.name} has finished, but its results are not seen. {_unshared(self._mark.parent)}"
+            f"job {self.name} has finished, but its results are not seen. {unshared(self._mark.parent)}"
         )
 
     def cancel(self) -> None:
         """End it at once."""
         self._job.cancel(check=False)
-
-
-def _unshared(folder: Path) -> str:
-    return (
-        f"The engine's folder {folder} must lie on a file system that this machine and the nodes share (option folder)"
-    )
 
 
 def _line(text: str) -> str:
@@ -342,7 +339,7 @@ def _order_in(place: Path, name: str, patience: float) -> bytes:
             if hashlib.sha256(written).hexdigest() == name:
                 return written
         if time.monotonic() > until:
-            raise EmotionCircuitsError(f"{place} is not seen on {socket.gethostname()}. {_unshared(place.parent)}")
+            raise EmotionCircuitsError(f"{place} is not seen on {socket.gethostname()}. {unshared(place.parent)}")
         time.sleep(1)
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import platform
+import socket
 import sys
+import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +23,24 @@ from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.source import ModelSource
 from emotion_circuits.record.engines import Compute, Part
 
-__all__ = ["ATTEMPTS", "Bench", "Order", "given_up", "refuse_other_versions", "unpacked", "versions"]
+__all__ = [
+    "ATTEMPTS",
+    "SEEN",
+    "Bench",
+    "Order",
+    "given_up",
+    "refuse_other_versions",
+    "unpacked",
+    "unshared",
+    "versions",
+]
 
 ATTEMPTS = 3
 """How often a part is begun before it is given up: a worker may be killed by chance, hardly thrice on the same part."""
+
+
+SEEN = 90.0
+"""Seconds that a file may take to be seen on another machine; NFS keeps what it knows of a folder for up to 60."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +69,10 @@ class Order:
         source = None if compute.model is None else ModelSource.of(compute.model)
         if own_card and source is not None and source.device.startswith("cuda"):
             source = replace(source, device="cuda:0")
-        # Functions are found by the names of their modules, which may lie where only this process looks.
-        written = pickle.dumps((sys.path, pickle.dumps((replace(compute, model=None), source))))
+        # Functions are found by the names of their modules, which may lie where only this process looks; files by paths that
+        # may begin where it stands.
+        where = (sys.path, str(Path.cwd()))
+        written = pickle.dumps((where, pickle.dumps((replace(compute, model=None), source))))
         return cls(hashlib.sha256(written).hexdigest(), written)
 
 
@@ -75,8 +96,10 @@ class Bench:
         """
         if self.order != name:
             assert written is not None
-            path, pickled = pickle.loads(written)
+            (path, folder), pickled = pickle.loads(written)
             sys.path.extend(entry for entry in path if entry not in sys.path)
+            with suppress(OSError):
+                os.chdir(folder)
             compute, source = pickle.loads(pickled)
             self.order, self.compute, self.ground = "", None, None
             if source is not None and source != self.source:
@@ -112,9 +135,12 @@ class Bench:
                 pickled = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
             return b"E" + pickled
 
-    def versions(self) -> dict[str, str]:
-        """Of what bytes depend on, here."""
-        return versions()
+    def greet(self, mark: str | None, patience: float) -> tuple[str, dict[str, str], bool]:
+        """The name of this machine, its versions, and whether it sees a file within so many seconds; ``None``: no file."""
+        until = time.monotonic() + patience
+        while not (seen := mark is None or Path(mark).exists()) and time.monotonic() < until:
+            time.sleep(1)
+        return socket.gethostname(), versions(), seen
 
 
 def versions() -> dict[str, str]:
@@ -144,6 +170,13 @@ def refuse_other_versions(theirs: dict[str, str], where: str) -> None:
         raise EmotionCircuitsError(
             f"{where} has {', '.join(other)}: parts would not be the same bytes; install the same versions there"
         )
+
+
+def unshared(folder: Path) -> str:
+    """What is to be done about a folder that another machine does not see."""
+    return (
+        f"The engine's folder {folder} must lie on a file system that this machine and the nodes share (option folder)"
+    )
 
 
 def given_up(part: Part, times: int, how: str, remedy: str = "") -> EmotionCircuitsError:
