@@ -1,6 +1,7 @@
 """Ray and Slurm: the bytes are those of this process, and a worker that is killed costs its part."""
 
 import random
+import signal
 import sys
 import threading
 
@@ -111,7 +112,7 @@ def test_an_error_of_a_part_is_the_same_one_from_ray_and_it_goes_on(ray):
     computed(ray, Compute(tensors, 1))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_stations_of_a_model_are_the_same_bytes_by_ray_with_a_worker_killed(threads, ray, root, tmp_path):
     with torch_threads(threads):
         for name in ("capture", "sweep"):
@@ -131,6 +132,11 @@ def test_actors_killed_at_twenty_random_moments_cost_their_parts_only(ray, tmp_p
         same(a, b)
     again = len(begun(tmp_path)) - len(parts)
     assert again <= 20
+
+
+def test_ray_leaves_signals_alone(ray):
+    computed(ray, Compute(tensors, 0), PARTS[:1])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.slow

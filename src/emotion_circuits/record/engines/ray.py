@@ -11,13 +11,15 @@ import importlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 import torch
@@ -157,7 +159,8 @@ class Ray(Pool[_Actor]):
             else:
                 where, given = f"at {address}", {"address": address}
             try:
-                ray.init(**given, **quiet)
+                with _signals_as_they_were():
+                    ray.init(**given, **quiet)
             except Exception as error:
                 raise EmotionCircuitsError(
                     f"Ray {where} cannot be reached: {_line(error)}. Begin one with 'ray start --head', or leave the option "
@@ -252,6 +255,20 @@ class Ray(Pool[_Actor]):
             **options, max_restarts=0, max_task_retries=0, runtime_env={"env_vars": threads}
         )
         return _Actor(self._ray, made.remote(), self._mark)
+
+
+@contextmanager
+def _signals_as_they_were() -> Iterator[None]:
+    """Ray answers SIGTERM with an exit code of its own; who is ended by a signal should have ended by it."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _room(node: Mapping[str, float], needed: Resources) -> int:
