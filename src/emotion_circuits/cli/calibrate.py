@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from emotion_circuits.cli.shared import JsonFlag, Language, long_running, print_table, show_json
+from emotion_circuits.cli.shared import (
+    EngineName,
+    EngineOptions,
+    JsonFlag,
+    Language,
+    Workers,
+    engine_for,
+    long_running,
+    print_table,
+    show_json,
+)
 
 
 def calibrate(
@@ -25,10 +36,9 @@ def calibrate(
         typer.Option(min=0, help="Also so many shuffles, per station that says how, with an effect planted: power."),
     ] = 0,
     only: Annotated[str | None, typer.Option(help="Stations, separated by commas; all by default.")] = None,
-    engine: Annotated[
-        Literal["inline", "processes"], typer.Option(help="Where draws are computed; what comes out is the same.")
-    ] = "inline",
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of --engine processes.")] = None,
+    engine: EngineName = "inline",
+    workers: Workers = None,
+    engine_option: EngineOptions = None,
     lang: Language = "en",
     as_json: JsonFlag = False,
 ) -> None:
@@ -39,16 +49,15 @@ def calibrate(
 
     Example: emotion-circuits calibrate runs/demo --draws 200 --planted 60 --engine processes
     """
-    from emotion_circuits.record.engines import engine as engine_of
     from emotion_circuits.report.calibration_page import write_calibration_page
     from emotion_circuits.study.calibrating import BAR, POWER_BAR, UPPER_BAR, calibrate_run
 
     place = out or run.with_name(f"{run.name}-calibration")
     chosen = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     command = f"emotion-circuits calibrate {run} --out {place} --draws {draws} --first {first} --planted {planted}"
-    with long_running():
+    with closing(engine_for(engine, workers, engine_option)) as where, long_running():
         found = calibrate_run(
-            run, place, draws=draws, first=first, planted=planted, only=chosen, engine=engine_of(engine, workers=workers),
+            run, place, draws=draws, first=first, planted=planted, only=chosen, engine=where,
             command=command + ("" if only is None else f" --only {only}"),
         )  # fmt: skip
         page = write_calibration_page(place, language=lang)

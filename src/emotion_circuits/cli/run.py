@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,10 +15,14 @@ from emotion_circuits.cli.shared import (
     Columns,
     Device,
     Dtype,
+    EngineName,
+    EngineOptions,
     JsonFlag,
     Language,
     Revision,
     Track,
+    Workers,
+    engine_for,
     long_running,
     mapped,
     note,
@@ -75,21 +80,9 @@ def run(
             "--dry-run", help="Say what is done and what is left, with estimated tokens, time and disk; run nothing."
         ),
     ] = False,
-    engine: Annotated[
-        Literal["inline", "processes"],
-        typer.Option(
-            help="Where parts of the work are computed: in this process, or in worker processes, each with the model. What "
-            "comes out is the same."
-        ),
-    ] = "inline",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Worker processes of --engine processes, by default as many as the cores hold. On a CPU set OMP_NUM_THREADS to "
-            "the number of cores over the number of workers.",
-        ),
-    ] = None,
+    engine: EngineName = "inline",
+    workers: Workers = None,
+    engine_option: EngineOptions = None,
     lang: Language = "en",
     track: Track = None,
     as_json: JsonFlag = False,
@@ -105,7 +98,6 @@ def run(
 
     Example: emotion-circuits run --profile baseline --set steering.samples=2 --out runs/baseline --dry-run
     """
-    from emotion_circuits.record.engines import engine as chosen_engine
     from emotion_circuits.record.reading import read_claims
     from emotion_circuits.report.study_page import summary_table, write_report
     from emotion_circuits.study import run_study
@@ -121,11 +113,11 @@ def run(
     elif columns:
         overrides["prompts"] = _mapped_prompts(overrides.get("prompts"), columns)
     study = _study(profile, config, overrides, device, out)
-    where = chosen_engine(engine, workers=workers)
+    where = engine_for(engine, workers, engine_option)
     if dry_run:
         _dry_run(study, out, as_json)
         return
-    with long_running():
+    with closing(where), long_running():
         done = run_study(study, out, told=lambda stage, status: note(f"{stage.title}: {status}"), engine=where)
         path = write_report(out, out=out / "report.html", language=lang)
         run_id = recorded(track, lambda: track_study(out, Tracker(default_uri(out)), read_claims(out)))

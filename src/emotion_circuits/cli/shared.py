@@ -23,20 +23,25 @@ from emotion_circuits.progress import progress_style
 
 if TYPE_CHECKING:
     from emotion_circuits.prompts import Attribute
+    from emotion_circuits.record.engines import Engine
 
 __all__ = [
     "AttributeName",
     "Columns",
     "Device",
     "Dtype",
+    "EngineName",
+    "EngineOptions",
     "JsonFlag",
     "Language",
     "Pickle",
     "Revision",
     "State",
     "Track",
+    "Workers",
     "attribute_for",
     "check_before_loading",
+    "engine_for",
     "listen",
     "long_running",
     "mapped",
@@ -77,6 +82,33 @@ Pickle = Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled wei
 Track = Annotated[
     bool | None,
     typer.Option("--track/--no-track", help="Record in MLflow; by default where the extra 'tracking' is installed."),
+]
+
+
+EngineName = Annotated[
+    Literal["inline", "processes", "ray", "slurm"],
+    typer.Option(
+        "--engine",
+        help="Where parts of the work are computed: in this process, in worker processes, by Ray or by Slurm. What comes out is "
+        "the same.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="How many parts at once, with --engine processes, ray or slurm; by default as many as there is room for. On a CPU "
+        "set OMP_NUM_THREADS to the number of cores over the number of workers.",
+    ),
+]
+EngineOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-option",
+        help="KEY=VALUE; repeat. ray: address, folder, cpus, gpus, memory. slurm: folder, partition, account, qos, time, cpus, "
+        "gpus, memory, parts_per_job, cluster. E.g. --engine ray --engine-option address=auto.",
+    ),
 ]
 
 
@@ -123,6 +155,24 @@ def long_running() -> Iterator[None]:
     """Show progress bars on standard error, unless ``--quiet``."""
     with progress_style("silent" if State.quiet else "rich"):
         yield
+
+
+def engine_for(name: str, workers: int | None, options: Sequence[str] | None) -> Engine:
+    """The engine that ``--engine``, ``--workers`` and ``--engine-option`` ask for; close it when all work is done.
+
+    Raises:
+        EmotionCircuitsError: an unknown option or value, workers where there are none, or an extra that is not installed.
+    """
+    from emotion_circuits.record.engines import engine
+
+    given: dict[str, str] = {}
+    for item in options or ():
+        key, equals, value = item.partition("=")
+        if not equals or not key or key in given:
+            why = "is given twice" if key in given else "is not KEY=VALUE"
+            raise typer.BadParameter(f"{item!r} {why}", param_hint="--engine-option")
+        given[key] = value
+    return engine(name, workers=workers, options=given)
 
 
 def check_before_loading(

@@ -7,7 +7,7 @@ never in what comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -51,6 +51,8 @@ class Compute(Generic[Result]):
         beside: whether a processor with several cores does best with several parts beside one another, each on cores of
             its own (decoding), instead of all cores on one (long batches).
         threads: of torch, that a part is computed with; how products are summed depends on it. ``None``: not settled yet.
+        memory: bytes that a part takes which brings its own model (:func:`resources.memory_of` of its blueprint);
+            ``None``: not known. An engine that shares machines reserves it; where there is a model, its size says it.
     """
 
     function: Callable[[Any, Any, Any], Result]
@@ -59,6 +61,7 @@ class Compute(Generic[Result]):
     prepare: Callable[[Any, Any], Any] | None = None
     beside: bool = False
     threads: int | None = None
+    memory: int | None = None
 
     def settled(self, parts: int) -> Compute[Result]:
         """With the threads of a part settled, from the number of all parts of the work.
@@ -98,23 +101,38 @@ class Engine(Protocol):
                 with the caller; what runs is dropped.
         """
 
+    def close(self) -> None:
+        """End what it holds (processes, jobs, sessions); a later run begins anew."""
 
-ENGINES = ("inline", "processes")
+
+ENGINES = ("inline", "processes", "ray", "slurm")
 
 
-def engine(name: str = "inline", *, workers: int | None = None) -> Engine:
-    """An engine by its name.
+def engine(name: str = "inline", *, workers: int | None = None, options: Mapping[str, Any] | None = None) -> Engine:
+    """An engine by its name; close it when all work is done.
 
     Args:
-        name: ``inline`` (this process) or ``processes`` (worker processes of this machine).
-        workers: how many worker processes; by default as many as the cores hold, each with the threads of this process.
+        name: ``inline`` (this process), ``processes`` (worker processes of this machine), ``ray`` (this machine or a cluster of
+            Ray; extra ``ray``) or ``slurm`` (jobs of Slurm; extra ``slurm``).
+        workers: how many at once; by default as many as the cores hold, each with the threads of this process, or as the
+            cluster has room for.
+        options: of ``ray`` (:class:`~emotion_circuits.record.engines.resources.RayOptions`) and ``slurm``
+            (:class:`~emotion_circuits.record.engines.resources.SlurmOptions`), as values or as text.
 
     Raises:
-        EmotionCircuitsError: an unknown name, or workers where there are none.
+        EmotionCircuitsError: an unknown name or option, workers where there are none, or an extra that is not installed.
     """
+    if name not in ENGINES:
+        raise EmotionCircuitsError(f"engine {name!r} is unknown; choose from {', '.join(ENGINES)}")
+    if name == "inline" and workers is not None:
+        raise EmotionCircuitsError(
+            "the engine 'inline' has no workers: leave them out, or choose 'processes', 'ray' or 'slurm'"
+        )
+    if name in ("inline", "processes") and options:
+        raise EmotionCircuitsError(
+            f"the engine {name!r} has no options, got {', '.join(options)}; 'ray' and 'slurm' have some"
+        )
     if name == "inline":
-        if workers is not None:
-            raise EmotionCircuitsError("the engine 'inline' has no workers: leave them out, or choose 'processes'")
         from emotion_circuits.record.engines.inline import Inline
 
         return Inline()
@@ -122,4 +140,10 @@ def engine(name: str = "inline", *, workers: int | None = None) -> Engine:
         from emotion_circuits.record.engines.processes import Processes
 
         return Processes(workers)
-    raise EmotionCircuitsError(f"engine {name!r} is unknown; choose from {', '.join(ENGINES)}")
+    if name == "ray":
+        from emotion_circuits.record.engines.ray import Ray
+
+        return Ray(workers, options)
+    from emotion_circuits.record.engines.slurm import Slurm
+
+    return Slurm(workers, options)

@@ -32,3 +32,6 @@ class Inline:
             return
         for part in parts:
             yield part, compute.part(model, ground, part.task)
+
+    def close(self) -> None:
+        """Nothing is held."""
