@@ -166,7 +166,7 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
         words = shares[words_by] / len(labelled)
     rows = []
     for i, line in enumerate(lines):
-        scores = {label: float(table[f"score_{label}"].iloc[i]) for label in labels[:-1]}
+        scores = {label: float(table[f"score_{label}"].iloc[i]) for label in reader.emotions}
         rows.append({**line, "prediction": table["label"].iloc[i], "scores": scores})
     return {
         "n": len(lines),

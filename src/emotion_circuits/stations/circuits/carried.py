@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
@@ -78,7 +79,9 @@ def _states(context: Context, folder: Path | None) -> tuple[dict[str, Carried], 
     config, model = context.config, context.model
     directions = context.of(DirectionsFolder).load_set(set_name(config.of(TraceSettings).directions))
     layer = traced_layer(directions, model)
-    neutral = load_prompts(traced_corpus(config), labels=[context.about.reference], split="train")
+    about = context.about
+    compared = {label for value in about.values for label in about.compared_with(value)}
+    neutral = load_prompts(traced_corpus(config), labels=compared, split="train")
     states = carried_states(
         model, {split: traced_sentences(config, split) for split in SPLITS}, [p.text for p in evenly(neutral, _NEUTRAL)],
         layer, batch_rows=config.of(CircuitsSettings).batch_rows, folder=folder, engine=context.engine,
@@ -87,12 +90,14 @@ def _states(context: Context, folder: Path | None) -> tuple[dict[str, Carried], 
 
 
 def slopes(store: ActivationStore, directions: DirectionSet, layer: int) -> dict[str, float]:
-    """Log-odds of each value against the reference per residual norm of projection, by logistic regression on train."""
+    """Log-odds of each value against what it is compared with, per residual norm of projection: logistic regression, train."""
     chosen = rows_of(store, "train", None, directions.names)
-    examples, _ = examples_at(store, directions.kind, directions.reading, layer, chosen, directions.names)
+    examples, _ = examples_at(
+        store, directions.kind, directions.reading, layer, chosen, directions.names, directions.reference
+    )
     found = {}
     for index, label in enumerate(directions.labels):
-        rows = (examples.labels == index) | (examples.labels == examples.neutral)
+        rows = torch.isin(examples.labels, torch.tensor([index, *examples.against(index)]))
         x = examples.states[rows] @ directions.unit(label, layer).double() / directions.norm(layer)
         fitted = LogisticRegression(C=100.0).fit(x.numpy()[:, None], (examples.labels[rows] == index).numpy())
         found[label] = float(fitted.coef_[0, 0])
