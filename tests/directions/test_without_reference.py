@@ -100,7 +100,9 @@ def test_steering_vectors_are_those_directions_and_are_against_the_rest_already(
     for k, name in enumerate(LABELS):
         assert torch.allclose(vectors.unit[name][1], fitted(store).unit(name, 1), atol=1e-5), k
     assert vectors.against_rest(LABELS, None) is vectors
-    means = torch.stack([store.pooled("resid_post", "mean", 1)[store.mask(split="train", label=n)].mean(0) for n in LABELS])
+    means = torch.stack(
+        [store.pooled("resid_post", "mean", 1)[store.mask(split="train", label=n)].mean(0) for n in LABELS]
+    )
     assert torch.allclose(neutral_mean(store, pooling="mean", reference=None)[1].float(), means.mean(0), atol=1e-4)
     both = [
         shuffled_directions(store, count=2, contrast=how, pooling="mean", reference=None) for how in ("rest", "neutral")

@@ -71,7 +71,8 @@ def test_directions_and_what_steers_are_each_value_against_the_others(run):
     assert vectors.neutral is not None
     # As they were fitted but for the attention sink's part of them.
     sink = torch.nn.functional.normalize(vectors.first[1], dim=0)
-    chosen = DirectionSet.load(next((run / "directions").glob(json.loads((run / "directions" / "choice.json").read_text())["single"] + ".json")))
+    single = json.loads((run / "directions" / "choice.json").read_text())["single"]
+    chosen = DirectionSet.load(run / "directions" / f"{single}.json")
     own = chosen.vector("warm", 1) - (chosen.vector("warm", 1) @ sink) * sink
     assert torch.cosine_similarity(vectors.unit["warm"][1], own, dim=0) > 0.999
 
@@ -79,7 +80,7 @@ def test_directions_and_what_steers_are_each_value_against_the_others(run):
 def test_claims_speak_of_every_value(run):
     claims = read_claims(run)
     of = {c.kind: {e for c2 in claims if c2.kind == c.kind for e in c2.about.names()} for c in claims}
-    for kind in ("directions.cosine", "trace.writer", "steering.effect"):
+    for kind in ("directions.cosine", "trace.writers", "steering.effect", "circuits.carrier"):
         assert of.get(kind, set()) & set(VALUES), (kind, sorted(of))
 
 
