@@ -146,12 +146,13 @@ def run(context: Context, folder: SteeringFolder) -> None:
     if s.compare_prompts:
         _compare(context, folder, list(chosen.values()), vectors, choosing)
 
-    shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, contrast=s.contrast, **of)
+    n_random, n_shuffled = s.nulls(len(about.values))
+    shuffled = shuffled_directions(store, count=n_shuffled, seed=config.seed, contrast=s.contrast, **of)
     every = [
         NONE,
         *shared_controls(
             list(chosen.values()),
-            random=s.random_directions,
+            random=n_random,
             shuffled=list(shuffled),
             prompting=a.prompting is not None,
         ),
