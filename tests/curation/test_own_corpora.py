@@ -150,6 +150,6 @@ def test_a_table_is_studied_from_the_command_line(tmp_path):
         "trace",
         "circuits",
     }
-    assert "no openings" in stages["steering"]["why"]
+    assert "no judge" in stages["steering"]["why"]
     assert (out / "attribute.yaml").is_file()
     assert "warm" in (out / "report.html").read_text(encoding="utf-8")

@@ -215,7 +215,7 @@ def _fields(
     if marked:
         fields["corpora"]["trace"] = "corpus.jsonl"
     openings = _openings(language)
-    if openings and judged:
+    if openings:
         fields["openings"] = openings
     if judged:
         fields["judges"] = [name]
