@@ -73,6 +73,17 @@ def test_one_value_without_a_reference_is_compared_with_all_others(tmp_path):
     assert "fear is compared with joy, plain together" in " ".join(made.notes)
 
 
+def test_several_values_without_a_reference_are_each_compared_with_the_others(tmp_path):
+    made = own_attribute(table(tmp_path / "moods.csv"), tmp_path / "run", columns=COLUMNS)
+    attribute = load_attribute(made.path)
+    assert (attribute.values, attribute.reference, attribute.labels) == (tuple(MOODS), None, tuple(MOODS))
+    assert yaml.safe_load(made.path.read_text())["reference"] is None
+    assert "no reference: each of joy, fear, plain is compared with the mean of the others" in made.notes
+    assert check_attribute(attribute) == []
+    some = own_attribute(table(tmp_path / "moods.csv"), tmp_path / "two", columns=COLUMNS, values=["joy", "fear"])
+    assert {p.label for p in load_prompts(load_attribute(some.path).corpora.fit)} == {"joy", "fear"}
+
+
 def test_a_language_with_openings_has_steering_and_one_without_has_none(tmp_path):
     rows = table(tmp_path / "moods.csv")
     made = own_attribute(rows, tmp_path / "ja", columns=COLUMNS, reference="plain", language="ja")
@@ -87,7 +98,7 @@ def test_a_language_with_openings_has_steering_and_one_without_has_none(tmp_path
     ("asked", "told"),
     [
         ({"values": ["joy", "anger"], "reference": "plain"}, "no sentence is labelled anger; labels: joy, fear, plain"),
-        ({}, "3 values and no reference; name the label they are compared with"),
+        ({"values": ["joy"], "reference": "joy"}, "is one of the values"),
         ({"values": ["joy", "plain"], "reference": "plain"}, "is one of the values"),
     ],
 )  # fmt: skip
@@ -139,6 +150,6 @@ def test_a_table_is_studied_from_the_command_line(tmp_path):
         "trace",
         "circuits",
     }
-    assert "no openings" in stages["steering"]["why"]
+    assert "no judge" in stages["steering"]["why"]
     assert (out / "attribute.yaml").is_file()
     assert "warm" in (out / "report.html").read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ def test_report_is_the_accuracy_of_the_scores(tmp_path):
     store = planted_store(tmp_path, groups=60, strength=1.5)
     choice = fit_reader(store, extractors=("lda",))
     names = (*choice.members[0][0].labels, "neutral")
-    predicted = [names[int(i)] for i in decide(choice.scores(store))]
+    predicted = [names[int(i)] for i in decide(choice.scores(store), names)]
     rows = store.rows.assign(predicted=predicted)
     part = rows[(rows.split == "test") & (rows.set == "implicit")]
     report = reader_report(store, choice).set_index("set")

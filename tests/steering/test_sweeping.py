@@ -16,6 +16,8 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Add, Sampling, Site, generate, intervene, observe, writing_model
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.prompts import Prompt, load_attribute
+from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.statistics import fdr
 from emotion_circuits.steering import (
     NONE,
     Condition,
@@ -383,6 +385,29 @@ def test_emotions_at_one_place_share_their_controls_and_others_do_not() -> None:
     )
     assert {c.emotion for c in raw if c.kind == "random"} == {"anger", "apology"}
     assert sum(c.kind == "random" for c in raw) == 40
+
+
+@pytest.mark.parametrize(("places", "nulls"), [(1, 198), (3, 594)])
+def test_controls_grow_with_places_and_not_with_values(places, nulls) -> None:
+    """Twenty-four values at one place are ranked among the same directions; each further place costs its own."""
+    chosen = [
+        Condition(name=f"v{i}", emotion=f"v{i}", layers=(3 + i % places,), alpha=0.2, units="norm") for i in range(24)
+    ]
+    made = shared_controls(chosen, random=99, shuffled=[f"shuffled {i}" for i in range(99)], prompting=False)
+    assert sum(c.kind in ("random", "shuffled") for c in made) == nulls
+
+
+@pytest.mark.parametrize(("values", "nulls"), [(1, 99), (4, 99), (24, 480)])
+def test_null_directions_grow_with_the_family_where_that_is_asked_for(values, nulls) -> None:
+    asked = SteeringSettings.model_validate({"random_directions": None, "shuffled_directions": None})
+    assert asked.nulls(values) == (nulls, nulls)
+    assert SteeringSettings().nulls(values) == (99, 99)
+    # A value of which all three metrics rank first can be claimed among as many values of which nothing is true.
+    p = 1 / (1 + nulls)
+    q = fdr([p] * 3 + [1.0] * (3 * values - 3), family="one of many").q
+    assert min(q.values()) <= 0.05
+    if values == 24:
+        assert min(fdr([0.01] * 3 + [1.0] * 69, family="one of many").q.values()) > 0.05
 
 
 def test_conditions_survive_json_and_wrong_ones_are_refused() -> None:

@@ -20,7 +20,7 @@ from study_cases import SMALL, save_tiny
 CIRCUITS = {
     "circuits.train_pairs": 36, "circuits.validation_pairs": 12, "circuits.test_pairs": 18, "circuits.exact": 4,
     "circuits.sizes": 3, "circuits.samples": 4, "circuits.emotion_heads": 2, "circuits.generation_prompts": 4,
-    "circuits.max_new_tokens": 4,
+    "circuits.max_new_tokens": 4, "circuits.carried": "always",
 }  # fmt: skip
 
 
@@ -46,6 +46,18 @@ def test_every_table_is_of_its_values(run):
     assert set(matrix["label"]) == {"warm", "cold", "plain"}
     assert set(pd.read_parquet(run / "circuits" / "dissociation.parquet")["task"]) == {"warm", "cold"}
     assert not (run / "circuits" / "skipped.json").exists()
+
+
+def test_pairs_and_projections_are_compared(run):
+    table = pd.read_parquet(run / "circuits" / "agreement.parquet")
+    assert set(table["emotion"]) == {"warm", "cold"}
+    assert (table["low"] <= table["rank"]).all()
+    claims = [c for c in read_claims(run) if c.kind == "circuits.agreement"]
+    assert {c.about.value for c in claims} == {"warm", "cold"}
+    assert all(c.figures.q is not None and c.figures.null is not None for c in claims)
+    page = render_report(run).path.read_text(encoding="utf-8")
+    assert "carrier-agreement-figure" in page
+    assert "order heads and MLPs alike" in page
 
 
 def test_directions_start_from_its_reference(run):

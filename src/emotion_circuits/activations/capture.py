@@ -77,7 +77,7 @@ def capture_config(
     layers: Sequence[int],
     shard_rows: int,
     frame: str = FRAME,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
 ) -> dict[str, Any]:
     """Everything that determines the bytes of a capture; its hash names the folder's contents."""
     return {
@@ -115,7 +115,7 @@ def capture(
     batch_tokens: int = 1024,
     shard_rows: int = 256,
     frame: str = FRAME,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
     engine: Engine | None = None,
 ) -> ActivationStore:
     """Capture states of every sentence, or go on with a capture that was interrupted.
@@ -136,7 +136,7 @@ def capture(
         batch_tokens: upper bound of tokens in one forward pass.
         shard_rows: sentences per shard.
         frame: the words appended for pooling ``frame``. States of the sentence's own tokens cannot see them.
-        reference: label of the sentences on which token norms are measured.
+        reference: label of the sentences on which token norms are measured; ``None``: all of them.
         engine: where shards are computed; in this process by default.
 
     Returns:

@@ -149,12 +149,13 @@ class Sinks:
             raise EmotionCircuitsError(f"the note on attention sinks is damaged ({error}); capture anew") from error
 
 
-def sentences_for_sinks(prompts: Sequence[Prompt], reference: str = "neutral") -> list[Prompt]:
+def sentences_for_sinks(prompts: Sequence[Prompt], reference: str | None = "neutral") -> list[Prompt]:
     """What the medians are measured on: at most 128 neutral training sentences, evenly over them.
 
-    Where a corpus has fewer than eight of those, sentences of any label and split serve: norms hardly depend on what is said.
+    Without a reference they are all training sentences. Where a corpus has fewer than eight of those, sentences of any label and
+    split serve: norms hardly depend on what is said.
     """
-    chosen = [p for p in prompts if p.split == "train" and p.label == reference]
+    chosen = [p for p in prompts if p.split == "train" and reference in (None, p.label)]
     return evenly(chosen if len(chosen) >= 8 else list(prompts), _SENTENCES)
 
 

@@ -174,7 +174,7 @@ def check_an_attribute(
         for problem in problems:
             typer.echo(f"error: {problem}")
         typer.echo(
-            f"{found.name}: {', '.join(found.values)} against {found.reference}; "
+            f"{found.name}: {', '.join(found.values)} against {found.reference or 'the mean of the others'}; "
             f"judged by {', '.join(found.judges) or 'nobody'}; {len(problems)} problems"
         )
     if problems:

@@ -12,6 +12,7 @@ from rich.table import Table
 from emotion_circuits.cli.shared import Columns, Device, Dtype, JsonFlag, long_running, print_table, show_json
 from emotion_circuits.documents import UnreadableError, bytes_of, decoded
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts.layouts import laid_out, unnamed
 from emotion_circuits.prompts.loading import parse_column_map
 from emotion_circuits.prompts.tables import LONGEST_LINE, TABLE_SUFFIXES, no_column, read_table
 
@@ -102,9 +103,10 @@ def _lines_of(file: Path) -> list[dict[str, Any]]:
 
 
 def _rows_of(file: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    table = read_table(file)
+    table = read_table(file, unnamed=unnamed(columns))
     if table.problems:
         raise EmotionCircuitsError(table.problems[0].at(file))
+    table, columns = laid_out(table, columns, file)
     position = table.positions(file, {"text": "text", "label": "label", **columns})
     if table.rows and "text" not in position:
         raise EmotionCircuitsError(f"{file}:1: {no_column('text', file)}. Columns: {', '.join(table.columns)}")
@@ -166,7 +168,7 @@ def _result(lines: list[dict[str, Any]], run: Path, device: str | None, dtype: s
         words = shares[words_by] / len(labelled)
     rows = []
     for i, line in enumerate(lines):
-        scores = {label: float(table[f"score_{label}"].iloc[i]) for label in labels[:-1]}
+        scores = {label: float(table[f"score_{label}"].iloc[i]) for label in reader.emotions}
         rows.append({**line, "prediction": table["label"].iloc[i], "scores": scores})
     return {
         "n": len(lines),

@@ -59,7 +59,9 @@ def run(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="With --corpus: the label they are compared with; without it one value against all others."),
+        typer.Option(
+            help="With --corpus: the label they are compared with; without it each is compared with the mean of the others."
+        ),
     ] = None,
     language: Annotated[
         str, typer.Option(help="With --corpus: ISO 639-1 code of the sentences, where no column says it.")

@@ -16,6 +16,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import make_folder, replacing
 from emotion_circuits.prompts import Prompt, split_groups
 from emotion_circuits.prompts.attribute import available_attributes, load_attribute
+from emotion_circuits.prompts.contrast import labels_of
 from emotion_circuits.prompts.loading import available_sets
 
 __all__ = ["OTHERS", "OwnAttribute", "own_attribute"]
@@ -64,12 +65,13 @@ def own_attribute(
         folder: where the files are written.
         columns: field → column, as ``--map`` says it.
         values: labels that are studied; all but the reference by default.
-        reference: label that they are compared with. Without one a single value is studied against all other labels.
+        reference: label that they are compared with. Without one each value is compared with the mean of the others, and a
+            single one with all other labels together.
         language: ISO 639-1 code of the sentences, where no column says it.
 
     Raises:
-        EmotionCircuitsError: a table that cannot be read or whose rows are wrong, labels that it does not hold, several values
-            without a reference, sentences in several languages, or an attribute's file of something else in the folder.
+        EmotionCircuitsError: a table that cannot be read or whose rows are wrong, labels that it does not hold, sentences of one
+            label alone or in several languages, or an attribute's file of something else in the folder.
 
     Example:
         >>> own_attribute("moods.csv", Path("runs/moods"), values=["joy", "fear"], reference="neutral")  # doctest: +SKIP
@@ -83,7 +85,8 @@ def own_attribute(
         raise EmotionCircuitsError(f"{table}: {len(wrong)} problems:\n  {shown}{more}")
     if len(languages := sorted({row.language for row in rows})) > 1:
         raise EmotionCircuitsError(f"{table}: sentences in {', '.join(languages)}; study one language at a time")
-    rows, names, notes = _labelled(table, rows, values, reference)
+    rows, studied, against, notes = _labelled(table, rows, values, reference)
+    names = labels_of(studied, against)
     rows, more_notes = _once(rows)
     notes += more_notes
     rows, more_notes = _grouped(rows, table)
@@ -95,7 +98,9 @@ def own_attribute(
         )
     spoken = rows[0].language
     fitted, judged = _set_aside(rows, names)
-    fields = _fields(_name_of(table), names, spoken, judged=bool(judged), marked=any(row.spans for row in rows))
+    fields = _fields(
+        _name_of(table), studied, against, spoken, judged=bool(judged), marked=any(row.spans for row in rows)
+    )
     if not judged:
         notes.append(f"fewer than {_JUDGED} groups: none are set aside for a judge, so steering is left out")
     elif "openings" not in fields:
@@ -130,8 +135,8 @@ def _name_of(table: Path) -> str:
 
 def _labelled(
     table: Path, rows: Sequence[Prompt], values: Sequence[str] | None, reference: str | None
-) -> tuple[list[Prompt], tuple[str, ...], list[str]]:
-    """The rows that are studied, the values and the reference."""
+) -> tuple[list[Prompt], tuple[str, ...], str | None, list[str]]:
+    """The rows that are studied, the values, the reference, and what is to be told of it."""
     known = list(dict.fromkeys(row.label for row in rows))
     asked = tuple(dict.fromkeys(values)) if values else tuple(label for label in known if label != reference)
     if unknown := [v for v in (*asked, *([reference] if reference else [])) if v not in known]:
@@ -140,12 +145,10 @@ def _labelled(
         if reference in asked:
             raise EmotionCircuitsError(f"--reference {reference}: is one of the values; leave it out of --values")
         wanted = {*asked, reference}
-        return [row for row in rows if row.label in wanted], (*asked, reference), []
-    if len(asked) != 1:
-        raise EmotionCircuitsError(
-            f"{table}: {len(asked)} values and no reference; name the label they are compared with (--reference LABEL), or one "
-            f"value alone (--values {asked[0]}), which is then compared with all other labels"
-        )
+        return [row for row in rows if row.label in wanted], asked, reference, []
+    if len(asked) > 1:
+        told = f"no reference: each of {', '.join(asked)} is compared with the mean of the others"
+        return [row for row in rows if row.label in asked], asked, None, [told]
     others = [label for label in known if label != asked[0]]
     if not others:
         raise EmotionCircuitsError(
@@ -154,7 +157,7 @@ def _labelled(
     relabelled = [
         row if row.label == asked[0] else row.model_copy(update={"label": OTHERS, "spans": ()}) for row in rows
     ]
-    return relabelled, (asked[0], OTHERS), [f"no reference: {asked[0]} is compared with {', '.join(others)} together"]
+    return relabelled, asked, OTHERS, [f"no reference: {asked[0]} is compared with {', '.join(others)} together"]
 
 
 def _once(rows: list[Prompt]) -> tuple[list[Prompt], list[str]]:
@@ -198,19 +201,21 @@ def _set_aside(rows: list[Prompt], names: Sequence[str]) -> tuple[list[Prompt], 
     return [row for row in rows if row.group not in aside], judged
 
 
-def _fields(name: str, names: Sequence[str], language: str, *, judged: bool, marked: bool) -> dict[str, Any]:
+def _fields(
+    name: str, values: Sequence[str], reference: str | None, language: str, *, judged: bool, marked: bool
+) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "name": name,
         "title": {"en": name},
         "language": language,
-        "values": list(names[:-1]),
-        "reference": names[-1],
+        "values": list(values),
+        "reference": reference,
         "corpora": {"fit": ["corpus.jsonl"]},
     }
     if marked:
         fields["corpora"]["trace"] = "corpus.jsonl"
     openings = _openings(language)
-    if openings and judged:
+    if openings:
         fields["openings"] = openings
     if judged:
         fields["judges"] = [name]

@@ -65,7 +65,7 @@ def fit_reader(
     kind: str = "resid_post",
     sets: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
     options: dict[str, dict[str, float]] | None = None,
 ) -> ReaderChoice:
     """Fit candidates on train and choose among them on validation.
@@ -81,7 +81,7 @@ def fit_reader(
         kind: captured site kind.
         sets: corpora that are fitted on and decide; all by default.
         labels: emotions, in their order; all in the rows by default.
-        reference: label that directions start from.
+        reference: label that directions start from; ``None``: the mean of all other emotions.
         options: options by extractor.
 
     Raises:
@@ -183,7 +183,7 @@ def _accuracies(
 ) -> dict[str, float]:
     truth = store.rows["label"].map({n: i for i, n in enumerate(names)}).to_numpy()
     usable = held & ~scores.isnan().any(-1).numpy() & ~pd.isna(truth)
-    right = decide(scores).numpy() == truth
+    right = decide(scores, names).numpy() == truth
     return {str(c): float(right[usable & (corpora == c)].mean()) for c in dict.fromkeys(corpora[usable])}
 
 
@@ -215,7 +215,7 @@ def reader_report(
     words = words or words_of(store, names=names, sets=sets)
     scores = choice.scores(store)
     held = held & ~scores.isnan().any(-1).numpy()
-    predicted = np.array([names[int(i)] for i in decide(scores)], dtype=object)
+    predicted = np.array([names[int(i)] for i in decide(scores, names)], dtype=object)
     corpora = corpora_of(rows).to_numpy()
     truth = rows["label"].to_numpy()
     records = []

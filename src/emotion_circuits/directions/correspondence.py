@@ -7,7 +7,7 @@ it: directions from labels shuffled alike in both models, and directions fitted 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +60,7 @@ class Sides:
         whole = torch.ones(len(labels), dtype=torch.bool)
         found = []
         for side, chosen in zip((self.a, self.b), rows or (whole, whole), strict=True):
-            part = Examples(side.states[chosen], labels[chosen], side.groups[chosen], side.names)
+            part = replace(side, labels=labels).some(chosen)
             found.append(extract(self.extractor, part).vectors)
         return DirectionPair(*found)
 

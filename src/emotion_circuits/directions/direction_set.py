@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.paths import make_folder, replacing, write_json
+from emotion_circuits.prompts.contrast import compared_with, labels_of
 from emotion_circuits.record.notes import checked
 
 __all__ = ["DirectionSet", "DirectionSetMeta"]
@@ -36,7 +38,7 @@ class DirectionSetMeta(BaseModel):
         pooling: states they were fitted on.
         reading: states they are read from (differs from ``pooling`` for ``emotion``, which needs marked words).
         labels: emotions, in the order of the vectors.
-        reference: label that the directions start from.
+        reference: label that the directions start from; ``None``: each starts from the mean of all the others.
         layers: model layers, in the order of the vectors.
         chosen_layer: the layer chosen on validation, where one was.
         fit: where it came from: model, weights, prompts hash, split, counts of used and excluded rows, options, which
@@ -51,7 +53,7 @@ class DirectionSetMeta(BaseModel):
     pooling: str
     reading: str
     labels: tuple[str, ...] = Field(min_length=1)
-    reference: str = "neutral"
+    reference: str | None = "neutral"
     layers: tuple[int, ...] = Field(min_length=1)
     chosen_layer: int | None = None
     fit: dict[str, Any] = Field(default_factory=dict)
@@ -62,7 +64,7 @@ class DirectionSet:
     """Directions of several emotions at every captured layer.
 
     ``score_e(x) = vectors_e · x − thresholds_e``; a text expresses the emotion with the largest score where that is
-    above 0, else nothing (neutral).
+    above 0, else nothing (neutral). Without a reference it expresses the one with the largest score.
 
     Attributes:
         extractor: name of the extractor.
@@ -79,6 +81,7 @@ class DirectionSet:
         chosen_layer: the layer chosen on validation, or ``None``.
         fit: provenance.
         reference: label that the directions start from; a text that expresses none of the emotions is read as it.
+            ``None``: each direction starts from the mean of all the others, and a text is read as one of them.
     """
 
     extractor: str
@@ -92,7 +95,7 @@ class DirectionSet:
     reading: str = ""
     chosen_layer: int | None = None
     fit: dict[str, Any] = field(default_factory=dict)
-    reference: str = "neutral"
+    reference: str | None = "neutral"
 
     def __post_init__(self) -> None:
         expected = (len(self.labels), len(self.layers))
@@ -148,8 +151,12 @@ class DirectionSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Emotions, then the reference: what a text may be read as, in the order of :meth:`predict`."""
-        return (*self.labels, self.reference)
+        """Emotions, then the reference where there is one: what a text may be read as, in the order of :meth:`predict`."""
+        return labels_of(self.labels, self.reference)
+
+    def compared_with(self, label: str) -> tuple[str, ...]:
+        """Labels of the sentences an emotion is compared with."""
+        return compared_with(label, self.labels, self.reference)
 
     @property
     def d_model(self) -> int:
@@ -207,8 +214,8 @@ class DirectionSet:
         return states.double() @ self.vectors[:, at].double().T - self.thresholds[:, at].double()
 
     def predict(self, states: Float[Tensor, "row d_model"], layer: int) -> Int[Tensor, " row"]:
-        """Index of the predicted label; ``len(labels)`` is neutral."""
-        return decide(self.scores(states, layer))
+        """Index into :attr:`names` of the predicted label."""
+        return decide(self.scores(states, layer), self.names)
 
     def with_layer(self, layer: int) -> DirectionSet:
         """The same directions with the chosen layer set."""
@@ -276,6 +283,11 @@ class DirectionSet:
         )
 
 
-def decide(scores: Float[Tensor, "row label"]) -> Int[Tensor, " row"]:
-    """Largest score where it is above 0, else neutral (index ``n_labels``)."""
-    return torch.cat([scores, scores.new_zeros(len(scores), 1)], dim=1).argmax(1)
+def decide(scores: Float[Tensor, "row label"], names: Sequence[str]) -> Int[Tensor, " row"]:
+    """Index of the name with the largest score; that of a reference, which stands behind the others, is 0.
+
+    Args:
+        scores: one column per emotion.
+        names: the emotions, then the reference where there is one.
+    """
+    return torch.cat([scores, scores.new_zeros(len(scores), len(names) - scores.shape[1])], dim=1).argmax(1)

@@ -59,10 +59,11 @@ class _Scored:
     rows: pd.DataFrame
     truth: np.ndarray
     scores: Float[Tensor, "row label"]
+    names: tuple[str, ...]
 
     @property
     def predicted(self) -> np.ndarray:
-        return np.asarray(decide(self.scores).numpy())
+        return np.asarray(decide(self.scores, self.names).numpy())
 
 
 def _score(
@@ -78,7 +79,7 @@ def _score(
     usable = known.to_numpy() & ~torch.isnan(states).all(-1).numpy()
     rows = store.rows[usable]
     truth = np.array([names.index(v) for v in rows["label"]], dtype=np.int64)
-    return _Scored(rows, truth, directions.scores(states[torch.tensor(usable)], layer))
+    return _Scored(rows, truth, directions.scores(states[torch.tensor(usable)], layer), names)
 
 
 def evaluate_directions(
@@ -100,8 +101,8 @@ def evaluate_directions(
 
     Returns:
         One row per extractor, pooling, layer, set and split: ``accuracy`` (over all labels, neutral included),
-        ``auroc`` (mean over emotions, each against all other rows), ``auroc_against_neutral`` (against neutral
-        only), ``auroc_<emotion>``, ``words_alone`` (accuracy of
+        ``auroc`` (mean over emotions, each against all other rows), ``auroc_against_neutral`` (against the reference
+        only, where there is one), ``auroc_<emotion>``, ``words_alone`` (accuracy of
         the baseline of words that is best on validation, fitted on this capture's train rows of the same sets), ``chance``
         (share of the commonest label), ``n``, ``excluded`` rows that have no such state.
     """
@@ -152,19 +153,19 @@ def _evaluated(
     scored = _score(store, d, layer, chosen, states)
     index = scored.rows.index
     right, words = scored.predicted == scored.truth, right_words[rows.index.get_indexer(index)]
-    scores, neutral = scored.scores.numpy(), len(d.labels)
+    scores, emotions = scored.scores.numpy(), len(d.labels)
     named = rows["label"].isin(d.names).to_numpy()
     asked = Counter(zip(corpora.to_numpy()[named], rows["split"].to_numpy()[named], strict=True))
     parts = pd.DataFrame({"corpus": corpora.loc[index].to_numpy(), "split": scored.rows["split"].to_numpy()})
     for (corpus, split), part in parts.groupby(["corpus", "split"], sort=False):
         at = part.index.to_numpy()
         truth = scored.truth[at]
-        each = aurocs(scores[at][:, :neutral], truth[:, None] == np.arange(neutral))
+        each = aurocs(scores[at], truth[:, None] == np.arange(emotions))
         by_label = {f"auroc_{label}": float(each[k]) for k, label in enumerate(d.labels)}
         finite = [v for v in by_label.values() if v == v]
         apart = []
-        for k in range(neutral):
-            pair = (truth == k) | (truth == neutral)
+        for k, label in enumerate(d.labels):
+            pair = (truth == k) | np.isin(truth, [d.names.index(other) for other in d.compared_with(label)])
             if pair.any():
                 apart.append(float(aurocs(scores[at][pair][:, [k]], truth[pair][:, None] == k)[0]))
         records.append(
@@ -288,11 +289,12 @@ def null_accuracies(
     fit_split = str(directions.fit.get("split", "train"))
     names = directions.names
     chosen = rows_of(store, fit_split, directions.fit.get("sets"), names)
-    examples, _ = examples_at(store, directions.kind, directions.pooling, layer, chosen, names)
+    of = (chosen, names, directions.reference)
+    examples, _ = examples_at(store, directions.kind, directions.pooling, layer, *of)
     read, _ = (
         (examples, 0)
         if directions.reading == directions.pooling
-        else examples_at(store, directions.kind, directions.reading, layer, chosen, names)
+        else examples_at(store, directions.kind, directions.reading, layer, *of)
     )
     held = _score(store, directions, layer, store.rows["split"] == split)
     states = store.pooled(directions.kind, directions.reading, layer).double()[
@@ -315,7 +317,7 @@ def null_accuracies(
             ("shuffled", found.vectors, limits),
             ("random", noise, midpoint_thresholds(noise, read)),
         ):
-            right = decide(states @ vectors.T - bounds).numpy() == held.truth
+            right = decide(states @ vectors.T - bounds, names).numpy() == held.truth
             for corpus in dict.fromkeys(corpora):
                 records.append(
                     {

@@ -1,7 +1,8 @@
 """Ways to find a direction, behind one interface, all layers alike, all in float64.
 
 An extractor takes states ``[row, d_model]`` of one layer with their labels and groups, and gives one vector per emotion
-``[label, d_model]``, and for probes the thresholds that belong to it. Row differences are always *emotion − neutral*.
+``[label, d_model]``, and for probes the thresholds that belong to it. Row differences are always *emotion − neutral*. Where no
+label is the reference, the mean of all other emotions' means stands in neutral's place.
 
 =====================  ==============================================================================================
 ``mean_difference``    mean of the emotion − mean of neutral (Marks & Tegmark 2023; Turner et al. 2023)
@@ -20,7 +21,7 @@ An extractor takes states ``[row, d_model]`` of one layer with their labels and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts.contrast import labels_of
 
 __all__ = [
     "EXTRACTORS",
@@ -52,20 +54,41 @@ class Examples:
 
     Attributes:
         states: ``[row, d_model]``, float64, finite.
-        labels: ``[row]`` index into ``names``; the last name is the reference, called neutral below.
+        labels: ``[row]`` index into ``names``.
         groups: ``[row]`` group number; rows of one group are one scene.
-        names: emotions, then the reference.
+        names: emotions, then the reference, called neutral below.
+        reference: whether the last name is one; without it each emotion is compared with the mean of the others.
     """
 
     states: Float[Tensor, "row d_model"]
     labels: Int[Tensor, " row"]
     groups: Int[Tensor, " row"]
     names: tuple[str, ...]
+    reference: bool = True
 
     @property
-    def neutral(self) -> int:
-        """Index of neutral."""
-        return len(self.names) - 1
+    def emotions(self) -> int:
+        """How many of the names are emotions."""
+        return len(self.names) - self.reference
+
+    def against(self, emotion: int) -> list[int]:
+        """Indices of the labels an emotion is compared with."""
+        return [self.emotions] if self.reference else [k for k in range(self.emotions) if k != emotion]
+
+    def some(self, rows: Tensor) -> Examples:
+        """Some rows (boolean, or indices)."""
+        return replace(self, states=self.states[rows], labels=self.labels[rows], groups=self.groups[rows])
+
+    @property
+    def background(self) -> Float[Tensor, "row d_model"]:
+        """States that hold what scenes differ in and nothing of an emotion, around their mean.
+
+        Those of neutral; without a reference all states, each around the mean of its own label.
+        """
+        if not self.reference:
+            return self.states - self.means[self.labels]
+        neutral = self.states[self.labels == self.emotions]
+        return neutral - neutral.mean(0)
 
     @property
     def means(self) -> Float[Tensor, "name d_model"]:
@@ -75,8 +98,10 @@ class Examples:
     def paired(self, emotion: int) -> Float[Tensor, "group d_model"]:
         """Emotion − neutral within each group that has both (means where it has several).
 
+        Without a reference neutral is the mean of the group's other emotions.
+
         Raises:
-            EmotionCircuitsError: no group has both.
+            EmotionCircuitsError: no group has both an emotion and what it is compared with.
         """
         ids = self.groups.unique()
         position = torch.searchsorted(ids, self.groups)
@@ -88,14 +113,33 @@ class Examples:
             counts = torch.bincount(position[chosen], minlength=len(ids))
             return sums / counts.clamp(min=1)[:, None], counts > 0
 
-        (a, has_a), (b, has_b) = group_means(emotion), group_means(self.neutral)
-        both = has_a & has_b
+        (a, has_a), others = group_means(emotion), [group_means(k) for k in self.against(emotion)]
+        beside = torch.stack([has for _, has in others]).sum(0)
+        b = torch.stack([mean for mean, _ in others]).sum(0) / beside.clamp(min=1)[:, None]
+        both = has_a & (beside > 0)
         if not bool(both.any()):
             raise EmotionCircuitsError(
-                f"no group holds both a {self.names[emotion]!r} and a neutral row, so there are no pairs; "
+                f"no group holds both a {self.names[emotion]!r} and a {self._beside} row, so there are no pairs; "
                 "use mean_difference"
             )
         return (a - b)[both]
+
+    @property
+    def _beside(self) -> str:
+        return "neutral" if self.reference else "differently labelled"
+
+
+def differences(by_name: Float[Tensor, "*batch name d"], *, reference: bool) -> Float[Tensor, "*batch emotion d"]:
+    """Each emotion's row minus the reference's, which is the last; without one, minus the mean of all others.
+
+    Example:
+        >>> differences(torch.tensor([[4.0], [1.0], [1.0]]), reference=False).flatten().tolist()
+        [3.0, -1.5, -1.5]
+    """
+    if reference:
+        return by_name[..., :-1, :] - by_name[..., -1:, :]
+    others = (by_name.sum(-2, keepdim=True) - by_name) / (by_name.shape[-2] - 1)
+    return by_name - others
 
 
 class Found(NamedTuple):
@@ -111,12 +155,14 @@ class Found(NamedTuple):
 
 
 def midpoint_thresholds(vectors: Vectors, examples: Examples) -> Float[Tensor, " label"]:
-    """Halfway between the emotion's and neutral's mean projection.
+    """Halfway between the emotion's and neutral's mean projection; without a reference, and that of all labels' mean.
 
-    For the difference of means, ``argmax(score, 0)`` is then exactly the nearest class mean.
+    For the difference of means, ``argmax(score, 0)`` is then exactly the nearest class mean, and without a reference
+    ``argmax(score)``.
     """
     means = examples.means
-    return (vectors * (means[:-1] + means[-1])).sum(-1) / 2
+    start = means[-1] if examples.reference else means.mean(0)
+    return (vectors * (means[: examples.emotions] + start)).sum(-1) / 2
 
 
 def leading_axes(x: Float[Tensor, "row d"], count: int) -> Float[Tensor, "axis d"]:
@@ -134,17 +180,16 @@ def leading_axes(x: Float[Tensor, "row d"], count: int) -> Float[Tensor, "axis d
 
 
 def _mean_difference(e: Examples, _options: dict[str, float]) -> Found:
-    means = e.means
-    return Found(means[:-1] - means[-1])
+    return Found(differences(e.means, reference=e.reference))
 
 
 def _paired(e: Examples, _options: dict[str, float]) -> Found:
-    return Found(torch.stack([e.paired(k).mean(0) for k in range(e.neutral)]))
+    return Found(torch.stack([e.paired(k).mean(0) for k in range(e.emotions)]))
 
 
 def _pca(e: Examples, _options: dict[str, float]) -> Found:
     vectors = []
-    for k in range(e.neutral):
+    for k in range(e.emotions):
         differences = e.paired(k)
         axes = leading_axes(differences, 1)
         if not len(axes):  # every pair has the same states: no direction, as the difference of means says too
@@ -157,9 +202,8 @@ def _pca(e: Examples, _options: dict[str, float]) -> Found:
 
 
 def _denoised(e: Examples, options: dict[str, float]) -> Found:
-    neutral = e.states[e.labels == e.neutral]
     count = int(options.get("components", 10))
-    centred = neutral - neutral.mean(0)
+    centred = e.background
     axes = leading_axes(centred, count)
     # Few neutral rows: at least one dimension of what they span is left.
     axes = axes[: len(axes) - (len(axes) >= len(centred) - 1)]
@@ -180,7 +224,7 @@ def _lda(e: Examples, options: dict[str, float]) -> Found:
     covariance = (white.T @ white) / len(white)
     covariance *= 1 - shrinkage
     covariance.diagonal().add_(shrinkage)
-    difference = (means[:-1] - means[-1]) / scale
+    difference = differences(means, reference=e.reference) / scale
     factor = torch.linalg.cholesky(covariance)
     return Found(torch.cholesky_solve(difference.T, factor).T / scale)
 
@@ -198,9 +242,9 @@ def _logistic(e: Examples, options: dict[str, float]) -> Found:
     weights, bias = torch.tensor(fitted.coef_), torch.tensor(fitted.intercept_)
     if len(weights) == 1:  # two classes: one row of weights, for the larger index (neutral)
         weights, bias = torch.cat([-weights, weights]) / 2, torch.cat([-bias, bias]) / 2
-    weights, bias = weights[:-1] - weights[-1], bias[:-1] - bias[-1]
+    weights, bias = (differences(v, reference=e.reference) for v in (weights, bias[:, None]))
     vectors = weights / scale
-    return Found(vectors, vectors @ centre - bias)
+    return Found(vectors, vectors @ centre - bias[:, 0])
 
 
 EXTRACTORS: dict[str, Callable[[Examples, dict[str, float]], Found]] = {
@@ -256,26 +300,28 @@ def permute_within(examples: Examples, rng: np.random.Generator) -> Examples:
     by_group = np.argsort(examples.groups.numpy(), kind="stable")
     shuffled = labels.copy()
     shuffled[by_group] = labels[order]
-    return Examples(examples.states, torch.tensor(shuffled), examples.groups, examples.names)
+    return replace(examples, labels=torch.tensor(shuffled))
 
 
 def names_with_reference(
-    present: Sequence[str], labels: Sequence[str] | None = None, reference: str = "neutral"
+    present: Sequence[str], labels: Sequence[str] | None = None, reference: str | None = "neutral"
 ) -> tuple[str, ...]:
-    """Emotions in the order given, or else in that of the rows, then the reference.
+    """Emotions in the order given, or else in that of the rows, then the reference where there is one.
 
     Args:
         present: label of every row.
         labels: emotions; those of the rows by default.
-        reference: label that directions start from.
+        reference: label that directions start from; ``None``: the mean of all other emotions.
 
     Raises:
-        EmotionCircuitsError: no rows of the reference, or nothing but it.
+        EmotionCircuitsError: no rows of the reference, or nothing to compare.
     """
     found = dict.fromkeys(present)
-    if reference not in found:
+    if reference is not None and reference not in found:
         raise EmotionCircuitsError(f"no row is labelled {reference!r}, which is the reference of every direction")
     names = tuple(name for name in (found if labels is None else labels) if name in found and name != reference)
     if not names:
         raise EmotionCircuitsError(f"every row is {reference}: there is nothing to find a direction for")
-    return (*names, reference)
+    if reference is None and len(names) < 2:
+        raise EmotionCircuitsError(f"every row is {names[0]}: without a reference there is nothing to compare it with")
+    return labels_of(names, reference)

@@ -14,6 +14,7 @@ from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.extractors import Examples, extract, midpoint_thresholds, names_with_reference
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.prompts.contrast import labels_of
 
 __all__ = ["examples_at", "fit_directions", "fit_extractors", "reading_of", "rows_of"]
 
@@ -40,15 +41,25 @@ def rows_of(store: ActivationStore, split: str, sets: Sequence[str] | None, name
 
 
 def examples_at(
-    store: ActivationStore, kind: str, pooling: str, layer: int, chosen: pd.Series, names: tuple[str, ...]
+    store: ActivationStore,
+    kind: str,
+    pooling: str,
+    layer: int,
+    chosen: pd.Series,
+    names: tuple[str, ...],
+    reference: str | None,
 ) -> tuple[Examples, int]:
-    """States of one layer of the chosen rows, rows without the pooled token left out; and how many were left out."""
+    """States of one layer of the chosen rows, rows without the pooled token left out; and how many were left out.
+
+    Where there is a reference it is the last of the names.
+    """
     states = store.pooled(kind, pooling, layer).double()
     usable = torch.tensor(chosen.to_numpy().copy()) & ~torch.isnan(states).all(-1)
     rows = store.rows[usable.numpy()]
     labels = torch.tensor([names.index(v) for v in rows["label"]], dtype=torch.long)
     groups = group_numbers(rows)
-    return Examples(states[usable], labels, groups, names), int(chosen.sum()) - int(usable.sum())
+    found = Examples(states[usable], labels, groups, names, reference is not None)
+    return found, int(chosen.sum()) - int(usable.sum())
 
 
 def fit_directions(
@@ -61,13 +72,13 @@ def fit_directions(
     split: str = "train",
     sets: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
     options: dict[str, float] | None = None,
 ) -> DirectionSet:
     """Directions of every emotion at every captured layer, fitted on one split.
 
     Args:
-        store: a capture with labels, the reference among them.
+        store: a capture with labels.
         extractor: one of :data:`emotion_circuits.directions.EXTRACTORS`; ``token`` needs pooling ``emotion``.
         kind: captured site kind.
         pooling: states the vectors are fitted on.
@@ -75,7 +86,7 @@ def fit_directions(
         split: fitted on; never test in an honest report.
         sets: corpora, e.g. ``("core",)``; all by default.
         labels: emotions, in their order; all in the rows by default.
-        reference: label that directions start from.
+        reference: label that directions start from; ``None``: each starts from the mean of all the others.
         options: of the extractor.
 
     Returns:
@@ -114,14 +125,14 @@ def fit_extractors(
     split: str = "train",
     sets: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
     options: Mapping[str, dict[str, float]] | None = None,
 ) -> list[DirectionSet]:
     """As :func:`fit_directions` for several extractors, each layer's states read once; ``options`` by extractor."""
     if "token" in extractors and pooling != "emotion":
         raise EmotionCircuitsError("extractor 'token' is the difference on emotion words: use pooling='emotion'")
     reading = reading or reading_of(pooling, store)
-    chosen = rows_of(store, split, sets, None if labels is None else (*labels, reference))
+    chosen = rows_of(store, split, sets, None if labels is None else labels_of(labels, reference))
     if not bool(chosen.any()):
         raise EmotionCircuitsError(f"{store.folder}: no row in split {split!r} of {sets or 'any set'} to fit on")
     names = names_with_reference(list(store.rows[chosen]["label"]), labels, reference)
@@ -131,9 +142,13 @@ def fit_extractors(
     excluded = 0
     with progress_bar(f"fitting directions on {pooling}", len(store.layers) * len(extractors)) as bar:
         for layer in store.layers:
-            examples, excluded = examples_at(store, kind, pooling, layer, chosen, names)
+            examples, excluded = examples_at(store, kind, pooling, layer, chosen, names, reference)
             _refuse_unmarked(store, chosen, examples.labels, names, pooling)
-            read = examples if reading == pooling else examples_at(store, kind, reading, layer, chosen, names)[0]
+            read = (
+                examples
+                if reading == pooling
+                else examples_at(store, kind, reading, layer, chosen, names, reference)[0]
+            )
             for states, pool in ((examples, pooling), (read, reading)):
                 _check_rows(store, chosen, states, pool, layer)
             for extractor in extractors:
@@ -149,7 +164,7 @@ def fit_extractors(
             extractor=extractor,
             kind=kind,
             pooling=pooling,
-            labels=names[:-1],
+            labels=tuple(name for name in names if name != reference),
             layers=store.layers,
             vectors=torch.stack(vectors[extractor], dim=1).float(),
             thresholds=torch.stack(thresholds[extractor], dim=1),

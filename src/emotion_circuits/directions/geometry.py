@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore
 from emotion_circuits.directions.direction_set import DirectionSet
-from emotion_circuits.directions.extractors import Examples, extract, permute_within
+from emotion_circuits.directions.extractors import Examples, differences, extract, permute_within
 from emotion_circuits.directions.fitting import examples_at, rows_of
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
@@ -35,7 +36,7 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 def _examples(store: ActivationStore, directions: DirectionSet, layer: int) -> Examples:
     names = directions.names
     chosen = rows_of(store, str(directions.fit.get("split", "train")), directions.fit.get("sets"), names)
-    return examples_at(store, directions.kind, directions.pooling, layer, chosen, names)[0]
+    return examples_at(store, directions.kind, directions.pooling, layer, chosen, names, directions.reference)[0]
 
 
 def _resampled_groups(examples: Examples, rng: np.random.Generator) -> Examples:
@@ -46,7 +47,7 @@ def _resampled_groups(examples: Examples, rng: np.random.Generator) -> Examples:
     index = np.concatenate([members.iloc[i] for i in drawn])
     new_groups = np.concatenate([np.full(len(members.iloc[i]), n) for n, i in enumerate(drawn)])
     at = torch.tensor(index)
-    return Examples(examples.states[at], examples.labels[at], torch.tensor(new_groups), examples.names)
+    return replace(examples.some(at), groups=torch.tensor(new_groups))
 
 
 def _bootstrap(
@@ -68,7 +69,7 @@ def _bootstrap(
         drawn = rng.integers(0, len(ids), len(ids))
         weight = torch.bincount(torch.tensor(drawn), minlength=len(ids)).double()
         means = (weight @ sums).view(len(examples.names), -1) / (weight @ counts)[:, None]
-        yield means[:-1] - means[-1]
+        yield differences(means, reference=examples.reference)
 
 
 def shuffled_vectors(
@@ -94,7 +95,7 @@ def _shuffled(
     share = torch.nn.functional.one_hot(labels, len(examples.names)).to(examples.states)
     means = torch.einsum("drn,re->dne", share, examples.states)
     means = means / share.sum(1)[..., None]
-    return means[:, :-1] - means[:, -1:]
+    return differences(means, reference=examples.reference)
 
 
 _COSINES = ["pair", "layer", "cosine", "low", "high", "chance", "shared", "shared_low", "shared_high", "p"]
@@ -229,14 +230,7 @@ def split_half_stability(
         for _ in range(splits):
             half = torch.tensor(rng.permutation(groups)[: len(groups) // 2])
             inside = torch.isin(examples.groups, half)
-            a, b = (
-                extract(
-                    directions.extractor,
-                    Examples(examples.states[m], examples.labels[m], examples.groups[m], examples.names),
-                    options,
-                ).vectors
-                for m in (inside, ~inside)
-            )
+            a, b = (extract(directions.extractor, examples.some(m), options).vectors for m in (inside, ~inside))
             found.append([_cosine(a[k], b[k]) for k in range(len(directions.labels))])
         for k, label in enumerate(directions.labels):
             values = [row[k] for row in found]

@@ -180,12 +180,17 @@ class Reader:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Emotions, then the reference."""
+        """Emotions, then the reference where there is one: what a text may be read as."""
         return self.members[0][0].names
 
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """Those that have a score."""
+        return self.members[0][0].labels
+
     def scores(self, texts: Sequence[str]) -> Float[Tensor, "text label"]:
-        """One score per text and emotion; the largest above 0 wins, otherwise neutral. NaN: see :func:`pooled_states`."""
-        total = torch.zeros(len(texts), len(self.labels) - 1, dtype=torch.float64)
+        """One score per text and emotion, that of the reference 0; the largest wins. NaN: see :func:`pooled_states`."""
+        total = torch.zeros(len(texts), len(self.emotions), dtype=torch.float64)
         by_states: dict[tuple[str, str], list[int]] = {}
         for index, (directions, _) in enumerate(self.members):
             by_states.setdefault((directions.kind, directions.reading), []).append(index)
@@ -215,9 +220,9 @@ class Reader:
                 raise EmotionCircuitsError(f"text {index + 1} is empty")
         scores = self.scores(list(texts))
         known = ~scores.isnan().any(-1)
-        labels = [self.labels[int(i)] if ok else None for i, ok in zip(decide(scores), known, strict=True)]
+        labels = [self.labels[int(i)] if ok else None for i, ok in zip(decide(scores, self.labels), known, strict=True)]
         table = pd.DataFrame({"text": list(texts), "label": pd.Series(labels, dtype=object)})
-        for k, label in enumerate(self.labels[:-1]):
+        for k, label in enumerate(self.emotions):
             table[f"score_{label}"] = scores[:, k].numpy()
         return table
 

@@ -37,21 +37,20 @@ def centred_states(examples: Examples) -> Float[Tensor, "row d"]:
 
 def _bases(examples: Examples, k: int, extractor: str) -> dict[str, Tensor]:
     """Bases of ``k`` dimensions: of emotion by two definitions, and of topics as a control (where there are so many)."""
-    neutral = examples.states[examples.labels == examples.neutral]
     found = {
         "centred states": principal_subspace(centred_states(examples), k, centre=False),
-        "topics": principal_subspace(neutral, k),
+        "topics": principal_subspace(examples.background, k),
     }
     directions = extract(extractor, examples).vectors
-    if k <= len(directions):
+    if k < len(examples.names):  # directions of so many labels span one dimension less
         found["directions"] = principal_subspace(torch.nn.functional.normalize(directions, dim=-1), k, centre=False)
     return found
 
 
-def _train(store: ActivationStore, kind: str, pooling: str, layer: int, reference: str) -> Examples:
+def _train(store: ActivationStore, kind: str, pooling: str, layer: int, reference: str | None) -> Examples:
     chosen = rows_of(store, "train", None, None)
     names = names_with_reference(list(store.rows[chosen]["label"]), reference=reference)
-    return examples_at(store, kind, pooling, layer, chosen, names)[0]
+    return examples_at(store, kind, pooling, layer, chosen, names, reference)[0]
 
 
 def _row(kind: str, a: Tensor, b: Tensor, *, draws: int, seed: int) -> dict[str, object]:
@@ -80,7 +79,7 @@ def subspace_reliability(
     extractor: str = "mean_difference",
     ks: Sequence[int] = KS,
     draws: int = 200,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Subspaces fitted on two disjoint halves of the groups, over k; and the emotion subspace against that of topics.
@@ -88,8 +87,8 @@ def subspace_reliability(
     Returns:
         One row per comparison and k: ``comparison`` (``halves`` or ``emotion × topics``), ``subspace`` (``centred
         states``: PCA of states without their group's mean; ``directions``: PCA of the direction set; ``topics``: PCA of
-        neutral states, the control), ``k, overlap``, ``chance`` (k/d), ``null_low, null_high`` (95 % of random subspaces),
-        ``smallest_angle, largest_angle`` in degrees.
+        neutral states, the control; without a reference of all states around their label's mean), ``k, overlap``,
+        ``chance`` (k/d), ``null_low, null_high`` (95 % of random subspaces), ``smallest_angle, largest_angle`` in degrees.
 
     Raises:
         EmotionCircuitsError: fewer than four groups.
@@ -101,7 +100,7 @@ def subspace_reliability(
     half = torch.isin(
         examples.groups, torch.tensor(np.random.default_rng(seed).permutation(groups)[: len(groups) // 2])
     )
-    a, b = (Examples(examples.states[m], examples.labels[m], examples.groups[m], examples.names) for m in (half, ~half))
+    a, b = (examples.some(m) for m in (half, ~half))
     records = []
     for k in _possible(ks, examples):
         left, right = _bases(a, k, extractor), _bases(b, k, extractor)
@@ -122,7 +121,7 @@ def subspaces_between(
     depths: Sequence[float] = (0.5, 0.67, 0.83),
     ks: Sequence[int] = KS,
     draws: int = 200,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Overlap of two models' subspaces in raw coordinates, which only models of one width have in common.
@@ -153,6 +152,5 @@ def subspaces_between(
 
 def _possible(ks: Sequence[int], examples: Examples) -> list[int]:
     """Sizes that half of the rows can hold, each once."""
-    neutral = int((examples.labels == examples.neutral).sum())
-    most = min(examples.states.shape[1], neutral // 2 - 2)
+    most = min(examples.states.shape[1], len(examples.background) // 2 - 2)
     return [k for k in dict.fromkeys(ks) if 1 <= k <= most]

@@ -70,7 +70,7 @@ def averaged_traces(
     """
     if set(sentences) != set(SPLITS):
         raise EmotionCircuitsError(f"a trace needs sentences of {' and '.join(SPLITS)}, got {', '.join(sentences)}")
-    tasks = [[e, q] for e in directions.labels for q in questions_of(model, sentences, e, directions.reference)]
+    tasks = [[e, q] for e in directions.labels for q in questions_of(model, sentences, e, directions.compared_with(e))]
     work = {
         "format": 2,
         **identity(model),
@@ -103,11 +103,14 @@ class _Traced:
 
 
 def questions_of(
-    model: LanguageModel, sentences: Mapping[str, Sequence[Prompt]], emotion: str, reference: str = "neutral"
+    model: LanguageModel,
+    sentences: Mapping[str, Sequence[Prompt]],
+    emotion: str,
+    compared: Sequence[str] = ("neutral",),
 ) -> list[str]:
     """What can be asked about an emotion: attention only where the model shows it and words are marked in both splits."""
     seen = "pattern" not in model.refused and all(
-        can_attend(model, rows, emotion, reference) for rows in sentences.values()
+        can_attend(model, rows, emotion, compared) for rows in sentences.values()
     )
     return ["writers", "readers", *(["attention"] if seen else [])]
 
@@ -127,7 +130,8 @@ def ask_question(
     if question == "attention":
         # Either split's labels are shuffled by themselves.
         own = seed + SPLITS.index(split)
-        return ask_attention(model, sentences, emotion, reference=directions.reference, draws=len(nulls), seed=own)
+        compared = directions.compared_with(emotion)
+        return ask_attention(model, sentences, emotion, compared=compared, draws=len(nulls), seed=own)
     ask = ask_writers if question == "writers" else ask_readers
     of_emotion = nulls[:, directions.row(emotion)]
     return ask(model, sentences, directions, emotion, layer, nulls=of_emotion, seed=seed)

@@ -14,7 +14,7 @@ from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.last_token import at_last_token
 from emotion_circuits.directions.last_token_changes import last_token_changes
 from emotion_circuits.directions.trace_selection import Asked
-from emotion_circuits.directions.trace_sets import emotional_and_neutral
+from emotion_circuits.directions.trace_sets import BesideOthers, beside_others
 from emotion_circuits.model import LanguageModel, Site
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.statistics import fdr, paired_differences
@@ -81,9 +81,9 @@ def ask_readers(
     Each direction's figure is its change beyond the mean change of all the others, so that the real one is treated as any
     null is.
     """
-    felt, neutral, groups = emotional_and_neutral(prompts, label, directions.reference)
-    texts = [p.text for p in felt]
-    apart = _between_means(model, texts, [p.text for p in neutral], layer)
+    beside = beside_others(prompts, label, directions.compared_with(label))
+    texts, groups = [p.text for p in beside.felt], beside.groups
+    apart = _between_means(model, beside, layer)
     vectors = torch.cat([directions.unit(label, layer).double()[None], nulls.double()])
     names, change = last_token_changes(model, texts, _towards(vectors, apart), layer)
     values = change.numpy()
@@ -112,15 +112,13 @@ def ask_readers(
     return Asked(table, beyond)
 
 
-def _between_means(
-    model: LanguageModel, texts: Sequence[str], neutral: Sequence[str], layer: int
-) -> Float[Tensor, " d_model"]:
+def _between_means(model: LanguageModel, beside: BesideOthers, layer: int) -> Float[Tensor, " d_model"]:
     """Mean last-token state of emotional sentences minus that of neutral ones."""
     site = Site("resid_post", layer)
-    states = at_last_token(
-        model, [*texts, *neutral], [site], lambda seen: seen[site].double().cpu(), title="comparing states"
-    )
-    return states[: len(texts)].mean(0) - states[len(texts) :].mean(0)
+    texts = [p.text for p in (*beside.felt, *beside.others)]
+    states = at_last_token(model, texts, [site], lambda seen: seen[site].double().cpu(), title="comparing states")
+    felt, others = states[: len(beside.felt)], states[len(beside.felt) :]
+    return felt.mean(0) - torch.from_numpy(beside.by_group(others.T.numpy())).mean(-1)
 
 
 def _towards(vectors: Float[Tensor, "direction d_model"], apart: Float[Tensor, " d_model"]) -> Tensor:

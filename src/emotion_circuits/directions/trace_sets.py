@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -26,17 +27,42 @@ from emotion_circuits.prompts import Prompt
 from emotion_circuits.statistics import bootstrap_mean_intervals, cluster_means, fdr, paired_differences
 
 __all__ = [
-    "ask_attention", "ask_writers", "average_attention", "average_components", "can_attend", "emotional_and_neutral",
+    "BesideOthers", "ask_attention", "ask_writers", "average_attention", "average_components", "beside_others", "can_attend",
 ]  # fmt: skip
 
 _LEAST = 2
 """Groups without which attention to words is not asked for."""
 
 
-def emotional_and_neutral(
-    prompts: Sequence[Prompt], label: str, reference: str = "neutral"
-) -> tuple[list[Prompt], list[Prompt], list[str]]:
-    """Sentences of a label, the neutral one of the same group, and the group, in the same order.
+@dataclass(frozen=True, eq=False)
+class BesideOthers:
+    """Sentences of a label and, group by group, those it is compared with.
+
+    Attributes:
+        felt: one of the label per group.
+        others: the group's sentences of the labels it is compared with, one of each, group after group.
+        sizes: how many of them each group has.
+        groups: in the same order.
+    """
+
+    felt: list[Prompt]
+    others: list[Prompt]
+    sizes: list[int]
+    groups: list[str]
+
+    def by_group(self, values: Float[np.ndarray, "*rest other"]) -> Float[np.ndarray, "*rest group"]:
+        """Mean over each group's others of figures that stand in their order on the last axis."""
+        starts = np.cumsum([0, *self.sizes[:-1]])
+        return np.add.reduceat(values, starts, axis=-1) / np.array(self.sizes)  # type: ignore[no-any-return]
+
+
+def beside_others(prompts: Sequence[Prompt], label: str, compared: Sequence[str]) -> BesideOthers:
+    """Sentences of a label and those of the same group it is compared with.
+
+    Args:
+        prompts: of one split.
+        label: the label.
+        compared: labels it is compared with, e.g. :meth:`DirectionSet.compared_with`.
 
     Raises:
         EmotionCircuitsError: fewer than two groups have both.
@@ -44,12 +70,19 @@ def emotional_and_neutral(
     by_group: dict[str, dict[str, Prompt]] = {}
     for prompt in prompts:
         by_group.setdefault(f"{prompt.set}\x1f{prompt.group}", {})[prompt.label] = prompt
-    both = {g: rows for g, rows in by_group.items() if label in rows and reference in rows}
+    both = {
+        group: (rows[label], others)
+        for group, rows in by_group.items()
+        if label in rows and (others := [rows[name] for name in compared if name in rows])
+    }
     if len(both) < 2:
         raise EmotionCircuitsError(
-            f"averaging needs at least two groups with a sentence of {label!r} and a {reference} one, there are {len(both)}"
+            f"averaging needs at least two groups with a sentence of {label!r} and one of {' or '.join(compared)}, there are "
+            f"{len(both)}"
         )
-    return [rows[label] for rows in both.values()], [rows[reference] for rows in both.values()], list(both)
+    found = list(both.values())
+    others = [prompt for _, rows in found for prompt in rows]
+    return BesideOthers([felt for felt, _ in found], others, [len(rows) for _, rows in found], list(both))
 
 
 def average_components(
@@ -96,14 +129,16 @@ def ask_writers(
     seed: int = 0,
 ) -> Asked:
     """As :func:`average_components`, components in the order of the model, with the difference along every direction."""
-    felt, neutral, groups = emotional_and_neutral(prompts, label, directions.reference)
+    beside = beside_others(prompts, label, directions.compared_with(label))
+    felt, groups = beside.felt, beside.groups
     units = directions.unit(label, layer).double()[None]
     if nulls is not None:
         units = torch.cat([units, torch.nn.functional.normalize(nulls.double(), dim=-1)])
-    texts = [p.text for p in (*felt, *neutral)]
+    texts = [p.text for p in (*felt, *beside.others)]
     components, parts = last_token_parts(model, texts, units / directions.norm(layer), layer)
     values = parts.numpy()
-    own, other = values[: len(felt)], values[len(felt) :]
+    own = values[: len(felt)]
+    other = np.moveaxis(beside.by_group(np.moveaxis(values[len(felt) :], 0, -1)), -1, 0)
     inside = bootstrap_mean_intervals(own[:, 0], seed=seed)
     found = paired_differences(own[:, 0], other[:, 0], clusters=groups, seed=seed)
     q = fdr([f.p for f in found], family=f"parts of {label}: {len(found)} components").q
@@ -130,7 +165,12 @@ def ask_writers(
 
 
 def average_attention(
-    model: LanguageModel, prompts: Sequence[Prompt], label: str, *, reference: str = "neutral", seed: int = 0
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    label: str,
+    *,
+    compared: Sequence[str] = ("neutral",),
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Attention from the last token to emotion words, against the same place of a neutral sentence of the same length.
 
@@ -145,7 +185,7 @@ def average_attention(
         model: the model.
         prompts: sentences with marked emotion words, and neutral ones.
         label: the emotion.
-        reference: label of neutral sentences.
+        compared: labels of the sentences it is compared with, called neutral here.
         seed: of the bootstrap.
 
     Returns:
@@ -155,21 +195,23 @@ def average_attention(
     Raises:
         EmotionCircuitsError: fewer than two groups left, or a model whose attention cannot be observed.
     """
-    return ask_attention(model, prompts, label, reference=reference, seed=seed).table
+    return ask_attention(model, prompts, label, compared=compared, seed=seed).table
 
 
-def can_attend(model: LanguageModel, prompts: Sequence[Prompt], label: str, reference: str = "neutral") -> bool:
+def can_attend(
+    model: LanguageModel, prompts: Sequence[Prompt], label: str, compared: Sequence[str] = ("neutral",)
+) -> bool:
     """Whether :func:`average_attention` has enough sentences of a label with marked words."""
-    felt, *_ = _compared(model, prompts, label, reference)
+    felt, *_ = _compared(model, prompts, label, compared)
     return len({(p.set, p.group) for p in felt}) >= _LEAST
 
 
 def _compared(
-    model: LanguageModel, prompts: Sequence[Prompt], label: str, reference: str
+    model: LanguageModel, prompts: Sequence[Prompt], label: str, compared: Sequence[str]
 ) -> tuple[list[Prompt], list[Prompt], list[list[int]]]:
     """Sentences of a label with marked words, for each a neutral one of its length, and the words' tokens."""
     chosen = [p for p in prompts if p.label == label and p.spans]
-    calm = [p for p in prompts if p.label == reference]
+    calm = [p for p in prompts if p.label in compared]
     encoded = model.encode([p.text for p in (*chosen, *calm)], names=[p.id for p in (*chosen, *calm)])
     lengths = [len(ids) for ids in encoded.ids]
     by_length: dict[int, list[Prompt]] = {}
@@ -186,7 +228,8 @@ def _compared(
             continue
         own = [p for p in like if (p.set, p.group) == (prompt.set, prompt.group)]
         felt.append(prompt)
-        neutral.append(own[0] if own else like[zlib.crc32(prompt.id.encode()) % len(like)])
+        some = own or like
+        neutral.append(some[zlib.crc32(prompt.id.encode()) % len(some)])
         keys.append(list(place.tokens))
     return felt, neutral, keys
 
@@ -196,7 +239,7 @@ def ask_attention(
     prompts: Sequence[Prompt],
     label: str,
     *,
-    reference: str = "neutral",
+    compared: Sequence[str] = ("neutral",),
     draws: int = 0,
     seed: int = 0,
 ) -> Asked:
@@ -209,16 +252,16 @@ def ask_attention(
         model: as there.
         prompts: as there.
         label: as there.
-        reference: as there.
+        compared: as there.
         draws: shuffles.
         seed: of the bootstrap and of the shuffles; sentences of another split need another one.
     """
-    felt, neutral, keys = _compared(model, prompts, label, reference)
+    felt, neutral, keys = _compared(model, prompts, label, compared)
     groups = [f"{p.set}\x1f{p.group}" for p in felt]
     if len(set(groups)) < _LEAST:
         raise EmotionCircuitsError(
-            f"attention needs sentences of {label!r} with marked words from at least two groups with a {reference} one of the "
-            "same token length"
+            f"attention needs sentences of {label!r} with marked words from at least two groups with one of "
+            f"{' or '.join(compared)} of the same token length"
         )
     pattern = last_token_attention(model, [p.text for p in (*felt, *neutral)])
     mass = torch.stack([pattern[i, :, :, at].sum(-1) for i, at in enumerate([*keys, *keys])]).flatten(1).numpy()

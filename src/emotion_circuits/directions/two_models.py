@@ -117,7 +117,7 @@ def compare_models(
     methods: Sequence[str] = METHODS,
     depths: Sequence[float] = (0.5, 0.67, 0.83),
     draws: int = 100,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
     seed: int = 0,
 ) -> Comparison:
     """Compare two models that were captured on the same sentences.
@@ -131,12 +131,17 @@ def compare_models(
         methods: alignment methods.
         depths: relative depths of the layers compared.
         draws: random directions, label shuffles and halvings for the nulls.
-        reference: label of neutral sentences.
+        reference: label of neutral sentences, without which no map can be fitted.
         seed: of everything drawn.
 
     Raises:
         EmotionCircuitsError: fewer than 40 shared sentences, no neutral rows in a split, NaN or infinity.
     """
+    if reference is None:
+        raise EmotionCircuitsError(
+            "aligning models needs sentences of a reference, on which maps are fitted that know nothing of the values; the "
+            "attribute has none: name one in its file"
+        )
     rows, at_a, at_b, excluded = shared_sentences(a, b, kind, pooling)
     own_a, own_b = (
         fit_directions(s, extractor=extractor, kind=kind, pooling=pooling, reference=reference) for s in (a, b)

@@ -1,10 +1,10 @@
 """How the values of an attribute lie to one another: their distances, their first axes, and what people say of them.
 
-A value's vector is the mean over groups of its states minus those of the reference sentence of the same group, so that what
-scenes share cancels. Axes are fitted on training sentences and read on test sentences. Whether one of them is valence or
-arousal is asked of the values' ratings: the axis is chosen, and given its sign, on training vectors, and its correlation with
-the ratings is read on test vectors. Two nulls go through the same choice: ratings permuted among the values, and vectors of
-labels that were shuffled within groups.
+A value's vector is the mean over groups of its states minus those of the reference sentence of the same group, or without a
+reference minus the mean of the other values' sentences there, so that what scenes share cancels. Axes are fitted on training
+sentences and read on test sentences. Whether one of them is valence or arousal is asked of the values' ratings: the axis is
+chosen, and given its sign, on training vectors, and its correlation with the ratings is read on test vectors. Two nulls go
+through the same choice: ratings permuted among the values, and vectors of labels that were shuffled within groups.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.prompts.contrast import compared_with, labels_of
 
 __all__ = [
     "AXES", "Aligned", "Placed", "aligned_axes", "ceiling", "distances", "map_of", "principal_axes", "value_vectors",
@@ -39,7 +40,7 @@ class Placed:
         groups: of each row.
         train: whether the row is a training sentence; the others are test sentences.
         values: in their order.
-        reference: label that is subtracted.
+        reference: label that is subtracted; ``None``: the mean of the other values.
     """
 
     states: Float[np.ndarray, "row d"]
@@ -47,7 +48,7 @@ class Placed:
     groups: np.ndarray
     train: np.ndarray
     values: tuple[str, ...]
-    reference: str
+    reference: str | None
 
     def vectors(self, labels: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The values' vectors ``[value, d]`` on training and on test sentences, with other labels where they are given."""
@@ -67,26 +68,33 @@ class Placed:
 
 
 def value_vectors(
-    states: Float[np.ndarray, "row d"], labels: np.ndarray, groups: np.ndarray, values: tuple[str, ...], reference: str
+    states: Float[np.ndarray, "row d"],
+    labels: np.ndarray,
+    groups: np.ndarray,
+    values: tuple[str, ...],
+    reference: str | None,
 ) -> Float[np.ndarray, "value d"]:
-    """Mean over groups of a value's state minus that of the reference of the same group.
+    """Mean over groups of a value's state minus that of what it is compared with there, each label counting the same.
 
     Raises:
-        EmotionCircuitsError: a value that stands with the reference in no group.
+        EmotionCircuitsError: a value that stands with nothing to compare it with in any group.
     """
     # A mean of differences is a weighted sum of the rows: one product.
     _, place = np.unique(groups, return_inverse=True)
-    calm = labels == reference
-    references = np.bincount(place[calm], minlength=place.max() + 1)
-    beside = references[place] > 0
+    size = int(place.max()) + 1
+    counts = {name: np.bincount(place[labels == name], minlength=size) for name in labels_of(values, reference)}
     weights = np.zeros((len(values), len(states)))
     for index, value in enumerate(values):
-        rows = (labels == value) & beside
+        compared = compared_with(value, values, reference)
+        present = np.sum([counts[name] > 0 for name in compared], axis=0)
+        rows = (labels == value) & (present[place] > 0)
         if not rows.any():
-            raise EmotionCircuitsError(f"no group holds both a {value!r} and a {reference!r} sentence")
+            raise EmotionCircuitsError(f"no group holds both a {value!r} and a sentence of {' or '.join(compared)}")
         weights[index, rows] = 1 / rows.sum()
-        often = np.bincount(place[rows], minlength=len(references))
-        weights[index, calm] -= (often[place] / np.maximum(references, 1)[place] / rows.sum())[calm]
+        often = np.bincount(place[rows], minlength=size)
+        for name in compared:
+            calm = labels == name
+            weights[index, calm] -= (often / np.maximum(counts[name] * present, 1))[place[calm]] / rows.sum()
     return weights @ states  # type: ignore[no-any-return]
 
 

@@ -12,6 +12,9 @@ from emotion_circuits.prompts import find_words, lexicon
 
 __all__ = ["KeywordCounts"]
 
+NONE_OF_THEM = "none"
+"""What a text without any word is called where there is no reference; no value may have that name."""
+
 
 class KeywordCounts:
     """Columns ``n_<value>``: how often a word of the value's lexicon occurs.
@@ -20,7 +23,7 @@ class KeywordCounts:
         language: of the texts, and of the bundled lexicon.
         words: value → words instead of the bundled lexicon.
         axis: what is judged.
-        reference: what a text without any word is.
+        reference: what a text without any word is; ``None``: none of the values.
 
     Raises:
         EmotionCircuitsError: no lexicon for the language.
@@ -32,10 +35,10 @@ class KeywordCounts:
         *,
         words: Mapping[str, Sequence[str]] | None = None,
         axis: str = "emotion",
-        reference: str = "neutral",
+        reference: str | None = "neutral",
     ) -> None:
         self.words = {value: tuple(own) for value, own in (lexicon(language) if words is None else words).items()}
-        self.language, self.axis, self.reference = language, axis, reference
+        self.language, self.axis, self.reference = language, axis, reference or NONE_OF_THEM
         self.emotions = tuple(self.words)
         self.languages = (language,)
         self.name = "keywords" if language == "en" else f"keywords-{language}"

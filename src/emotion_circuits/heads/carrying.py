@@ -26,7 +26,7 @@ from torch import Tensor
 from emotion_circuits.directions.direction_set import DirectionSet
 from emotion_circuits.directions.trace_questions import SPLITS
 from emotion_circuits.directions.trace_selection import Asked, marked, through_selection
-from emotion_circuits.directions.trace_sets import emotional_and_neutral
+from emotion_circuits.directions.trace_sets import beside_others
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads.changes import ablation, mean_values, node_sites
 from emotion_circuits.heads.nodes import Node, all_nodes
@@ -150,15 +150,16 @@ class Carried:
             seed: of the bootstrap.
 
         Returns:
-            A table ``component, layer, effect`` (mean on sentences of the value), ``neutral`` (on the reference),
+            A table ``component, layer, effect`` (mean on sentences of the value), ``neutral`` (on what it is compared with),
             ``difference`` (paired by group) with ``low, high, p, q`` (one family: all parts), ``log_odds`` (the difference in
             the reader's log-odds), ``null_low, null_high`` (95 % of the part's differences along ``nulls``), ``n``; in
             residual norms.
 
         Raises:
-            EmotionCircuitsError: fewer than two groups have a sentence of the value and one of the reference.
+            EmotionCircuitsError: fewer than two groups have a sentence of the value and one it is compared with.
         """
-        felt, neutral, groups = emotional_and_neutral(self.prompts, label, directions.reference)
+        beside = beside_others(self.prompts, label, directions.compared_with(label))
+        groups = beside.groups
         place = {id(p): i for i, p in enumerate(self.prompts)}
         units = torch.cat([directions.unit(label, self.layer).double()[None], nulls.double()])
         units = (torch.nn.functional.normalize(units, dim=-1) / directions.norm(self.layer)).float()
@@ -168,7 +169,8 @@ class Carried:
             found: np.ndarray = (some @ units.T).permute(2, 1, 0).double().numpy()
             return found
 
-        own, other = projected(felt), projected(neutral)
+        own = projected(beside.felt)
+        other = np.moveaxis(beside.by_group(np.moveaxis(projected(beside.others), 1, -1)), -1, 1)
         found = paired_differences(own[0], other[0], clusters=groups, seed=seed)
         q = fdr([f.p for f in found], family=f"what carries {label}: {len(found)} parts").q
         by_group = own - other

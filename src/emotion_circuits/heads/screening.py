@@ -77,13 +77,13 @@ class Screen:
         return table.sort_values("delta", key=lambda d: d.abs(), ascending=False, ignore_index=True)
 
 
-def _against_neutral(task: PairTask, reference: str) -> PairTask:
+def _against_neutral(task: PairTask, reference: str | None) -> PairTask:
     rows = [i for i, p in enumerate(task.pairs) if p.label != reference and p.corrupted_label == reference]
     return task.select(rows) if rows else task.one_way()
 
 
 def delta_attention(
-    model: LanguageModel, task: PairTask, *, query: Literal["last", "later"] = "last", reference: str = "neutral"
+    model: LanguageModel, task: PairTask, *, query: Literal["last", "later"] = "last", reference: str | None = "neutral"
 ) -> Screen:
     """Attention to the differing word in clean and corrupted prompts.
 
@@ -91,7 +91,7 @@ def delta_attention(
         model: the model.
         task: token-aligned pairs; those of an emotion against neutral are used.
         query: who attends: the ``last`` token, or the mean of all tokens ``later`` than the word.
-        reference: label of neutral prompts.
+        reference: label of neutral prompts; where no pair has any, all pairs are used one way round.
 
     Raises:
         EmotionCircuitsError: an unknown query.

@@ -27,6 +27,7 @@ from emotion_circuits.prompts.attribute_parts import (
     Part,
     Prompting,
 )
+from emotion_circuits.prompts.contrast import labels_of
 from emotion_circuits.prompts.lexicon import lexicon
 from emotion_circuits.prompts.loading import corpora_dir, corpus_file, explain, with_columns
 
@@ -53,7 +54,8 @@ class Attribute(Part):
         language: ISO 639-1 code of the texts.
         axis: what its judges judge; the judge of that name is its own classifier. By default its name.
         values: labels that are studied, in the order in which they are shown.
-        reference: label of the sentences that every direction starts from.
+        reference: label of the sentences that every direction starts from; ``null``: each of the values, two at least, is
+            compared with the mean of the others.
         corpora: labelled sentences.
         openings: beginnings of texts; without them steering is left out.
         pairs: minimal pairs for heads and circuits; without them that station is left out.
@@ -77,7 +79,7 @@ class Attribute(Part):
     language: str = Field(pattern=r"^[a-z]{2,3}(-[A-Za-z]{2,8})?$")
     axis: Value
     values: tuple[Value, ...] = Field(min_length=1)
-    reference: Value
+    reference: Value | None
     corpora: Corpora
     openings: Openings | None = None
     pairs: str | None = None
@@ -104,6 +106,14 @@ class Attribute(Part):
     def _names_agree(self) -> Self:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("values: name each once, and not the reference")
+        if self.reference is None and len(self.values) < 2:
+            raise ValueError("reference: a single value needs one, the label of sentences that do not express it")
+        if self.reference is None and self.classifier.none:
+            raise ValueError(
+                "classifier.none: texts that express none of the values are called the reference; name one"
+            )
+        if self.reference is None and self.hub is not None and self.hub.multi_label:
+            raise ValueError("hub.multi_label: a text may be none of the values, which is the reference; name one")
         if taken := sorted(set(self.labels) & set(_TAKEN)):
             raise ValueError(f"values: {', '.join(taken)} would be taken for an arm of that name; choose another label")
         if "en" not in self.title:
@@ -136,8 +146,8 @@ class Attribute(Part):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The values, then the reference."""
-        return (*self.values, self.reference)
+        """The values, then the reference where there is one."""
+        return labels_of(self.values, self.reference)
 
     @property
     def traced(self) -> str:
@@ -153,13 +163,17 @@ class Attribute(Part):
         """Some of the values, in the order given; all where none are named.
 
         Raises:
-            EmotionCircuitsError: none, one twice, the reference, or one that the attribute does not have.
+            EmotionCircuitsError: none, one twice, the reference, one alone without a reference, or one that the attribute does
+                not have.
         """
         if values is None:
             return self.values
-        if not values or len(set(values)) != len(values) or self.reference in values:
+        least = 1 if self.reference is not None else 2
+        if len(values) < least or len(set(values)) != len(values) or self.reference in values:
             raise EmotionCircuitsError(
                 f"name at least one emotion, each once, and not {self.reference!r}, which is the reference"
+                if self.reference is not None
+                else "name at least two emotions, each once: without a reference each is compared with the others"
             )
         if unknown := [value for value in values if value not in self.values]:
             raise EmotionCircuitsError(

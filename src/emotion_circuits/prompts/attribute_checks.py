@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts.attribute import Attribute
 from emotion_circuits.prompts.attribute_parts import SHOTS
+from emotion_circuits.prompts.contrast import labels_of
 from emotion_circuits.prompts.lexicon import lexicon_languages
 from emotion_circuits.prompts.loading import load_pairs, load_prompts
 from emotion_circuits.prompts.schema import Prompt
@@ -51,7 +52,7 @@ def _fitted(attribute: Attribute, values: tuple[str, ...]) -> Iterator[str]:
     rows, problems = _rows("corpora.fit", attribute.corpora.fit)
     yield from problems
     for split in _SPLITS if rows else ():
-        if lacking := _lacking(rows, (*values, attribute.reference), split):
+        if lacking := _lacking(rows, labels_of(values, attribute.reference), split):
             named = "training" if split == "train" else split
             yield f"corpora.fit: no {named} sentence is labelled {lacking} in {', '.join(attribute.corpora.fit)}; add some"
     yield from _other_language("corpora.fit", rows, attribute)
@@ -100,7 +101,7 @@ def _paired(attribute: Attribute, values: tuple[str, ...]) -> Iterator[str]:
     except EmotionCircuitsError as error:
         yield f"pairs: {error}"
         return
-    labels = {*values, attribute.reference}
+    labels = set(labels_of(values, attribute.reference))
     inside = [p for p in pairs if {p.label, p.corrupted_label} <= labels]
     for value in values:
         if not any(value in (p.label, p.corrupted_label) for p in inside):

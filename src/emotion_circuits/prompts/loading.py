@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from emotion_circuits.documents import UnreadableError, bytes_of, loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import hash_json, path_of
+from emotion_circuits.prompts.layouts import is_layout, laid_out, layout_problem, unnamed
 from emotion_circuits.prompts.schema import Pair, Prompt, corpora_dir
 from emotion_circuits.prompts.splitting import split_groups
 from emotion_circuits.prompts.tables import Problem, no_column, parse_table
@@ -65,7 +66,7 @@ def parse_column_map(items: Iterable[str], where: str = "--map ") -> dict[str, s
     """``["text=Sentence", "label=Emotion"]`` → ``{"text": "Sentence", "label": "Emotion"}``.
 
     Args:
-        items: ``FIELD=COLUMN``.
+        items: ``FIELD=COLUMN``; where labels stand otherwise than in a column, as :mod:`.prompts.layouts` says.
         where: begins messages.
 
     Raises:
@@ -76,11 +77,15 @@ def parse_column_map(items: Iterable[str], where: str = "--map ") -> dict[str, s
         field, equals, column = item.partition("=")
         if not equals or not column:
             raise EmotionCircuitsError(f"{where}{item}: write FIELD=COLUMN, for example text=Sentence")
-        if field not in FIELDS:
-            raise EmotionCircuitsError(f"{where}{item}: there is no field {field!r}; fields: {', '.join(FIELDS)}")
+        if field not in FIELDS and not is_layout(field):
+            raise EmotionCircuitsError(
+                f"{where}{item}: there is no field {field!r}; fields: {', '.join(FIELDS)}, text:LABEL, label:LABEL"
+            )
         if field in columns:
             raise EmotionCircuitsError(f"{where}{item}: {field} is mapped already to {columns[field]!r}")
         columns[field] = column
+    if problem := layout_problem(columns):
+        raise EmotionCircuitsError(f"{where.removesuffix(' ')}: {problem}")
     return columns
 
 
@@ -175,10 +180,12 @@ def read_objects(file: CorpusFile, *, language: str = "en") -> tuple[list[tuple[
 def _objects_in(
     content: bytes, file: CorpusFile, language: str
 ) -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
-    table, path = parse_table(content, file.path), file.path
+    path = file.path
+    table = parse_table(content, path, unnamed=unnamed(dict(file.columns)))
     if not table.rows:
         return [], table.problems
-    fields = {**{field: field for field in FIELDS}, **dict(file.columns)}
+    table, columns = laid_out(table, dict(file.columns), path)
+    fields = {**{field: field for field in FIELDS}, **columns}
     position = table.positions(path, fields)
     if lacking := [field for field in ("text", "label") if field not in position]:
         line = 1 if table.delimited else table.rows[0][0]

@@ -80,32 +80,38 @@ def no_column(field: str, path: Path) -> str:
     return f"no column for {field}; name it with --map {field}=COLUMN (in settings and attributes: {path.name}#{field}=COLUMN)"
 
 
-def read_table(path: Path) -> Table:
-    """A user's file as a table, by the ending of its name in any case.
+def read_table(path: Path, *, unnamed: bool = False) -> Table:
+    """A user's file as a table, by the ending of its name in any case; ``unnamed`` as in :func:`parse_table`.
 
     Raises:
         EmotionCircuitsError: it cannot be read, is of no kind that is known, or holds no table.
     """
     _reader(path)
-    return parse_table(bytes_of(path), path)
+    return parse_table(bytes_of(path), path, unnamed=unnamed)
 
 
-def parse_table(content: bytes, path: Path) -> Table:
+def parse_table(content: bytes, path: Path, *, unnamed: bool = False) -> Table:
     r"""A file's content as a table.
 
     Args:
         content: its bytes.
         path: tells the kind; for messages.
+        unnamed: the first line is a row; columns are then called ``@1``, ``@2`` … (CSV and TSV).
 
     Raises:
-        EmotionCircuitsError: as :func:`read_table`.
+        EmotionCircuitsError: as :func:`read_table`; unnamed columns in a file that names them.
 
     Example:
         >>> parse_table(b"text,label\nThank you!,gratitude\n", Path("letters.csv")).rows
         [(2, {'text': 'Thank you!', 'label': 'gratitude'})]
     """
     try:
-        return _reader(path)(content, path)
+        reader = _reader(path)
+        if not unnamed:
+            return reader(content, path)
+        if reader is not _delimited:
+            raise EmotionCircuitsError(f"{path}: names its columns; map them by name instead of @1, @2 …")
+        return _delimited(content, path, unnamed=True)
     except UnreadableError as error:
         raise EmotionCircuitsError(f"{path}:{error.line}: {error.message}") from error
 
@@ -122,7 +128,7 @@ def _reader(path: Path) -> Callable[[bytes, Path], Table]:
 # --- CSV and TSV ---------------------------------------------------------------------------------------------------------------
 
 
-def _delimited(content: bytes, path: Path) -> Table:
+def _delimited(content: bytes, path: Path, *, unnamed: bool = False) -> Table:
     text = decoded(content)
     first, _, rest = text.partition("\n")
     line, hint = 1, re.fullmatch(r"\"?sep=(.)\"?", first.rstrip("\r"))
@@ -151,8 +157,10 @@ def _delimited(content: bytes, path: Path) -> Table:
         if not any(cells):
             continue
         if header is None:
-            header = [cell.strip() for cell in cells]
-        elif len(cells) != len(header):
+            header = [f"@{i}" for i in range(1, len(cells) + 1)] if unnamed else [cell.strip() for cell in cells]
+            if not unnamed:
+                continue
+        if len(cells) != len(header):
             problems.append(Problem(at, "", f"has {len(cells)} cells where the header has {len(header)}"))
         else:
             rows.append((at, {name: _lines(cell) for name, cell in zip(header, cells, strict=True)}))

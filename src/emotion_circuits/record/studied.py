@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emotion_circuits.prompts import Attribute, load_attribute
+from emotion_circuits.prompts.contrast import compared_with, labels_of
 from emotion_circuits.record.settings import StudySettings
 
 __all__ = ["Studied", "studied", "studied_in"]
@@ -29,14 +30,18 @@ class Studied:
     choose: str | None
 
     @property
-    def reference(self) -> str:
-        """Label that every direction starts from."""
+    def reference(self) -> str | None:
+        """Label that every direction starts from; ``None``: each value starts from the mean of the others."""
         return self.attribute.reference
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The values that are studied, then the reference."""
-        return (*self.values, self.reference)
+        """The values that are studied, then the reference where there is one."""
+        return labels_of(self.values, self.reference)
+
+    def compared_with(self, value: str) -> tuple[str, ...]:
+        """Labels of the sentences a value is compared with."""
+        return compared_with(value, self.values, self.reference)
 
     @property
     def judge(self) -> str:

@@ -115,10 +115,10 @@ def _aligned(run: Path, given: Path | str | None) -> Path | None:
 def _page(run: Path, manifest: dict[str, Any], aligned: Path | None, about: Studied) -> Page:
     model = manifest["model"]
     every = tell([*read_claims(run), *(() if aligned is None else read_claims(aligned))], kinds())
-    emotions = say(", ").join(term(e) for e in about.values)
+    emotions, labels = (say(", ").join(term(e) for e in names) for names in (about.values, about.labels))
     return Page(
         title=say("Emotion in {model}", model=model["name"]),
-        lead=_lead(manifest, every, emotions),
+        lead=_lead(manifest, every, labels),
         facts=_facts(manifest, about, emotions),
         answers=answer_questions(every, str(run), aspects()),
         sections=(
@@ -146,10 +146,10 @@ def _lead(manifest: dict[str, Any], claims: tuple[Told, ...], emotions: str) -> 
     model = manifest["model"]
     verdicts = [told.claim.verdict for told in claims]
     return say(
-        "{model} ({family}, {layers} layers, width {width}) was given {rows} sentences of {emotions} and neutral "
-        "ones. Of {total} claims, {supported} are supported, {refuted} are not supported, {open} are inconclusive. "
-        "Directions were fitted on training sentences, choices made on validation, and every figure here is from "
-        "held-out test sentences or openings unless it says otherwise.",
+        "{model} ({family}, {layers} layers, width {width}) was given {rows} sentences of {emotions}. Of {total} claims, "
+        "{supported} are supported, {refuted} are not supported, {open} are inconclusive. Directions were fitted on training "
+        "sentences, choices made on validation, and every figure here is from held-out test sentences or openings unless it "
+        "says otherwise.",
         model=model["name"], family=model["family"], layers=model["n_layers"], width=model["d_model"],
         rows=manifest["data"]["prompts"]["rows"], emotions=emotions, total=len(claims), supported=verdicts.count("supported"),
         refuted=verdicts.count("not supported"), open=verdicts.count("inconclusive"),
@@ -169,10 +169,25 @@ def _facts(manifest: dict[str, Any], about: Studied, emotions: str) -> tuple[tup
         ),
         (say("weights"), f"sha256 {model['weights_sha256'][:16]}…"),
         (say("sentences"), say("{rows} from {sets}", rows=data["rows"], sets=", ".join(about.fit))),
-        (say("emotions"), say("{emotions}; neutral is the reference", emotions=emotions)),
+        (say("emotions"), emotions),
+        (say("reference"), _reference(about)),
         (say("splits"), say("fitted on train, chosen on validation, reported on test; groups are never divided")),
         (say("seed"), str(manifest["seed"])),
     )  # fmt: skip
+
+
+def _reference(about: Studied) -> str:
+    """What the page's word *neutral* stands for."""
+    if about.reference is None:
+        return say(
+            "there is none: each of these is compared with the mean of the others, and where this page says 'neutral', it means "
+            "that mean"
+        )
+    if about.reference == "neutral":
+        return say("neutral sentences")
+    return say(
+        "{reference}; where this page says 'neutral', it means sentences of that label", reference=term(about.reference)
+    )
 
 
 def _plan_section(run: Path, aligned: Path | None, claims: tuple[Told, ...], manifest: dict[str, Any]) -> Section:

@@ -24,6 +24,7 @@ from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.language_model import Batch
 from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.paths import replacing
+from emotion_circuits.prompts.contrast import compared_with, labels_of
 from emotion_circuits.record.notes import checked
 
 __all__ = [
@@ -158,7 +159,7 @@ class SteeringVectors:
                 lengths[name] = lengths[name] * kept.float()
         return replace(self, unit=unit, lengths=lengths)
 
-    def against_rest(self, emotions: Sequence[str]) -> SteeringVectors:
+    def against_rest(self, emotions: Sequence[str], reference: str | None = "neutral") -> SteeringVectors:
         """Directions of *emotion − mean of all other labels* instead of *emotion − neutral*.
 
         What all emotions share (first person, being moved at all) drops out; what tells this one from the others is
@@ -166,10 +167,13 @@ class SteeringVectors:
 
         Args:
             emotions: all labels but neutral.
+            reference: label the directions start from; without one they are against the rest already.
 
         Raises:
             EmotionCircuitsError: a direction whose fitted length is not known.
         """
+        if reference is None:
+            return self
         missing = [e for e in emotions if e not in self.unit or e not in self.lengths]
         if missing:
             raise EmotionCircuitsError(f"steering vectors: no fitted direction of {', '.join(missing)}")
@@ -304,7 +308,7 @@ def vectors_from_store(
     kind: str = "resid_post",
     pooling: str = "last",
     split: str = "train",
-    reference: str = "neutral",
+    reference: str | None = "neutral",
 ) -> SteeringVectors:
     """Difference of means, emotion minus neutral, per label and layer (Turner et al. 2023; Rimsky et al. 2024).
 
@@ -313,17 +317,22 @@ def vectors_from_store(
         kind: where.
         pooling: which state of the sentence.
         split: rows the means are taken over.
-        reference: label of neutral rows.
+        reference: label of neutral rows; ``None``: each emotion minus the mean of all others.
 
     Raises:
         EmotionCircuitsError: no neutral rows, or no emotional ones.
     """
     labels, states, _ = _labelled_states(store, kind, pooling, split)
-    raw = _mean_differences(labels, states, reference)
+    names = _names(labels, reference)
+    means = {name: _mean(labels, states, name) for name in labels_of(names, reference)}
+    raw = {
+        name: means[name] - torch.stack([means[other] for other in compared_with(name, names, reference)]).mean(0)
+        for name in names
+    }
     found = replace(
         SteeringVectors.from_raw(raw, residual_norms(store)), made_of=ModelMark.noted(store.manifest.get("model"))
     )
-    return found.with_neutral(states[[i for i, label in enumerate(labels) if label == reference]].mean(0))
+    return found.with_neutral(_neutral(labels, states, reference))
 
 
 def neutral_mean(
@@ -332,24 +341,24 @@ def neutral_mean(
     kind: str = "resid_post",
     pooling: str = "last",
     split: str = "train",
-    reference: str = "neutral",
+    reference: str | None = "neutral",
 ) -> Float[Tensor, "layer d_model"]:
-    """Mean state of neutral sentences at every layer.
+    """Mean state of neutral sentences at every layer; without a reference the mean of all labels' means.
 
     Args:
         store: captured activations with labels.
         kind: where.
         pooling: which state of the sentence.
         split: rows the mean is taken over.
-        reference: label of neutral rows.
+        reference: label of neutral rows, where there are some.
 
     Raises:
         EmotionCircuitsError: no neutral rows.
     """
     labels, states, _ = _labelled_states(store, kind, pooling, split)
-    if reference not in labels:
+    if reference is not None and reference not in labels:
         raise EmotionCircuitsError(f"no {reference} rows in the {split} split")
-    return states[[i for i, label in enumerate(labels) if label == reference]].mean(0)
+    return _neutral(labels, states, reference)
 
 
 def shuffled_directions(
@@ -362,7 +371,7 @@ def shuffled_directions(
     kind: str = "resid_post",
     pooling: str = "last",
     split: str = "train",
-    reference: str = "neutral",
+    reference: str | None = "neutral",
 ) -> dict[str, Float[Tensor, "layer d_model"]]:
     """Directions of the same procedure under shuffled labels: raw directions by name.
 
@@ -379,19 +388,18 @@ def shuffled_directions(
         kind: as for the real directions.
         pooling: as for the real directions.
         split: as for the real directions.
-        reference: label of neutral rows.
+        reference: label of neutral rows; ``None``: both contrasts are with all other labels.
 
     Raises:
         EmotionCircuitsError: no rows of the emotion, or no neutral ones.
     """
     labels, states, groups = _labelled_states(store, kind, pooling, split)
-    names = [label for label in dict.fromkeys(labels) if label != reference]
-    if emotion is not None and emotion not in names:
+    if emotion is not None and (emotion not in labels or emotion == reference):
         raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
-    if reference not in labels or not names:
-        raise EmotionCircuitsError(f"directions need {reference} rows and rows of at least one emotion")
+    names = _names(labels, reference)
     taken = emotion if emotion is not None else names[0]
-    others = [label for label in dict.fromkeys(labels) if label != taken] if contrast == "rest" else [reference]
+    rest = contrast == "rest"
+    others = compared_with(taken, labels_of(names, reference) if rest else names, None if rest else reference)
     name = "shuffled" if emotion is None else f"shuffled {emotion}"
     rng = np.random.default_rng(seed)
     weights = np.zeros((count, len(labels)))
@@ -450,13 +458,24 @@ def _labelled_states(
     )
 
 
-def _mean_differences(
-    labels: Sequence[str], states: Float[Tensor, "row layer d_model"], reference: str
-) -> dict[str, Float[Tensor, "layer d_model"]]:
+def _names(labels: Sequence[str], reference: str | None) -> list[str]:
+    """Emotions among the rows, in their order."""
     names = [label for label in dict.fromkeys(labels) if label != reference]
-    if reference not in labels or not names:
+    if reference is None and len(names) < 2:
+        raise EmotionCircuitsError("directions without a reference need rows of at least two emotions")
+    if (reference is not None and reference not in labels) or not names:
         raise EmotionCircuitsError(f"directions need {reference} rows and rows of at least one emotion")
-    means = {
-        name: states[[i for i, label in enumerate(labels) if label == name]].mean(0) for name in (*names, reference)
-    }
-    return {name: means[name] - means[reference] for name in names}
+    return names
+
+
+def _mean(
+    labels: Sequence[str], states: Float[Tensor, "row layer d_model"], name: str
+) -> Float[Tensor, "layer d_model"]:
+    return states[[i for i, label in enumerate(labels) if label == name]].mean(0)
+
+
+def _neutral(
+    labels: Sequence[str], states: Float[Tensor, "row layer d_model"], reference: str | None
+) -> Float[Tensor, "layer d_model"]:
+    of = tuple(dict.fromkeys(labels)) if reference is None else (reference,)
+    return torch.stack([_mean(labels, states, name) for name in of]).mean(0)

@@ -59,7 +59,7 @@ def circuit_claims(
     c: CircuitsSettings,
     values: Sequence[str],
     *,
-    reference: str = "neutral",
+    reference: str | None = "neutral",
     name: str = "pairs",
     seed: int = 0,
 ) -> list[Claim]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
@@ -30,9 +31,9 @@ from emotion_circuits.stations.trace.calibrating import tested_as
 from emotion_circuits.stations.trace.claims import selected_drafts
 from emotion_circuits.stations.trace.settings import TraceSettings, traced_corpus, traced_sentences
 from emotion_circuits.stations.trace.station import traced_layer
-from emotion_circuits.statistics import Claim, Draft, corrected
+from emotion_circuits.statistics import About, Claim, Draft, corrected, draft, interval_p
 
-__all__ = ["agreement", "carried", "carrier_drafts", "shuffled_carriers", "slopes"]
+__all__ = ["agreement", "agreement_drafts", "carried", "carrier_drafts", "shuffled_carriers", "slopes"]
 
 _NEUTRAL = 64
 """Neutral training sentences over whose tokens a part's mean is taken, at most."""
@@ -78,7 +79,9 @@ def _states(context: Context, folder: Path | None) -> tuple[dict[str, Carried], 
     config, model = context.config, context.model
     directions = context.of(DirectionsFolder).load_set(set_name(config.of(TraceSettings).directions))
     layer = traced_layer(directions, model)
-    neutral = load_prompts(traced_corpus(config), labels=[context.about.reference], split="train")
+    about = context.about
+    compared = {label for value in about.values for label in about.compared_with(value)}
+    neutral = load_prompts(traced_corpus(config), labels=compared, split="train")
     states = carried_states(
         model, {split: traced_sentences(config, split) for split in SPLITS}, [p.text for p in evenly(neutral, _NEUTRAL)],
         layer, batch_rows=config.of(CircuitsSettings).batch_rows, folder=folder, engine=context.engine,
@@ -87,12 +90,14 @@ def _states(context: Context, folder: Path | None) -> tuple[dict[str, Carried], 
 
 
 def slopes(store: ActivationStore, directions: DirectionSet, layer: int) -> dict[str, float]:
-    """Log-odds of each value against the reference per residual norm of projection, by logistic regression on train."""
+    """Log-odds of each value against what it is compared with, per residual norm of projection: logistic regression, train."""
     chosen = rows_of(store, "train", None, directions.names)
-    examples, _ = examples_at(store, directions.kind, directions.reading, layer, chosen, directions.names)
+    examples, _ = examples_at(
+        store, directions.kind, directions.reading, layer, chosen, directions.names, directions.reference
+    )
     found = {}
     for index, label in enumerate(directions.labels):
-        rows = (examples.labels == index) | (examples.labels == examples.neutral)
+        rows = torch.isin(examples.labels, torch.tensor([index, *examples.against(index)]))
         x = examples.states[rows] @ directions.unit(label, layer).double() / directions.norm(layer)
         fitted = LogisticRegression(C=100.0).fit(x.numpy()[:, None], (examples.labels[rows] == index).numpy())
         found[label] = float(fitted.coef_[0, 0])
@@ -107,15 +112,18 @@ def carrier_drafts(table: pd.DataFrame, layer: int) -> list[Draft]:
 def agreement(
     table: pd.DataFrame, scored: Attribution, train: PairTask, values: Sequence[str], *, draws: int = 999, seed: int = 0
 ) -> pd.DataFrame:
-    """Rank correlation of both tasks' signed effects over the parts that both measured, parts permuted within layers as null.
+    """Rank correlation of both tasks' signed effects over the parts that both measured.
+
+    Its interval is that of parts resampled within layers; null are parts permuted within layers, which keeps what depth alone
+    explains.
 
     Args:
         table: of :func:`carried`; its validation rows, which no figure of a claim rests on.
         scored: attribution on train pairs.
         train: these pairs.
         values: emotions.
-        draws: permutations.
-        seed: of them.
+        draws: permutations, and resamples of parts.
+        seed: of both.
     """
     rng, rows = np.random.default_rng(seed), []
     for value in values:
@@ -130,14 +138,45 @@ def agreement(
         layers = np.array([scored.nodes[i].layer for i in nodes])
         null = [_rank(effect, other[_within(layers, rng)]) for _ in range(draws)]
         found = _rank(effect, other)
-        low, high = np.quantile(null, [0.025, 0.975])
+        picks = [_drawn(layers, rng) for _ in range(draws)]
+        ends = np.nanquantile([_rank(effect[at], other[at]) for at in picks], [0.025, 0.975])
+        beside = np.quantile(null, [0.025, 0.975])
         p = (1 + sum(v >= found for v in null)) / (1 + draws)
-        rows.append((value, found, float(low), float(high), p, len(nodes)))
-    return pd.DataFrame(rows, columns=["emotion", "rank", "null_low", "null_high", "p", "parts"])
+        rows.append((value, found, *map(float, (*ends, *beside)), p, len(nodes)))
+    return pd.DataFrame(rows, columns=["emotion", "rank", "low", "high", "null_low", "null_high", "p", "parts"])
+
+
+def agreement_drafts(table: pd.DataFrame) -> list[Draft]:
+    """One claim per value: both tasks order the model's parts alike, beyond what their layers explain.
+
+    Args:
+        table: of :func:`agreement`.
+    """
+    drafts = []
+    for row in table.to_dict("records"):
+        ends, n = (float(row["low"]), float(row["high"])), int(row["parts"])
+        drafts.append(
+            draft(
+                f"circuits.agreement.{row['emotion']}", "circuits.agreement", About(value=str(row["emotion"])),
+                family="circuits.agreement", estimate=float(row["rank"]), interval=ends, chance=0.0,
+                null=(float(row["null_low"]), float(row["null_high"])),
+                p=max(float(row["p"]), interval_p(float(row["rank"]), ends, n=n)), n=n, side="greater", smallest=0.1,
+            )
+        )  # fmt: skip
+    return drafts
 
 
 def _rank(a: Float[np.ndarray, " part"], b: Float[np.ndarray, " part"]) -> float:
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
+def _drawn(layers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many parts of every layer, drawn with replacement."""
+    return np.concatenate(
+        [rng.choice(inside, len(inside)) for inside in (np.flatnonzero(layers == at) for at in np.unique(layers))]
+    )
 
 
 def _within(layers: np.ndarray, rng: np.random.Generator) -> np.ndarray:

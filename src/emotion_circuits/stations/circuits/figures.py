@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from emotion_circuits.language import say, term
-from emotion_circuits.page.figures import DIVERGING, GREY, cells, dress
+from emotion_circuits.page.figures import CYCLE, DIVERGING, GREY, cells, dress
 from emotion_circuits.stations.directions.figures import heads_heatmap
 
-__all__ = ["attention_against_effect", "dissociation_matrix", "head_grids", "moves"]
+__all__ = ["agreement_by_value", "attention_against_effect", "dissociation_matrix", "head_grids", "moves"]
 
 
 def moves(heads: pd.DataFrame) -> pd.Series:
@@ -102,6 +102,27 @@ def dissociation_matrix(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title=say("pairs of"), showgrid=False)
     figure.update_yaxes(title=say("taken out"), autorange="reversed", showgrid=False)
     return dress(figure, 400).update_layout(margin={"l": 150})
+
+
+def agreement_by_value(table: pd.DataFrame) -> go.Figure:
+    """Rank correlation of both tasks per value with its interval, beside parts permuted within layers.
+
+    Args:
+        table: columns ``emotion rank low high null_low null_high``.
+    """
+    names = [term(str(e)) for e in table["emotion"]]
+    figure = go.Figure()
+    figure.add_bar(
+        x=names, base=table["null_low"], y=table["null_high"] - table["null_low"], width=0.5, marker={"color": GREY},
+        opacity=0.35, name=say("parts permuted within layers"), hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=names, y=table["rank"], mode="markers", marker={"size": 9, "color": CYCLE[0]}, name=say("pairs and projections"),
+        error_y={"type": "data", "symmetric": False, "array": table["high"] - table["rank"],
+                 "arrayminus": table["rank"] - table["low"]},
+    )  # fmt: skip
+    figure.update_yaxes(title=term("rank correlation over parts"), zeroline=True)
+    return dress(figure, 340)
 
 
 def _taken_out(name: str) -> str:

@@ -51,15 +51,19 @@ def patched_texts(
     sampling = Sampling(max_new_tokens=c.max_new_tokens, temperature=c.temperature)
     sources = _sources(test)
     rng = np.random.default_rng(config.seed)
-    arms: list[tuple[str, str, int, list[Node], str]] = [("plain", "", 0, [], "")]
+    arms: list[tuple[str, str, int, list[Node], tuple[str, ...]]] = [("plain", "", 0, [], ())]
     for emotion in about.values:
         own = list(heads[emotion])
-        arms += [("circuit", emotion, 0, own, emotion), ("neutral source", emotion, 0, own, about.reference)]
-        arms += [("random", emotion, i, _others(model, own, rng), emotion) for i in range(c.random_heads)]
+        arms += [
+            ("circuit", emotion, 0, own, (emotion,)),
+            ("neutral source", emotion, 0, own, about.compared_with(emotion)),
+        ]
+        arms += [("random", emotion, i, _others(model, own, rng), (emotion,)) for i in range(c.random_heads)]
     found = []
     with progress_bar("patched texts", len(arms)) as bar:
         for arm, emotion, index, nodes, source in arms:
-            chosen = [sources[source][i % len(sources[source])] for i in range(len(openings))] if source else []
+            held = [prompt for label in source for prompt in sources[label]]
+            chosen = [held[i % len(held)] for i in range(len(openings))] if held else []
             change = source_patch(model, chosen, nodes) if nodes else []
             written = generate(model, openings, sampling, interventions=change, seeds=config.seed)
             found += [

@@ -56,7 +56,7 @@ def measure(
     c: CircuitsSettings,
     values: Sequence[str],
     *,
-    reference: str,
+    reference: str | None,
     name: str,
     seed: int = 0,
     scan: Scan | None = None,

@@ -14,7 +14,13 @@ from emotion_circuits.page.numerals import estimate, fixed, interval, percent, s
 from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
 from emotion_circuits.page.telling import Told
 from emotion_circuits.stations.circuits.drawing import circuit_figure, curve_figure
-from emotion_circuits.stations.circuits.figures import attention_against_effect, dissociation_matrix, head_grids, moves
+from emotion_circuits.stations.circuits.figures import (
+    agreement_by_value,
+    attention_against_effect,
+    dissociation_matrix,
+    head_grids,
+    moves,
+)
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
 from emotion_circuits.stations.trace.figures import component_bars
 
@@ -124,17 +130,21 @@ def _carried(folder: CircuitsFolder) -> list[Part]:
             )
         )  # fmt: skip
     if folder.agreement.exists():
-        found.append(
-            Table(
-                "carrier-agreement",
-                say("Do minimal pairs and projections name the same parts?"),
+        agreed = folder.agreement.read()
+        title = say("Do minimal pairs and projections name the same parts?")
+        found += [
+            Figure(
+                "carrier-agreement-figure",
+                title,
                 say(
                     "Rank correlation of the signed effects of heads and MLPs: attribution on train pairs against what they "
-                    "carry on validation sentences. null: parts permuted within layers, middle 95 %."
+                    "carry on validation sentences, with 95 % interval over parts. Grey: 95 % of parts permuted within layers, "
+                    "which is what depth alone gives."
                 ),
-                folder.agreement.read(),
-            )
-        )
+                agreement_by_value(agreed),
+            ),
+            Table("carrier-agreement", title, say("p: permutations that agree at least as well."), agreed, folded=True),
+        ]
     shown = ["emotion", "component", "difference", "low", "high", "log_odds", "null_low", "null_high", "p", "q", "n"]
     found.append(
         Table(

@@ -20,7 +20,7 @@ from emotion_circuits.paths import replacing
 from emotion_circuits.prompts import load_pairs, prompts_sha256
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.station import Context
-from emotion_circuits.stations.circuits.carried import agreement, carried, carrier_drafts
+from emotion_circuits.stations.circuits.carried import agreement, agreement_drafts, carried, carrier_drafts
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
 from emotion_circuits.stations.circuits.patched import patched_drafts, patched_texts
 from emotion_circuits.stations.circuits.program import Found, emotion_heads, measure
@@ -75,6 +75,7 @@ def run(context: Context, folder: CircuitsFolder) -> None:
             agreed = agreement(table, found[0].scored, found[1]["train"].one_way(), about.values, seed=config.seed)
             if len(agreed):
                 folder.agreement.write(agreed)
+                drafts += agreement_drafts(agreed)
     elif found is None:
         # Nothing is measured at all: what lacks is told of the whole.
         left = [row.model_copy(update={"what": ""}) for row in left]

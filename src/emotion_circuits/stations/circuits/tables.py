@@ -125,6 +125,7 @@ AGREEMENT = Table(
     (
         Column("emotion", "text", "the value; the pairs are those whose clean prompt has it"),
         Column("rank", "float", "rank correlation of the signed effects of parts that both measured"),
+        *ends("", "its 95 % interval, parts resampled within layers"),
         *ends("null_", "the middle 95 % of it with parts permuted within layers"),
         Column("p", "float", "share of permutations with at least as high a correlation (+1 rule)"),
         Column("parts", "int", "heads and MLPs compared", "parts"),

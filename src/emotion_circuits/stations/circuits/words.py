@@ -232,6 +232,18 @@ def _patched(claim: Claim) -> Words:
     )  # fmt: skip
 
 
+def _agrees(claim: Claim) -> Words:
+    return Words(
+        say(
+            "Minimal pairs of {emotion} and the projection on its direction order heads and MLPs alike.",
+            emotion=term(str(claim.about.value)),
+        ),
+        term("rank correlation over parts"),
+        term("heads and MLPs"),
+        term("parts permuted within layers"),
+    )
+
+
 def _carries(claim: Claim) -> Words:
     about, beside = claim.about, claim.figures.beside
     return Words(
@@ -274,6 +286,7 @@ KINDS = (
     Kind("circuits.dissociation", _dissociation),
     Kind("circuits.patched", _patched),
     Kind("circuits.carrier", _carries),
+    Kind("circuits.agreement", _agrees),
 )
 
 ASPECTS = (
@@ -294,6 +307,7 @@ ASPECTS = (
         "circuits",
         names="part",
     ),
+    Aspect("travels", "minimal pairs and projections name the same parts", ("circuits.agreement",), "circuits"),
     Aspect(
         "travels",
         "a head of the circuit matters by itself",

@@ -126,7 +126,7 @@ def _shuffled(context: Context, draw: int) -> ActivationStore:
 def _claims(context: Context, store: ActivationStore) -> list[Claim]:
     config, about, seed = possible_settings(context.config), context.about, context.config.seed
     of: dict[str, Any] = {"labels": about.values, "reference": about.reference}
-    words = words_of(store, names=(*about.values, about.reference), model=context.model)
+    words = words_of(store, names=about.labels, model=context.model)
     reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, **of)
     claims = reading_claims(reader_report(store, reader, seed=seed, words=words), kind="directions.reading")
 

@@ -57,7 +57,7 @@ def run(context: Context, folder: DirectionsFolder) -> None:
         for pooling in config.poolings:
             extractors = [e for e, p in config.pairs() if p == pooling]
             fitted += fit_extractors(store, extractors, pooling=pooling, kind=kind, **of)
-    words = words_of(store, names=(*about.values, about.reference), model=context.model)
+    words = words_of(store, names=about.labels, model=context.model)
     validated = evaluate_directions(store, fitted, splits=("validation",), words=words)
     # Other kinds are compared; what later stations use lives in the residual stream.
     residual = [d for d in fitted if d.kind == "resid_post"]

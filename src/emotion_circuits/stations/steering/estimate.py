@@ -45,8 +45,9 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         at = {"always": 0, "equal": min(k, 1), "never": k}[s.share_places]
         like = places[at % len(places)]
         chosen.append(replace(like, emotion=emotion, name=f"{emotion} chosen"))
-    shuffled = [f"shuffled {i}" for i in range(s.shuffled_directions)]
-    controls = shared_controls(chosen, random=s.random_directions, shuffled=shuffled)
+    n_random, n_shuffled = s.nulls(len(chosen))
+    shuffled = [f"shuffled {i}" for i in range(n_shuffled)]
+    controls = shared_controls(chosen, random=n_random, shuffled=shuffled)
     null = sum(arm.kind in ("random", "shuffled") for arm in controls)
     arms = 1 + len(controls) - null + sum(len(taken_apart(condition)) for condition in chosen)
     compared = 1 + len(possible_settings(config).pairs()) * len(emotions) if s.compare_prompts else 0

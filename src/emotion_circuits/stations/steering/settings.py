@@ -45,7 +45,8 @@ class SteeringSettings(Settings):
         validation_samples: the same where conditions are chosen and direction sets compared; null: ``samples``. A large
             grid is chosen from well enough with one.
         random_directions: random directions of the same norm among which each chosen condition is ranked. With N of them no
-            p-value is below 1/(N + 1).
+            p-value is below 1/(N + 1). They are written once per place and strength, whatever the number of values there. Null:
+            as many as a family of so many values needs, 20 for each and 99 at least.
         shuffled_directions: the same for directions fitted on labels shuffled within groups; 0 leaves that question out.
         null_prompts: at most so many of the test openings, evenly among them, are those that random and shuffled directions
             are written on; null: all. The chosen condition is ranked by the same ones, so that fewer cost power alone.
@@ -70,14 +71,23 @@ class SteeringSettings(Settings):
     test_openings: str | None = None
     samples: int = Field(default=1, ge=1)
     validation_samples: int | None = Field(default=None, ge=1)
-    random_directions: int = Field(default=99, ge=1)
-    shuffled_directions: int = Field(default=99, ge=0)
+    random_directions: int | None = Field(default=99, ge=1)
+    shuffled_directions: int | None = Field(default=99, ge=0)
     null_prompts: int | None = Field(default=12, ge=8)
     compare_prompts: int = Field(default=0, ge=0)
     max_new_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.7, ge=0)
     max_perplexity_ratio: float = Field(default=1.5, gt=1)
     batch_rows: int = Field(default=128, ge=1)
+
+    def nulls(self, values: int) -> tuple[int, int]:
+        """Random and label-shuffled directions per place and strength, for so many values.
+
+        A value that is steered moves each of its metrics, so of V values with m metrics each the smallest q of such a value is
+        V·m/m times the smallest p, and 20 directions for each value let it come to 0.05.
+        """
+        scaled = max(99, 20 * values)
+        return tuple(scaled if n is None else n for n in (self.random_directions, self.shuffled_directions))  # type: ignore[return-value]
 
     @field_validator("layers", "raw_layers")
     @classmethod

@@ -99,7 +99,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
     a, judge = about.attribute, about.judge
     directions = context.of(DirectionsFolder).chosen_set()
     store = context.of(CaptureFolder).store()
-    of = {"kind": directions.kind, "pooling": directions.pooling, "reference": about.reference}
+    of: dict[str, Any] = {"kind": directions.kind, "pooling": directions.pooling, "reference": about.reference}
     neutral = neutral_mean(store, **of)
     assert about.choose is not None
     first = first_token_mean(model, [p.text for p in load_prompts(about.choose, split="train")])
@@ -157,12 +157,13 @@ def run(context: Context, folder: SteeringFolder) -> None:
     if s.compare_prompts:
         _compare(context, folder, list(chosen.values()), vectors, choosing)
 
-    shuffled = shuffled_directions(store, count=s.shuffled_directions, seed=config.seed, contrast=s.contrast, **of)
+    n_random, n_shuffled = s.nulls(len(about.values))
+    shuffled = shuffled_directions(store, count=n_shuffled, seed=config.seed, contrast=s.contrast, **of)
     every = [
         NONE,
         *shared_controls(
             list(chosen.values()),
-            random=s.random_directions,
+            random=n_random,
             shuffled=list(shuffled),
             prompting=a.prompting is not None,
         ),
@@ -224,7 +225,7 @@ def _doses(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
 def _dressed(context: Context, vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
     """With the contrast that is asked for, with what clamps count from, and clear of the attention sink."""
     if context.config.of(SteeringSettings).contrast == "rest":
-        vectors = vectors.against_rest(context.about.values)
+        vectors = vectors.against_rest(context.about.values, context.about.reference)
     return vectors.with_neutral(neutral).with_first(first).clear_of_first()
 
 

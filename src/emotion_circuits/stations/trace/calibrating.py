@@ -70,7 +70,7 @@ def calibrate_trace(
     drawn = shuffled_vectors(store, directions, layer, draws=times + draws, seed=seed)
     tables: list[dict[str, list[pd.DataFrame]]] = [{} for _ in range(times + 1)]
     for emotion in directions.labels:
-        for question in questions or questions_of(model, sentences, emotion, directions.reference):
+        for question in questions or questions_of(model, sentences, emotion, directions.compared_with(emotion)):
             asked = {
                 split: ask_question(model, sentences[split], directions, emotion, layer, question, split, drawn, seed)
                 for split in SPLITS
