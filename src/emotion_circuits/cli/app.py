@@ -21,6 +21,7 @@ from emotion_circuits.cli import (
     report,
     run,
     runs,
+    serve,
     steer,
     trace,
 )
@@ -56,6 +57,7 @@ app.command()(run.run)
 app.command()(read.read)
 app.command()(report.report)
 app.command()(steer.steer)
+app.command()(serve.serve)
 app.command("capture")(capture.capture_command)
 app.command("trace")(trace.trace_command)
 app.command("align")(align.align_command)

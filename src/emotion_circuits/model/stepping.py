@@ -233,7 +233,7 @@ class Stepper:
             return []
         self._harvest()
         new = [Row(task) for task in tasks]
-        edits, self._gauges, sites = _arranged(new, self.model)
+        edits, self._gauges, sites = _arranged(new, self.model, reading=True)
         batch = self.model.collate([task.ids for task in tasks])
         logits = self._state.join(batch, edits, [g for g, _ in self._gauges], sites, room=float("inf"))
         self._write(new, logits)
@@ -275,7 +275,7 @@ class Stepper:
         self._settled = False
 
     def _settle(self) -> None:
-        edits, self._gauges, sites = _arranged(self.rows, self.model)
+        edits, self._gauges, sites = _arranged(self.rows, self.model, reading=False)
         self._state.arrange(edits, [g for g, _ in self._gauges], sites)
         self._settled = True
 
@@ -323,10 +323,18 @@ class Stepper:
 
 
 def _arranged(
-    rows: Sequence[Row], model: LanguageModel
+    rows: Sequence[Row], model: LanguageModel, *, reading: bool
 ) -> tuple[list[Intervention], list[tuple[Gauge, list[tuple[Row, int]]]], list[Site]]:
-    """What is done to rows by their places, what is measured of it, and what is watched."""
-    edits = [i for place, row in enumerate(rows) for i in for_rows(row.task.interventions, [place])]
+    """What is done to rows by their places, what is measured of it, and what is watched.
+
+    Behind the prompts, what acts on prompts alone is left out: that it does nothing need not be found out at every step.
+    """
+    edits = [
+        i
+        for place, row in enumerate(rows)
+        for i in for_rows(row.task.interventions, [place])
+        if reading or i.when != "prompt"
+    ]
     measured: dict[Site, list[tuple[int, Row, int]]] = {}
     for place, row in enumerate(rows):
         for index, along in enumerate(row.task.along):
