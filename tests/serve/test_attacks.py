@@ -24,7 +24,9 @@ KEY = "a-key-of-the-tests"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     run = tiny_run(tmp_path_factory.mktemp("attacks"))
-    return load_model(str(run.parent / "tiny-chat")), run
+    model = load_model(str(run.parent / "tiny-chat"))
+    model.__dict__["eos_ids"] = ()  # it never ends a text, so that long ones are long
+    return model, run
 
 
 @pytest.fixture(scope="module")
@@ -258,10 +260,9 @@ def test_a_full_queue_says_when_and_those_who_leave_make_room(at):
         while (service.engine.running, service.engine.waiting) != (2, 2) and time.monotonic() < deadline:
             time.sleep(0.005)
         answer = post(port, GOOD)
-        if service.engine.running == 2 and service.engine.waiting == 2:
-            assert status(answer) == 429
-            assert error_of(answer)["code"] == "queue_full"
-            assert b"retry-after:" in answer.lower()
+        assert status(answer) == 429
+        assert error_of(answer)["code"] == "queue_full"
+        assert b"retry-after:" in answer.lower()
     finally:
         for sock in held:
             sock.close()
