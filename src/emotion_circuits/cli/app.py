@@ -11,6 +11,7 @@ from emotion_circuits.cli import (
     bench,
     calibrate,
     capture,
+    chat,
     circuit,
     data,
     evaluate,
@@ -57,6 +58,7 @@ app.command()(run.run)
 app.command()(read.read)
 app.command()(report.report)
 app.command()(steer.steer)
+app.command()(chat.chat)
 app.command()(serve.serve)
 app.command("capture")(capture.capture_command)
 app.command("trace")(trace.trace_command)
