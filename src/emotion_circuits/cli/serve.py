@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emotion_circuits.cli.completing import MODELS, offering
-from emotion_circuits.cli.shared import Device, Dtype, Pickle, Revision, long_running, model_of, note, prefix_of
+from emotion_circuits.cli.shared import (
+    Device,
+    Dtype,
+    JsonFlag,
+    Pickle,
+    Revision,
+    long_running,
+    model_of,
+    note,
+    prefix_of,
+    show_json,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 
 KEY = "EMOTION_CIRCUITS_API_KEY"
@@ -35,6 +47,7 @@ def serve(
     dtype: Dtype = None,
     revision: Revision = None,
     allow_pickle: Pickle = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Serve a model whose tone can be set: /v1/completions and /v1/chat/completions as OpenAI's clients call them.
 
@@ -69,7 +82,9 @@ def serve(
                 f"--port {port}: cannot listen at {host}:{port}; is something else there?"
             ) from error
         with sock:
-            note(
-                f"serving {service.name} at http://{host}:{sock.getsockname()[1]}/v1, values: {', '.join(service.served.names)}"
-            )
+            url, values = f"http://{host}:{sock.getsockname()[1]}/v1", service.served.names
+            if as_json:
+                show_json({"model": service.name, "url": url, "values": list(values)})
+                sys.stdout.flush()
+            note(f"serving {service.name} at {url}, values: {', '.join(values)}")
             made.run(sockets=[sock])
