@@ -232,6 +232,26 @@ def test_sixteen_at_once_with_sixteen_steerings_each_get_their_own(client):
         assert one.steering["values"][0]["dose"] == i / 16
 
 
+def test_chats_and_plain_texts_at_once_are_each_read_in_their_own_way(client):
+    # In plain text "<s>" is three characters, in a rendered chat it is one token.
+    spelled = {"prompt": "<s><s>", "max_tokens": 1}
+    counts = {"plain": 6, "chat": chat(client, max_tokens=1).usage.prompt_tokens}
+    found = []
+
+    def ask(kind):
+        for _ in range(3):
+            one = complete(client, **spelled) if kind == "plain" else chat(client, max_tokens=1)
+            found.append((kind, one.usage.prompt_tokens))
+
+    threads = [threading.Thread(target=ask, args=(kind,)) for kind in ("plain", "chat") * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 18
+    assert all(tokens == counts[kind] for kind, tokens in found)
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,9 @@ class Service:
     """What a server has.
 
     Attributes:
-        model: that writes.
+        model: that writes; its tokenizer belongs to the engine's thread.
+        encoder: a replica whose tokenizer reads requests, one at a time: how special tokens are read is a state of a tokenizer,
+            which plain text and chats want otherwise.
         served: what it is steered with.
         engine: at work.
         reader: reads texts; on a replica of the model; ``None``: the run has none.
@@ -54,6 +57,7 @@ class Service:
     """
 
     model: LanguageModel
+    encoder: LanguageModel
     served: Served
     engine: Engine
     reader: Reader | None
@@ -63,6 +67,7 @@ class Service:
     loopback: bool = True
     metrics: Metrics = field(default_factory=Metrics)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    encoding: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(eq=False)
@@ -126,7 +131,7 @@ def make_app(service: Service) -> FastAPI:
     @app.post("/v1/completions")
     async def _completions(request: Request) -> Response:
         body = await _read(service, request, CompletionBody)
-        jobs = _completion_jobs(service, body)
+        jobs = await run_in_threadpool(_completion_jobs, service, body)
         return await _answer(service, request, body, jobs, _Completion)
 
     @app.post("/v1/chat/completions")
@@ -228,7 +233,8 @@ def _jobs(
 
 def _completion_jobs(service: Service, body: CompletionBody) -> list[_Job]:
     try:
-        rows = service.model.encode(list(body.prompt), room=body.max_tokens).ids
+        with service.encoding:
+            rows = service.encoder.encode(list(body.prompt), room=body.max_tokens).ids
         if any(len(row) <= len(service.model.prefix) for row in rows):
             raise EmotionCircuitsError("prompt: an empty text has no tokens to continue")
         return _jobs(service, body, [(row, None) for row in rows], body.max_tokens, chat=False)
@@ -237,13 +243,14 @@ def _completion_jobs(service: Service, body: CompletionBody) -> list[_Job]:
 
 
 def _chat_jobs(service: Service, body: ChatBody) -> list[_Job]:
-    model = service.model
+    model = service.encoder
     if not has_chat_template(model):
         raise ProblemError(400, f"{service.name} has no chat template; use /v1/completions", code="no_chat_template")
     turns = [{"role": "system" if m.role == "developer" else m.role, "content": m.text} for m in body.messages]
     try:
         (text,) = chat_prompts(model, [turns])
-        encoded = model.encode([text], add_special_tokens=False, room=body.length)
+        with service.encoding:
+            encoded = model.encode([text], add_special_tokens=False, room=body.length)
         said = spoken(text, [turn["content"] for turn in turns], encoded.offsets[0])
         return _jobs(service, body, [(encoded.ids[0], said)], body.length, chat=True)
     except EmotionCircuitsError as error:
@@ -443,7 +450,8 @@ class _Shape:
         ]
 
     def _token(self, token: int) -> str:
-        return token_text(self.service.model.tokenizer, token)
+        with self.service.encoding:
+            return token_text(self.service.encoder.tokenizer, token)
 
 
 class _Completion(_Shape):

@@ -57,9 +57,18 @@ def service_of(
     if (run / "directions" / READER_FILE).is_file():
         # The engine's thread runs the model at all times; texts are read by modules of their own with the same weights.
         reader = Reader.load(replica(model), run / "directions")
+    encoder = replica(writer)
     with Engine(writer, limits) as engine:
         yield Service(
-            writer, served, engine, reader, Path(model.name).name, key, bounds or Bounds(), loopback=is_loopback(host)
+            writer,
+            encoder,
+            served,
+            engine,
+            reader,
+            Path(model.name).name,
+            key,
+            bounds or Bounds(),
+            loopback=is_loopback(host),
         )
 
 
