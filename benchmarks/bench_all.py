@@ -62,6 +62,13 @@ def sweep_rows(found: dict[str, Any]) -> list[Row]:
     ]  # fmt: skip
 
 
+def serving_rows(found: dict[str, Any]) -> list[Row]:
+    return [
+        faster("16 requests with 16 steerings at once", "one after another", found["speedup"], 4),
+        at_most("the same", "unsteered in the same engine", found["steered_over_unsteered"], 1.05),
+    ]
+
+
 def head_rows(found: dict[str, Any]) -> list[Row]:
     rows = []
     tools = (
@@ -102,6 +109,7 @@ BENCHES: dict[str, Bench] = {
     "capture": (["bench_capture.py", "cost"], ["--repeats", "1"], capture_rows),
     "generation": (["bench_generation.py", "--json"], ["--repeats", "1"], generation_rows),
     "sweep": (["bench_steering.py", "--json", "--repeats", "1"], ["--prompts", "4"], sweep_rows),
+    "serving": (["bench_serving.py", "--json"], ["--repeats", "1", "--tokens", "12"], serving_rows),
     "heads": (["bench_heads.py", "--pairs", "4", "--threads", "1"], ["--layers", "8", "--pairs", "2"], head_rows),
     "curves": (["bench_shape.py", "curves"], ["--repeats", "1"], curve_rows),
     "8b": (["bench_shape.py", "cost", "--shape", "llama-8b"], [], shape_rows),

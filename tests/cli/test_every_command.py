@@ -68,6 +68,8 @@ WRONG = {
     ("report",): ("nowhere",),
     ("read",): ("nothing.txt", "--run", "nowhere"),
     ("steer",): ("I", "--emotion", "anger", "--run", "nowhere"),
+    ("chat",): ("Hello", "--run", "nowhere"),
+    ("serve",): ("--run", "nowhere"),
     ("capture",): ("--prompts", "nothing.jsonl", "--out", "x"),
     ("trace",): ("I", "--model", "./nowhere"),
     ("align",): ("nowhere", "nowhere"),

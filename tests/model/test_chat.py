@@ -90,7 +90,7 @@ def test_a_hostile_template_is_one_line(model, template: str, monkeypatch: pytes
 
 def test_the_system_s_own_limit_of_two_gibibytes_holds_too() -> None:
     request = {
-        "template": "{{ 'a' * 10**10 }}", "contents": ["x"], "special": {},
+        "template": "{{ 'a' * 10**10 }}", "conversations": [[{"role": "user", "content": "x"}]], "special": {},
         "memory": 1 << 40, "seconds": 20, "characters": 10,
     }  # fmt: skip
     command = f"ulimit -v {2 << 20}; exec {sys.executable} -P {chat_worker.__file__}"

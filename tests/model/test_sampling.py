@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Sampling, generate, generation
-from emotion_circuits.model.generation import _choose, row_seed
+from emotion_circuits.model.generation import choose, row_seed
 from model_cases import TEXTS, model_of
 
 logits_rows = st.lists(st.lists(st.floats(-8, 8, width=32), min_size=6, max_size=6), min_size=1, max_size=4).map(
@@ -36,7 +36,7 @@ def nucleus(row: torch.Tensor, how: Sampling) -> set[int]:
 @given(logits_rows, draws, st.floats(0.1, 3.0), st.floats(0.01, 1.0), st.integers(0, 6))
 def test_a_sampled_token_is_inside_top_p_and_top_k(logits, draw, temperature, top_p, top_k):
     how = Sampling(temperature=temperature, top_p=top_p, top_k=top_k)
-    chosen = _choose(logits.clone(), how, torch.full((len(logits),), draw))
+    chosen = choose(logits.clone(), how, torch.full((len(logits),), draw))
     for row, token in zip(logits, chosen.tolist(), strict=True):
         loose = Sampling(temperature=temperature, top_p=min(1.0, top_p + 1e-5), top_k=top_k)
         allowed = nucleus(row, loose)
@@ -51,18 +51,18 @@ def test_top_k_of_one_and_a_tiny_top_p_are_greedy(logits, draw):
     row_draws = torch.full((len(logits),), draw)
     best = logits.max(-1).values
     for how in (Sampling(temperature=1.0, top_k=1), Sampling(temperature=1.0, top_p=1e-6)):
-        chosen = _choose(logits.clone(), how, row_draws)
+        chosen = choose(logits.clone(), how, row_draws)
         assert torch.allclose(logits.gather(-1, chosen[:, None])[:, 0], best, atol=1e-5)
-    assert torch.equal(_choose(logits.clone(), Sampling(), None), logits.argmax(-1))
+    assert torch.equal(choose(logits.clone(), Sampling(), None), logits.argmax(-1))
 
 
 @settings(deadline=None, max_examples=100)
 @given(logits_rows, draws, st.floats(0.2, 2.0))
 def test_a_row_is_chosen_without_looking_at_the_others(logits, draw, temperature):
     how = Sampling(temperature=temperature, top_p=0.9)
-    together = _choose(logits.clone(), how, torch.full((len(logits),), draw))
+    together = choose(logits.clone(), how, torch.full((len(logits),), draw))
     for index in range(len(logits)):
-        assert _choose(logits[index : index + 1].clone(), how, torch.tensor([draw])) == together[index]
+        assert choose(logits[index : index + 1].clone(), how, torch.tensor([draw])) == together[index]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_frequencies_are_the_renormalised_probabilities(how):
     row = torch.tensor([0.3, 2.0, -1.0, 1.2, 0.0, 1.9])
     n = 20_000
     draw = torch.rand(n, generator=torch.Generator().manual_seed(0))
-    counts = torch.bincount(_choose(row.repeat(n, 1), how, draw), minlength=6).double() / n
+    counts = torch.bincount(choose(row.repeat(n, 1), how, draw), minlength=6).double() / n
     expected = torch.softmax(row.double() / how.temperature, -1)
     for token in range(6):
         if token not in nucleus(row, how):
@@ -148,6 +148,6 @@ def test_a_large_vocabulary_is_drawn_from_as_if_it_were_sorted_whole(filters, te
     logits = 3 * torch.randn(48, 5000, generator=generator)
     draw = torch.rand(48, generator=generator)
     how = Sampling(temperature=temperature, **filters)
-    found = _choose(logits.clone(), how, draw)
+    found = choose(logits.clone(), how, draw)
     monkeypatch.setattr(generation, "_WIDTHS", ())
-    assert torch.equal(found, _choose(logits.clone(), how, draw))
+    assert torch.equal(found, choose(logits.clone(), how, draw))

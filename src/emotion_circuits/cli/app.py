@@ -11,6 +11,7 @@ from emotion_circuits.cli import (
     bench,
     calibrate,
     capture,
+    chat,
     circuit,
     data,
     evaluate,
@@ -21,6 +22,7 @@ from emotion_circuits.cli import (
     report,
     run,
     runs,
+    serve,
     steer,
     survey,
     trace,
@@ -58,6 +60,8 @@ app.command()(survey.survey)
 app.command()(read.read)
 app.command()(report.report)
 app.command()(steer.steer)
+app.command()(chat.chat)
+app.command()(serve.serve)
 app.command("capture")(capture.capture_command)
 app.command("trace")(trace.trace_command)
 app.command("align")(align.align_command)

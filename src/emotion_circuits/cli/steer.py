@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from emotion_circuits.prompts import Attribute
     from emotion_circuits.steering import Condition, SteeringVectors
 
-_ALPHA = 0.2
-_DEPTH = 0.45  # of the model: the middle layers, where emotion directions steer best for their cost
+ALPHA = 0.2
+DEPTH = 0.45  # of the model: the middle layers, where emotion directions steer best for their cost
 
 
 def steer(
@@ -78,7 +78,7 @@ def steer(
         loaded = load_model(
             name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
         )
-        vectors = _fitted(loaded, attribute_for(attribute)) if run is None else _of_run(run)
+        vectors = fitted_vectors(loaded, attribute_for(attribute)) if run is None else _of_run(run)
         vectors.check_fits(loaded)
         condition = _condition(loaded, vectors, emotion, alpha, layer, run)
         how = Sampling(max_new_tokens=tokens, temperature=temperature)
@@ -137,7 +137,7 @@ def _of_run(run: Path) -> SteeringVectors:
     return injected or SteeringVectors.from_directions(DirectionsFolder.of(run).chosen_set())
 
 
-def _fitted(model: LanguageModel, attribute: Attribute) -> SteeringVectors:
+def fitted_vectors(model: LanguageModel, attribute: Attribute) -> SteeringVectors:
     """Differences of means on an attribute's traced sentences; their states are kept in the cache."""
     from emotion_circuits.activations import capture
     from emotion_circuits.model import weights_sha256
@@ -163,8 +163,8 @@ def _condition(
     from emotion_circuits.steering import Condition
 
     chosen = _chosen(run, emotion)
-    where = tuple(layers or []) or (chosen.layers if chosen else (round(_DEPTH * (model.n_layers - 1)),))
-    strength = alpha if alpha is not None else chosen.alpha if chosen else _ALPHA
+    where = tuple(layers or []) or (chosen.layers if chosen else (round(DEPTH * (model.n_layers - 1)),))
+    strength = alpha if alpha is not None else chosen.alpha if chosen else ALPHA
     for one in where:
         vectors.direction(emotion, one)
     if chosen is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import chat_worker
 from emotion_circuits.model.language_model import LanguageModel
 
-__all__ = ["chat_turns", "has_chat_template"]
+__all__ = ["chat_prompts", "chat_turns", "has_chat_template", "spoken"]
 
 _MEMORY = 512 << 20
 _SECONDS = 20
@@ -47,15 +47,29 @@ def chat_turns(model: LanguageModel, contents: Sequence[str]) -> list[str]:
         >>> chat_turns(load_model("smollm2-135m"), ["Hello"])  # doctest: +SKIP
         ['<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n']
     """
-    if not contents:
+    return chat_prompts(model, [[{"role": "user", "content": content}] for content in contents])
+
+
+def chat_prompts(model: LanguageModel, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[str]:
+    """Conversations as the model's template renders them, up to where its next answer begins.
+
+    Args:
+        model: whose tokenizer has a chat template.
+        conversations: messages with ``role`` and ``content``, oldest first.
+
+    Raises:
+        EmotionCircuitsError: as :func:`chat_turns`.
+    """
+    if not conversations:
         return []
-    refuse_special(model, contents)
+    refuse_special(model, [message["content"] for turns in conversations for message in turns])
     try:
         template = model.tokenizer.get_chat_template()
     except ValueError as error:
         raise EmotionCircuitsError(f"{model.name}: {str(error).strip().splitlines()[0]}") from error
     request = {
-        "template": template, "contents": list(contents), "special": _special(model.tokenizer),
+        "template": template, "conversations": [[dict(m) for m in turns] for turns in conversations],
+        "special": _special(model.tokenizer),
         "memory": _MEMORY, "seconds": _SECONDS, "characters": _CHARACTERS,
     }  # fmt: skip
     answer = _ask(request)
@@ -65,6 +79,31 @@ def chat_turns(model: LanguageModel, contents: Sequence[str]) -> list[str]:
             "away: instructions are then given as plain text"
         )
     return list(answer["texts"])
+
+
+def spoken(rendered: str, contents: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[int] | None:
+    r"""Which tokens of a rendered conversation are what somebody said; the others are the template's.
+
+    Args:
+        rendered: the conversation.
+        contents: what was said, oldest first.
+        offsets: of its tokens.
+
+    Returns:
+        Their places; ``None`` where the template changed what was said, so that it is not found.
+
+    Example:
+        >>> spoken("<u>Hi</u><a>", ["Hi"], [(0, 3), (3, 5), (5, 9), (9, 12)])
+        [1]
+    """
+    spans, start = [], 0
+    for content in contents:
+        at = rendered.find(content.strip(), start)
+        if at < 0:
+            return None
+        start = at + len(content.strip())
+        spans.append((at, start))
+    return [i for i, (a, b) in enumerate(offsets) if any(a < end and b > begin for begin, end in spans)]
 
 
 def refuse_special(model: LanguageModel, texts: Sequence[str]) -> None:

@@ -49,8 +49,7 @@ def _rendered(request: dict[str, Any]) -> list[str]:
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     template = environment.from_string(request["template"])
     found = []
-    for content in request["contents"]:
-        messages = [{"role": "user", "content": content}]
+    for messages in request["conversations"]:
         parts, length = [], 0
         for part in template.generate(
             messages=messages, tools=None, documents=None, add_generation_prompt=True, **request["special"]

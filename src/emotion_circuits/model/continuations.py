@@ -12,7 +12,7 @@ from typing import Any
 
 from emotion_circuits.model.token_texts import ends_within
 
-__all__ = ["continuation"]
+__all__ = ["Unfolding", "continuation"]
 
 
 def continuation(tokenizer: Any, prompt: Sequence[int], written: Sequence[int]) -> tuple[str, tuple[int, ...]]:
@@ -30,11 +30,43 @@ def continuation(tokenizer: Any, prompt: Sequence[int], written: Sequence[int]) 
         ids.pop()
     if not ids:
         return "", ()
+    return _behind(tokenizer, prompt, ids), tuple(ids)
+
+
+class Unfolding:
+    """The text of what is being written, token by token, ending with a whole character.
+
+    Only the last tokens are decoded at each step, with some before them.
+
+    Args:
+        prompt: ids that the model read.
+
+    Attributes:
+        text: so far.
+    """
+
+    def __init__(self, prompt: Sequence[int]) -> None:
+        self.text = ""
+        self._before, self._new = list(prompt[-_CONTEXT:]), []  # type: tuple[list[int], list[int]]
+
+    def add(self, tokenizer: Any, token: int) -> None:
+        """Put a token behind what was written."""
+        self._new.append(token)
+        if ends_within(tokenizer, self._new):
+            return
+        self.text += _behind(tokenizer, self._before, self._new)
+        self._before, self._new = [*self._before, *self._new][-_CONTEXT:], []
+
+
+_CONTEXT = 12  # tokens that a decoder looks at before others, at most
+
+
+def _behind(tokenizer: Any, prompt: Sequence[int], ids: Sequence[int]) -> str:
     before, whole = (_decoded(tokenizer, row) for row in (prompt, [*prompt, *ids]))
     shared = next(
         (i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), min(len(before), len(whole))
     )
-    return whole[shared:], tuple(ids)
+    return whole[shared:]
 
 
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,12 +18,11 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model.continuations import continuation
-from emotion_circuits.model.intervening import Intervention, intervene
+from emotion_circuits.model.decoding import Decoding
+from emotion_circuits.model.intervening import Intervention
 from emotion_circuits.model.language_model import Batch, LanguageModel
-from emotion_circuits.model.sharing import read_prompts
-from emotion_circuits.model.unembedding import passing_logits
 
-__all__ = ["Generated", "Sampling", "generate", "row_seed"]
+__all__ = ["Generated", "Sampling", "choose", "generate", "row_draws", "row_seed"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,11 @@ def row_seed(seed: int, *key: object) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
+def row_draws(how: Sampling, seed: int) -> Float[Tensor, " step"]:
+    """A row's random stream: one number from 0 to 1 for each token."""
+    return torch.rand(how.max_new_tokens, generator=torch.Generator().manual_seed(seed))
+
+
 @torch.inference_mode()
 def generate(
     model: LanguageModel,
@@ -116,11 +119,9 @@ def generate(
         raise EmotionCircuitsError(f"{len(seeds)} seeds for {len(prompts)} prompts")
     draws = None
     if how.temperature > 0:
-        streams = [torch.rand(how.max_new_tokens, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
-        draws = torch.stack(streams).to(model.device)
-    ends = torch.full((len(prompts),), batch.input_ids.shape[1], device=model.device)
-    with intervene(model, interventions, prompt_ends=ends), passing_logits(model):
-        written, lengths, finished = _loop(model, batch, how, draws, use_cache)
+        draws = torch.stack([row_draws(how, int(s)) for s in seeds]).to(model.device)
+    with Decoding(model, use_cache=use_cache) as rows:
+        written, lengths, finished = _loop(rows, batch, interventions, how, draws)
     found = []
     for i, (prompt, done) in enumerate(zip(prompts, finished.tolist(), strict=True)):
         read = batch.input_ids[i][batch.real[i]].tolist()
@@ -130,27 +131,23 @@ def generate(
 
 
 def _loop(
-    model: LanguageModel, batch: Batch, how: Sampling, draws: Tensor | None, use_cache: bool
+    rows: Decoding, batch: Batch, interventions: Sequence[Intervention], how: Sampling, draws: Tensor | None
 ) -> tuple[Int[Tensor, "row step"], Int[Tensor, " row"], Tensor]:
-    rows, device = batch.input_ids.shape[0], model.device
-    eos = torch.tensor(model.eos_ids, device=device, dtype=torch.long)
-    written = torch.full((rows, how.max_new_tokens), model.pad_id, device=device)
-    lengths = torch.zeros(rows, dtype=torch.long, device=device)
-    finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    ids, mask = batch.input_ids, batch.attention_mask
-    cache: Any = None
-    step_ids = ids
+    model, count = rows.model, batch.input_ids.shape[0]
+    eos = torch.tensor(model.eos_ids, device=model.device, dtype=torch.long)
+    written = torch.full((count, how.max_new_tokens), model.pad_id, device=model.device)
+    lengths = torch.zeros(count, dtype=torch.long, device=model.device)
+    finished = torch.zeros(count, dtype=torch.bool, device=model.device)
+    token: Tensor | None = None
     for step in range(how.max_new_tokens):
-        if use_cache and step == 0:
-            found, cache, mask = read_prompts(model, batch)
-        else:
-            extra = {"past_key_values": cache, "use_cache": True} if use_cache else {"use_cache": False}
-            found = model.forward(Batch(step_ids, mask), last_only=True, **extra).logits
-        logits = found[:, -1].float()
-        model.check_finite(logits[:, None], Batch(step_ids, mask), f", step {step}")
+        # A finished row goes on with padding-like input; its text is cut at its length.
+        found = rows.join(batch, interventions, room=how.max_new_tokens) if token is None else rows.step(token)
+        logits = found.float()
+        assert rows.last is not None
+        model.check_finite(logits[:, None], rows.last, f", step {step}")
         if step < how.min_new_tokens and len(eos):
             logits[:, eos] = float("-inf")
-        token = _choose(logits, how, None if draws is None else draws[:, step])
+        token = choose(logits, how, None if draws is None else draws[:, step])
         ended = torch.isin(token, eos) if len(eos) else torch.zeros_like(finished)
         newly = ~finished & ~ended
         written[:, step] = torch.where(newly, token, written[:, step])
@@ -158,17 +155,13 @@ def _loop(
         finished = finished | ended
         if bool(finished.all()):
             break
-        # A finished row goes on with padding-like input; its text is cut at its length.
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        ids = torch.cat([ids, token[:, None]], dim=1)
-        step_ids = token[:, None] if use_cache else ids
     return written, lengths, finished
 
 
 _WIDTHS = (64, 512, 4096)  # tokens sorted first: the draw nearly always falls among them, sorting a vocabulary is slow
 
 
-def _choose(
+def choose(
     logits: Float[Tensor, "row vocabulary"], how: Sampling, draw: Float[Tensor, " row"] | None
 ) -> Int[Tensor, " row"]:
     """Greedy, or the token whose slice of the (filtered) cumulative distribution holds the row's draw.

@@ -16,12 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model.gauging import Gauge
 from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.positions import ALL, Moment, Positions, When
 from emotion_circuits.model.sites import HEAD_KINDS, Site
 from emotion_circuits.model.wiring import Edit, Key, wiring_of
 
-__all__ = ["Ablate", "Add", "Clamp", "Gate", "Intervention", "Patch", "for_rows", "intervene"]
+__all__ = ["Ablate", "Add", "Clamp", "Gate", "Intervention", "Patch", "check_intervention", "for_rows", "intervene"]
 
 Change = Callable[[Tensor, Moment], Tensor]
 """``(part [row, position, feature…], moment) -> new part``."""
@@ -132,6 +133,7 @@ def intervene(
     interventions: Sequence[Intervention],
     *,
     prompt_ends: Int[Tensor, " batch"] | None = None,
+    gauges: Sequence[Gauge] = (),
 ) -> Iterator[None]:
     """Apply interventions to every forward pass inside the ``with`` block, in the order given.
 
@@ -140,14 +142,19 @@ def intervene(
         interventions: what to do. An empty list changes nothing.
         prompt_ends: padded column just after each row's prompt. By default the first pass (without a filled cache)
             is the prompt and what follows is generated; say it when a whole prompt + continuation is run at once.
+        gauges: what to measure of them (:mod:`.gauging`).
 
     Raises:
         SiteUnavailableError: the model has no such site.
         EmotionCircuitsError: a vector or value that does not fit its site, or is not finite.
     """
     for intervention in interventions:
-        _check(model, intervention)
+        check_intervention(model, intervention)
     edits = _compile(interventions)
+    for gauge in gauges:
+        model.check_site(gauge.site)
+        key: Key = (gauge.site.kind, gauge.site.layer)
+        edits = [(key, gauge.before), *edits, (key, gauge.after)]
     wiring = wiring_of(model)
     if prompt_ends is not None and wiring.prompt_end is not None:
         raise EmotionCircuitsError("prompt_ends is already set by an enclosing intervene()")
@@ -175,7 +182,13 @@ def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
     return len(shape) == len(expected) and all(e in (-1, s) for s, e in zip(shape, expected, strict=True))
 
 
-def _check(model: LanguageModel, i: Intervention) -> None:
+def check_intervention(model: LanguageModel, i: Intervention) -> None:
+    """Refuse an intervention that a model cannot carry.
+
+    Raises:
+        SiteUnavailableError: the model has no such site.
+        EmotionCircuitsError: a vector or value that does not fit its site, or is not finite.
+    """
     model.check_site(i.site)
     if i.rows is not None and (not i.rows or min(i.rows) < 0 or len(set(i.rows)) != len(i.rows)):
         raise EmotionCircuitsError(f"{type(i).__name__} at {i.site}: rows must be distinct and 0 or more, got {i.rows}")

@@ -39,12 +39,13 @@ class Read(NamedTuple):
     mask: Int[Tensor, "row column"]
 
 
-def read_prompts(model: LanguageModel, batch: Batch) -> Read:
+def read_prompts(model: LanguageModel, batch: Batch, *, room: float = 0) -> Read:
     """Run a left-padded batch under whatever is edited and watched, and keep its keys and values.
 
     Args:
         model: the model.
         batch: the prompts.
+        room: columns that will follow at most; infinity: the cache is to hold no gaps.
     """
     if foreign_hooks(model):
         return _row_by_row(model, batch)
@@ -53,7 +54,7 @@ def read_prompts(model: LanguageModel, batch: Batch) -> Read:
     many = 2 * len(rows) <= len(place)
     layer = wiring_of(model).first_layer
     if layer is None:
-        logits, cache, mask = _beginnings_once(model, few if many else batch)
+        logits, cache, mask = _beginnings_once(model, few if many else batch, room)
         if not many:
             return Read(logits, cache, mask)
         cache.batch_select_indices(place)
@@ -127,14 +128,14 @@ class _Split(NamedTuple):
         return len(self.heads) * front + len(self.tails) * back
 
 
-def _beginnings_once(model: LanguageModel, batch: Batch) -> Read:
+def _beginnings_once(model: LanguageModel, batch: Batch, room: float) -> Read:
     """Prompts to which nothing is done; a beginning that several share stands in the first columns of the cache."""
     texts = [ids[real].tolist() for ids, real in zip(batch.input_ids, batch.real, strict=True)]
     # Alike are prompts that agree in their first tokens; in how many of them is tried, since templates begin alike too.
     splits = [_split(texts, alike) for alike in range(16, batch.input_ids.shape[1], 16)]
     best = min((s for s in splits if all(s.heads)), key=lambda s: s.cost, default=None)
     # The gap between a beginning and an end would count among the columns of a window.
-    if best is None or best.cost > 0.8 * batch.input_ids.numel() or sum(best.widths) >= model.window:
+    if best is None or best.cost > 0.8 * batch.input_ids.numel() or sum(best.widths) + room >= model.window:
         return _row_by_row(model, batch)
     cache = DynamicCache(config=model.config)
     front, back = model.collate(best.heads), model.collate(best.tails)

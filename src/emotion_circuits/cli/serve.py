@@ -1,0 +1,90 @@
+"""``emotion-circuits serve``: an OpenAI-compatible server that steers with the directions of a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emotion_circuits.cli.completing import MODELS, offering
+from emotion_circuits.cli.shared import (
+    Device,
+    Dtype,
+    JsonFlag,
+    Pickle,
+    Revision,
+    long_running,
+    model_of,
+    note,
+    prefix_of,
+    show_json,
+)
+from emotion_circuits.errors import EmotionCircuitsError
+
+KEY = "EMOTION_CIRCUITS_API_KEY"
+
+
+def serve(
+    run: Annotated[Path, typer.Option(help="Folder of a finished run, whose directions and ranges are served.")],
+    model: Annotated[
+        str | None, typer.Option(help="The run's model, where it lies elsewhere.", autocompletion=offering(MODELS))
+    ] = None,
+    host: Annotated[str, typer.Option(help=f"Address to listen at; beyond this machine the key {KEY} is required.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at; 0: a free one.")] = 8000,
+    rows: Annotated[int, typer.Option(min=1, max=1024, help="Texts written at once.")] = 32,
+    tokens: Annotated[
+        int, typer.Option(min=16, help="Tokens of all texts written at once, prompts included.")
+    ] = 16_384,
+    queue: Annotated[int, typer.Option(min=0, help="Texts that may wait; beyond it requests are answered 429.")] = 64,
+    seconds: Annotated[float, typer.Option(min=1, help="Time that a request may take.")] = 120,
+    per_minute: Annotated[int, typer.Option(min=1, help="Requests of one client in a minute.")] = 600,
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    allow_pickle: Pickle = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Serve a model whose tone can be set: /v1/completions and /v1/chat/completions as OpenAI's clients call them.
+
+    The body's "steering" names values of the run and doses; the answer says what was done. A key in the environment variable
+    EMOTION_CIRCUITS_API_KEY is required of every request.
+
+    Example: emotion-circuits serve --run runs/demo
+    """
+    try:
+        from emotion_circuits.serve.engine import Limits
+        from emotion_circuits.serve.guarding import Bounds
+        from emotion_circuits.serve.serving import server, service_of
+    except ImportError as error:
+        raise EmotionCircuitsError(
+            f"serving needs the extra 'serve' ({error}): pip install 'emotion-circuits[serve]'"
+        ) from error
+    from emotion_circuits.model import load_model
+
+    with long_running():
+        name, revision = model_of(run, model, revision)
+        loaded = load_model(
+            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
+        )
+    limits = Limits(rows=rows, tokens=tokens, queue=queue, seconds=seconds)
+    key = os.environ.get(KEY) or None
+    with service_of(loaded, run, host=host, key=key, limits=limits, bounds=Bounds(per_minute=per_minute)) as service:
+        made = server(service, host=host, port=port)
+        try:
+            sock = made.config.bind_socket()
+        except SystemExit as error:
+            raise EmotionCircuitsError(
+                f"--port {port}: cannot listen at {host}:{port}; is something else there?"
+            ) from error
+        with sock:
+            url, values = f"http://{host}:{sock.getsockname()[1]}/v1", service.served.names
+            if as_json:
+                show_json({"model": service.name, "url": url, "values": list(values)})
+                sys.stdout.flush()
+            note(f"serving {service.name} at {url}, values: {', '.join(values)}")
+            made.run(sockets=[sock])

@@ -1,0 +1,88 @@
+"""Put a server together from a run, and run it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from emotion_circuits.directions import Reader
+from emotion_circuits.directions.reading import READER_FILE
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel, writing_model
+from emotion_circuits.model.replicas import replica
+from emotion_circuits.serve.app import Service, make_app
+from emotion_circuits.serve.engine import Engine, Limits
+from emotion_circuits.serve.guarding import Bounds, Prompt11, is_loopback
+from emotion_circuits.serve.vectors import of_run
+
+__all__ = ["server", "service_of"]
+
+
+@contextlib.contextmanager
+def service_of(
+    model: LanguageModel,
+    run: Path,
+    *,
+    host: str = "127.0.0.1",
+    key: str | None = None,
+    limits: Limits | None = None,
+    bounds: Bounds | None = None,
+) -> Iterator[Service]:
+    """A service of a finished run, its engine at work inside the ``with`` block.
+
+    Args:
+        model: the run's.
+        run: its folder.
+        host: that will be listened at.
+        key: that requests must bear.
+        limits: of the engine.
+        bounds: of a request.
+
+    Raises:
+        EmotionCircuitsError: an address beyond this machine without a key; a run that cannot be served, or another model's.
+    """
+    if not is_loopback(host) and not key:
+        raise EmotionCircuitsError(
+            f"--host {host}: others than this machine reach it, so a key is required; set EMOTION_CIRCUITS_API_KEY"
+        )
+    if key is not None and (len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key):
+        raise EmotionCircuitsError("the API key needs 8 or more printable ASCII characters without spaces")
+    served = of_run(run)
+    writer = writing_model(model)
+    served.vectors.check_fits(writer)
+    reader = None
+    if (run / "directions" / READER_FILE).is_file():
+        # The engine's thread runs the model at all times; texts are read by modules of their own with the same weights.
+        reader = Reader.load(replica(model), run / "directions")
+    encoder = replica(writer)
+    with Engine(writer, limits) as engine:
+        yield Service(
+            writer,
+            encoder,
+            served,
+            engine,
+            reader,
+            Path(model.name).name,
+            key,
+            bounds or Bounds(),
+            loopback=is_loopback(host),
+        )
+
+
+def server(service: Service, *, host: str, port: int) -> uvicorn.Server:
+    """A server of a service, not yet running.
+
+    Args:
+        service: what answers.
+        host: to listen at.
+        port: to listen at.
+    """
+    config = uvicorn.Config(
+        make_app(service), host=host, port=port, http=Prompt11, ws="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, limit_concurrency=512, timeout_keep_alive=10,
+        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=16_384, proxy_headers=False,
+    )  # fmt: skip
+    return uvicorn.Server(config)

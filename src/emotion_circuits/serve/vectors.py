@@ -1,0 +1,111 @@
+"""What a server can steer with: the values of a run, each with its range, its measured effect and its cost.
+
+A *dose* of 1 is the strongest strength that the run found within its fluency bound, at the place that it chose; what is done to a
+text's first token is scaled with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.record.reading import read_finished
+from emotion_circuits.record.studied import studied_in
+from emotion_circuits.stations.steering.folder import SteeringFolder
+from emotion_circuits.steering import Condition, SteeringVectors
+
+__all__ = ["Ranged", "Served", "of_run"]
+
+_REPETITION = 0.1
+"""Rise of repetition beyond which a strength counts as out of the bound, as in the run's own choice."""
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """A value at dose 1, and what the run measured of it.
+
+    Attributes:
+        condition: place, manner and strength at dose 1.
+        measured: ``{"dose", "effects", "cost"}`` of the condition that the run reports on test openings; ``None``: nothing was.
+    """
+
+    condition: Condition
+    measured: Mapping[str, Any] | None = None
+
+    def at(self, dose: float) -> Condition:
+        """The condition at another dose."""
+        c = self.condition
+        return replace(c, alpha=c.alpha * dose, first=c.first * dose)
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """Named vectors and their ranges.
+
+    Attributes:
+        vectors: unit directions and norms.
+        ranges: of the values that were chosen on validation.
+        unranged: values that have vectors and no range, with the reason.
+    """
+
+    vectors: SteeringVectors
+    ranges: Mapping[str, Ranged]
+    unranged: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every value that can be named."""
+        return (*self.ranges, *self.unranged)
+
+
+def of_run(run: Path) -> Served:
+    """What a finished run makes servable.
+
+    Raises:
+        EmotionCircuitsError: an unfinished, damaged or changed run, or one that has not steered.
+    """
+    manifest = read_finished(run)
+    folder = SteeringFolder.of(run)
+    vectors = folder.vectors()
+    if vectors is None or not folder.choice.exists():
+        raise EmotionCircuitsError(f"{run}: has no steering station; run the study with one, or serve another run")
+    choice = folder.choice.read()
+    grid = folder.grid.read()
+    effects = folder.effects.read() if folder.effects.exists() else None
+    bound = float(manifest["config"]["steering"]["max_perplexity_ratio"])
+    ranges = {}
+    for value, chosen in choice.conditions().items():
+        strongest = _strongest(chosen, grid, bound)
+        scale = chosen.alpha / strongest.alpha if strongest.alpha else 1.0
+        ranges[value] = Ranged(strongest, None if effects is None else _measured(effects, value, scale))
+    reason = f"no strength that the run tried kept perplexity within {bound:g} times the unsteered"
+    unranged = {v: reason for v in studied_in(manifest).values if v in vectors.unit and v not in ranges}
+    return Served(vectors, ranges, unranged)
+
+
+def _strongest(chosen: Condition, grid: pd.DataFrame, bound: float) -> Condition:
+    rows = grid[(grid["kind"] == "emotion") & (grid["emotion"] == chosen.emotion) & (grid["how"] == chosen.how)]
+    rows = rows[rows["layers"] == " ".join(map(str, chosen.layers))]
+    fits = rows[(rows["ratio_high"] <= bound) & (rows["repetition_gain"] < _REPETITION)]
+    strongest = max([chosen.alpha, *fits["alpha"].tolist()])
+    return replace(chosen, alpha=float(strongest))
+
+
+def _measured(effects: pd.DataFrame, value: str, dose: float) -> dict[str, Any] | None:
+    rows = effects[effects["emotion"] == value]
+    if rows.empty:
+        return None
+    of = rows.to_dict("records")
+    names = ("change", "low", "high", "wrong_way", "n")
+    cost = {"perplexity_ratio": of[0].get("ratio"), "low": of[0].get("ratio_low"), "high": of[0].get("ratio_high")}
+    return {
+        "dose": dose,
+        "effects": {str(row["metric"]): {name: row[name] for name in names} for row in of},
+        "cost": cost,
+        "on": "test openings of the run",
+    }

@@ -1,0 +1,121 @@
+"""A run small enough to be made in a moment, and a real server of it on a loopback port."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+import pandas as pd
+import torch
+
+from emotion_circuits.directions import DirectionSet
+from emotion_circuits.directions.reading import save_reader
+from emotion_circuits.paths import file_sha256
+from emotion_circuits.record.notes import write_note
+from emotion_circuits.record.reading import write_manifest
+from emotion_circuits.record.studied import studied
+from emotion_circuits.serve.engine import Limits
+from emotion_circuits.serve.guarding import Bounds
+from emotion_circuits.serve.serving import server, service_of
+from emotion_circuits.stations.steering import tables
+from emotion_circuits.stations.steering.folder import Choice, SteeringFolder
+from emotion_circuits.steering import Condition, SteeringVectors
+from families import tiny_model
+from study_cases import small
+
+VALUES = ("gratitude", "apology", "anger")
+LAYER, FIRST = 1, 2.0
+TEMPLATE = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<s>me: {% endif %}"
+_NOTHING = {"float": 0.0, "int": 0, "text": "", "bool": False}
+
+
+def filled(table, rows):
+    """Rows of a declared table; what they leave out is nothing."""
+    base = {c.name: _NOTHING[c.type] for c in table.columns if not c.optional}
+    return pd.DataFrame([{**base, **row} for row in rows])
+
+
+def save_chatting(folder, *, chat=True):
+    """A tiny model; its last token-norms are small, so that a push of a residual norm turns its texts."""
+    model = tiny_model("llama", max_position_embeddings=1024)
+    if chat:
+        model.tokenizer.chat_template = TEMPLATE
+    model.hf.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tiny_run(root, *, chat=True):
+    """A finished run of two stations, written through the folders' own classes.
+
+    Gratitude and apology were chosen at alpha 1 with the first token; 2 was within the bound too, and 3 was not. Anger has no
+    strength within it.
+    """
+    run = root / "run"
+    config = small(save_chatting(root / "tiny-chat", chat=chat), emotions=list(VALUES))
+    generator = torch.Generator().manual_seed(3)
+    raw = {v: torch.randn(3, 32, generator=generator) for v in VALUES}
+    folder = SteeringFolder.of(run)
+    folder.path.mkdir(parents=True)
+    folder.save_vectors(SteeringVectors.from_raw(raw, torch.tensor([2.0, 3.0, 4.0])))
+    chosen = {
+        v: Condition(name=v, emotion=v, layers=(LAYER,), alpha=1.0, positions="rest", first=FIRST) for v in VALUES[:2]
+    }
+    folder.choice.write(
+        Choice(
+            objective="most", openings=8, chosen={v: c.to_json() for v, c in chosen.items()},
+            none_within_bound=VALUES[2:],
+        )
+    )  # fmt: skip
+    arms = [
+        {
+            "condition": f"{v} {alpha}", "kind": "emotion", "emotion": v, "alpha": alpha, "layers": str(LAYER),
+            "how": c.how, "units": "norm", "first": FIRST, "ratio": high, "ratio_high": high,
+        }
+        for v, c in chosen.items() for alpha, high in ((1.0, 1.2), (2.0, 40.0), (3.0, 60.0))
+    ]  # fmt: skip
+    folder.grid.write(filled(tables.GRID, arms))
+    effects = [
+        {
+            "emotion": v, "condition": v, "metric": metric, "side": 1, "change": 0.25, "low": 0.1, "high": 0.4,
+            "wrong_way": 0.1, "n": 36, "ratio": 1.1, "ratio_low": 1.0, "ratio_high": 1.2,
+        }
+        for v in chosen for metric in ("share", "probability")
+    ]  # fmt: skip
+    folder.effects.write(filled(tables.EFFECTS, effects))
+    directions = DirectionSet(
+        "mean_difference", "resid_post", "mean", VALUES, (0, 1, 2), torch.stack([raw[v] for v in VALUES]),
+        torch.zeros(3, 3), torch.tensor([2.0, 3.0, 4.0]), chosen_layer=2,
+    )  # fmt: skip
+    save_reader(run / "directions", [(directions, 2)])
+    keys = {}
+    for name in ("directions", "steering"):
+        files = {f.name: file_sha256(f) for f in sorted((run / name).iterdir())}
+        write_note(run / name, {"status": "complete", "key": name, "files": files})
+        keys[name] = name
+    about = studied(config).to_json()
+    write_manifest(run, {"stations": keys, "config": config.model_dump(mode="json"), "studied": about})
+    return run
+
+
+@contextlib.contextmanager
+def serving(model, run, *, key=None, limits=None, bounds=None):
+    """A server at work: ``(service, port)``."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        bounds = bounds or Bounds(per_minute=100_000)
+        with service_of(model, run, key=key, limits=limits or Limits(), bounds=bounds) as service:
+            made = server(service, host="127.0.0.1", port=port)
+            thread = threading.Thread(target=made.run, kwargs={"sockets": [sock]}, daemon=True)
+            thread.start()
+            deadline = time.monotonic() + 60
+            while not made.started and time.monotonic() < deadline:
+                time.sleep(0.01)
+            try:
+                yield service, port
+            finally:
+                made.should_exit = True
+                thread.join(20)
