@@ -14,6 +14,7 @@ from emotion_circuits.cli import (
     circuit,
     data,
     evaluate,
+    export,
     heads,
     models,
     plan,
@@ -56,6 +57,7 @@ app.command()(run.run)
 app.command()(read.read)
 app.command()(report.report)
 app.command()(steer.steer)
+app.command()(export.export)
 app.command("capture")(capture.capture_command)
 app.command("trace")(trace.trace_command)
 app.command("align")(align.align_command)
