@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from emotion_circuits.exchange import Card, Effect, Made, PortableVector, portable
+from emotion_circuits.exchange import Card, Effect, Made, PortableVector, portable, write_vector
 from emotion_circuits.model import LanguageModel, weights_sha256
 from emotion_circuits.steering import Condition, SteeringVectors, interventions_for
+from families import tiny_model
 
 OPENINGS = ("When the bus arrived, she", "It rains", "Why did they")
 
@@ -50,3 +52,11 @@ def rows_equal(a: PortableVector, b: PortableVector) -> bool:
 
 def without_card(vector: PortableVector) -> PortableVector:
     return replace(vector, card=None)
+
+
+def vector_files(folder: Path) -> dict[str, bytes]:
+    """A vector of a tiny model in three kinds, written into a folder: name → bytes."""
+    vector = vector_of(tiny_model("llama"))
+    for kind, name in (("llama.cpp", "v.gguf"), ("safetensors", "v.safetensors"), ("easysteer", "es")):
+        write_vector(vector, kind, folder / name)
+    return {name: (folder / name).read_bytes() for name in ("v.gguf", "v.safetensors", "es/steering.json")}

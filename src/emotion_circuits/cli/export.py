@@ -134,8 +134,6 @@ def _tell(vector: PortableVector, result: dict[str, Any]) -> None:
         typer.echo("the source has no card: neither its model nor its effect are known")
         return
     for e in vector.card.effects:
-        typer.echo(
-            f"expect, with {e.pushed} pushed: {e.metric} {e.value:+.3f} [{e.low:.3f}, {e.high:.3f}] ({e.n} openings)"
-        )
+        typer.echo(f"{e.metric} {e.said} [{e.low:.3f}, {e.high:.3f}] on {e.n} openings, with {e.pushed} pushed")
     for one in vector.card.cannot:
         typer.echo(f"not in it: {one}")

@@ -67,6 +67,11 @@ class Effect(_Record):
     without: float | None = None
     n: int
 
+    @property
+    def said(self) -> str:
+        """The value, with its sign where it is a change."""
+        return f"{self.value:.3f}" if self.without is None else f"{self.value:+.3f}"
+
 
 class Card(_Record):
     """All that is known of a vector.
@@ -146,7 +151,7 @@ class Card(_Record):
             f"| strength | {c.get('alpha', 0):g} of the layer's residual norm, folded into the vector: use it at scale 1 |",
         ]
         if c.get("first"):
-            lines.append(f"| at the first token | {c['first']:g} residual norms |")
+            lines.append(f"| in the run, at the first token | {c['first']:g} residual norms |")
         lines += ["", "## What to expect", ""]
         if self.effects:
             lines += [
@@ -154,14 +159,13 @@ class Card(_Record):
                 f"{f'; the judge is `{self.judge}`' if self.judge else ''}. Intervals are 95 %, bootstrap by opening. "
                 "Other texts, chat templates, samplers and quantised weights give other figures.",
                 "",
-                "| metric | pushed tokens | change | 95 % | without | openings |",
+                "| metric | pushed tokens | change, or ratio | 95 % | without | openings |",
                 "| --- | --- | --- | --- | --- | --- |",
             ]
             for e in self.effects:
                 without = "" if e.without is None else f"{e.without:.3f}"
-                lines.append(
-                    f"| {e.metric} | {e.pushed} | {e.value:+.3f} | {e.low:.3f} to {e.high:.3f} | {without} | {e.n} |"
-                )
+                low, high = f"{e.low:.3f}", f"{e.high:.3f}"
+                lines.append(f"| {e.metric} | {e.pushed} | {e.said} | {low} to {high} | {without} | {e.n} |")
         else:
             lines.append("Nothing was measured: the run has no test of this condition.")
         lines += ["", "## What this file cannot carry", ""]
