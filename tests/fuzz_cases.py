@@ -140,8 +140,6 @@ def valid_inputs(folder: Path) -> dict[str, tuple[str, bytes, tuple[str, ...]]]:
         "judged text": ("b.jsonl", lines, read),
         "parquet": ("a.parquet", _parquet(), check),
         "vector gguf": ("vectors/v.gguf", vectors["v.gguf"], ("export", "FILE", *again)),
-        "vector tensors": ("vectors/v.safetensors", vectors["v.safetensors"], ("export", "FILE", *again)),
-        "easysteer": ("vectors/es/steering.json", vectors["es/steering.json"], ("export", str(folder / "vectors/es"), *again)),
         "config.json": ("model/config.json", (places["model"] / "config.json").read_bytes(), info),
         "tokenizer.json": (
             "model/tokenizer.json", (places["model"] / "tokenizer.json").read_bytes(),

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import random
 from dataclasses import replace
 
 import gguf
@@ -18,6 +19,7 @@ from emotion_circuits.model import Ablate, Add, Gate, Positions, Site, intervene
 from emotion_circuits.steering import interventions_for
 from exchange_cases import OPENINGS, condition_of, rows_equal, vector_of, vectors_of, without_card
 from families import tiny_model
+from fuzz_cases import damaged
 from model_cases import model_of
 
 
@@ -281,6 +283,18 @@ def test_cut_and_flipped_files_are_one_line_or_read_well(kind, vector, tmp_path)
             file.write_bytes(content)
             assert "\n" not in told_of(place_of(tmp_path, kind))
         file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", "safetensors", "easysteer"])
+def test_a_thousand_damaged_files_are_one_line_or_read_well(kind, vector, tmp_path):
+    write_vector(vector, kind, place_of(tmp_path, kind))
+    file = tmp_path / "v" / "steering.json" if kind == "easysteer" else place_of(tmp_path, kind)
+    whole = file.read_bytes()
+    # Of a file of numbers almost all is numbers: what stands before them is what can be damaged in a way that matters.
+    head, tail = whole[:2600], whole[2600:]
+    for number in range(350):
+        file.write_bytes(damaged(head, random.Random(f"{kind} {number}")) + tail)
+        assert "\n" not in told_of(place_of(tmp_path, kind))
 
 
 def test_huge_counts_in_a_header_ask_for_no_memory(tmp_path):
