@@ -63,6 +63,9 @@ def steer(
     ] = None,
     scale: Annotated[float, typer.Option(help="Times the vector; 1 is the strength it was made with.")] = 1.0,
     other_model: OtherModel = False,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of a LoRA adapter (peft, safetensors) that is merged into the model.")
+    ] = None,
     attribute: AttributeName = None,
     tokens: Annotated[int, typer.Option("--max-new-tokens", help="Length of the continuation.")] = 30,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
@@ -101,7 +104,13 @@ def steer(
         check_before_loading(name, revision, layers=layer)
         prefix = prefix_of(run) if own is None else own.prefix
         loaded = load_model(
-            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix
+            name,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            allow_pickle=allow_pickle,
+            prefix=prefix,
+            adapter=adapter,
         )
         steered = list(
             range(1, 2 * len(prompts), 2)
