@@ -204,8 +204,8 @@ def _attributes(section: Any) -> dict[str, str]:
 # -- API -----------------------------------------------------------------------------------------------------------
 
 API = (
-    "prompts", "curation", "model", "statistics", "activations", "directions", "evaluation", "steering", "heads", "circuits",
-    "planted", "study", "survey",
+    "prompts", "curation", "model", "statistics", "activations", "directions", "evaluation", "steering", "exchange", "heads",
+    "circuits", "planted", "study", "survey",
 )  # fmt: skip
 
 _FURTHER = {

@@ -113,6 +113,7 @@ SETTINGS = (
 def valid_inputs(folder: Path) -> dict[str, tuple[str, bytes, tuple[str, ...]]]:
     """Entrance → the name of its file, a valid content, and the command with ``FILE`` in it (or ``CONTENT`` itself)."""
     from attribute_cases import write_colours
+    from exchange_cases import vector_files
     from tiny_files import save_folder, write_gguf
 
     places = {name: folder / name for name in ("model", "colours", "plain")}
@@ -125,6 +126,8 @@ def valid_inputs(folder: Path) -> dict[str, tuple[str, bytes, tuple[str, ...]]]:
     lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
     check, read = ("data", "check", "FILE"), ("evaluate", "validate", "keywords", "--data", "FILE")
     info = ("models", "info", str(places["model"]))
+    vectors = vector_files(folder / "vectors")
+    again = ("--to", "safetensors", "--out", str(folder / "again.safetensors"))
     dry = ("run", "--dry-run", "--out", str(folder / "run"))
     return {
         "yaml study": ("study.yaml", yaml.safe_dump(STUDY).encode(), (*dry, "--config", "FILE")),
@@ -136,6 +139,7 @@ def valid_inputs(folder: Path) -> dict[str, tuple[str, bytes, tuple[str, ...]]]:
         "json": ("a.json", json.dumps(ROWS).encode(), check),
         "judged text": ("b.jsonl", lines, read),
         "parquet": ("a.parquet", _parquet(), check),
+        "vector gguf": ("vectors/v.gguf", vectors["v.gguf"], ("export", "FILE", *again)),
         "config.json": ("model/config.json", (places["model"] / "config.json").read_bytes(), info),
         "tokenizer.json": (
             "model/tokenizer.json", (places["model"] / "tokenizer.json").read_bytes(),

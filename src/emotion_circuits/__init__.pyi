@@ -14,6 +14,7 @@ from .directions import (
 )
 from .errors import EmotionCircuitsError
 from .evaluation import Fluency, evaluator, validate
+from .exchange import PortableVector, read_vector, write_vector
 from .heads import ablation_scan, head_nodes, pair_task, patch_scan
 from .model import (
     REST,
@@ -59,6 +60,7 @@ __all__ = [
     "Fluency",
     "LanguageModel",
     "Pair",
+    "PortableVector",
     "Positions",
     "Prompt",
     "Reader",
@@ -93,6 +95,7 @@ __all__ = [
     "pair_task",
     "paired_difference",
     "patch_scan",
+    "read_vector",
     "reader_report",
     "run_study",
     "score_sweep",
@@ -101,4 +104,5 @@ __all__ = [
     "validate",
     "vectors_from_store",
     "write_report",
+    "write_vector",
 ]

@@ -67,6 +67,7 @@ WRONG = {
     ("run",): ("--config", "nothing.yaml"),
     ("report",): ("nowhere",),
     ("read",): ("nothing.txt", "--run", "nowhere"),
+    ("export",): ("nowhere", "--emotion", "anger", "--to", "repeng", "--out", "v.gguf"),
     ("steer",): ("I", "--emotion", "anger", "--run", "nowhere"),
     ("chat",): ("Hello", "--run", "nowhere"),
     ("serve",): ("--run", "nowhere"),

@@ -15,6 +15,7 @@ from emotion_circuits.cli import (
     circuit,
     data,
     evaluate,
+    export,
     heads,
     models,
     plan,
@@ -62,6 +63,7 @@ app.command()(report.report)
 app.command()(steer.steer)
 app.command()(chat.chat)
 app.command()(serve.serve)
+app.command()(export.export)
 app.command("capture")(capture.capture_command)
 app.command("trace")(trace.trace_command)
 app.command("align")(align.align_command)

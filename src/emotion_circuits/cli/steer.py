@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from emotion_circuits.cli.completing import MODELS, offering, values
+from emotion_circuits.cli.export import OtherModel
 from emotion_circuits.cli.shared import (
     AttributeName,
     Device,
@@ -24,8 +26,10 @@ from emotion_circuits.cli.shared import (
     print_table,
     show_json,
 )
+from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
+    from emotion_circuits.exchange import PortableVector
     from emotion_circuits.model import LanguageModel
     from emotion_circuits.prompts import Attribute
     from emotion_circuits.steering import Condition, SteeringVectors
@@ -37,11 +41,11 @@ DEPTH = 0.45  # of the model: the middle layers, where emotion directions steer 
 def steer(
     prompts: Annotated[list[str], typer.Argument(help="Openings to continue.")],
     emotion: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="A value of the attribute, or another direction of the run.", autocompletion=offering(values)
         ),
-    ],
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Bundled name, hub id, folder or .gguf file.", autocompletion=offering(MODELS))
     ] = None,
@@ -51,6 +55,17 @@ def steer(
     ] = None,
     layer: Annotated[list[int] | None, typer.Option(help="Layers to steer; repeatable.")] = None,
     run: Annotated[Path | None, typer.Option(help="Use the directions and the choice of this run.")] = None,
+    vector: Annotated[
+        str | None,
+        typer.Option(
+            help="A vector instead of a direction: .gguf, .safetensors, an exported folder, or OWNER/NAME of the hub."
+        ),
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Times the vector; 1 is the strength it was made with.")] = 1.0,
+    other_model: OtherModel = False,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of a LoRA adapter (peft, safetensors) that is merged into the model.")
+    ] = None,
     attribute: AttributeName = None,
     tokens: Annotated[int, typer.Option("--max-new-tokens", help="Length of the continuation.")] = 30,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
@@ -63,32 +78,59 @@ def steer(
 ) -> None:
     """Print what the model writes, unsteered and steered, side by side.
 
-    Without --run, directions are fitted on the attribute's traced sentences (difference of means, once per model).
+    Without --run, directions are fitted on the attribute's traced sentences (difference of means, once per model). With --vector
+    the strength is that of its file.
 
     Example: emotion-circuits steer --model smollm2-135m --emotion gratitude "When the bus arrived, she"
     """
     from emotion_circuits.evaluation import Fluency
     from emotion_circuits.model import Sampling, generate, load_model, writing_model
     from emotion_circuits.model.generation import row_seed
-    from emotion_circuits.steering import NONE, interventions_for
+    from emotion_circuits.steering.injecting import layer_interventions
 
+    ready = None
+    if vector is not None:
+        _alone("--vector", emotion, alpha, layer, run, attribute)
+        ready = _ready(vector, scale)
+    elif emotion is None:
+        raise EmotionCircuitsError("--emotion: what is to be steered towards? Or give a --vector")
+    elif other_model or scale != 1:
+        raise EmotionCircuitsError("--scale and --other-model go with --vector only")
     with long_running():
+        own = None if ready is None or ready.card is None else ready.card.model
+        if own is not None and model is None:
+            model, revision = own.name, revision or own.revision
         name, revision = model_of(run, model, revision)
         check_before_loading(name, revision, layers=layer)
+        prefix = prefix_of(run) if own is None else own.prefix
         loaded = load_model(
-            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
+            name,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            allow_pickle=allow_pickle,
+            prefix=prefix,
+            adapter=adapter,
         )
-        vectors = fitted_vectors(loaded, attribute_for(attribute)) if run is None else _of_run(run)
-        vectors.check_fits(loaded)
-        condition = _condition(loaded, vectors, emotion, alpha, layer, run)
+        steered = list(
+            range(1, 2 * len(prompts), 2)
+        )  # every second row: what is written without comes before what is with
+        if ready is not None:
+            ready.check_fits(loaded, other_model=other_model)
+            done, told = ready.interventions(scale, steered), _vector_told(ready, str(vector), scale)
+        else:
+            assert emotion is not None
+            vectors = fitted_vectors(loaded, attribute_for(attribute)) if run is None else _of_run(run)
+            vectors.check_fits(loaded)
+            condition = _condition(loaded, vectors, emotion, alpha, layer, run)
+            done, told = layer_interventions(condition, vectors, tuple(steered)), _condition_told(condition)
         how = Sampling(max_new_tokens=tokens, temperature=temperature)
-        arms = [NONE, condition]
         written = generate(
             writing_model(loaded),
-            [p for p in prompts for _ in arms],
+            [p for p in prompts for _ in range(2)],
             how,
-            interventions=interventions_for(arms * len(prompts), vectors),
-            seeds=[row_seed(seed, p, 0) for p in prompts for _ in arms],
+            interventions=done,
+            seeds=[row_seed(seed, p, 0) for p in prompts for _ in range(2)],
         )
         cost = Fluency(loaded).score(
             [g.prompt for g in written], [g.text for g in written], ids=[g.token_ids for g in written]
@@ -104,15 +146,48 @@ def steer(
         for i, prompt in enumerate(prompts)
     ]
     if as_json:
-        show_json({"model": loaded.name, "condition": condition.to_json(), "seed": seed, "rows": rows})
+        show_json({"model": loaded.name, **told.said, "seed": seed, "rows": rows})
         return
-    first = f", at the first token {condition.first:g}" if condition.first else ""
-    typer.echo(
-        f"{loaded.name}: {emotion}, layers {', '.join(map(str, condition.layers))}, alpha {condition.alpha:g}{first}"
-    )
+    typer.echo(f"{loaded.name}: {told.line}")
     _table(rows)
-    if abs(condition.alpha) > 0.4:
+    if told.strong:
         typer.echo("note: above about 0.4 of the residual norm a text usually breaks down; try --alpha 0.2", err=True)
+
+
+class _Told(NamedTuple):
+    """What is steered, for the answer."""
+
+    said: dict[str, Any]
+    line: str
+    strong: bool = False
+
+
+def _condition_told(condition: Condition) -> _Told:
+    first = f", at the first token {condition.first:g}" if condition.first else ""
+    line = f"{condition.emotion}, layers {', '.join(map(str, condition.layers))}, alpha {condition.alpha:g}{first}"
+    return _Told({"condition": condition.to_json()}, line, abs(condition.alpha) > 0.4)
+
+
+def _vector_told(vector: PortableVector, source: str, scale: float) -> _Told:
+    card = None if vector.card is None else vector.card.model_dump(mode="json")
+    said = {"vector": source, "scale": scale, "layers": list(vector.layers), "card": card}
+    value = source if vector.card is None else f"{vector.card.value} ({source})"
+    return _Told(said, f"{value}, layers {', '.join(map(str, vector.layers))}, scale {scale:g}")
+
+
+def _ready(vector: str, scale: float) -> PortableVector:
+    from emotion_circuits.exchange import read_vector
+
+    if not math.isfinite(scale):
+        raise EmotionCircuitsError(f"--scale: must be finite, got {scale}")
+    return read_vector(vector)
+
+
+def _alone(option: str, *others: Any) -> None:
+    if any(other is not None and other != [] for other in others):
+        raise EmotionCircuitsError(
+            f"{option}: says itself what is added where; leave --emotion, --alpha, --layer, --run and --attribute out"
+        )
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

@@ -46,6 +46,10 @@ class Family:
         score_divisor: with seam ``method``, the attention module's attribute that scores are divided by.
         tuple_blocks: a block returns a tuple that begins with the residual stream.
         pre_norm: config attribute that must be true for the row to hold (OPT-350m is post-norm).
+        down: path from a block to the MLP's last linear map, where its output enters the residual stream as it is (``None``: a
+            norm lies between), so that a bias of it is a constant push behind the block.
+        down_bias: ``True``: that map has a bias; a config attribute that gives it one; ``False``: neither.
+        gguf: name of the architecture in llama.cpp; ``None``: it does not run it.
     """
 
     name: str
@@ -70,6 +74,9 @@ class Family:
     score_divisor: str | None = None
     tuple_blocks: bool = False
     pre_norm: str | None = None
+    down: str | None = None
+    down_bias: bool | str = False
+    gguf: str | None = None
 
     def is_parallel(self, config: Any) -> bool:
         """Whether this model's blocks compute attention and MLP in parallel (no ``resid_mid``)."""
@@ -100,6 +107,7 @@ def _llama_like(name: str, **changes: Any) -> Family:
         "mid": "post_attention_layernorm",
         "final_norm": "norm",
         "attention_norm": "input_layernorm",
+        "down": "mlp.down_proj",
     }
     return Family(name=name, **{**row, **changes})
 
@@ -110,6 +118,7 @@ _GEMMA_SANDWICH: dict[str, Any] = {
     "mid": "pre_feedforward_layernorm",
     "norm_offset": 1.0,
     "logit_cap": "final_logit_softcapping",
+    "down": None,
 }
 
 FAMILIES: dict[str, Family] = {
@@ -127,6 +136,9 @@ FAMILIES: dict[str, Family] = {
         qkv="fused_thirds",
         projections=("c_attn",),
         conv1d=True,
+        down="mlp.c_proj",
+        down_bias=True,
+        gguf="gpt2",
     ),
     "gpt_neo": Family(
         name="GPT-Neo",
@@ -143,6 +155,8 @@ FAMILIES: dict[str, Family] = {
         seam="method",
         own_mask="bias",
         tuple_blocks=True,
+        down="mlp.c_proj",
+        down_bias=True,
     ),
     "gpt_neox": Family(
         name="GPT-NeoX / Pythia",
@@ -158,6 +172,9 @@ FAMILIES: dict[str, Family] = {
         parallel="use_parallel_residual",
         qkv="fused_per_head",
         projections=("query_key_value",),
+        down="mlp.dense_4h_to_h",
+        down_bias=True,
+        gguf="gptneox",
     ),
     "gptj": Family(
         name="GPT-J",
@@ -174,15 +191,17 @@ FAMILIES: dict[str, Family] = {
         seam="method",
         score_divisor="scale_attn",
         tuple_blocks=True,
+        down="mlp.fc_out",
+        down_bias=True,
     ),
-    "llama": _llama_like("Llama"),
-    "mistral": _llama_like("Mistral"),
-    "qwen2": _llama_like("Qwen 2"),
-    "qwen3": _llama_like("Qwen 3"),
-    "gemma": _llama_like("Gemma", norm_offset=1.0),
-    "gemma2": _llama_like("Gemma 2", **_GEMMA_SANDWICH),
-    "gemma3_text": _llama_like("Gemma 3", **_GEMMA_SANDWICH),
-    "phi3": _llama_like("Phi-3", qkv="fused_groups", projections=("qkv_proj",)),
+    "llama": _llama_like("Llama", down_bias="mlp_bias", gguf="llama"),
+    "mistral": _llama_like("Mistral", gguf="llama"),
+    "qwen2": _llama_like("Qwen 2", gguf="qwen2"),
+    "qwen3": _llama_like("Qwen 3", gguf="qwen3"),
+    "gemma": _llama_like("Gemma", norm_offset=1.0, gguf="gemma"),
+    "gemma2": _llama_like("Gemma 2", gguf="gemma2", **_GEMMA_SANDWICH),
+    "gemma3_text": _llama_like("Gemma 3", gguf="gemma3", **_GEMMA_SANDWICH),
+    "phi3": _llama_like("Phi-3", qkv="fused_groups", projections=("qkv_proj",), gguf="phi3"),
     "opt": Family(
         name="OPT",
         base="model.decoder",
@@ -195,6 +214,8 @@ FAMILIES: dict[str, Family] = {
         final_norm="final_layer_norm",
         attention_norm="self_attn_layer_norm",
         pre_norm="do_layer_norm_before",
+        down="fc2",
+        down_bias=True,
     ),
     "olmo2": _llama_like(
         "OLMo 2",
@@ -202,8 +223,10 @@ FAMILIES: dict[str, Family] = {
         mlp_out="post_feedforward_layernorm",
         mid="mlp",
         attention_norm=None,
+        down=None,
+        gguf="olmo2",
     ),
-    "stablelm": _llama_like("StableLM", parallel="use_parallel_residual"),
+    "stablelm": _llama_like("StableLM", parallel="use_parallel_residual", gguf="stablelm"),
 }
 """Rows by Hugging Face ``config.model_type``."""
 

@@ -134,7 +134,8 @@ def check_folder(folder: Path) -> dict[str, Stored]:
         if adapter.suffix == ".json" and isinstance(text := read_json(adapter), dict):
             base = f" of {text.get('base_model_name_or_path')}"
         raise EmotionCircuitsError(
-            f"{adapter}: an adapter (LoRA){base}, which would be ignored here: merge it into its base model first (peft: "
+            f"{adapter}: an adapter (LoRA){base}, which would be ignored here: load its base model with it (load_model(base, "
+            "adapter=folder), emotion-circuits steer --adapter), or merge it into its base model first (peft: "
             "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)) and load that folder"
         )
     whole = folder / "model.safetensors"

@@ -66,6 +66,7 @@ class LanguageModel:
         writes: dtype in which sweeps of continuations are written; ``None``: as its own.
         prefix: token ids put before every text, so that the attention sink is never a text's first word; none where the
             tokenizer begins texts with a token of its own (:mod:`emotion_circuits.model.prefixes`).
+        adapter: folder of the adapter that was merged into its weights, where there is one.
         wiring: the seams, held by :func:`emotion_circuits.model.wiring.wiring_of`.
         sums: SHA-256 by name of the files it was read from, held by :func:`emotion_circuits.model.loading.load_model`.
         writer: its copy in another dtype, held by :func:`emotion_circuits.model.replicas.writing_model`.
@@ -80,6 +81,7 @@ class LanguageModel:
     refused: dict[str, str] = field(default_factory=dict)
     writes: torch.dtype | None = None
     prefix: tuple[int, ...] = ()
+    adapter: Path | None = None
     wiring: Any = field(default=None, repr=False)
     writer: Any = field(default=None, repr=False)
     sums: dict[str, str] | None = field(default=None, repr=False)

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model.adapters import adapter_sums, checked_adapter, merged
 from emotion_circuits.model.families import LARGER, TOWERS
 from emotion_circuits.model.files import sums_of
 from emotion_circuits.model.foreign import understood
@@ -40,6 +41,7 @@ def load_model(
     allow_pickle: bool = False,
     check: bool = True,
     prefix: Prefix = "none",
+    adapter: str | os.PathLike[str] | None = None,
 ) -> LanguageModel:
     """Load a causal language model and check that it can be observed and changed.
 
@@ -57,12 +59,15 @@ def load_model(
             sources you trust.
         check: run the self-check (within a second or so on small models).
         prefix: ``auto`` puts one neutral token before every text (:mod:`emotion_circuits.model.prefixes`).
+        adapter: folder of a LoRA adapter that peft wrote, merged into the weights (extra ``hybrid``). The model is then another
+            one, by its sum and by its name.
 
     Raises:
         EmotionCircuitsError: nothing there, an unsupported family, pickled weights only, tensors that are missing, left over or
-            of another shape, damaged files, or a failed check.
+            of another shape, damaged files, an adapter that does not fit, or a failed check.
     """
     asked, asked_writing = resolve_dtype(dtype), resolve_dtype(writing_dtype)
+    added = None if adapter is None else checked_adapter(adapter)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
     if str(where) != "auto":
         where = resolve_device(where)
@@ -79,6 +84,10 @@ def load_model(
                 sums.result()  # damage that has a record is told first
             raise
         found = None if sums is None else sums.result()
+    name = opened.name
+    if added is not None:
+        hf, name = merged(hf, added, name), f"{name} with {added}"
+        found = None if found is None else found | adapter_sums(added)
     if str(where) != "auto":
         hf.to(where)
     hf.eval().requires_grad_(False)
@@ -87,10 +96,11 @@ def load_model(
         hf,
         opened.tokenizer,
         opened.family,
-        opened.name,
+        name,
         source=opened.folder,
         revision=commit or revision,
         writes=writes,
+        adapter=added,
     )
     model.check_tokenizer()
     model.sums = found

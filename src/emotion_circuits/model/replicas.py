@@ -51,6 +51,7 @@ def replica(model: LanguageModel, dtype: torch.dtype | None = None) -> LanguageM
         refused=dict(model.refused),
         writes=model.writes,
         prefix=model.prefix,
+        adapter=model.adapter,
         sums=model.sums,
     )
     if dtype is not None:

@@ -71,6 +71,11 @@ class ModelSource:
                 "(model.hf.save_pretrained(folder), model.tokenizer.save_pretrained(folder)) and use load_model(folder), or "
                 "use the engine 'inline'"
             )
+        if model.adapter is not None:
+            raise EmotionCircuitsError(
+                f"{model.name}: another process would load it without its adapter: use the engine 'inline', or save the merged "
+                "model (model.hf.save_pretrained(folder), model.tokenizer.save_pretrained(folder)) and load that folder"
+            )
         if wiring_of(model).first_layer is not None or foreign_hooks(model):
             raise EmotionCircuitsError(
                 f"{model.name} is being edited or watched, which a model loaded by another process would not show: use the "
