@@ -7,11 +7,13 @@ aliases that unfold to gigabytes, half of a character. None of it is guessed at 
 from __future__ import annotations
 
 import codecs
+import copy
 import json
 import math
 import re
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -280,6 +282,12 @@ def parse_yaml(text: str) -> Any:
             ...
         emotion_circuits.documents.UnreadableError: holds the key 'a' twice
     """
+    return copy.deepcopy(_parsed_yaml(text))
+
+
+@lru_cache(maxsize=16)
+def _parsed_yaml(text: str) -> Any:
+    """A study asks for its attribute a hundred times, and reading YAML is slow."""
     if len(text) > _LARGEST_YAML:
         raise UnreadableError(
             1, f"is longer than {_LARGEST_YAML // 2**10} KiB; settings are short, texts belong into corpora"

@@ -158,12 +158,16 @@ class Moments:
             note = loads(checked(folder / f"{name}.json").read_text(encoding="utf-8"))
             labels = note["labels"]
             with safe_open(checked(folder / f"{name}.safetensors"), framework="pt") as file:
-                mean = file.get_tensor("mean")
-                result = cls(labels, mean.shape[1], mean.shape[2])
-                result.mean, result.count = mean, file.get_tensor("count")
-                result.scatter, result.excluded = file.get_tensor("scatter"), file.get_tensor("excluded")
+                found = {name: file.get_tensor(name) for name in ("count", "excluded", "mean", "scatter")}
+                layers, d = found["mean"].shape[1:]
+                result, n = cls(labels, 0, 0), len(labels)
+                shapes = {"count": (n, layers), "excluded": (n, layers), "mean": (n, layers, d)}
+                for name, shape in {**shapes, "scatter": (n, layers, d, d)}.items():
+                    if found[name].shape != shape:
+                        raise ValueError(f"{name} is {tuple(found[name].shape)} where {shape} is needed")
+                    setattr(result, name, found[name])
                 result.sinks = Sinks.from_json(note["sinks"]) if note["sinks"] else None
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise EmotionCircuitsError(f"{folder}: no readable moments here ({error})") from error
         return result
 

@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow
 import torch
 from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from emotion_circuits.activations.shards import Shard
@@ -94,6 +95,39 @@ def check_format(path: Path, found: Any) -> None:
         )
 
 
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    d_model: int
+    n_heads: int
+
+
+class _Manifest(BaseModel):
+    """What a store reads of a manifest; what else it holds is others'."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: _Model
+    kinds: list[str]
+    poolings: list[str]
+    layers: list[int]
+    hash: str
+    frame: str | None = None
+
+
+def _check_manifest(path: Path, found: Any) -> None:
+    check_format(path, found)
+    try:
+        _Manifest.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise EmotionCircuitsError(
+            f"{path}: is damaged ({place}: {first['msg']}); run the capture again, it resumes"
+        ) from error
+
+
 def read_rows(folder: Path) -> pd.DataFrame:
     """The table of a capture's sentences; states need not be there.
 
@@ -138,7 +172,7 @@ class ActivationStore:
         file = folder / MANIFEST
         try:
             manifest = loads(checked(file).read_text(encoding="utf-8"))
-            check_format(file, manifest)
+            _check_manifest(file, manifest)
             rows = read_rows(folder)
         except FileNotFoundError as error:
             raise EmotionCircuitsError(
@@ -312,6 +346,11 @@ class ActivationStore:
         scratch = bytearray()
         for shard, order in zip(self._shards, self._order, strict=True):
             part = shard.rows(name, place, 0, None, scratch)
+            if len(part) != len(order) or (result is not None and part.shape[1:] != result.shape[1:]):
+                raise EmotionCircuitsError(
+                    f"{shard.path}: holds {tuple(part.shape)} states of {name} where the table has {len(order)} rows; delete "
+                    "this one file and run the capture again, it resumes"
+                )
             if result is None:
                 result = _roomy(len(self.rows), part)
             result.index_copy_(0, order, part)

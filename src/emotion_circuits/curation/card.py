@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emotion_circuits.curation.agreement import Agreement
 from emotion_circuits.curation.describing import Description
 from emotion_circuits.curation.surface import Accuracy
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.evaluation import Validation, per_label
-from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.paths import replacing
+
+if TYPE_CHECKING:
+    from emotion_circuits.evaluation import Validation
 
 __all__ = ["card_sections", "write_card"]
 
@@ -152,6 +154,9 @@ def _judges(judged: Sequence[tuple[Validation, int]]) -> str:
 
 
 def _found(judged: Sequence[tuple[Validation, int]]) -> str:
+    from emotion_circuits.evaluation import per_label
+    from emotion_circuits.evaluation.validating import WRITTEN
+
     rows = []
     for v, _ in judged:
         for r in per_label(v.confusion).to_dict("records") if v.data in WRITTEN else ():

@@ -133,25 +133,35 @@ def _gram_sets(plain: Sequence[str]) -> tuple[sparse.csr_matrix, bool]:
     codes = np.concatenate([code[points], np.zeros(_LONGEST, dtype=np.int64)])
     base = len(alphabet) + 1
     counts = np.maximum(1, lengths - n + 1)
-    text = np.repeat(np.arange(len(plain)), counts)
-    offset = np.arange(len(text)) - np.repeat(np.cumsum(counts) - counts, counts)
-    start = np.repeat(np.cumsum(lengths) - lengths, counts) + offset
-    left = np.minimum(n[text], lengths[text] - offset)  # characters of the gram; those that are missing count as none
+    # Of millions of grams every array counts: positions fit into 32 bits, and each goes when it was used.
+    text = np.repeat(np.arange(len(plain), dtype=np.int32), counts)
+    offset = np.arange(len(text), dtype=np.int32) - np.repeat((np.cumsum(counts) - counts).astype(np.int32), counts)
+    start = np.repeat((np.cumsum(lengths) - lengths).astype(np.int32), counts) + offset
+    left = np.minimum(n[text], lengths[text] - offset).astype(
+        np.int8
+    )  # characters of the gram; missing ones count as none
+    del offset
     key = np.zeros(len(text), dtype=np.int64)
     for k in range(_LONGEST):
         if k == 3 and base**_LONGEST >= 2**62:
             key = pd.factorize(key)[0].astype(np.int64)
-        key = key * base + np.where(k < left, codes[start + k], 0)
-    del start, offset, left
+        key *= base
+        key += np.where(k < left, codes[start + k], 0)
+    del start, left, codes
     which, grams = pd.factorize(key)
+    del key
     rank = np.empty(len(grams), dtype=np.int64)
     rank[np.argsort(np.bincount(which), kind="stable")] = np.arange(len(grams))
-    cells = np.sort(text * len(grams) + rank[which])
+    cells = rank[which]
+    del which
+    cells += text * np.int64(len(grams))
+    del text
+    cells.sort()
     cells = cells[np.flatnonzero(np.diff(cells, prepend=-1))]
-    row, column = cells // len(grams), cells % len(grams)
-    pointers = np.searchsorted(row, np.arange(len(plain) + 1))
+    column = (cells % len(grams)).astype(np.int32)
+    pointers = np.searchsorted(cells, np.arange(len(plain) + 1) * len(grams))
     values = np.ones(len(cells), dtype=np.int32)
-    return sparse.csr_matrix((values, column.astype(np.int32), pointers), shape=(len(plain), len(grams))), uncut
+    return sparse.csr_matrix((values, column, pointers), shape=(len(plain), len(grams))), uncut
 
 
 class _Candidates:
@@ -159,26 +169,29 @@ class _Candidates:
 
     def __init__(self, sets: sparse.csr_matrix, sizes: np.ndarray, threshold: float) -> None:
         self.sizes, self.threshold = sizes, threshold
-        row = np.repeat(np.arange(len(sizes)), sizes)
-        column = sets.indices.astype(np.int64)
-        place = np.arange(len(row)) - np.repeat(sets.indptr[:-1], sizes)
-        size = sizes[row]
+        sizes32 = sizes.astype(np.int32)
+        row = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        column = sets.indices
+        place = np.arange(len(row), dtype=np.int32) - np.repeat(sets.indptr[:-1].astype(np.int32), sizes)
+        size = sizes32[row]
         flat = np.zeros(len(sizes) * 4, dtype=np.uint64)
         bit = column % 256
         np.bitwise_or.at(flat, row * 4 + bit // 64, np.left_shift(np.uint64(1), (bit % 64).astype(np.uint64)))
         self.bits = flat.reshape(-1, 4)
+        del bit
 
         def early(share: float) -> np.ndarray:
             kept: np.ndarray = place < size - np.ceil(share * size - 1e-9) + 1
             return kept
 
         looked_up, indexed = early(threshold), early(2 * threshold / (1 + threshold))
-        self.row, self.column, self.place = (part[looked_up] for part in (row, column, place))
+        self.row, self.column, self.place = (part[looked_up].astype(np.int64) for part in (row, column, place))
         self.wide = int(sizes.max()) + 2
-        key = column[indexed] * self.wide + size[indexed]
+        key = column[indexed].astype(np.int64) * self.wide + size[indexed]
         order = np.argsort(key, kind="stable")
         key = key[order]
-        self.by_gram, self.by_gram_place = row[indexed][order], place[indexed][order]
+        self.by_gram = row[indexed][order].astype(np.int64)
+        self.by_gram_place = place[indexed][order].astype(np.int64)
         own = sizes[self.row]
         shortest = np.ceil(threshold * own - 1e-9).astype(np.int64)
         self.begin = np.searchsorted(key, self.column * self.wide + shortest)

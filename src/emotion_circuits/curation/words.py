@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from emotion_circuits.curation.surface import Accuracy, accuracy_of, decided, length_only
-from emotion_circuits.directions.baseline import word_readers
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import corpus_of, load_prompts
 
@@ -36,6 +35,8 @@ def across_sets(fit: Sequence[str], scored: Sequence[str], labels: Sequence[str]
         >>> [(a.name, a.rows) for a in found]
         [('implicit-fresh: tuned n-grams', 120), ('implicit-fresh: length alone', 120)]
     """
+    from emotion_circuits.directions.baseline import word_readers  # torch, which checking a corpus needs nothing of
+
     train = load_prompts(fit, split="train", labels=labels)
     held = load_prompts(fit, split="validation", labels=labels)
     texts, truth = [row.text for row in train], [row.label for row in train]

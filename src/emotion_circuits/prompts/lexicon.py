@@ -16,10 +16,11 @@ UNSPACED: frozenset[str] = frozenset({"ja", "zh"})
 """Languages whose script puts no spaces between words."""
 
 
-def lexicon_languages() -> list[str]:
+@cache
+def lexicon_languages() -> tuple[str, ...]:
     """Languages with a lexicon."""
     folder = files("emotion_circuits.prompts") / "lexicons"
-    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+    return tuple(sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")))
 
 
 @cache
@@ -39,6 +40,15 @@ def lexicon(language: str = "en") -> dict[str, tuple[str, ...]]:
 def _pattern(words: tuple[str, ...], unspaced: bool) -> re.Pattern[str]:
     body = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     return re.compile(body if unspaced else rf"(?<!\w)(?:{body})(?!\w)", re.IGNORECASE)
+
+
+@cache
+def _beginnings(words: tuple[str, ...]) -> frozenset[str] | None:
+    """The first word of every phrase in lower case; ``None`` where that does not tell which texts can hold one."""
+    found = [re.match(r"\w+", word) for word in words]
+    if not all(word.isascii() for word in words) or None in found:
+        return None
+    return frozenset(match[0].lower() for match in found if match)
 
 
 def find_words(
@@ -61,11 +71,13 @@ def find_words(
     text = text.replace("’", "'")
     known = lexicon(language) if words is None else words
     names = known if emotion is None else {emotion: ()}
-    return sorted(
-        (
-            (name, m.start(), m.end())
-            for name in names
-            for m in _pattern(tuple(known[name]), language in UNSPACED).finditer(text)
-        ),
-        key=lambda hit: hit[1:],
-    )
+    unspaced = language in UNSPACED
+    # Most texts hold none of the words; looking their own words up is much faster than trying every word at every place.
+    own = None if unspaced or not text.isascii() else set(re.findall(r"\w+", text.lower()))
+    hits = []
+    for name in names:
+        listed = tuple(known[name])
+        beginnings = None if own is None else _beginnings(listed)
+        if own is None or beginnings is None or not own.isdisjoint(beginnings):
+            hits += [(name, m.start(), m.end()) for m in _pattern(listed, unspaced).finditer(text)]
+    return sorted(hits, key=lambda hit: hit[1:])
