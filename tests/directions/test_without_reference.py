@@ -7,6 +7,7 @@ import torch
 from direction_cases import LABELS, planted_directions, planted_store
 from emotion_circuits.directions import (
     EXTRACTORS,
+    cosines_by_layer,
     evaluate_directions,
     fit_directions,
     fit_reader,
@@ -19,6 +20,7 @@ from emotion_circuits.directions.trace_sets import beside_others
 from emotion_circuits.directions.value_map import value_vectors
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import Prompt
+from emotion_circuits.stations.directions.claims import cosine_claims
 from emotion_circuits.steering import neutral_mean, shuffled_directions, vectors_from_store
 
 
@@ -146,3 +148,10 @@ def test_values_vectors_count_every_other_label_the_same():
 def test_one_label_alone_is_refused(store):
     with pytest.raises(EmotionCircuitsError, match="without a reference there is nothing to compare it with"):
         fitted(store, labels=["anger"])
+
+
+def test_nothing_is_claimed_of_a_cosine_that_is_fixed(store):
+    two, three = (fitted(store, labels=LABELS[:count]) for count in (2, 3))
+    tables = [cosines_by_layer(store, d, layers=[1], resamples=20, shuffles=20) for d in (two, three)]
+    assert [len(cosine_claims(table, layer=1, groups=36)) for table in tables] == [0, 3]
+    assert np.allclose(tables[0]["cosine"], -1)

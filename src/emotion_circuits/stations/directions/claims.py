@@ -39,8 +39,14 @@ def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None
     ]
 
 
+_SAME = 1e-9
+
+
 def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Draft]:
     """One claim per pair of emotions at one layer: their directions share more than label shuffles do.
+
+    Where shuffled labels all give the same cosine there is nothing to ask: two values without a reference are each compared with
+    the other, so that their directions are opposites whatever the states are.
 
     Args:
         cosines: :func:`emotion_circuits.directions.cosines_by_layer`.
@@ -51,6 +57,8 @@ def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Dra
     for row in cosines[cosines["layer"] == layer].to_dict("records"):
         value, other = str(row["pair"]).split(" – ")
         cosine, ends = float(row["cosine"]), (float(row["low"]), float(row["high"]))
+        if float(row["shared_high"]) - float(row["shared_low"]) < _SAME:
+            continue
         claims.append(
             draft(
                 f"directions.cosine.{value}.{other}",
