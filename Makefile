@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # of them, since its tests share what is costly; tests/conftest.py has the longest modules begin first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: env lock demo test test-all lint format bench docs locale clean
+.PHONY: env lock licences audit demo test test-all lint format bench docs locale clean
 
 env: $(STAMP)
 
@@ -27,6 +27,22 @@ lock:
 		--python-version 3.11.5 -c constraints.txt --no-annotate --no-header \
 		| awk '/^[^ ]/ {kept = !/^(torch|triton|nvidia-|cuda-)/} kept' > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+
+# What each locked package's own metadata says; a test compares the page with the lock and with the licences that are allowed.
+licences: env
+	$(BIN)/python docs/licences.py
+
+# Known weaknesses of every locked version, from PyPI's database; an index without one is said, never taken for "none known".
+audit:
+	mkdir -p build
+	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/python -m pip install --quiet \
+		--disable-pip-version-check --only-binary=:all: pip-audit; }
+	grep '^torch==' constraints.txt > build/torch.txt
+	for list in requirements.lock build/torch.txt; do \
+		build/audit/bin/pip-audit --strict --no-deps --disable-pip -r $$list || { \
+			echo "$$list: not all of it is free of known weaknesses, or the database did not answer (the lines above say which)" >&2; \
+			exit 1; }; \
+	done
 
 demo: env
 	$(BIN)/emotion-circuits models install smollm2-135m

@@ -264,6 +264,12 @@ _Loader.add_implicit_resolver(
     ),
     list("-+.0123456789"),
 )
+# Settings are texts, numbers, lists and mappings; a date or bytes under an explicit tag would be no value of any of them.
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rsplit(":", 1)[-1] in ("null", "bool", "str", "seq", "map")
+}
 _Loader.add_constructor(_INT, _Loader.construct_whole)
 _Loader.add_constructor(_FLOAT, _Loader.construct_real)
 
@@ -300,14 +306,13 @@ def _parsed_yaml(text: str) -> Any:
         why = error.problem if own else f"is not YAML: {error.problem or error.context}"
         raise UnreadableError(1 if mark is None else mark.line + 1, str(why)) from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise UnreadableError(
-            line, f"is not YAML: the character U+{ord(str(error.character)[:1]):04X} may not stand in it"
-        ) from error
+        line, found = text.count("\n", 0, error.position) + 1, error.character
+        code = found if isinstance(found, int) else ord(str(found))
+        raise UnreadableError(line, f"is not YAML: the character U+{code:04X} may not stand in it") from error
     except yaml.YAMLError as error:
         raise UnreadableError(1, f"is not YAML: {' '.join(str(error).split())}") from error
-    except (RecursionError, ValueError, TypeError) as error:
-        # What its constructors raise: an impossible date or number under an explicit tag, a key that cannot be one.
+    except (RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # What its constructors raise: an impossible number or truth value under an explicit tag, a key that cannot be one.
         raise UnreadableError(1, f"is not YAML: {' '.join(str(error).split())[:200]}") from error
     _check_unfolded(value)
     if (half := next(_halves(value), None)) is not None:

@@ -1,12 +1,16 @@
 """What a person meets on the command line: help, exit codes, errors without tracebacks, JSON."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from command_cases import call
 from emotion_circuits.cli.app import app
+from fuzz_cases import call_here
 
 COMMANDS = [
     "run", "read", "steer", "capture", "trace", "align", "plan", "models", "data", "evaluate", "heads", "circuit", "bench",
@@ -57,3 +61,23 @@ def test_debug_shows_the_traceback():
 
 def test_wrong_usage_exits_2():
     assert call("models", "list", "--nonsense").returncode == 2
+
+
+@pytest.mark.parametrize("argument", ["caf\udce9.csv", "\ud83d", "--map=text=\udcff"])
+def test_an_argument_that_is_no_text_is_one_line(argument):
+    """What a shell in another locale hands over: bytes that are no UTF-8."""
+    done = call_here(["data", "check", argument])
+    assert (done.code, done.text.count("\n")) == (1, 1)
+    assert done.text.startswith("error: the argument '")
+    assert "is not text in UTF-8" in done.text
+
+
+def test_whoever_stops_reading_is_told_nothing():
+    """``emotion-circuits … | head -1``: the pipe is closed before the command has written all."""
+    script = "import sys; sys.argv = ['emotion-circuits', '--help']; from emotion_circuits.cli import main; main()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode in (0, 1)

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from direction_cases import planted_store
+from emotion_circuits.activations.store import tensor_name
 from emotion_circuits.directions import DirectionSet, fit_directions
 from emotion_circuits.errors import EmotionCircuitsError
 
@@ -58,3 +60,22 @@ def test_no_neutral_rows(tmp_path):
     store.rows = store.rows.assign(label=store.rows.label.replace("neutral", "joy"))
     with pytest.raises(EmotionCircuitsError, match="neutral"):
         fit_directions(store)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "lacking", "message"),
+    [
+        ("last", "last", r"24 sentences of 'gratitude', but no state of pooling 'last' at layer 0: .* attention sinks"),
+        ("emotion", "emotion", r"24 sentences of 'gratitude', but .* 'emotion' at layer 0: none has a marked word"),
+        # Directions of words are read off every token of a text.
+        ("emotion", "mean", r"24 sentences of 'gratitude', but no state of pooling 'mean' at layer 0: .* longer ones"),
+    ],
+)
+def test_a_label_whose_sentences_have_no_state_says_why(tmp_path, pooling, lacking, message):
+    store = planted_store(tmp_path, poolings=("last", "mean", "emotion"))
+    (file,) = tmp_path.glob("shard-*.safetensors")
+    tensors = load_file(file)
+    tensors[tensor_name("resid_post", lacking)][:, (store.rows["label"] == "gratitude").to_numpy()] = float("nan")
+    save_file(tensors, file)
+    with pytest.raises(EmotionCircuitsError, match=message):
+        fit_directions(store, pooling=pooling)

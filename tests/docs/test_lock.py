@@ -46,3 +46,19 @@ def test_every_package_that_is_needed_is_locked_but_torch():
 
 def test_the_lock_names_no_index():
     assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+# Licences under which the package may be installed beside the rest of it, and redistributed unchanged.
+ALLOWED = {
+    "0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CNRI-Python", "HPND", "ISC", "MIT",
+    "MIT-0", "MPL-2.0", "PSF-2.0", "Unlicense", "ZPL-2.1", "Zlib", "LLVM-exception",
+}  # fmt: skip
+
+
+def test_every_locked_package_has_a_licence_that_is_allowed():
+    rows = dict(re.findall(r"^\| ([a-z0-9][a-z0-9-]+) \| (.+) \|$", (ROOT / "docs" / "licences.md").read_text(), re.M))
+    rows.pop("package")
+    assert set(rows) == set(locked()) | set(constraints()), "run 'make licences'"
+    for name, licence in rows.items():
+        parts = set(re.split(r" AND | OR | WITH ", licence.replace("(", "").replace(")", "")))
+        assert parts <= ALLOWED, (name, licence)

@@ -102,6 +102,36 @@ def test_what_is_scored_is_what_was_written(kind: str, begins: bool) -> None:
         assert model.tokenizer.decode(whole, **decode) == model.tokenizer.decode(head, **decode) + out.text
 
 
+FAMILIES = (
+    "👩‍👩‍👧",
+    "👨‍👩‍👧‍👦",
+    "🏳️‍🌈",
+    "🧑🏽‍🚀",
+    "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "می‌خواهم",
+    "क्‍ष",
+)
+"""Characters joined by what is invisible: families, flags, skin colours, joiners of Persian and Hindi."""
+
+
+@pytest.mark.parametrize("joined", FAMILIES)
+@pytest.mark.parametrize("kind", WHOLE)
+def test_what_is_joined_stays_joined(kind: str, joined: str) -> None:
+    model, text = model_of_kind(kind), f"She {joined} walked"
+    (ids,) = model.encode([text]).ids
+    (prompt,) = model.encode(["She"]).ids
+    assert model.tokenizer.decode(ids, clean_up_tokenization_spaces=False).lstrip() == text
+    written = ids[len(prompt) :]
+    assert continuation(model.tokenizer, prompt, written) == (f" {joined} walked", tuple(written))
+    # Wherever the length given ends: what is shown is what is kept, the joiners too.
+    for length in range(len(written) + 1):
+        shown, kept = continuation(model.tokenizer, prompt, written[:length])
+        assert text.startswith("She" + shown)
+        assert kept == tuple(written[: len(kept)])
+    (row,) = Fluency(model).score(["She"], [f" {joined} walked"], ids=[tuple(written)]).itertuples()
+    assert row.n_tokens == len(written)
+
+
 def test_a_continuation_keeps_its_leading_space() -> None:
     for kind in ("metaspace, always", "prepended", "unigram"):
         tokenizer = tokenizer_of(kind)

@@ -1,4 +1,7 @@
 import json
+import multiprocessing
+import os
+import signal
 
 import pytest
 from typer.testing import CliRunner
@@ -115,6 +118,34 @@ def test_one_finished_row_after_a_kill_in_the_midst_of_recording(recording, monk
     assert [r.status for r in tracker.find()] == ["RUNNING"]
     # The second kill comes after all is recorded, before the folder is told.
     assert record() == record()
+    (found,) = tracker.find()
+    assert (found.status, found.params, found.metrics) == ("FINISHED", {"a": "1"}, {"m": 0.5})
+
+
+@pytest.mark.parametrize("at", ["create_run", "log_batch", "set_terminated"])
+def test_one_finished_row_after_the_process_was_killed_while_recording(recording, at):
+    """``kill -9`` in a process of its own: the database is left as it was at that moment."""
+    import mlflow
+
+    tracker, record = recording
+
+    def die():
+        whole = getattr(mlflow.MlflowClient, at)
+
+        def killed(*arguments, **options):
+            if at == "create_run":
+                whole(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(mlflow.MlflowClient, at, killed)
+        record()
+
+    process = multiprocessing.get_context("fork").Process(target=die)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert [r.status for r in tracker.find()] == ["RUNNING"]
+    record()
     (found,) = tracker.find()
     assert (found.status, found.params, found.metrics) == ("FINISHED", {"a": "1"}, {"m": 0.5})
 

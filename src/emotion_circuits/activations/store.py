@@ -100,7 +100,7 @@ class _Model(BaseModel):
 
     name: str
     d_model: int
-    n_heads: int
+    n_heads: int = 0
 
 
 class _Manifest(BaseModel):

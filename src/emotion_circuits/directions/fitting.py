@@ -102,19 +102,6 @@ def fit_directions(
     )[0]  # fmt: skip
 
 
-def _refuse_unmarked(store: ActivationStore, chosen: Any, labels: Tensor, names: Sequence[str], pooling: str) -> None:
-    """Refuse labels whose rows are there and have no token that the pooling reads."""
-    for index, name in enumerate(names):
-        rows = int((store.rows[chosen]["label"] == name).sum())
-        if rows and not bool((labels == index).any()):
-            what = (
-                "marks its words (spans); mark them, or leave out pooling 'emotion'"
-                if pooling == "emotion"
-                else "has a token to pool; give longer texts, or another pooling"
-            )
-            raise EmotionCircuitsError(f"pooling {pooling!r}: none of the {rows} rows labelled {name!r} {what}")
-
-
 def fit_extractors(
     store: ActivationStore,
     extractors: Sequence[str],
@@ -143,7 +130,6 @@ def fit_extractors(
     with progress_bar(f"fitting directions on {pooling}", len(store.layers) * len(extractors)) as bar:
         for layer in store.layers:
             examples, excluded = examples_at(store, kind, pooling, layer, chosen, names, reference)
-            _refuse_unmarked(store, chosen, examples.labels, names, pooling)
             read = (
                 examples
                 if reading == pooling
