@@ -59,23 +59,29 @@ class Murderous:
     """An engine whose workers are killed, one at a time, at random moments."""
 
     def __init__(self, engine, kills, name, longest=0.5):
-        self.engine, self.kills, self.name, self.longest, self.killed = engine, kills, name, longest, 0
+        self.engine, self.kills, self.name, self.longest = engine, kills, name, longest
+        self.killed, self.done = 0, 0
 
     def run(self, compute, parts):
         stop, rng = threading.Event(), random.Random(1)
 
         def kill():
+            seen = -1
             while self.killed < self.kills and not stop.wait(rng.uniform(0, self.longest)):
+                if self.done == seen:
+                    continue  # the same part would be hit until it is given up
                 # Of this process's own descendants, those that are computing.
                 found = [p for p in psutil.Process().children(recursive=True) if self._computes(p)]
                 if found:
                     rng.choice(sorted(found, key=lambda p: p.pid)).kill()
-                    self.killed += 1
+                    self.killed, seen = self.killed + 1, self.done
 
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            yield from self.engine.run(compute, parts)
+            for part, result in self.engine.run(compute, parts):
+                self.done += 1
+                yield part, result
         finally:
             stop.set()
             killer.join()
