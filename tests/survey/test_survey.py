@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from attribute_cases import write_colours
 from emotion_circuits.cli.app import app
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.record.engines.processes import Processes
 from emotion_circuits.record.reading import read_claims
 from emotion_circuits.stations.scaling.folder import ScalingFolder
 from emotion_circuits.stations.transfer.folder import TransferFolder
@@ -162,3 +163,38 @@ def test_bad_input(tmp_path, text, message):
         load_survey(tmp_path / "s.yaml")
     with pytest.raises(EmotionCircuitsError, match="neither a file nor one of"):
         load_survey("no-such-survey")
+
+
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_the_engine(survey, tmp_path):
+    """Two worker processes, one of them killed in the middle of its first study, leave what one process leaves."""
+    import os
+    import signal
+    import threading
+    import time
+
+    import psutil
+
+    root, _, _ = survey
+    config = load_survey(write(root, models=["a", "b"]))
+
+    def kill():
+        runs = tmp_path / "out" / "runs"
+        while not (runs.is_dir() and len(list(runs.glob("*/capture/*.safetensors"))) >= 2):
+            time.sleep(0.05)
+        workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+        os.kill(workers[0].pid, signal.SIGKILL)
+        killed.append(workers[0].pid)
+
+    killed: list[int] = []
+    threading.Thread(target=kill, daemon=True).start()
+    with Processes(2) as engine:
+        result = run_survey(config, tmp_path / "out", engine=engine)
+    assert killed
+    assert not result.failed
+    for place in ("runs/a--colours", "runs/b--shades", "gathered/transfer/a--s0"):
+        notes = sorted((root / "out" / place).glob("*/stage.json"))
+        assert notes
+        for note in notes:
+            other = tmp_path / "out" / note.relative_to(root / "out")
+            assert json.loads(note.read_text())["files"] == json.loads(other.read_text())["files"], note

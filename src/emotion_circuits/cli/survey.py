@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from emotion_circuits.cli.shared import JsonFlag, Language, long_running, note, print_table, show_json
+from emotion_circuits.cli.shared import (
+    EngineName,
+    EngineOptions,
+    JsonFlag,
+    Language,
+    Workers,
+    engine_for,
+    long_running,
+    note,
+    print_table,
+    show_json,
+)
 
 __all__ = ["survey"]
 
@@ -29,11 +41,9 @@ def survey(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which studies are done and which would run; run nothing.")
     ] = False,
-    engine: Annotated[
-        Literal["inline", "processes"],
-        typer.Option(help="Where studies run: one after the other here, or several in worker processes."),
-    ] = "inline",
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of --engine processes.")] = None,
+    engine: EngineName = "inline",
+    workers: Workers = None,
+    engine_option: EngineOptions = None,
     lang: Language = "en",
     as_json: JsonFlag = False,
 ) -> None:
@@ -48,7 +58,6 @@ def survey(
     """
     from emotion_circuits.cli.run import settings_of
     from emotion_circuits.page.telling import claim_json, tell
-    from emotion_circuits.record.engines import engine as chosen_engine
     from emotion_circuits.stations.registry import kinds
     from emotion_circuits.survey import load_survey, run_survey
     from emotion_circuits.survey.page import survey_claims, write_survey_page
@@ -60,9 +69,9 @@ def survey(
     }
     config = load_survey(what, overrides)
     config = config.model_copy(update={"settings": {**config.settings, **settings_of(set_ or [])}})
-    with long_running():
+    with long_running(), closing(engine_for(engine, workers, engine_option)) as where:
         done = run_survey(
-            config, out, engine=chosen_engine(engine, workers=workers), dry=dry_run, language=lang,
+            config, out, engine=where, dry=dry_run, language=lang,
             told=lambda d: note(f"{d.what} {d.name}: {d.status}{f' ({d.why})' if d.why else ''}"),
         )  # fmt: skip
         whole = not dry_run and any(d.status in ("ran", "reused") for d in done.points)
