@@ -44,6 +44,7 @@ def test_models_list_as_json():
         (("models", "check", "./nowhere"), "no such folder or file"),
         (("run", "--profile", "huge"), "no profile 'huge'"),
         (("run", "--set", "steering.alpha=1"), "steering.alpha: unknown key"),
+        (("run", "--engine-option", "address=auto"), "the engine 'inline' has no options, got address"),
         (("read", "--run", "nowhere", "nothing.txt"), "nothing.txt: cannot be read"),
     ],
 )
