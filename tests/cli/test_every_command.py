@@ -65,6 +65,7 @@ def test_json_is_all_there_is_on_standard_output(path, tmp_path):
 # One wrong input per command: what every person types some day.
 WRONG = {
     ("run",): ("--config", "nothing.yaml"),
+    ("survey",): ("nothing.yaml",),
     ("report",): ("nowhere",),
     ("read",): ("nothing.txt", "--run", "nowhere"),
     ("export",): ("nowhere", "--emotion", "anger", "--to", "repeng", "--out", "v.gguf"),
@@ -125,7 +126,7 @@ def test_exit_codes_are_documented_and_kept(monkeypatch, capsys):
     def broken(*_arguments, **_options):
         raise ZeroDivisionError("one by none")
 
-    monkeypatch.setattr(run, "_settings", broken)
+    monkeypatch.setattr(run, "settings_of", broken)
     monkeypatch.setattr(sys, "argv", ["emotion-circuits", "run"])
     with pytest.raises(SystemExit) as stopped:
         main()

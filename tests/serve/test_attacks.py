@@ -206,8 +206,12 @@ def test_a_page_in_a_text_stays_text(at):
 # -- keys and rates ----------------------------------------------------------------------------------------------------
 
 
-def test_without_the_key_nothing_but_health_is_answered_and_no_log_holds_a_text(made, caplog):
+def test_without_the_key_nothing_but_health_is_answered_and_no_log_holds_a_text(made, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
+    # A command that ran in this process before keeps the package's notes to itself.
+    for name in ("emotion_circuits", "uvicorn", "uvicorn.access", "uvicorn.error"):
+        caplog.set_level(logging.DEBUG, logger=name)
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     with serving(*made, key=KEY) as (_, port):
         for headers in (
             {},

@@ -45,8 +45,11 @@ def chat(
         list[str] | None, typer.Argument(help="What to say, one turn each; nothing: ask for turns, until /quit.")
     ] = None,
     emotion: Annotated[
-        str, typer.Option(help="A value of the run or the attribute.", autocompletion=offering(values))
-    ] = "gratitude",
+        str | None,
+        typer.Option(
+            help="A value of the run or the attribute; the first by default.", autocompletion=offering(values)
+        ),
+    ] = None,
     dose: Annotated[
         float, typer.Option(help="1 is the strongest within the run's fluency bound; negative: away from the value.")
     ] = 1.0,
@@ -78,10 +81,16 @@ def chat(
         loaded = load_model(
             name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
         )
-        served = _served(loaded, attribute_for(attribute, run), run)
+        about = attribute_for(attribute, run)
+        served = _served(loaded, about, run)
     served.vectors.check_fits(loaded)
     talk = _Talk(
-        writing_model(loaded), served, emotion, dose, Sampling(max_new_tokens=tokens, temperature=temperature), seed
+        writing_model(loaded),
+        served,
+        emotion or about.values[0],
+        dose,
+        Sampling(max_new_tokens=tokens, temperature=temperature),
+        seed,
     )
     talk.check()
     if run is None:

@@ -65,7 +65,7 @@ class SurveyConfig(Settings):
 
 def presets() -> tuple[str, ...]:
     """Names of the surveys that come with the package."""
-    return tuple(sorted(p.name.removesuffix(".yaml") for p in files(__package__).joinpath("presets").iterdir()))
+    return tuple(sorted(p.name.removesuffix(".yaml") for p in files(__package__).joinpath("bundled").iterdir()))
 
 
 def load_survey(name: str | Path, overrides: dict[str, Any] | None = None) -> SurveyConfig:
@@ -79,7 +79,7 @@ def load_survey(name: str | Path, overrides: dict[str, Any] | None = None) -> Su
         EmotionCircuitsError: no such file or preset, or one that asks for what there is not.
     """
     if str(name) in presets():
-        values: Any = parse_yaml(files(__package__).joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8"))
+        values: Any = parse_yaml(files(__package__).joinpath("bundled", f"{name}.yaml").read_text(encoding="utf-8"))
     else:
         path = Path(name)
         if not path.is_file():

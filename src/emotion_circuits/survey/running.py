@@ -7,7 +7,6 @@ gathering over it. Workers need the folder on a file system that all of them see
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 from collections.abc import Callable, Sequence
@@ -242,4 +241,4 @@ def _write(out: Path, config: SurveyConfig, points: Sequence[Point], result: Sur
         "gathered": [{**asdict(done), "folder": place(done.folder)} for done in result.gathered],
     }
     command = shlex.join(["emotion-circuits", "survey", str(out / SURVEY), "--out", str(out)])
-    write_sealed(out / SURVEY, {"survey": json.loads(config.model_dump_json()), "command": command, **rows})
+    write_sealed(out / SURVEY, {"survey": config.model_dump(mode="json"), "command": command, **rows})

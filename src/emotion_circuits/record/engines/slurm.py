@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import make_folder, replacing
 from emotion_circuits.record.engines import Compute, Part
@@ -231,7 +232,7 @@ class _Job:
         if done and not self._since:
             self._since = time.monotonic()
             if self.begun():
-                theirs = json.loads(self._mark.read_text(encoding="utf-8"))
+                theirs = loads(self._mark.read_text(encoding="utf-8"))
                 refuse_other_versions(theirs["versions"], f"job {self.name} on {theirs['host']}")
         return done
 
