@@ -252,24 +252,34 @@ def test_more_requests_than_allowed_are_told_when_to_come_back(made):
 LONG = {"prompt": "It rains", "max_tokens": 900, "temperature": 0, "n": 2, "stream": True}
 
 
+def filled(service, port):
+    """Requests whose rows fill the batch and the queue: two of two rows each, sent and not read."""
+    held = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(2)]
+    for sock in held:
+        body = json.dumps(LONG).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        sock.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    deadline = time.monotonic() + 20
+    while (service.engine.running, service.engine.waiting) != (2, 2) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return held
+
+
 def test_a_full_queue_says_when_and_those_who_leave_make_room(at):
     service, port = at
-    held = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(2)]
-    try:
-        for sock in held:
-            body = json.dumps(LONG).encode()
-            head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-            sock.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        deadline = time.monotonic() + 20
-        while (service.engine.running, service.engine.waiting) != (2, 2) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        answer = post(port, GOOD)
-        assert status(answer) == 429
-        assert error_of(answer)["code"] == "queue_full"
-        assert b"retry-after:" in answer.lower()
-    finally:
-        for sock in held:
-            sock.close()
+    # The tiny model may be through with its long texts before the next request has arrived: then it is tried again.
+    for _ in range(5):
+        held = filled(service, port)
+        try:
+            answer = post(port, GOOD)
+        finally:
+            for sock in held:
+                sock.close()
+        if status(answer) == 429:
+            break
+    assert status(answer) == 429
+    assert error_of(answer)["code"] == "queue_full"
+    assert b"retry-after:" in answer.lower()
     deadline = time.monotonic() + 20
     while (service.engine.running or service.engine.waiting) and time.monotonic() < deadline:
         time.sleep(0.01)
