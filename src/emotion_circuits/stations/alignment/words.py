@@ -98,9 +98,6 @@ ASPECTS = (
         "they lie where its own directions lie",
         ("alignment.geometry",),
         "alignment",
-        some="Carried over, they share more with the other model's own directions than shuffled labels do (cos² "
-        "{figure}, {beside}).",
-        none="That they lie where the other model's own directions lie is not shown (cos² {figure}, {beside}).",
     ),
     Aspect(
         "stable",
@@ -108,10 +105,6 @@ ASPECTS = (
         ("alignment.effect", "alignment.fluency"),
         "alignment",
         where={"arm": ("mapped",)},
-        some="Steering the other model with them is supported by {supported} of {total} measurements ({names}; "
-        "clearest: {figure}, {beside}).",
-        none="That they steer the other model is not shown ({total} measurements; closest: {figure}, {beside}).",
-        names="value",
     ),
     Aspect(
         "stable",

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from emotion_circuits.language import say, term
 from emotion_circuits.page.figures import GREY, colour_of, dress, faint
 
-__all__ = ["against_controls", "comparison", "dose_response", "pareto_front", "regimes"]
+__all__ = ["against_controls", "comparison", "dose_response", "pareto_front", "places", "regimes"]
 
 _REGIME_COLOURS = {
     "no effect": "#DDDDDD",
@@ -19,6 +19,57 @@ _REGIME_COLOURS = {
     "repetitive": "#CC79A7",
     "collapsed": "#D55E00",
 }
+
+
+def places(table: pd.DataFrame) -> go.Figure:
+    """Every place and strength that was looked at, a row each, one column per emotion: colour by regime, the two figures in it.
+
+    Args:
+        table: rows of ``condition_table``: ``emotion layer layers first alpha regime share ratio n``.
+    """
+    names = list(_REGIME_COLOURS)
+    rows = table.assign(at=[int(str(layers).split()[0]) for layers in table["layers"]])
+    rows = rows.sort_values(["at", "first", "alpha"], ascending=[False, True, True], kind="stable")
+    told = [
+        f"L{r['layers']} · α {r['alpha']:g}"
+        + (f" · {say('sink')} {r['first']:g}" if r["first"] else "")
+        + f" · n {r['n']}"
+        for _, r in rows.iterrows()
+    ]
+    rows = rows.assign(row=told)
+    emotions, order = list(dict.fromkeys(table["emotion"])), list(dict.fromkeys(told))
+    by = rows.set_index(["row", "emotion"])
+    codes = [
+        [names.index(str(by.loc[(r, e), "regime"])) if (r, e) in by.index else None for e in emotions] for r in order
+    ]
+    words = [
+        [
+            f"{by.loc[(r, e), 'share']:.0%} ×{by.loc[(r, e), 'ratio']:.2f}" if (r, e) in by.index else ""
+            for e in emotions
+        ]
+        for r in order
+    ]
+    figure = go.Figure(
+        go.Heatmap(
+            z=codes, x=[term(e) for e in emotions], y=order, text=words, texttemplate="%{text}", zmin=0, zmax=len(names) - 1,
+            colorscale=_scale(), xgap=2, ygap=2,
+            colorbar={"tickvals": [(i + 0.5) * (len(names) - 1) / len(names) for i in range(len(names))],
+                      "ticktext": [term(n) for n in names], "title": say("regime")},
+        )
+    )  # fmt: skip
+    figure.update_yaxes(type="category", autorange="reversed", tickfont={"size": 11})
+    figure.update_xaxes(side="top")
+    return dress(figure, 140 + 24 * len(order))
+
+
+def _scale() -> list[list[object]]:
+    """A colour per regime, in steps."""
+    step = 1 / len(_REGIME_COLOURS)
+    return [
+        [edge, colour]
+        for i, colour in enumerate(_REGIME_COLOURS.values())
+        for edge in (round(i * step, 6), round((i + 1) * step, 6))
+    ]
 
 
 def regimes(table: pd.DataFrame) -> go.Figure:
@@ -32,12 +83,6 @@ def regimes(table: pd.DataFrame) -> go.Figure:
     places = list(dict.fromkeys(table["layer"]))
     alphas = sorted(set(table["alpha"]))
     figure = make_subplots(cols=len(emotions), rows=1, subplot_titles=[term(e) for e in emotions], shared_yaxes=True)
-    step = 1 / len(names)
-    scale = [
-        [edge, colour]
-        for i, colour in enumerate(_REGIME_COLOURS.values())
-        for edge in (round(i * step, 6), round((i + 1) * step, 6))
-    ]
     for column, emotion in enumerate(emotions, start=1):
         cells = table[table["emotion"] == emotion].set_index(["layer", "alpha"])
         codes, words = [], []
@@ -48,7 +93,7 @@ def regimes(table: pd.DataFrame) -> go.Figure:
             words.append(["" if r is None else f"{r['share']:.0%}<br>×{r['ratio']:.2f}" for r in rows])
         figure.add_heatmap(
             z=codes, x=[f"{a:g}" for a in alphas], y=places, text=words,
-            texttemplate="%{text}", zmin=0, zmax=len(names) - 1, colorscale=scale, showscale=column == len(emotions),
+            texttemplate="%{text}", zmin=0, zmax=len(names) - 1, colorscale=_scale(), showscale=column == len(emotions),
             colorbar={"tickvals": [(i + 0.5) * (len(names) - 1) / len(names) for i in range(len(names))],
                       "ticktext": [term(n) for n in names], "title": say("regime")},
             row=1, col=column,

@@ -129,12 +129,24 @@ def _layers(condition: Condition) -> str:
     return " ".join(map(str, condition.layers))
 
 
-def _tried(folder: SteeringFolder, grid: pd.DataFrame, bound: float) -> list[Part]:
-    steered = _placed(grid[grid["kind"] == "emotion"])
-    raw = steered["units"] == "raw"
-    normed = steered[~raw]
-    front = pd.concat([pareto(part) for _, part in normed.groupby("emotion", sort=False)])
-    found: list[Part] = [
+def _looked_for(normed: pd.DataFrame) -> Figure:
+    """Places that were looked for: few texts of many, more of the best."""
+    return Figure(
+        "steering-places",
+        say("Where it was looked for, and how strongly"),
+        say(
+            "A row for each place and strength that was tried: layer, alpha, strength at the first token ('sink', in the same "
+            "unit), and on how many openings (n). Cells: share of continuations classed as the emotion, and perplexity ratio to "
+            "unsteered text (× 1: as fluent as unsteered). Colour: regime. The choice was made among those with the largest n."
+        ),
+        pictures.places(normed),
+        _regimes(normed),
+    )
+
+
+def _given(folder: SteeringFolder, normed: pd.DataFrame, pareto_figure: Figure, bound: float) -> list[Part]:
+    """A grid of given places and strengths."""
+    return [
         Figure(
             "steering-grid",
             say("What each place and strength does, on the openings the choice was made on"),
@@ -165,15 +177,7 @@ def _tried(folder: SteeringFolder, grid: pd.DataFrame, bound: float) -> list[Par
             ),
             draw.steering_heatmaps(normed, "ratio", title=say("ratio"), diverging=False),
         ),
-        Figure(
-            "pareto",
-            say("Effect against fluency"),
-            say(
-                "One point per condition; the line joins those that no other beats in both. The choice had to lie "
-                "left of the dotted line up to the end of its 95 % interval."
-            ),
-            pictures.pareto_front(normed, front, bound=bound),
-        ),
+        pareto_figure,
         Figure(
             "dose-response",
             say("Dose and response"),
@@ -185,6 +189,24 @@ def _tried(folder: SteeringFolder, grid: pd.DataFrame, bound: float) -> list[Par
             pictures.dose_response(_placed(folder.doses.read())),
         ),
     ]  # fmt: skip
+
+
+def _tried(folder: SteeringFolder, grid: pd.DataFrame, bound: float) -> list[Part]:
+    steered = _placed(grid[grid["kind"] == "emotion"])
+    raw = steered["units"] == "raw"
+    normed = steered[~raw]
+    front = pd.concat([pareto(part) for _, part in normed.groupby("emotion", sort=False)])
+    pareto_figure = Figure(
+        "pareto",
+        say("Effect against fluency"),
+        say(
+            "One point per condition; the line joins those that no other beats in both. The choice had to lie "
+            "left of the dotted line up to the end of its 95 % interval."
+        ),
+        pictures.pareto_front(normed, front, bound=bound),
+    )
+    looked = normed["n"].nunique() > 1
+    found: list[Part] = [_looked_for(normed), pareto_figure] if looked else _given(folder, normed, pareto_figure, bound)
     if raw.any():
         found.append(
             Figure(
