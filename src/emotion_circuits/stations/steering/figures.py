@@ -30,12 +30,7 @@ def places(table: pd.DataFrame) -> go.Figure:
     names = list(_REGIME_COLOURS)
     rows = table.assign(at=[int(str(layers).split()[0]) for layers in table["layers"]])
     rows = rows.sort_values(["at", "first", "alpha"], ascending=[False, True, True], kind="stable")
-    told = [
-        f"L{r['layers']} · α {r['alpha']:g}"
-        + (f" · {say('sink')} {r['first']:g}" if r["first"] else "")
-        + f" · n {r['n']}"
-        for _, r in rows.iterrows()
-    ]
+    told = [f"{r['layer']} · α {r['alpha']:g} · n {r['n']}" for _, r in rows.iterrows()]
     rows = rows.assign(row=told)
     emotions, order = list(dict.fromkeys(table["emotion"])), list(dict.fromkeys(told))
     by = rows.set_index(["row", "emotion"])
