@@ -10,11 +10,7 @@ import typer
 from rich.table import Table
 
 from emotion_circuits.cli.shared import Columns, Device, Dtype, JsonFlag, long_running, print_table, show_json
-from emotion_circuits.documents import UnreadableError, bytes_of, decoded
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.prompts.layouts import laid_out, unnamed
-from emotion_circuits.prompts.loading import parse_column_map
-from emotion_circuits.prompts.tables import LONGEST_LINE, TABLE_SUFFIXES, no_column, read_table
 
 __all__ = ["read", "read_lines"]
 
@@ -39,6 +35,8 @@ def read(
 
     Example: emotion-circuits read --run runs/demo letters.txt
     """
+    from emotion_circuits.prompts.loading import parse_column_map
+
     lines = read_lines(file, parse_column_map(columns or ()))
     with long_running():
         result = _result(lines, run, device, dtype)
@@ -70,6 +68,8 @@ def read_lines(file: Path, columns: Mapping[str, str] | None = None) -> list[dic
     Raises:
         EmotionCircuitsError: not readable, not UTF-8, a row without a text, or nothing in it; a table of a kind that is not read.
     """
+    from emotion_circuits.prompts.tables import TABLE_SUFFIXES
+
     if file.suffix.lower() not in TABLE_SUFFIXES:
         if columns:
             raise EmotionCircuitsError(f"{file}: has no columns for --map; a table ends in {', '.join(TABLE_SUFFIXES)}")
@@ -82,6 +82,9 @@ def read_lines(file: Path, columns: Mapping[str, str] | None = None) -> list[dic
 
 
 def _lines_of(file: Path) -> list[dict[str, Any]]:
+    from emotion_circuits.documents import UnreadableError, bytes_of, decoded
+    from emotion_circuits.prompts.tables import LONGEST_LINE, TABLE_SUFFIXES
+
     content = bytes_of(file)
     try:
         text = decoded(content)
@@ -103,6 +106,9 @@ def _lines_of(file: Path) -> list[dict[str, Any]]:
 
 
 def _rows_of(file: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    from emotion_circuits.prompts.layouts import laid_out, unnamed
+    from emotion_circuits.prompts.tables import no_column, read_table
+
     table = read_table(file, unnamed=unnamed(columns))
     if table.problems:
         raise EmotionCircuitsError(table.problems[0].at(file))
