@@ -13,7 +13,7 @@ from torch import Tensor
 from emotion_circuits.activations import ActivationStore, group_numbers
 from emotion_circuits.errors import EmotionCircuitsError
 
-__all__ = ["LabelledStates", "contrast_weights", "shuffled_within"]
+__all__ = ["LabelledStates", "contrast_weights", "rows_of_drawn_groups", "shuffled_within"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +123,14 @@ def contrast_weights(
                 raise EmotionCircuitsError(f"{data.name}: no training sentence of {value} or of the reference")
             found.append(own / own.sum() - rest / rest.sum())
     return np.array(found, dtype=np.float32)
+
+
+def rows_of_drawn_groups(
+    groups: Int[np.ndarray, " row"], draws: int, rng: np.random.Generator
+) -> list[Int[np.ndarray, " drawn"]]:
+    """Places of the rows of as many groups as there are, drawn with replacement, per draw."""
+    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    return [np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]) for _ in range(draws)]
 
 
 def shuffled_within(

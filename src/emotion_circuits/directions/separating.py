@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 
 from emotion_circuits.directions.evaluating import aurocs
-from emotion_circuits.directions.labelled_states import LabelledStates, contrast_weights
+from emotion_circuits.directions.labelled_states import LabelledStates, contrast_weights, rows_of_drawn_groups
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.statistics import interval_p
 
@@ -93,10 +93,7 @@ def separations(
     order = sorted(shared, key=lambda i: str(i))
     groups = pd.Series(first.groups, index=first.ids)[order].to_numpy()
     rng = np.random.default_rng([seed, 91])
-    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    drawn = [
-        np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]) for _ in range(resamples)
-    ]
+    drawn = rows_of_drawn_groups(groups, resamples, rng)
     return [_separation(m, order, k, drawn, seed) for m in models]
 
 

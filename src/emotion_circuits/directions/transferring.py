@@ -21,7 +21,12 @@ from jaxtyping import Float
 
 from emotion_circuits.directions.baseline import word_readers
 from emotion_circuits.directions.evaluating import aurocs
-from emotion_circuits.directions.labelled_states import LabelledStates, contrast_weights, shuffled_within
+from emotion_circuits.directions.labelled_states import (
+    LabelledStates,
+    contrast_weights,
+    rows_of_drawn_groups,
+    shuffled_within,
+)
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.statistics import rank_p
@@ -144,7 +149,7 @@ def _row(
     arms = {"own": own.scores(target, at)[0], "words": words, "real": scores[0]}
     plain = {name: float(aurocs(arm, truth).mean()) for name, arm in arms.items()}
     rng = np.random.default_rng([seed, 72])
-    drawn = _resampled(target.groups[at], resamples, rng)
+    drawn = rows_of_drawn_groups(target.groups[at], resamples, rng)
     boots = {name: np.array([aurocs(arm[d], truth[d]).mean() for d in drawn]) for name, arm in arms.items()}
     ends = {name: np.nanquantile(boot, [0.025, 0.975]) for name, boot in boots.items()}
     apart = np.nanquantile(boots["real"] - boots["words"], [0.025, 0.975])
@@ -204,9 +209,3 @@ def _meanaurocs(scores: Float[np.ndarray, "row column"], truth: np.ndarray) -> F
 def _smoothed(curves: Float[np.ndarray, "draw layer"]) -> Float[np.ndarray, "draw layer"]:
     """Mean with the neighbouring layers, as a reader's layer is chosen."""
     return pd.DataFrame(curves.T).rolling(3, center=True, min_periods=1).mean().to_numpy().T
-
-
-def _resampled(groups: np.ndarray, draws: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows of groups drawn with replacement."""
-    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    return [np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]) for _ in range(draws)]

@@ -18,11 +18,9 @@ from emotion_circuits.record.reading import read_finished
 from emotion_circuits.record.studied import studied_in
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.steering import Condition, SteeringVectors
+from emotion_circuits.steering.scoring import REPEATS
 
 __all__ = ["Ranged", "Served", "of_run"]
-
-_REPETITION = 0.1
-"""Rise of repetition beyond which a strength counts as out of the bound, as in the run's own choice."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,9 @@ def of_run(run: Path) -> Served:
 
 def _strongest(chosen: Condition, grid: pd.DataFrame, bound: float) -> Condition:
     rows = grid[(grid["kind"] == "emotion") & (grid["emotion"] == chosen.emotion) & (grid["how"] == chosen.how)]
-    rows = rows[rows["layers"] == " ".join(map(str, chosen.layers))]
-    fits = rows[(rows["ratio_high"] <= bound) & (rows["repetition_gain"] < _REPETITION)]
+    # What was tried on a few openings, on the way to the choice, is no range.
+    rows = rows[(rows["layers"] == " ".join(map(str, chosen.layers))) & (rows["n"] == grid["n"].max())]
+    fits = rows[(rows["ratio_high"] <= bound) & (rows["repetition_gain"] < REPEATS)]
     strongest = max([chosen.alpha, *fits["alpha"].tolist()])
     return replace(chosen, alpha=float(strongest))
 

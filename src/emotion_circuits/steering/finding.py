@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emotion_circuits.steering.scoring import BUDGET
+from emotion_circuits.steering.scoring import BUDGET, REPEATS
 
 __all__ = ["STRENGTHS", "Line", "Place", "best_places", "lines", "place_of", "refined_places"]
 
@@ -26,8 +26,6 @@ FARTHEST = 2.0
 """Largest strength that is tried."""
 MARGIN = 0.17
 """Nats below the bound that are aimed at: about the half width of a ratio's 95 % interval on sixty openings."""
-REPEATS = 0.1
-"""Rise in repetition at which a condition is no longer fluent."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,23 @@ from emotion_circuits.statistics import bootstrap_mean_interval, bootstrap_mean_
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["BUDGET", "REGIMES", "Regime", "aligned", "condition_table", "per_prompt", "regime", "score_sweep"]
+__all__ = [
+    "BUDGET",
+    "REGIMES",
+    "REPEATS",
+    "Regime",
+    "aligned",
+    "condition_table",
+    "per_prompt",
+    "regime",
+    "score_sweep",
+]
 
 BUDGET = 1.5
 """Largest perplexity ratio, steered over unsteered, that counts as fluent."""
+
+REPEATS = 0.1
+"""Rise in repetition, steered minus unsteered, from which a text counts as repetitive and no longer as fluent."""
 
 Regime = Literal["no effect", "clean", "costly", "repetitive", "collapsed"]
 REGIMES: dict[Regime, str] = {
@@ -116,7 +129,7 @@ def regime(*, ratio: float, repetition_gain: float, change: tuple[float, float])
     """
     if ratio > 3 or repetition_gain >= 0.5:
         return "collapsed"
-    if repetition_gain >= 0.1:
+    if repetition_gain >= REPEATS:
         return "repetitive"
     if change[0] <= 0 <= change[1]:
         return "no effect"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.steering.scoring import BUDGET, condition_table
+from emotion_circuits.steering.scoring import BUDGET, REPEATS, condition_table
 
 __all__ = ["OBJECTIVE", "Choice", "choose_condition", "choose_together", "pareto"]
 
@@ -141,7 +141,7 @@ def _candidates(figures: pd.DataFrame, emotion: str, budget: float) -> pd.DataFr
     rows = figures[(figures["kind"] == "emotion") & (figures["emotion"] == emotion)]
     if rows.empty:
         raise EmotionCircuitsError(f"the sweep holds no condition that steers towards {emotion!r}")
-    return rows.assign(within_budget=(rows["ratio_high"] <= budget) & (rows["repetition_gain"] < 0.1))
+    return rows.assign(within_budget=(rows["ratio_high"] <= budget) & (rows["repetition_gain"] < REPEATS))
 
 
 def pareto(table: pd.DataFrame, *, effect: str = "share", cost: str = "ratio") -> pd.DataFrame:
