@@ -67,6 +67,7 @@ def fit_reader(
     labels: Sequence[str] | None = None,
     reference: str | None = "neutral",
     options: dict[str, dict[str, float]] | None = None,
+    fitted: Sequence[DirectionSet] = (),
 ) -> ReaderChoice:
     """Fit candidates on train and choose among them on validation.
 
@@ -83,6 +84,8 @@ def fit_reader(
         labels: emotions, in their order; all in the rows by default.
         reference: label that directions start from; ``None``: the mean of all other emotions.
         options: options by extractor.
+        fitted: sets that were fitted on the same rows with the same labels, reference and options; candidates among them are
+            not fitted again.
 
     Raises:
         EmotionCircuitsError: no readable pooling captured, no train or validation rows.
@@ -100,7 +103,8 @@ def fit_reader(
         for extractor in extractors:
             windows: list[tuple[tuple[tuple[DirectionSet, int], ...], tuple[float, ...], list[Tensor]]] = []
             for pooling in pools:
-                d = fit_directions(
+                known = [d for d in fitted if (d.extractor, d.kind, d.pooling) == (extractor, kind, pooling)]
+                d = known[0] if known else fit_directions(
                     store, extractor=extractor, kind=kind, pooling=pooling, sets=sets, labels=labels,
                     reference=reference, options=(options or {}).get(extractor),
                 )  # fmt: skip

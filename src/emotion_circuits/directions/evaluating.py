@@ -71,11 +71,10 @@ def _score(
     directions: DirectionSet,
     layer: int,
     chosen: pd.Series,
-    states: Float[Tensor, "row d_model"] | None = None,
 ) -> _Scored:
     names = directions.names
     known = chosen & store.rows["label"].isin(names)
-    states = store.pooled(directions.kind, directions.reading, layer).double() if states is None else states
+    states = store.pooled(directions.kind, directions.reading, layer).double()
     usable = known.to_numpy() & ~torch.isnan(states).all(-1).numpy()
     rows = store.rows[usable]
     truth = np.array([names.index(v) for v in rows["label"]], dtype=np.int64)
@@ -117,6 +116,7 @@ def evaluate_directions(
         if key not in by_words:
             best = (words or words_of(store, names=d.names, sets=d.fit.get("sets")))[0]
             by_words[key] = best.labels == rows["label"].to_numpy()
+    parts: dict[tuple[object, ...], _Parts] = {}
     found: dict[tuple[int, int], list[dict[str, object]]] = {}
     asked = {i: d.layers if layers is None else tuple(layers) for i, d in enumerate(directions)}
     with progress_bar("evaluating directions", sum(map(len, asked.values()))) as bar:
@@ -126,8 +126,11 @@ def evaluate_directions(
                 for i in members:
                     if layer in asked[i]:
                         d = directions[i]
-                        right = by_words[*d.fit.get("sets", ()), *d.names]
-                        found[i, layer] = _evaluated(store, d, layer, states, chosen, corpora, right)
+                        sets = tuple(d.fit.get("sets", ()))
+                        if (sets, d.names, d.reference) not in parts:
+                            right = by_words[*sets, *d.names]
+                            parts[sets, d.names, d.reference] = _Parts(store, d, chosen, corpora, right)
+                        found[i, layer] = _evaluated(d, layer, states, parts[sets, d.names, d.reference])
                         bar.advance()
     records = [row for i in asked for layer in asked[i] for row in found[i, layer]]
     if not records:
@@ -139,35 +142,78 @@ def evaluate_directions(
     return pd.DataFrame.from_records(records)
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Rows of one corpus and split, and what is the same at every layer.
+
+    ``beside`` marks, per emotion, its rows and those it is compared with; ``None`` where there are none.
+    """
+
+    corpus: str
+    split: str
+    at: np.ndarray
+    truth: np.ndarray
+    words: float
+    beside: tuple[np.ndarray | None, ...]
+    asked: int
+
+    @property
+    def chance(self) -> float:
+        return float(np.bincount(self.truth).max() / len(self.truth))
+
+
+class _Parts:
+    """The asked rows of a capture by corpus and split; kept for every set of rows that have a state, which hardly differ."""
+
+    def __init__(
+        self, store: ActivationStore, d: DirectionSet, chosen: pd.Series, corpora: pd.Series, right_words: np.ndarray
+    ) -> None:
+        self.labels = d.labels
+        self.named = (chosen & store.rows["label"].isin(d.names)).to_numpy()
+        self._truth = pd.Index(d.names).get_indexer(pd.Index(store.rows["label"]))
+        self._keys = np.array([corpora.to_numpy(dtype=str), store.rows["split"].to_numpy(dtype=str)]).T
+        self._words = right_words
+        self._against = [np.array([d.names.index(other) for other in d.compared_with(label)]) for label in d.labels]
+        anywhere = store.rows["label"].isin(d.names).to_numpy()
+        self._asked = Counter(map(tuple, self._keys[anywhere]))
+        self._kept: dict[bytes, list[_Part]] = {}
+
+    def of(self, usable: np.ndarray) -> list[_Part]:
+        """In order of appearance; ``at`` counts usable rows."""
+        key = usable.tobytes()
+        if key not in self._kept:
+            self._kept[key] = self._parts(usable)
+        return self._kept[key]
+
+    def _parts(self, usable: np.ndarray) -> list[_Part]:
+        keys = [tuple(k) for k in self._keys[usable]]
+        truth, words, found = self._truth[usable], self._words[usable], []
+        for key in dict.fromkeys(keys):
+            at = np.array([i for i, other in enumerate(keys) if other == key])
+            own = truth[at]
+            pairs = [(own == k) | np.isin(own, against) for k, against in enumerate(self._against)]
+            beside = tuple(pair if pair.any() else None for pair in pairs)
+            found.append(_Part(key[0], key[1], at, own, float(words[at].mean()), beside, self._asked[key]))
+        return found
+
+
 def _evaluated(
-    store: ActivationStore,
-    d: DirectionSet,
-    layer: int,
-    states: Float[Tensor, "row d_model"],
-    chosen: pd.Series,
-    corpora: pd.Series,
-    right_words: np.ndarray,
+    d: DirectionSet, layer: int, states: Float[Tensor, "row d_model"], asked: _Parts
 ) -> list[dict[str, object]]:
     """One row per corpus and split of one set at one layer."""
-    rows, records = store.rows, []
-    scored = _score(store, d, layer, chosen, states)
-    index = scored.rows.index
-    right, words = scored.predicted == scored.truth, right_words[rows.index.get_indexer(index)]
-    scores, emotions = scored.scores.numpy(), len(d.labels)
-    named = rows["label"].isin(d.names).to_numpy()
-    asked = Counter(zip(corpora.to_numpy()[named], rows["split"].to_numpy()[named], strict=True))
-    parts = pd.DataFrame({"corpus": corpora.loc[index].to_numpy(), "split": scored.rows["split"].to_numpy()})
-    for (corpus, split), part in parts.groupby(["corpus", "split"], sort=False):
-        at = part.index.to_numpy()
-        truth = scored.truth[at]
-        each = aurocs(scores[at], truth[:, None] == np.arange(emotions))
+    usable = asked.named & ~torch.isnan(states).all(-1).numpy()
+    scored = d.scores(states[torch.tensor(usable)], layer)
+    predicted, scores, records = decide(scored, d.names).numpy(), scored.numpy(), []
+    for part in asked.of(usable):
+        at, truth = part.at, part.truth
+        each = aurocs(scores[at], truth[:, None] == np.arange(len(d.labels)))
         by_label = {f"auroc_{label}": float(each[k]) for k, label in enumerate(d.labels)}
         finite = [v for v in by_label.values() if v == v]
-        apart = []
-        for k, label in enumerate(d.labels):
-            pair = (truth == k) | np.isin(truth, [d.names.index(other) for other in d.compared_with(label)])
-            if pair.any():
-                apart.append(float(aurocs(scores[at][pair][:, [k]], truth[pair][:, None] == k)[0]))
+        apart = [
+            float(aurocs(scores[at][pair][:, [k]], truth[pair][:, None] == k)[0])
+            for k, pair in enumerate(part.beside)
+            if pair is not None
+        ]
         records.append(
             {
                 "extractor": d.extractor,
@@ -175,16 +221,16 @@ def _evaluated(
                 "pooling": d.pooling,
                 "reading": d.reading,
                 "layer": layer,
-                "set": corpus,
-                "split": split,
-                "accuracy": float(right[at].mean()),
+                "set": part.corpus,
+                "split": part.split,
+                "accuracy": float((predicted[at] == truth).mean()),
                 "auroc": float(np.mean(finite)) if finite else float("nan"),
                 "auroc_against_neutral": float(np.nanmean(apart)) if apart else float("nan"),
                 **by_label,
-                "words_alone": float(words[at].mean()),
-                "chance": float(np.bincount(truth).max() / len(truth)),
+                "words_alone": part.words,
+                "chance": part.chance,
                 "n": len(at),
-                "excluded": asked[corpus, split] - len(at),
+                "excluded": part.asked - len(at),
             }
         )
     return records

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from emotion_circuits.activations import ActivationStore, corpora_of, group_numbers, residual_norms
@@ -16,7 +17,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts.contrast import labels_of
 
-__all__ = ["examples_at", "fit_directions", "fit_extractors", "reading_of", "rows_of"]
+__all__ = ["Labelled", "examples_at", "fit_directions", "fit_extractors", "reading_of", "rows_of"]
 
 
 def reading_of(pooling: str, store: ActivationStore) -> str:
@@ -40,26 +41,45 @@ def rows_of(store: ActivationStore, split: str, sets: Sequence[str] | None, name
     return chosen
 
 
+class Labelled:
+    """Labels and groups of the chosen rows of a capture that have a state.
+
+    Hardly any layer lacks a state that another has, so that the same rows are asked for again and again: they are kept.
+    """
+
+    def __init__(self, store: ActivationStore, chosen: pd.Series, names: tuple[str, ...]) -> None:
+        self.chosen, self.names, self._rows = torch.tensor(chosen.to_numpy().copy()), names, store.rows
+        self._kept: dict[bytes, tuple[Tensor, Tensor]] = {}
+
+    def of(self, usable: Bool[Tensor, " row"]) -> tuple[Int[Tensor, " usable"], Int[Tensor, " usable"]]:
+        """Index of the name, and number of the group, of every usable row."""
+        key = usable.numpy().tobytes()
+        if key not in self._kept:
+            rows = self._rows[usable.numpy()]
+            labels = torch.tensor([self.names.index(v) for v in rows["label"]], dtype=torch.long)
+            self._kept[key] = (labels, group_numbers(rows))
+        return self._kept[key]
+
+
 def examples_at(
     store: ActivationStore,
     kind: str,
     pooling: str,
     layer: int,
-    chosen: pd.Series,
+    chosen: pd.Series | Labelled,
     names: tuple[str, ...],
     reference: str | None,
 ) -> tuple[Examples, int]:
     """States of one layer of the chosen rows, rows without the pooled token left out; and how many were left out.
 
-    Where there is a reference it is the last of the names.
+    Where there is a reference it is the last of the names. Who asks for many layers gives the rows as :class:`Labelled`.
     """
+    asked = chosen if isinstance(chosen, Labelled) else Labelled(store, chosen, names)
     states = store.pooled(kind, pooling, layer).double()
-    usable = torch.tensor(chosen.to_numpy().copy()) & ~torch.isnan(states).all(-1)
-    rows = store.rows[usable.numpy()]
-    labels = torch.tensor([names.index(v) for v in rows["label"]], dtype=torch.long)
-    groups = group_numbers(rows)
+    usable = asked.chosen & ~torch.isnan(states).all(-1)
+    labels, groups = asked.of(usable)
     found = Examples(states[usable], labels, groups, names, reference is not None)
-    return found, int(chosen.sum()) - int(usable.sum())
+    return found, int(asked.chosen.sum()) - int(usable.sum())
 
 
 def fit_directions(
@@ -127,16 +147,16 @@ def fit_extractors(
     thresholds: dict[str, list[Tensor]] = {e: [] for e in extractors}
     counts: dict[str, int] = {}
     excluded = 0
+    asked = Labelled(store, chosen, names)
+    there = store.rows[chosen]["label"].value_counts()
     with progress_bar(f"fitting directions on {pooling}", len(store.layers) * len(extractors)) as bar:
         for layer in store.layers:
-            examples, excluded = examples_at(store, kind, pooling, layer, chosen, names, reference)
+            examples, excluded = examples_at(store, kind, pooling, layer, asked, names, reference)
             read = (
-                examples
-                if reading == pooling
-                else examples_at(store, kind, reading, layer, chosen, names, reference)[0]
+                examples if reading == pooling else examples_at(store, kind, reading, layer, asked, names, reference)[0]
             )
             for states, pool in ((examples, pooling), (read, reading)):
-                _check_rows(store, chosen, states, pool, layer)
+                _check_rows(store, there, states, pool, layer)
             for extractor in extractors:
                 found = extract(extractor, examples, (options or {}).get(extractor))
                 vectors[extractor].append(found.vectors)
@@ -163,18 +183,19 @@ def fit_extractors(
     ]
 
 
-def _check_rows(store: ActivationStore, chosen: pd.Series, examples: Examples, pooling: str, layer: int) -> None:
-    """Refuse a label none of whose sentences has a state, and say why: the sentences are there."""
+def _check_rows(store: ActivationStore, there: pd.Series, examples: Examples, pooling: str, layer: int) -> None:
+    """Refuse a label none of whose sentences (``there``: label → how many) has a state, and say why: the sentences are there."""
+    found = torch.bincount(examples.labels, minlength=len(examples.names))
     for k, name in enumerate(examples.names):
-        there = int((store.rows[chosen]["label"] == name).sum())
-        if there and not bool((examples.labels == k).any()):
+        if name in there and not int(found[k]):
             why = (
                 "none has a marked word behind its first token; mark words ('spans'), or use another pooling"
                 if pooling == "emotion"
                 else "they are nothing but attention sinks, as texts of one token are; use longer ones, or prefix 'auto'"
             )
             raise EmotionCircuitsError(
-                f"{store.folder}: {there} sentences of {name!r}, but no state of pooling {pooling!r} at layer {layer}: {why}"
+                f"{store.folder}: {there[name]} sentences of {name!r}, but no state of pooling {pooling!r} at layer {layer}: "
+                f"{why}"
             )
 
 

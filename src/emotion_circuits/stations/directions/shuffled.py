@@ -127,9 +127,6 @@ def _claims(context: Context, store: ActivationStore) -> list[Claim]:
     config, about, seed = possible_settings(context.config), context.about, context.config.seed
     of: dict[str, Any] = {"labels": about.values, "reference": about.reference}
     words = words_of(store, names=about.labels, model=context.model)
-    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, **of)
-    claims = reading_claims(reader_report(store, reader, seed=seed, words=words), kind="directions.reading")
-
     fitted = [
         directions
         for pooling in config.poolings
@@ -137,6 +134,8 @@ def _claims(context: Context, store: ActivationStore) -> list[Claim]:
             store, [e for e, p in config.pairs() if p == pooling], pooling=pooling, kind="resid_post", **of
         )
     ]
+    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, fitted=fitted, **of)
+    claims = reading_claims(reader_report(store, reader, seed=seed, words=words), kind="directions.reading")
     validated = evaluate_directions(store, fitted, splits=("validation",), words=words)
     single = choose_directions(validated, fitted)
     assert single.chosen_layer is not None

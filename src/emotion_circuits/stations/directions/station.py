@@ -79,7 +79,7 @@ def run(context: Context, folder: DirectionsFolder) -> None:
     best = compared[own & (compared["kind"] == single.kind)].reset_index(drop=True)
     folder.single.write(best)
 
-    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, **of)
+    reader = fit_reader(store, extractors=config.reading, poolings=config.poolings, fitted=fitted, **of)
     reader.save(folder.path)
     folder.candidates.write(reader.candidates)
     report = reader_report(store, reader, seed=seed, words=words)
