@@ -9,6 +9,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.page.words import Aspect, Kind
 from emotion_circuits.record.station import Station
 from emotion_circuits.stations.alignment import ALIGNMENT
+from emotion_circuits.stations.axes import AXES
 from emotion_circuits.stations.capture import CAPTURE
 from emotion_circuits.stations.circuits import CIRCUITS
 from emotion_circuits.stations.directions import DIRECTIONS
@@ -23,7 +24,18 @@ __all__ = ["GROUP", "STATIONS", "aspects", "kinds", "stations", "study_stations"
 GROUP = "emotion_circuits.stations"
 """Entry points: each is a :class:`Station`."""
 
-STATIONS: tuple[Station, ...] = (CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, CIRCUITS, ALIGNMENT, SCALING, TRANSFER)
+STATIONS: tuple[Station, ...] = (
+    CAPTURE,
+    DIRECTIONS,
+    MAP,
+    TRACE,
+    STEERING,
+    AXES,
+    CIRCUITS,
+    ALIGNMENT,
+    SCALING,
+    TRANSFER,
+)
 
 
 @cache
