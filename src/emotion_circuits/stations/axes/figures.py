@@ -40,5 +40,9 @@ def moved(effects: pd.DataFrame) -> go.Figure:
             tickvals=list(range(len(axes))), ticktext=[say("pushed along {dimension}", dimension=term(a)) for a in axes],
             range=[-0.6, len(axes) - 0.4], **at,
         )  # fmt: skip
+    ends = [v for name in ("low", "high", "null_low", "null_high") for v in effects[name].dropna()] or [0.0]
+    margin = 0.08 * (max(ends) - min(ends) or 1.0)
+    # Bands are shapes, which axes do not make room for by themselves.
+    figure.update_yaxes(range=[min([*ends, 0.0]) - margin, max([*ends, 0.0]) + margin])
     figure.update_yaxes(title=term("rating points, towards high minus towards low"), row=1, col=1)
     return dress(figure, 420)
