@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import sys
 
 import pandas as pd
@@ -212,3 +213,29 @@ def test_without_playwright_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "playwright", None)
     with pytest.raises(EmotionCircuitsError, match=r"Playwright: not installed.*emotion-circuits\[pdf\]"):
         chromium()
+
+
+def headings(html):
+    return re.findall(r'<button type="button">([^<]+)</button>', html)
+
+
+def test_a_figure_and_its_interval_are_one_column(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "set": ["a", "b"], "accuracy": [0.91, 0.5], "low": [0.8, float("nan")], "high": [0.97, float("nan")],
+            "difference": [0.1, -0.2], "difference_low": [-0.05, -0.3], "difference_high": [0.25, -0.1],
+            "null_low": [-0.1, -0.1], "null_high": [0.1, 0.1], "words_alone": [0.4, 0.6],
+        }
+    )  # fmt: skip
+    write_page(page(parts=(Table("t", "T", "C.", frame),)), tmp_path / "p.html")
+    html = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert headings(html) == ["set", "accuracy", "difference", "null", "words alone"]
+    assert '<td class="n">0.91 [0.80, 0.97]</td>' in html
+    assert '<td class="n">−0.10 … 0.10</td>' in html
+    assert '<td class="n">0.5</td>' in html, "a figure without an interval stands alone"
+
+
+def test_words_that_are_no_intervals_stay_columns(tmp_path):
+    frame = pd.DataFrame({"name": ["a"], "low": ["x"], "other_low": [1.0], "high_water": [2.0]})
+    write_page(page(parts=(Table("t", "T", "C.", frame),)), tmp_path / "p.html")
+    assert headings((tmp_path / "p.html").read_text(encoding="utf-8")) == ["name", "low", "other low", "high water"]

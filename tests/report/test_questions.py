@@ -2,9 +2,10 @@ import re
 
 import pytest
 
+from emotion_circuits.page.page import Answer, Evidence, Section, Texts
 from emotion_circuits.page.telling import tell
 from emotion_circuits.report.asked import QUESTIONS
-from emotion_circuits.report.questions import answer_questions, lead_claim
+from emotion_circuits.report.questions import answer_questions, lead_claim, with_texts
 from emotion_circuits.stations.registry import aspects
 from told import CLAIMS, KINDS, changed
 
@@ -101,3 +102,54 @@ def test_names_are_those_of_supported_claims():
     assert supported
     sentence = text.split("(")[0]
     assert {e for e in ("gratitude", "anger", "apology") if e in sentence} == supported
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.key)
+def test_the_plain_answer_says_yes_only_of_everything_and_no_only_where_figures_rule_it_out(question):
+    told = {
+        verdict: answers(judged(CLAIMS, verdict))[question.key]
+        for verdict in ("supported", "inconclusive", "not supported")
+    }
+    assert [told[v].verdict for v in told] == ["yes", "not shown", "no"]
+    for answer in told.values():
+        assert not re.search(r"\d\.\d", answer.gist), "figures stand behind the answer"
+        assert len(re.findall(r"\.(?= [A-Z]|$)", answer.gist)) <= 3, answer.gist
+    for verdict in ("inconclusive", "not supported"):
+        assert "not shown" in told[verdict].gist or "No " in told[verdict].gist
+        plainly = [re.split(r"[{(]", a.plainly)[0] for a in aspects() if a.question == question.key and a.plainly]
+        assert not [beginning for beginning in plainly if beginning in told[verdict].gist]
+
+
+def test_what_holds_of_one_value_alone_is_partly_so():
+    effects = of("steering.effect", "steering.fluency")
+    one = [changed(c, verdict="supported" if c.about.value == "gratitude" else "inconclusive") for c in effects]
+    answer = answers(one)["steered"]
+    assert answer.verdict == "partly"
+    assert "for gratitude." in answer.gist
+
+
+def test_what_is_there_is_said_before_what_is_not():
+    claims = [changed(c, verdict="supported" if c.kind == "trace.attention" else "inconclusive") for c in CLAIMS]
+    gist = answers(claims)["taken-in"].gist
+    assert gist.index("Some heads look") < gist.index("is not shown")
+
+
+def test_small_figures_keep_their_order():
+    for answer in answers(CLAIMS).values():
+        for strip in answer.strips:
+            low, high = strip.interval
+            assert 0 <= strip.at(low) <= strip.at(strip.estimate) <= strip.at(high) <= 100
+            if strip.null:
+                assert 0 <= strip.at(strip.null[0]) <= strip.at(strip.null[1]) <= 100
+            assert "[" in strip.figure
+
+
+def test_texts_are_shown_once_and_few_of_them():
+    answer = Answer("shows", "?", "", (Evidence("a", "steered", (), "", "", ""),))
+    again = Answer("steered", "?", "", (Evidence("b", "steered", (), "", "", ""),))
+    rows = tuple((f"opening {i}", ("plain", "asked", "pushed")) for i in range(5))
+    texts = Texts("texts", "Texts", "", ("none", "prompted", "steered"), rows, shown_first=(0, 2))
+    found = with_texts([answer, again], [Section("steered", "", parts=(texts,))])
+    assert found[0].texts.columns == ("none", "steered")
+    assert found[0].texts.rows == tuple((f"opening {i}", ("plain", "pushed")) for i in range(3))
+    assert found[1].texts is None

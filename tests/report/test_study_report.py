@@ -52,12 +52,18 @@ def run(tmp_path_factory):
     return root / "run"
 
 
-def test_the_page_opens_with_five_questions_and_the_plan(run, tmp_path):
-    written = render_report(run, out=tmp_path / "r.html")
+def test_the_page_opens_with_five_questions_and_where_it_is_asked_for_the_plan(run, tmp_path):
+    assert 'id="plan-section"' not in write_report(run, out=tmp_path / "s.html").read_text(encoding="utf-8")
+    written = render_report(run, out=tmp_path / "r.html", plan=True)
     html = written.path.read_text(encoding="utf-8")
     assert [a.key for a in written.page.answers] == ["taken-in", "travels", "shows", "stable", "steered"]
     assert html.count('class="question"') == 5
-    assert html.index('id="questions"') < html.index('id="plan-section"') < html.index('id="taken-in"')
+    assert (
+        html.index('class="jump"')
+        < html.index('id="questions"')
+        < html.index('id="plan-section"')
+        < html.index('id="taken-in"')
+    )
     assert html.count('class="claim ') == len(read_claims(run))
     # A link leads somewhere.
     anchors = set(re.findall(r' id="([^"]+)"', html))

@@ -20,7 +20,10 @@ NAMES = ("capture", "directions", "map", "steering", "axes")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("axes")
     known = yaml.safe_load((attributes_dir() / "feelings-24.yaml").read_text(encoding="utf-8"))
-    known = {k: v for k, v in known.items() if k not in ("prompting", "words", "colours")} | {"name": "six", "values": VALUES}
+    known = {k: v for k, v in known.items() if k not in ("prompting", "words", "colours")} | {
+        "name": "six",
+        "values": VALUES,
+    }
     known["corpora"] = {"fit": ["attributes/feelings24/named"], "trace": "attributes/feelings24/named"}
     (root / "six.yaml").write_text(yaml.safe_dump(known, allow_unicode=True), encoding="utf-8")
     changes = {"attribute": str(root / "six.yaml"), "prompts": None, "axes.permutations": 19, "map.shuffles": 2}

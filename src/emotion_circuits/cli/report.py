@@ -18,6 +18,13 @@ def report(
         Path | None,
         typer.Option(help="Folder written by 'align --out': answers whether it is stable across models."),
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Also show what the research plan's pilot reported beside this run's figures, quantity by quantity.",
+        ),
+    ] = False,
     pdf: Annotated[
         Path | None, typer.Option(help="Also write a PDF file (needs the extra 'pdf' and Chromium or Chrome).")
     ] = None,
@@ -41,7 +48,7 @@ def report(
     if pdf is not None or figures is not None:
         # Said before anything is written.
         chromium()
-    written = render_report(run, out=out, language=lang, aligned=aligned)
+    written = render_report(run, out=out, language=lang, aligned=aligned, plan=plan)
     exported = None if figures is None else export_parts(written.page, written.path, figures)
     if pdf is not None:
         write_pdf(written.path, pdf)

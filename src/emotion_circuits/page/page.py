@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,24 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from emotion_circuits.language import language, nsay, say, term
-from emotion_circuits.page.numerals import number
+from emotion_circuits.page.numerals import estimate, fixed, number, places
 from emotion_circuits.page.plainly import plain_figure
 from emotion_circuits.page.telling import Told, beside, counted, figure_words, slug
 from emotion_circuits.paths import replacing
 
-__all__ = ["Answer", "Comparisons", "Evidence", "Figure", "Page", "Part", "Section", "Table", "Texts", "write_page"]
+__all__ = [
+    "Answer",
+    "Comparisons",
+    "Evidence",
+    "Figure",
+    "Page",
+    "Part",
+    "Section",
+    "Strip",
+    "Table",
+    "Texts",
+    "write_page",
+]
 
 
 @dataclass(frozen=True)
@@ -46,15 +58,48 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """A figure on a line, drawn small: its interval beside the chance level and what the null gives.
+
+    Attributes:
+        name: what was asked.
+        figure: the figure in words.
+        estimate: the figure.
+        interval: its ends.
+        chance: the reference.
+        null: ends of the null.
+        verdict: of its claim.
+    """
+
+    name: str
+    figure: str
+    estimate: float
+    interval: tuple[float, float]
+    chance: float | None
+    null: tuple[float, float] | None
+    verdict: str
+
+    def at(self, value: float) -> float:
+        """Where a value stands, from 0 (left end) to 100."""
+        marks = [self.estimate, *self.interval, *(self.null or ()), *(() if self.chance is None else (self.chance,))]
+        low, high = min(marks), max(marks)
+        return 4 + 92 * (value - low) / (high - low) if high > low else 50.0
+
+
+@dataclass(frozen=True)
 class Answer:
     """A question with what a run says to it.
 
     Attributes:
         key: for links.
         question: the question.
-        text: the answer in sentences.
+        text: the answer in sentences, with figures.
         evidence: its rows; none where it was not studied.
         command: that would study it, where it was not.
+        verdict: ``yes``, ``partly``, ``not shown`` or ``no``; empty where nothing decides.
+        gist: the answer in a plain sentence or two.
+        strips: the figures that decide it.
+        texts: a few texts to read.
     """
 
     key: str
@@ -62,6 +107,10 @@ class Answer:
     text: str
     evidence: tuple[Evidence, ...]
     command: str = ""
+    verdict: str = ""
+    gist: str = ""
+    strips: tuple[Strip, ...] = ()
+    texts: Texts | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +162,7 @@ class Texts:
         columns: condition names.
         rows: ``(opening, (continuation, …))``.
         language: of the texts.
+        shown_first: places of the columns that an answer shows; all by default.
     """
 
     name: str
@@ -121,6 +171,13 @@ class Texts:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     language: str = "en"
+    shown_first: tuple[int, ...] = ()
+
+    def few(self, count: int) -> Texts:
+        """The first rows, and of the columns those that are shown first."""
+        places = self.shown_first or tuple(range(len(self.columns)))
+        rows = tuple((opening, tuple(texts[i] for i in places)) for opening, texts in self.rows[:count])
+        return replace(self, columns=tuple(self.columns[i] for i in places), rows=rows, shown_first=())
 
 
 @dataclass(frozen=True)
@@ -187,8 +244,67 @@ class Page:
     answers: tuple[Answer, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Ends:
+    """A figure with the ends of an interval, or such ends alone: one cell of a table."""
+
+    value: float | None
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if self.value is not None:
+            return estimate(self.value, (self.low, self.high))
+        decimals = places(self.low, self.high)
+        return f"{fixed(self.low, decimals)} … {fixed(self.high, decimals)}"
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table as it is read: a figure and the ends of its interval, or of its null, in one column.
+
+    ``x, x_low, x_high`` become ``x``, and so do ``x, low, high``; ends without a figure keep their name.
+    """
+    names, taken, columns = [str(c) for c in frame.columns], set[str](), dict[str, Any]()
+    for name in names:
+        stem = name.removesuffix("low").removesuffix("_") if name == "low" or name.endswith("_low") else None
+        if stem is None or f"{name.removesuffix('low')}high" not in names:
+            continue
+        before = names.index(name) - 1
+        of = stem if stem in names else names[before] if name == "low" and before >= 0 else ""
+        numbers = of in names and of not in taken and pd.api.types.is_numeric_dtype(frame[of])
+        if name == "low" and not numbers:
+            continue
+        ends = (name, f"{name.removesuffix('low')}high")
+        values = frame[of].tolist() if numbers else [None] * len(frame)
+        rows = zip(values, frame[ends[0]].tolist(), frame[ends[1]].tolist(), strict=True)
+        columns[of if numbers else ends[0]] = (of if numbers else stem, [_ends(*row) for row in rows])
+        taken |= {*ends, of} if numbers else set(ends)
+    found = {
+        (columns[name][0] if name in columns else name): (columns[name][1] if name in columns else frame[name].tolist())
+        for name in names
+        if name in columns or name not in taken
+    }
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in found.items()})
+
+
+def _ends(value: float | None, low: float, high: float) -> object:
+    if low != low or high != high:
+        return value
+    return _Ends(value, low, high)
+
+
+def _column(name: str) -> str:
+    """A column's heading: its name among the words of the language, or as words."""
+    spoken = term(name)
+    return spoken if spoken != name else name.replace("_", " ")
+
+
 def _cell(value: Any, first: bool) -> Markup:
     """A table's cell; those with a number are marked, so that they are sorted as numbers."""
+    if isinstance(value, _Ends):
+        return Markup('<td class="n">{}</td>').format(str(value))
+    if value is None:
+        return Markup("<td></td>")
     if isinstance(value, bool) or not isinstance(value, int | float):
         shown = term(value) if isinstance(value, str) else number(value)
         return Markup('<th scope="row">{}</th>' if first else "<td>{}</td>").format(shown)
@@ -235,6 +351,8 @@ def write_page(page: Page, path: Path) -> None:
         data=_data,
         room=_room,
         cell=_cell,
+        column=_column,
+        shown=_shown,
         term=term,
         slug=slug,
         counted=_counted,

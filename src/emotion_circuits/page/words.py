@@ -52,7 +52,7 @@ class Kind:
 class Aspect:
     """Claims that answer one of the questions together.
 
-    Aspects with a sentence are told, the others stand in the table below the answer.
+    Aspects with a sentence are told, the others stand in the table below the answer. Those that say it plainly decide the answer.
 
     Attributes:
         question: key of the question.
@@ -65,6 +65,8 @@ class Aspect:
         none: said where none is supported.
         ruled_out: said where every one is not supported; else ``none``.
         names: the field that names a claim; all that tell it from others by default.
+        plainly: the same without a figure, where at least one is supported; may name ``{names}``.
+        otherwise: where none is supported.
     """
 
     question: str
@@ -76,6 +78,8 @@ class Aspect:
     none: str = ""
     ruled_out: str = ""
     names: str = ""
+    plainly: str = ""
+    otherwise: str = ""
 
     def fits(self, claim: Claim) -> bool:
         """Whether a claim belongs to it."""
@@ -85,4 +89,6 @@ class Aspect:
 
     def sentences(self) -> tuple[str, ...]:
         """All that it may say, for catalogues."""
-        return tuple(text for text in (self.name, self.some, self.none, self.ruled_out) if text)
+        return tuple(
+            text for text in (self.name, self.some, self.none, self.ruled_out, self.plainly, self.otherwise) if text
+        )

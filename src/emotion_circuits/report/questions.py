@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
+from math import isfinite
 
-from emotion_circuits.language import gap, say, term
-from emotion_circuits.page.page import Answer, Evidence
+from emotion_circuits.language import N_, gap, say, term
+from emotion_circuits.page.page import Answer, Evidence, Section, Strip, Texts
 from emotion_circuits.page.telling import Told, beside, counted, figure_words
 from emotion_circuits.page.words import Aspect
 from emotion_circuits.report.asked import QUESTIONS, Question
 from emotion_circuits.statistics import Claim
 
-__all__ = ["answer_questions", "lead_claim"]
+__all__ = ["answer_questions", "lead_claim", "with_texts"]
+
+YES, PARTLY, OPEN, NO = N_("yes"), N_("partly"), N_("not shown"), N_("no")
+"""Verdicts of an answer."""
+_NAMED = 6
+"""Names that a plain sentence bears."""
 
 
 def answer_questions(claims: Sequence[Told], run: str, aspects: Sequence[Aspect]) -> tuple[Answer, ...]:
@@ -54,7 +61,80 @@ def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run
     text = say(question.text)
     if not rows:
         return Answer(question.key, text, say(question.unstudied), (), question.command.format(run=shlex.quote(run)))
-    return Answer(question.key, text, _joined(sentences), rows)
+    deciding = [(aspect, own) for aspect, own in groups if aspect.plainly]
+    return Answer(
+        question.key,
+        text,
+        _joined(sentences),
+        rows,
+        verdict=_verdict([own for _, own in deciding]),
+        # What is there comes before what is not.
+        gist=_joined([_plain(aspect, own) for aspect, own in sorted(deciding, key=lambda part: not _held(part[1]))]),
+        strips=tuple(strip for aspect, own in deciding for strip in _strips(aspect, own)),
+    )
+
+
+def with_texts(answers: Sequence[Answer], sections: Sequence[Section], rows: int = 3) -> tuple[Answer, ...]:
+    """The answers, each with a few of the texts that are shown in a section it links to; no text stands in two answers.
+
+    Args:
+        answers: of :func:`answer_questions`.
+        sections: of the page.
+        rows: how many texts.
+    """
+    shown = {s.anchor: part for s in reversed(sections) for part in reversed(s.parts) if isinstance(part, Texts)}
+    found = []
+    for answer in answers:
+        anchor = next((row.anchor for row in answer.evidence if row.anchor in shown), None)
+        texts = shown.pop(anchor) if anchor is not None else None
+        found.append(answer if texts is None else replace(answer, texts=texts.few(rows)))
+    return tuple(found)
+
+
+def _verdict(groups: Sequence[Sequence[Told]]) -> str:
+    """Whether what decides is supported of all that was asked about, of some, or of nothing."""
+    if not groups:
+        return ""
+    held = [_held(own) for own in groups]
+    if all(share == 1 for share in held):
+        return YES
+    if any(held):
+        return PARTLY
+    return NO if all(t.claim.verdict == "not supported" for own in groups for t in own) else OPEN
+
+
+def _held(own: Sequence[Told]) -> float:
+    """Share of the values, or else of the corpora, with a supported claim among those that claims are about."""
+    about = {(t.claim.about.value or t.claim.about.corpus, t.claim.verdict == "supported") for t in own}
+    return len({name for name, held in about if held}) / len({name for name, _ in about})
+
+
+def _plain(aspect: Aspect, own: Sequence[Told]) -> str:
+    names = list(dict.fromkeys(_name(aspect, t) for t in own if t.claim.verdict == "supported"))
+    if not names:
+        return say(aspect.otherwise)
+    said = say(", ").join(names[:_NAMED])
+    if len(names) > _NAMED:
+        said = say("{names} and {n} more", names=said, n=len(names) - _NAMED)
+    return say(aspect.plainly, names=said)
+
+
+def _strips(aspect: Aspect, own: Sequence[Told]) -> tuple[Strip, ...]:
+    lead = lead_claim(own)
+    figures = lead.claim.figures
+    if figures.interval is None or not all(map(isfinite, (figures.estimate, *figures.interval))):
+        return ()
+    return (
+        Strip(
+            say(aspect.name),
+            f"{figure_words(lead)} {lead.unit}; {beside(lead)}",
+            figures.estimate,
+            figures.interval,
+            figures.chance,
+            figures.null,
+            lead.claim.verdict,
+        ),
+    )
 
 
 def _joined(sentences: Sequence[str]) -> str:
@@ -85,7 +165,9 @@ def _row(aspect: Aspect, own: Sequence[Told]) -> Evidence:
         aspect.anchor,
         tuple(counted(t.claim for t in own)),
         figure_words(lead),
-        say("{name}: {unit}", name=_words(lead.claim), unit=lead.unit) if len(own) > 1 else lead.unit,
+        say("{name}: {unit}", name=_words(lead.claim), unit=lead.unit)
+        if len(own) > 1 and _words(lead.claim)
+        else lead.unit,
         beside(lead) + (f" ({lead.null})" if lead.null else ""),
     )
 

@@ -14,7 +14,7 @@ from emotion_circuits.page.telling import Told, tell
 from emotion_circuits.record.reading import read_claims, read_finished
 from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.report.plan import plan_rows, plan_table
-from emotion_circuits.report.questions import answer_questions
+from emotion_circuits.report.questions import answer_questions, with_texts
 from emotion_circuits.stations.alignment.folder import AlignmentFolder
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.registry import aspects, kinds, stations
@@ -40,7 +40,12 @@ class Report:
 
 
 def write_report(
-    run: Path | str, *, out: Path | None = None, language: str = "en", aligned: Path | str | None = None
+    run: Path | str,
+    *,
+    out: Path | None = None,
+    language: str = "en",
+    aligned: Path | str | None = None,
+    plan: bool = False,
 ) -> Path:
     """Write a run's report and return its path; see :func:`render_report`.
 
@@ -49,12 +54,18 @@ def write_report(
         out: the HTML file; by default in the run's folder.
         language: code of a language that there is a catalogue of.
         aligned: folder of a comparison with another model.
+        plan: whether the figures that a research plan's pilot reported stand beside the run's.
     """
-    return render_report(run, out=out, language=language, aligned=aligned).path
+    return render_report(run, out=out, language=language, aligned=aligned, plan=plan).path
 
 
 def render_report(
-    run: Path | str, *, out: Path | None = None, language: str = "en", aligned: Path | str | None = None
+    run: Path | str,
+    *,
+    out: Path | None = None,
+    language: str = "en",
+    aligned: Path | str | None = None,
+    plan: bool = False,
 ) -> Report:
     """Write a run's report from its artefacts; nothing is computed anew.
 
@@ -63,6 +74,7 @@ def render_report(
         out: the HTML file; ``report.html`` in the run's folder by default, with the language's code where that is not English.
         language: one of :data:`emotion_circuits.language.LANGUAGES`.
         aligned: folder of a comparison with another model; ``aligned`` in the run's folder where that exists.
+        plan: whether the figures that a research plan's pilot reported stand beside the run's.
 
     Raises:
         EmotionCircuitsError: not the folder of a finished run or of a comparison, or no such language.
@@ -73,7 +85,7 @@ def render_report(
     path = out or run / (REPORT if language == "en" else f"report.{language}.html")
     about = studied_in(manifest)
     with shown_as(about.attribute, language) as spoken:
-        page = _page(run, manifest, folder, about)
+        page = _page(run, manifest, folder, about, plan=plan)
         write_page(page, path)
     return Report(path, page, frozenset(spoken.missing))
 
@@ -112,21 +124,22 @@ def _aligned(run: Path, given: Path | str | None) -> Path | None:
     return None
 
 
-def _page(run: Path, manifest: dict[str, Any], aligned: Path | None, about: Studied) -> Page:
+def _page(run: Path, manifest: dict[str, Any], aligned: Path | None, about: Studied, *, plan: bool) -> Page:
     model = manifest["model"]
     every = tell([*read_claims(run), *(() if aligned is None else read_claims(aligned))], kinds())
     emotions, labels = (say(", ").join(term(e) for e in names) for names in (about.values, about.labels))
+    sections = (
+        *((_plan_section(run, aligned, every, manifest),) if plan else ()),
+        *_sections(run, manifest, every),
+        *(() if aligned is None else _sections(aligned, read_finished(aligned), every)),
+        _method_section(run),
+    )
     return Page(
         title=say("Emotion in {model}", model=model["name"]),
         lead=_lead(manifest, every, labels),
         facts=_facts(manifest, about, emotions),
-        answers=answer_questions(every, str(run), aspects()),
-        sections=(
-            _plan_section(run, aligned, every, manifest),
-            *_sections(run, manifest, every),
-            *(() if aligned is None else _sections(aligned, read_finished(aligned), every)),
-            _method_section(run),
-        ),
+        answers=with_texts(answer_questions(every, str(run), aspects()), sections),
+        sections=sections,
         command=manifest["command"],
         manifest=manifest,
     )

@@ -92,6 +92,8 @@ ASPECTS = (
         "test sentences apart (AUROC {figure}, {beside}).",
         none="That one model's directions tell the other model's test sentences apart is not shown (AUROC "
         "{figure}, {beside}).",
+        plainly="One model's directions tell the other model's sentences apart.",
+        otherwise="That one model's directions tell the other model's sentences apart is not shown.",
     ),
     Aspect(
         "stable",

@@ -31,4 +31,14 @@ def _effect(claim: Claim) -> Words:
 
 KINDS = (Kind("axes.effect", _effect),)
 
-ASPECTS = (Aspect("steered", "texts can be moved along what people rate", ("axes.effect",), "axes"),)
+ASPECTS = (
+    Aspect(
+        "steered",
+        "texts can be moved along what people rate",
+        ("axes.effect",),
+        "axes",
+        names="metric",
+        plainly="Texts can be moved along {names}, as people rate it.",
+        otherwise="That texts can be moved along what people rate is not shown.",
+    ),
+)

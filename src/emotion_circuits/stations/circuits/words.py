@@ -306,6 +306,8 @@ ASPECTS = (
         ("circuits.carrier",),
         "circuits",
         names="part",
+        plainly="Some heads or MLPs carry it to its direction ({names}).",
+        otherwise="No head or MLP is shown to carry it to its direction.",
     ),
     Aspect("travels", "minimal pairs and projections name the same parts", ("circuits.agreement",), "circuits"),
     Aspect(

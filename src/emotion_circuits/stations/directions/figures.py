@@ -26,7 +26,7 @@ _MAPS = {"paired": N_("fitted map"), "shuffled": N_("map of shuffled pairs"), "r
 
 
 def extractor_dots(table: pd.DataFrame) -> go.Figure:
-    """One panel per corpus, one line per extractor and pooling, best on validation first.
+    """One panel per corpus, one line per extractor with the pooling that is best on validation, best extractors first.
 
     Args:
         table: :func:`emotion_circuits.directions.compare_extractors`.
@@ -35,6 +35,10 @@ def extractor_dots(table: pd.DataFrame) -> go.Figure:
     if table["kind"].nunique() > 1:
         table = table.assign(name=table["name"] + " · " + table["kind"])
     corpora = list(dict.fromkeys(table["set"]))
+    best = table.sort_values("validation", ascending=False, kind="stable").drop_duplicates(["extractor", "kind"])[
+        "name"
+    ]
+    table = table[table["name"].isin(set(best))]
     order = list(dict.fromkeys(table.sort_values("validation", kind="stable")["name"]))
     figure = make_subplots(1, len(corpora), shared_yaxes=True, subplot_titles=corpora, horizontal_spacing=0.03)
     for column, corpus in enumerate(corpora, start=1):
@@ -208,4 +212,4 @@ def heads_heatmap(
         title=say("head"), dtick=1 if len(values.columns) <= 16 else None, zeroline=False, range=[-0.5, max(heads) + 0.5],
         row=1, col=column,
     )  # fmt: skip
-    figure.update_yaxes(zeroline=False, range=[max(layers) + 0.5, -0.5], row=1, col=column)
+    figure.update_yaxes(zeroline=False, range=[-0.5, max(layers) + 0.5], row=1, col=column)

@@ -71,6 +71,8 @@ ASPECTS = (
         "{supported} of {total} corpora ({names}; clearest: {figure} of accuracy, {beside}).",
         none="On none of {total} corpora does the residual stream tell the emotion of held-out sentences better "
         "than words alone (closest: {figure} of accuracy, {beside}).",
+        plainly="Its states tell more about the emotion of a sentence than the sentence's words do ({names}).",
+        otherwise="That its states tell more about the emotion of a sentence than the sentence's words do is not shown.",
     ),
     Aspect(
         "taken-in",

@@ -362,14 +362,18 @@ def _against_words(effects: pd.DataFrame) -> str:
     return say("; ").join(told) + say(".")
 
 
+_SIDE_BY_SIDE = 4
+
+
 def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condition], count: int = 12) -> Texts:
     """The first openings of the test split that all these arms were written on, whatever was written; nothing is picked by hand.
 
     Beside every steered column stands the random direction of the same norm that moved the metric furthest.
     """
-    columns = {say("unsteered"): "none"}
+    columns, steered = {say("unsteered"): "none"}, [0]
     for emotion, condition in chosen.items():
         own = effects[(effects["emotion"] == emotion) & (effects["metric"] == "share")]
+        steered.append(len(columns))
         columns[say("{emotion}: steered", emotion=term(emotion))] = condition.name
         few = f"{emotion} | prompting few_shot"
         if (scored["condition"] == few).any():
@@ -392,4 +396,6 @@ def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condit
         ),
         tuple(columns),
         rows,
+        # A page is not wide enough for many.
+        shown_first=tuple(steered[:_SIDE_BY_SIDE]),
     )

@@ -152,6 +152,8 @@ ASPECTS = (
         none="Along no emotion's direction is the tone of what is written shown to move the expected way "
         "(closest: {figure}, {beside}).",
         names="value",
+        plainly="Pushed along its direction, texts change their tone for {names}.",
+        otherwise="That texts change their tone along its direction is not shown.",
     ),
     Aspect(
         "shows",
@@ -163,6 +165,8 @@ ASPECTS = (
         "{figure}, {beside}).",
         none="Words of the emotion's lexicon are not shown to become more frequent (closest: {figure}, {beside}).",
         names="value",
+        plainly="Its words become more frequent for {names}.",
+        otherwise="That its words become more frequent is not shown.",
     ),
     Aspect(
         "steered",
@@ -175,6 +179,8 @@ ASPECTS = (
         none="That adding an emotion's direction brings that emotion out more than random directions do is not "
         "shown for any emotion (closest: {figure}, {beside}).",
         names="value",
+        plainly="Adding a direction brings out its emotion for {names}.",
+        otherwise="That adding a direction brings out its emotion is not shown.",
     ),
     Aspect(
         "steered",
@@ -200,5 +206,7 @@ ASPECTS = (
         none="That the text stays within the fluency bound is not shown (perplexity ratio {figure}, {beside}).",
         ruled_out="The text does not stay fluent (perplexity ratio {figure}, {beside}).",
         names="value",
+        plainly="The text stays fluent for {names}.",
+        otherwise="That the text stays fluent is not shown.",
     ),
 )

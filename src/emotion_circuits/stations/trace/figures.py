@@ -12,18 +12,19 @@ from emotion_circuits.directions import Trace
 from emotion_circuits.language import say
 from emotion_circuits.page.figures import DIVERGING, GREY, dress
 
-__all__ = ["component_bars", "path_picture", "projection_heatmap", "readers_bars"]
+__all__ = ["component_bars", "path_picture", "projection_heatmap", "readers_bars", "shown_token"]
 
 _WRITES, _AGAINST = "#009E73", "#D55E00"
 
 
-def _shown(token: str) -> str:
+def shown_token(token: str) -> str:
+    """A token with what is not seen of it: spaces as dots, line breaks as arrows."""
     return token.replace(" ", "·").replace("\n", "⏎") or "∅"
 
 
 def _ticks(found: Trace) -> dict[str, Any]:
     # Tokens repeat in a text, so axes are numbered and only labelled with them.
-    return {"tickvals": list(range(len(found.tokens))), "ticktext": [_shown(t) for t in found.tokens]}
+    return {"tickvals": list(range(len(found.tokens))), "ticktext": [shown_token(t) for t in found.tokens]}
 
 
 def _tall(figure: go.Figure, height: int) -> go.Figure:
@@ -34,15 +35,18 @@ def _tall(figure: go.Figure, height: int) -> go.Figure:
 def projection_heatmap(found: Trace, label: str) -> go.Figure:
     """Layer × token: the projection of the residual stream on each layer's own direction, in its residual norms.
 
-    Sinks (the first token and others with massive activations) are shown but do not set the colours.
+    Sinks (the first token and others with massive activations) are grey: what is projected there is their size.
     """
     values = found.projection[found.labels.index(label)].numpy()
     kept = [i for i in range(values.shape[1]) if i not in found.sinks]
     rest = values[:, kept] if kept else values
     limit = float(np.abs(rest).max()) or 1.0
+    shown = values.astype(float)
+    if kept:
+        shown[:, [i for i in range(values.shape[1]) if i not in kept]] = np.nan
     figure = go.Figure(
         go.Heatmap(
-            z=values,
+            z=shown,
             x=list(range(values.shape[1])),
             y=[say("embedding"), *(f"L{i}" for i in range(values.shape[0] - 1))],
             zmin=-limit,
@@ -51,6 +55,9 @@ def projection_heatmap(found: Trace, label: str) -> go.Figure:
             colorbar={"title": say("residual<br>norms")},
         )
     )
+    for i in range(values.shape[1]) if kept else ():
+        if i not in kept:
+            figure.add_vrect(x0=i - 0.5, x1=i + 0.5, fillcolor=GREY, opacity=0.3, line_width=0)
     figure.update_xaxes(title=say("token"), **_ticks(found))
     return _tall(figure, 120 + 18 * values.shape[0])
 
@@ -63,6 +70,7 @@ def component_bars(table: pd.DataFrame, *, count: int = 20) -> go.Figure:
         count: how many parts are drawn; the sum of the others is the last bar.
     """
     value = "difference" if "difference" in table else "part"
+    table = table.loc[table[value].abs().sort_values(ascending=False, kind="stable").index]
     top = table.head(count)
     names, parts = top["component"].tolist(), top[value].tolist()
     if len(table) > count:
@@ -164,8 +172,12 @@ def path_picture(found: Trace, label: str, *, readers: pd.DataFrame | None = Non
                 line={"color": _WRITES if part > 0 else _AGAINST, "width": 1 + 5 * abs(part) / largest},
             )  # fmt: skip
     for chosen, symbol, legend in ((heads, "diamond", say("heads")), (others, "circle", say("embedding and MLPs"))):
+        # Colour says along or against: the legend says the shape alone.
         figure.add_scatter(
-            x=[e[3] for e in chosen], y=[e[2] for e in chosen], mode="markers", name=legend,
+            x=[None], y=[None], mode="markers", name=legend, marker={"symbol": symbol, "size": 11, "color": GREY}
+        )
+        figure.add_scatter(
+            x=[e[3] for e in chosen], y=[e[2] for e in chosen], mode="markers", name=legend, showlegend=False,
             text=[f"{e[1]}: {e[0]:+.3f}" for e in chosen], hoverinfo="text",
             marker={
                 "symbol": symbol,

@@ -15,7 +15,13 @@ from emotion_circuits.page.numerals import interval, signed
 from emotion_circuits.page.page import Figure, Page, Part, Section, Table, write_page
 from emotion_circuits.page.telling import Told
 from emotion_circuits.stations.directions.figures import attention_panels
-from emotion_circuits.stations.trace.figures import component_bars, path_picture, projection_heatmap, readers_bars
+from emotion_circuits.stations.trace.figures import (
+    component_bars,
+    path_picture,
+    projection_heatmap,
+    readers_bars,
+    shown_token,
+)
 from emotion_circuits.stations.trace.folder import TraceFolder
 
 __all__ = ["sections", "write_trace"]
@@ -98,7 +104,7 @@ def sections(folder: TraceFolder, _manifest: dict[str, Any], claims: Sequence[To
 
 
 def _sentence(found: Trace, emotion: str, readers: pd.DataFrame) -> tuple[Figure, Figure]:
-    words = say(", ").join(repr(t) for t, _ in found.logit_lens[-1])
+    words = say(", ").join(say("“{text}”", text=shown_token(t)) for t, _ in found.logit_lens[-1])
     return (
         Figure(
             "trace-heatmap",
@@ -106,7 +112,7 @@ def _sentence(found: Trace, emotion: str, readers: pd.DataFrame) -> tuple[Figure
             say(
                 "“{text}” Each layer's states on its own direction, in residual norms; red: towards the emotion, "
                 "blue: away from it, centred at 0. One sentence is an illustration, so that no significance is "
-                "computed. Sinks (the first token and others with massive activations) do not set the colours.",
+                "computed. Grey: attention sinks (the first token and others with massive activations).",
                 text=found.text,
             ),
             projection_heatmap(found, emotion),
@@ -116,9 +122,9 @@ def _sentence(found: Trace, emotion: str, readers: pd.DataFrame) -> tuple[Figure
             "trace-path",
             say("The path of {emotion} through that sentence", emotion=term(emotion)),
             say(
-                "Dots: the largest parts written at tokens (green along the direction, orange against it). Lines "
-                "lead from the token a head attends to most to where it writes. Squares: the components that read "
-                "most on the test sentences."
+                "The largest parts written at tokens: diamonds by heads, dots by embedding and MLPs (green along the "
+                "direction, orange against it). Lines lead from the token a head attends to most to where it writes. "
+                "Squares: the components that read most on the test sentences."
             ),
             path_picture(found, emotion, readers=readers[readers["emotion"] == emotion]),
             say("A line shows where a head looks while it writes, not that what it reads there causes it."),
@@ -140,12 +146,12 @@ def _attention(table: pd.DataFrame) -> Figure:
             left_out=left_out,
         ),
         attention_panels(table),
-        say("{sure} of {total} heads have q < 0.05.", sure=sure, total=len(table)),
+        say("{sure} of {total} pairs of a head and an emotion have q < 0.05.", sure=sure, total=len(table)),
     )
 
 
 def _largest(table: pd.DataFrame) -> str:
-    row = table.iloc[0]
+    row = table.iloc[int(table["difference"].abs().to_numpy().argmax())]
     told = say(
         "Largest: {component} {figure} {ends}",
         component=row["component"], figure=signed(row["difference"]), ends=interval(row["low"], row["high"]),
@@ -193,7 +199,7 @@ def write_trace(path: Path, found: Trace, label: str) -> None:
             Figure(
                 "heatmap",
                 say("Layer by token"),
-                say("Each layer's states on its own direction. Sinks (massive activations) do not set the colours."),
+                say("Each layer's states on its own direction. Grey: attention sinks (massive activations)."),
                 projection_heatmap(found, label),
             ),
             Figure(
@@ -206,8 +212,9 @@ def write_trace(path: Path, found: Trace, label: str) -> None:
                 "path",
                 say("The path"),
                 say(
-                    "Dots: the largest parts written at tokens. Lines lead from the token a head attends to most to "
-                    "where it writes; they are not evidence of a cause."
+                    "The largest parts written at tokens: diamonds by heads, dots by embedding and MLPs (green along the "
+                    "direction, orange against it). Lines lead from the token a head attends to most to where it writes; "
+                    "they are not evidence of a cause."
                 ),
                 path_picture(found, label),
             ),
@@ -215,8 +222,8 @@ def write_trace(path: Path, found: Trace, label: str) -> None:
         ),
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    lens = ", ".join(f"{t!r} ({p:.2f})" for t, p in found.logit_lens[-1])
-    sinks = ", ".join(repr(found.tokens[i]) for i in found.sinks)
+    lens = ", ".join(f"{shown_token(t)} ({p:.2f})" for t, p in found.logit_lens[-1])
+    sinks = ", ".join(shown_token(found.tokens[i]) for i in found.sinks)
     facts = (
         (say("text"), found.text),
         (say("emotion"), term(label)),

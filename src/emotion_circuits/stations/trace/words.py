@@ -65,6 +65,8 @@ ASPECTS = (
         "{supported} of {total} candidates (a head and an emotion: {names}; clearest: {figure}, {beside}).",
         none="None of {total} candidate heads is shown to look at emotion words more than at the same place of "
         "neutral sentences (closest: {figure}, {beside}).",
+        plainly="Some heads look at the words that name it.",
+        otherwise="No head is shown to look at the words that name it.",
     ),
     Aspect(
         "travels",
@@ -77,6 +79,8 @@ ASPECTS = (
         none="None of {total} candidate parts is shown to write along an emotion's direction at the last token "
         "(closest: {figure} residual norms, {beside}).",
         names="part",
+        plainly="Some heads or MLPs write it into the last token ({names}).",
+        otherwise="Which heads and MLPs write it is not shown.",
     ),
     Aspect(
         "travels",
@@ -86,5 +90,7 @@ ASPECTS = (
         some="Reading it downstream, that is an output which changes when the direction is taken out, is "
         "supported for {supported} of {total} ({names}; clearest: {figure}, {beside}).",
         none="None of {total} candidates is shown to read it downstream (closest: {figure}, {beside}).",
+        plainly="Some parts further on read it ({names}).",
+        otherwise="Which parts read it further on is not shown.",
     ),
 )

@@ -53,5 +53,7 @@ ASPECTS = (
         none="That directions read other sentences than their own is not shown ({total} comparisons; closest: {figure}, "
         "{beside}).",
         names="corpus",
+        plainly="Directions learned on one set of sentences read others, too.",
+        otherwise="That directions read other sentences than their own is not shown.",
     ),
 )
