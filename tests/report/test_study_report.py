@@ -85,6 +85,17 @@ def test_a_random_model_gets_answers_that_support_nothing(run, tmp_path):
     assert bool(supported) == bool(claims)
 
 
+def test_the_largest_writers_are_drawn_and_the_first_of_them_is_named(run, tmp_path):
+    page = render_report(run, out=tmp_path / "r.html").page
+    drawn = [part for s in page.sections for part in s.parts if part.name.startswith("writers-")]
+    assert drawn
+    for part in drawn:
+        bars = part.figure.data[-1]
+        sizes = np.abs(np.array(bars.x[:15], dtype=float))
+        assert (np.diff(sizes) <= 0).all()
+        assert f" {bars.y[0]} " in part.alternative
+
+
 def test_the_japanese_page_leaves_no_sentence_untranslated(run, tmp_path):
     written = render_report(run, out=tmp_path / "ja.html", language="ja")
     assert written.missing == frozenset()

@@ -8,7 +8,6 @@ from plotly.subplots import make_subplots
 from emotion_circuits import trace
 from emotion_circuits.stations.directions.figures import extractor_dots, heads_heatmap
 from emotion_circuits.stations.trace.figures import component_bars, path_picture, projection_heatmap, shown_token
-from emotion_circuits.stations.trace.section import _largest
 from families import tiny_model
 from trace_cases import random_directions
 
@@ -33,11 +32,6 @@ def test_the_largest_parts_are_drawn_whatever_order_the_table_has():
     assert bars.y[5] == "25 others"
     rest = table["difference"].sum() - table.set_index("component")["difference"][wanted].sum()
     assert float(bars.x[5]) == pytest.approx(float(rest))
-
-
-def test_what_is_said_names_the_largest_part():
-    table = averages()
-    assert table.loc[table["difference"].abs().idxmax(), "component"] in _largest(table)
 
 
 def test_layers_run_upwards_in_every_panel_of_heads():

@@ -70,7 +70,7 @@ def component_bars(table: pd.DataFrame, *, count: int = 20) -> go.Figure:
         count: how many parts are drawn; the sum of the others is the last bar.
     """
     value = "difference" if "difference" in table else "part"
-    table = table.loc[table[value].abs().sort_values(ascending=False, kind="stable").index]
+    table = table.sort_values(value, key=abs, ascending=False, kind="stable")
     top = table.head(count)
     names, parts = top["component"].tolist(), top[value].tolist()
     if len(table) > count:

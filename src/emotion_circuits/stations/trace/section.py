@@ -34,7 +34,7 @@ def sections(folder: TraceFolder, _manifest: dict[str, Any], claims: Sequence[To
     writers, readers = _test(folder.writers.read()), _test(folder.readers.read())
     parts: list[Part] = [*_sentence(found, emotion, readers)]
     for label in found.labels:
-        own = writers[writers["emotion"] == label]
+        own = writers[writers["emotion"] == label].sort_values("difference", key=abs, ascending=False, kind="stable")
         parts.append(
             Figure(
                 f"writers-{label}",
@@ -151,7 +151,7 @@ def _attention(table: pd.DataFrame) -> Figure:
 
 
 def _largest(table: pd.DataFrame) -> str:
-    row = table.iloc[int(table["difference"].abs().to_numpy().argmax())]
+    row = table.iloc[0]
     told = say(
         "Largest: {component} {figure} {ends}",
         component=row["component"], figure=signed(row["difference"]), ends=interval(row["low"], row["high"]),
