@@ -14,6 +14,7 @@ from emotion_circuits.stations.circuits import CIRCUITS
 from emotion_circuits.stations.directions import DIRECTIONS
 from emotion_circuits.stations.map import MAP
 from emotion_circuits.stations.scaling import SCALING
+from emotion_circuits.stations.sharing import SHARING
 from emotion_circuits.stations.steering import STEERING
 from emotion_circuits.stations.trace import TRACE
 from emotion_circuits.stations.transfer import TRANSFER
@@ -23,7 +24,9 @@ __all__ = ["GROUP", "STATIONS", "aspects", "kinds", "stations", "study_stations"
 GROUP = "emotion_circuits.stations"
 """Entry points: each is a :class:`Station`."""
 
-STATIONS: tuple[Station, ...] = (CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, CIRCUITS, ALIGNMENT, SCALING, TRANSFER)
+STATIONS: tuple[Station, ...] = (
+    CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, CIRCUITS, ALIGNMENT, SCALING, TRANSFER, SHARING,
+)  # fmt: skip
 
 
 @cache
