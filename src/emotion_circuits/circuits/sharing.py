@@ -29,10 +29,12 @@ from emotion_circuits.heads import Node
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.statistics import rank_p
 
-__all__ = ["LEVEL", "HeadEffects", "SharedEffects", "shared_effects"]
+__all__ = ["LEAST", "LEVEL", "HeadEffects", "SharedEffects", "shared_effects"]
 
-_LEAST = 4
-"""Groups of a value: two in each half."""
+LEAST = 3
+"""Heads over which there is a correlation."""
+_GROUPS = 4
+"""Groups of a value at least: two in each half."""
 LEVEL = 0.05
 """Effects repeat where permuted heads agree as well with at most this probability."""
 _AT_ONCE = 8
@@ -65,7 +67,7 @@ class HeadEffects:
         found = {}
         for value, part in rows.groupby("value", sort=False):
             groups = tuple(map(str, part["group"].to_numpy()[:: len(heads)]))
-            if len(set(groups)) >= _LEAST:
+            if len(set(groups)) >= _GROUPS:
                 found[str(value)] = (groups, part["effect"].to_numpy(dtype=float).reshape(-1, len(heads)))
         return cls(name, heads, found)
 
@@ -123,7 +125,7 @@ def shared_effects(
     if len(points) < 2 or len({p.name for p in points}) < len(points):
         raise EmotionCircuitsError("shared circuits compare two or more points of different names")
     heads = [h for h in points[0].heads if all(h in set(p.heads) for p in points)]
-    if len(heads) < 3:
+    if len(heads) < LEAST:
         raise EmotionCircuitsError("shared circuits compare heads that all points have measured, at least three")
     board = _Board([p.only(heads) for p in points])
     rng = np.random.default_rng([seed, 81])

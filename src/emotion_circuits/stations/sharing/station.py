@@ -13,7 +13,7 @@ import pandas as pd
 from emotion_circuits.circuits import Circuit, arena
 from emotion_circuits.circuits.crossing import Crossed, crossed_circuit
 from emotion_circuits.circuits.finding import split_task
-from emotion_circuits.circuits.sharing import LEVEL, HeadEffects, shared_effects
+from emotion_circuits.circuits.sharing import LEAST, LEVEL, HeadEffects, shared_effects
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import all_nodes
 from emotion_circuits.language import N_
@@ -21,6 +21,7 @@ from emotion_circuits.model import LanguageModel, load_model
 from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.prompts import load_pairs
 from emotion_circuits.record.folder import NotMeasured
+from emotion_circuits.record.notes import is_there
 from emotion_circuits.record.reading import read_config, read_finished
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied, studied_in
@@ -35,7 +36,7 @@ NO_EFFECTS = N_("fewer than two of these studies kept what single heads do, for 
 NOT_REPEATED = N_("what heads do does not repeat between disjoint halves of the {task} of {names}")
 NO_PAIRS = N_("{names} has no minimal pairs that fit the model")
 NO_CIRCUIT = N_("of {names} no circuit is supported")
-NO_OTHER = N_("no other study of a value that it shares has a supported circuit")
+NO_OTHER = N_("no other study shares a value with {names} and has a supported circuit")
 NOT_ASKED = N_("it was not asked for (gather: sharing: circuits)")
 
 _TASKS = {"pairs": N_("minimal pairs"), "carried": N_("sentences")}
@@ -103,7 +104,7 @@ def run(context: Context, folder: SharingFolder) -> None:
 
 def _run(path: Path) -> _Run:
     kept = CircuitsFolder.of(path)
-    circuit = kept.circuit() if (kept.path / "circuit.json").is_file() else None
+    circuit = kept.circuit() if is_there(kept.path / "circuit.json") else None
     return _Run(path, studied_in(read_finished(path)), read_config(path), circuit)
 
 
@@ -119,7 +120,8 @@ def _heads(
     for task in _TASKS:
         points = [HeadEffects.of(name, table[table["task"] == task]) for name, table in kept]
         points = [point for point in points if point.by_value]
-        if not any(set(a.by_value) & set(b.by_value) for a in points for b in points if a is not b):
+        shared_value = any(set(a.by_value) & set(b.by_value) for a in points for b in points if a is not b)
+        if not shared_value or len(set.intersection(*(set(point.heads) for point in points))) < LEAST:
             continue
         found = shared_effects(
             points, ks=own.strongest, draws=own.draws, halvings=own.halvings, resamples=own.resamples, seed=seed
@@ -196,7 +198,7 @@ def _circuits(
     ]
     able = [r for r in runs if r.supported]
     if not any(a.shares_a_value(b) for a in able for b in able if a is not b):
-        left += [NotMeasured(reason=NO_OTHER, what=f"circuits of {r.name}") for r in able]
+        left += [NotMeasured(reason=NO_OTHER, values={"names": r.name}, what="circuits") for r in able]
         return []
     model = _model(context, able[0], made_of)
     rows = []
