@@ -28,19 +28,19 @@ VALUES = load_attribute("emotion-en").values
 SETTINGS = SharingSettings(draws=199, halvings=10, resamples=100)
 
 
-def finished(run, name, found, pairs, made_of, *, values=VALUES, circuit=True):
+def finished(run, name, found, pairs, made_of, *, base="emotion-en", circuit=True):
     """A finished run that holds nothing but what its circuits station leaves, of a model that says it is ``made_of``."""
     folder = CircuitsFolder.of(run)
     folder.path.mkdir(parents=True)
     file = run / "pairs.jsonl"
     file.write_text("\n".join(p.model_dump_json() for p in pairs) + "\n", encoding="utf-8")
-    about = load_attribute("emotion-en").model_copy(update={"name": name, "values": values, "pairs": str(file)})
+    about = load_attribute(base).model_copy(update={"name": name, "pairs": str(file)})
     claims = []
     if pairs:
         tasks = {split: split_task(found.model, pairs, split, 48) for split in ("train", "validation", "test")}
         train = tasks["train"].one_way()
         scored = attribute(found.model, train, steps=2)
-        folder.effects.write(pair_effects(scored, train, values))
+        folder.effects.write(pair_effects(scored, train, about.values))
         effects = node_effects(found.model, tasks["test"], ranking(scored)[:4], draws=20, name=name)
         how = Search(sizes=6, n_random=1, samples=19, roles=0, thorough=False)
         kept = measure_circuit(found.model, tasks, scored, scored, effects, name=name, search=how)
@@ -59,7 +59,7 @@ def finished(run, name, found, pairs, made_of, *, values=VALUES, circuit=True):
         run,
         {
             "command": "", "config": {**config, "seed": 0}, "stations": {"circuits": f"key of {name}"},
-            "studied": Studied(about, tuple(values), (), None).to_json(),
+            "studied": Studied(about, about.values, (), None).to_json(),
             "model": {"name": made_of.model.name, "weights_sha256": weights_sha256(made_of.model)},
         },
     )  # fmt: skip
@@ -73,12 +73,12 @@ def runs(tmp_path_factory):
     model = plant(PlantedSpec(seed=12, architecture="llama", n_pairs=96, values=VALUES))
     # Every split has pairs of every value in both halves.
     halves = [[p for i, p in enumerate(model.pairs) if (i // 12) % 2 == side] for side in (0, 1)]
-    elsewhere = plant(PlantedSpec(seed=32, architecture="llama", n_pairs=48, values=("delta", "epsilon")))
+    elsewhere = plant(PlantedSpec(seed=32, architecture="llama", n_pairs=48, values=load_attribute("formality").values))
     assert {model.roles[node] for node in set(model.roles) & set(elsewhere.roles)} <= {"backup"}
     return model, [
         finished(root / "a", "one", model, halves[0], model),
         finished(root / "b", "other", model, halves[1], model),
-        finished(root / "u", "unrelated", elsewhere, elsewhere.pairs, model, values=("delta", "epsilon")),
+        finished(root / "u", "unrelated", elsewhere, elsewhere.pairs, model, base="formality"),
         finished(root / "n", "silent", model, [], model),
     ]
 
