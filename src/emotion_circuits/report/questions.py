@@ -17,6 +17,9 @@ from emotion_circuits.statistics import Claim
 
 __all__ = ["answer_questions", "lead_claim"]
 
+_SENTENCES = 3
+"""An answer is short: what further aspects say stands in the table below it."""
+
 
 def answer_questions(claims: Sequence[Told], run: str, aspects: Sequence[Aspect]) -> tuple[Answer, ...]:
     """The five questions, answered from a run's claims.
@@ -50,7 +53,7 @@ def lead_claim(claims: Sequence[Told]) -> Told:
 
 def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run: str) -> Answer:
     rows = tuple(_row(aspect, own) for aspect, own in groups)
-    sentences = [_sentence(aspect, own) for aspect, own in groups if aspect.some]
+    sentences = [_sentence(aspect, own) for aspect, own in groups if aspect.some][:_SENTENCES]
     text = say(question.text)
     if not rows:
         return Answer(question.key, text, say(question.unstudied), (), question.command.format(run=shlex.quote(run)))

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from emotion_circuits.language import say
-from emotion_circuits.page.figures import DIVERGING, cells, dress
+from emotion_circuits.page.figures import DIVERGING, GREY, cells, dress
 from emotion_circuits.page.page import Figure, Part, Section, Table
 from emotion_circuits.page.telling import Told
 from emotion_circuits.stations.sharing.folder import SharingFolder
@@ -109,7 +109,7 @@ def _of_circuits(crossed: pd.DataFrame) -> list[Part]:
 
 
 def head_matrix(shared: pd.DataFrame) -> go.Figure:
-    """Every two runs, reliabilities on the diagonal.
+    """Every two runs, reliabilities written on the diagonal.
 
     Args:
         shared: rows of one task of the station's table.
@@ -123,13 +123,17 @@ def head_matrix(shared: pd.DataFrame) -> go.Figure:
             open_.loc[a, b] = not row["low"] > max(row["chance"], row["null_high"])
         for side in ("source", "target"):
             own[row[side]].append(row[f"reliability_{side}"])
-    for name, found in own.items():
-        grid.loc[name, name] = sum(found) / len(found)
     figure = make_subplots(1, 1)
     cells(
         figure, grid, open_.astype(bool), words=".2f", colorscale=DIVERGING, zmin=-1, zmax=1,
         colorbar={"title": say("correlation")},
     )  # fmt: skip
+    # Another quantity than the cells': no colour.
+    for name, found in own.items():
+        figure.add_annotation(
+            x=name, y=name, text=f"{say('reliability')}<br>{sum(found) / len(found):.2f}", showarrow=False,
+            font={"size": 11, "color": GREY},
+        )  # fmt: skip
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return dress(figure, 170 + 55 * max(2, len(names)))
