@@ -22,6 +22,8 @@ from emotion_circuits.stations.registry import kinds
 from emotion_circuits.stations.sharing import SHARING
 from emotion_circuits.stations.sharing.folder import SharingFolder
 from emotion_circuits.stations.sharing.settings import SharingSettings
+from emotion_circuits.stations.sharing.station import _circuit_drafts
+from emotion_circuits.statistics import corrected
 from emotion_circuits.study.over_runs import run_over
 
 VALUES = load_attribute("emotion-en").values
@@ -142,6 +144,14 @@ def test_a_circuit_that_is_not_supported_is_not_run(runs, tmp_path):
     ]
     assert {c.kind for c in folder.read_claims()} == {"sharing.heads"}
     assert np.isnan(folder.shared.read()["wrong"].iloc[0])
+
+
+def test_next_to_nothing_is_not_called_shared(gathered):
+    """A circuit that surely keeps more than random ones, but hardly any of the gap."""
+    folder, _ = gathered
+    row = folder.crossed.read().iloc[0].to_dict()
+    row |= {"faithfulness": 0.06, "low": 0.03, "high": 0.09, "random": 0.01, "layers": 0.01}
+    assert {c.verdict for c in corrected(_circuit_drafts(row))} == {"not supported"}
 
 
 def test_nothing_to_compare_is_no_failure(runs, tmp_path):

@@ -16,7 +16,7 @@ from emotion_circuits.stations.scaling.folder import ScalingFolder
 from emotion_circuits.stations.sharing.folder import SharingFolder
 from emotion_circuits.stations.transfer.folder import TransferFolder
 from emotion_circuits.survey import gatherings, load_survey, points_of, presets, run_survey
-from emotion_circuits.survey.page import survey_claims, write_survey_page
+from emotion_circuits.survey.page import survey_claims, survey_left_out, write_survey_page
 from families import tiny_model
 from study_cases import SMALL
 
@@ -101,6 +101,12 @@ def test_random_models_share_nothing(survey):
     shared = SharingFolder(root / "out" / "gathered" / "sharing" / "a--s0" / "sharing").shared.read()
     assert shared["task"].tolist() == ["carried"]
     assert shared["values"].tolist() == ["warm, cold"]
+    # Where no figure is given, it is told whose heads do nothing that repeats.
+    for row in survey_left_out(root / "out"):
+        assert row["what"] == "sharing"
+        assert row["why"]
+    silent = {row["name"] for row in survey_left_out(root / "out") if row["part"] == "shared heads"}
+    assert ("a--s0" in silent) == bool(shared["correlation"].isna().any())
 
 
 def test_the_page_shows_every_gathering_and_leads_to_every_study(survey):

@@ -29,7 +29,7 @@ from emotion_circuits.heads import Node
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.statistics import rank_p
 
-__all__ = ["LEAST", "LEVEL", "HeadEffects", "SharedEffects", "shared_effects"]
+__all__ = ["LEAST", "HeadEffects", "SharedEffects", "does_repeat", "shared_effects"]
 
 LEAST = 3
 """Heads over which there is a correlation."""
@@ -112,10 +112,12 @@ def shared_effects(
 
     Returns:
         Rows ``source target values heads groups raw correlation low high chance null_low null_high p reliability_source
-        reliability_target repeats_source repeats_target others unrelated wrong specific specific_low specific_high``.
+        reliability_target least_source least_target repeats_source repeats_target others unrelated wrong specific specific_low
+        specific_high``.
         ``raw`` is the correlation between halves; ``correlation`` is ``raw`` over the geometric mean of both reliabilities,
         NaN (with what follows from it) where one of them is not beyond permuted heads (``repeats``: its p) or its interval
-        reaches 0. ``chance`` and ``null``: of permuted heads, in the unit of ``correlation``. ``wrong`` is the largest
+        reaches 0 (``least``: its lower end).
+        ``chance`` and ``null``: of permuted heads, in the unit of ``correlation``. ``wrong`` is the largest
         correlation with a point of other values, ``specific`` is ``correlation`` minus that. Sampling lets a correlation come
         out above 1. ``groups`` is the smaller number of both points.
 
@@ -252,6 +254,7 @@ class _Board:
             "source": self.points[i].name, "target": self.points[j].name, "values": ", ".join(values),
             "heads": int(plain.shape[-1]), "groups": min(self._groups(p, values) for p in (i, j)), "raw": raw,
             "p": rank_p(raw, null), "reliability_source": own[i][0], "reliability_target": own[j][0],
+            "least_source": low_ends[i], "least_target": low_ends[j],
             "repeats_source": repeats[i], "repeats_target": repeats[j], "unrelated": "",
             **dict.fromkeys(
                 ("correlation", "low", "high", "chance", "null_low", "null_high", "others", "wrong", "specific",
@@ -259,7 +262,7 @@ class _Board:
                 float("nan"),
             ),
         }  # fmt: skip
-        if any(repeats[p] > LEVEL or low_ends[p] <= 0 for p in (i, j)):
+        if not all(does_repeat(repeats[p], low_ends[p]) for p in (i, j)):
             return row
         bar = float(self._bar(mean, i, j, values, values)[0])
         bars = self._bar(drawn, i, j, values, values)
@@ -331,6 +334,16 @@ class _Board:
                 }
             )  # fmt: skip
         return rows
+
+
+def does_repeat(p: float, least: float) -> bool:
+    """Whether effects of one point agree between halves of its own groups, so that they can be compared with others.
+
+    Args:
+        p: of its reliability beside permuted heads.
+        least: lower end of the reliability's interval.
+    """
+    return p <= LEVEL and least > 0
 
 
 def _standard(means: Float[np.ndarray, "*draw head"]) -> Float[np.ndarray, "*draw head"]:

@@ -33,6 +33,8 @@ SHARED = Table(
         Column("p", "float", "share of permutations with at least as high a correlation (+1 rule)"),
         Column("reliability_source", "float", "correlation of the source's halves with each other", _R),
         Column("reliability_target", "float", "correlation of the target's halves with each other", _R),
+        Column("least_source", "float", "lower end of the 95 % interval of the source's reliability", _R),
+        Column("least_target", "float", "lower end of the 95 % interval of the target's reliability", _R),
         Column("repeats_source", "float", "p of the source's reliability beside permuted heads"),
         Column("repeats_target", "float", "p of the target's reliability beside permuted heads"),
         Column("others", "float", "the correlation of each value with the other run's other values, mean", _R),

@@ -13,7 +13,7 @@ import pandas as pd
 from emotion_circuits.circuits import Circuit, arena
 from emotion_circuits.circuits.crossing import Crossed, crossed_circuit
 from emotion_circuits.circuits.finding import split_task
-from emotion_circuits.circuits.sharing import LEAST, LEVEL, HeadEffects, shared_effects
+from emotion_circuits.circuits.sharing import LEAST, HeadEffects, does_repeat, shared_effects
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import all_nodes
 from emotion_circuits.language import N_
@@ -39,6 +39,8 @@ NO_CIRCUIT = N_("of {names} no circuit is supported")
 NO_OTHER = N_("no other study shares a value with {names} and has a supported circuit")
 NOT_ASKED = N_("it was not asked for (gather: sharing: circuits)")
 
+_SMALLEST = 0.1
+"""Of a correlation, or of the gap: what is beyond chance by less is not called shared, however surely it is."""
 _TASKS = {"pairs": N_("minimal pairs"), "carried": N_("sentences")}
 
 
@@ -135,14 +137,15 @@ def _heads(
     folder.shared.write(table)
     if any(map(len, strongest)):
         folder.strongest.write(pd.concat(strongest, ignore_index=True))
-    for task, word in _TASKS.items():
-        rows = table[table["task"] == task]
-        for name in dict.fromkeys([*rows["source"], *rows["target"]]):
-            # One that repeats may be compared with none, because no other does.
-            own = rows[(rows["source"] == name) | (rows["target"] == name)]
-            side = np.where(own["source"] == name, own["repeats_source"], own["repeats_target"])
-            if own["correlation"].isna().all() and (side > LEVEL).all():
-                left.append(NotMeasured(reason=NOT_REPEATED, values={"task": word, "names": name}, what="shared heads"))
+    told: dict[tuple[str, str], None] = {}
+    for row in table[table["correlation"].isna()].to_dict("records"):
+        for side in ("source", "target"):
+            if not does_repeat(row[f"repeats_{side}"], row[f"least_{side}"]):
+                told[str(row["task"]), str(row[side])] = None
+    left += [
+        NotMeasured(reason=NOT_REPEATED, values={"task": _TASKS[task], "names": name}, what="shared heads")
+        for task, name in told
+    ]
     return [d for row in table.to_dict("records") for d in _head_drafts(row, model)]
 
 
@@ -157,7 +160,7 @@ def _head_drafts(row: Mapping[Any, Any], model: str) -> list[Draft]:
     heads = draft(
         f"sharing.heads.{names}", "sharing.heads", about, family="sharing.heads", estimate=estimate, interval=interval,
         chance=chance, null=(float(row["null_low"]), float(row["null_high"])),
-        p=max(float(row["p"]), interval_p(estimate, interval, zero=chance, n=max(n, 2))), n=n, smallest=0.1,
+        p=max(float(row["p"]), interval_p(estimate, interval, zero=chance, n=max(n, 2))), n=n, smallest=_SMALLEST, reach=True,
         beside={name: float(row[name]) for name in beside if np.isfinite(row[name])},
     )  # fmt: skip
     if not np.isfinite(row["specific"]):
@@ -167,7 +170,8 @@ def _head_drafts(row: Mapping[Any, Any], model: str) -> list[Draft]:
         heads,
         draft(
             f"sharing.specific.{names}", "sharing.specific", about, family="sharing.specific", estimate=apart, interval=ends,
-            p=interval_p(apart, ends, n=max(n, 2)), n=n, smallest=0.1, beside={"wrong": float(row["wrong"])}, given=heads.id,
+            p=interval_p(apart, ends, n=max(n, 2)), n=n, smallest=_SMALLEST, reach=True, beside={"wrong": float(row["wrong"])},
+            given=heads.id,
         ),
     ]  # fmt: skip
 
@@ -278,14 +282,14 @@ def _circuit_drafts(row: Mapping[str, Any]) -> list[Draft]:
             *(float(row[f"{kind}_p"]) for kind in kinds),
             interval_p(estimate, interval, zero=float(row[bar]), n=max(n, 2)),
         ),
-        n=n, smallest=0.1, beside={k: v for k, v in beside.items() if np.isfinite(v)},
+        n=n, smallest=_SMALLEST, reach=True, beside={k: v for k, v in beside.items() if np.isfinite(v)},
     )  # fmt: skip
     if not row["unrelated"]:
         return [whole]
     apart, ends = float(row["specific"]), _around(row["specific"], row["specific_low"], row["specific_high"])
     foreign = draft(
         f"sharing.circuit.specific.{names}", "sharing.circuit.specific", about, family="sharing.circuit.specific",
-        estimate=apart, interval=ends, p=interval_p(apart, ends, n=max(n, 2)), n=n, smallest=0.1,
+        estimate=apart, interval=ends, p=interval_p(apart, ends, n=max(n, 2)), n=n, smallest=_SMALLEST, reach=True,
         beside={"wrong": float(row["wrong"])}, given=whole.id,
     )  # fmt: skip
     return [whole, foreign]
