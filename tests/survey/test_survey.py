@@ -105,7 +105,7 @@ def test_random_models_share_nothing(survey):
     for row in survey_left_out(root / "out"):
         assert row["what"] == "sharing"
         assert row["why"]
-    silent = {row["name"] for row in survey_left_out(root / "out") if row["part"] == "shared heads"}
+    silent = {row["name"] for row in survey_left_out(root / "out") if row["part"] == "what heads share"}
     assert ("a--s0" in silent) == bool(shared["correlation"].isna().any())
 
 
@@ -128,7 +128,7 @@ def test_the_command_says_what_is_done_and_goes_on(survey):
     assert {p["status"] for p in (*found["points"], *found["gathered"])} == {"reused"}
     assert found["claims"]
     # Neither attribute has minimal pairs, so there are no circuits to run on one another's.
-    assert {(row["what"], row["part"]) for row in found["left_out"]} >= {("sharing", "circuits")}
+    assert {(row["what"], row["part"]) for row in found["left_out"]} >= {("sharing", "a shared circuit")}
     assert any("colours has no minimal pairs" in row["why"] for row in found["left_out"])
 
 

@@ -145,7 +145,7 @@ def circuit_matrix(crossed: pd.DataFrame) -> go.Figure:
     Args:
         crossed: the station's table.
     """
-    names = list(dict.fromkeys([*crossed["source"], *crossed["target"]]))
+    names = list(dict.fromkeys([*crossed["target"], *crossed["source"]]))
     grid, open_ = _empty(names), _empty(names, False)
     for row in crossed.to_dict("records"):
         grid.loc[row["source"], row["target"]] = row["faithfulness"]

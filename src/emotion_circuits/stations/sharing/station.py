@@ -131,7 +131,7 @@ def _heads(
         shared.append(found.table.assign(task=task, model=model))
         strongest.append(found.top.assign(task=task))
     if not shared:
-        left.append(NotMeasured(reason=NO_EFFECTS, what="shared heads"))
+        left.append(NotMeasured(reason=NO_EFFECTS, what="what heads share"))
         return []
     table = pd.concat(shared, ignore_index=True)
     folder.shared.write(table)
@@ -143,7 +143,7 @@ def _heads(
             if not does_repeat(row[f"repeats_{side}"], row[f"least_{side}"]):
                 told[str(row["task"]), str(row[side])] = None
     left += [
-        NotMeasured(reason=NOT_REPEATED, values={"task": _TASKS[task], "names": name}, what="shared heads")
+        NotMeasured(reason=NOT_REPEATED, values={"task": _TASKS[task], "names": name}, what="what heads share")
         for task, name in told
     ]
     return [d for row in table.to_dict("records") for d in _head_drafts(row, model)]
@@ -193,16 +193,18 @@ def _circuits(
     """Every supported circuit on the pairs of every other run that shares a value."""
     own, seed = context.config.of(SharingSettings), context.config.seed
     if not own.circuits:
-        left.append(NotMeasured(reason=NOT_ASKED, what="circuits"))
+        left.append(NotMeasured(reason=NOT_ASKED, what="a shared circuit"))
         return []
     left += [
-        NotMeasured(reason=NO_PAIRS if r.circuit is None else NO_CIRCUIT, values={"names": r.name}, what="circuits")
+        NotMeasured(
+            reason=NO_PAIRS if r.circuit is None else NO_CIRCUIT, values={"names": r.name}, what="a shared circuit"
+        )
         for r in runs
         if not r.supported
     ]
     able = [r for r in runs if r.supported]
     if not any(a.shares_a_value(b) for a in able for b in able if a is not b):
-        left += [NotMeasured(reason=NO_OTHER, values={"names": r.name}, what="circuits") for r in able]
+        left += [NotMeasured(reason=NO_OTHER, values={"names": r.name}, what="a shared circuit") for r in able]
         return []
     model = _model(context, able[0], made_of)
     rows = []
