@@ -27,7 +27,7 @@ from families import tiny_model
 ROOT = Path(__file__).parents[2]
 STATIONS = [
     "prompts", "curation", "model", "activations", "directions", "evaluation", "steering", "heads", "circuits", "planted",
-    "study",
+    "study", "sharing",
 ]  # fmt: skip
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GROUPS = 5  # of each corpus and split

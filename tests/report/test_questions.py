@@ -33,13 +33,21 @@ def test_there_are_five_and_each_is_answered_in_few_sentences():
         assert "chance" in answer.text or "null" in answer.text or "bound" in answer.text
 
 
+def test_an_aspect_beyond_the_third_is_told_where_it_is_among_the_first():
+    whole = answers(CLAIMS)["stable"]
+    assert "Single heads" not in whole.text
+    assert "the same heads do the work" in {row.name for row in whole.evidence}
+    alone = answers([c for c in CLAIMS if c.station in ("transfer", "sharing")])["stable"]
+    assert "Single heads do in other languages" in alone.text
+
+
 def test_every_claim_is_counted_once():
     counted = sum(n for answer in answers(CLAIMS).values() for row in answer.evidence for _, n in row.verdicts)
     assert counted == len(CLAIMS)
 
 
 def test_a_question_without_claims_is_not_studied_and_names_the_command():
-    found = answers([c for c in CLAIMS if c.station not in ("alignment", "scaling", "transfer")])["stable"]
+    found = answers([c for c in CLAIMS if c.station not in ("alignment", "scaling", "transfer", "sharing")])["stable"]
     assert found.evidence == ()
     assert "emotion-circuits align runs/demo" in found.command
     assert "emotion-circuits report runs/demo --aligned" in found.command

@@ -13,15 +13,16 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.record.engines.processes import Processes
 from emotion_circuits.record.reading import read_claims
 from emotion_circuits.stations.scaling.folder import ScalingFolder
+from emotion_circuits.stations.sharing.folder import SharingFolder
 from emotion_circuits.stations.transfer.folder import TransferFolder
 from emotion_circuits.survey import gatherings, load_survey, points_of, presets, run_survey
-from emotion_circuits.survey.page import survey_claims, write_survey_page
+from emotion_circuits.survey.page import survey_claims, survey_left_out, write_survey_page
 from families import tiny_model
 from study_cases import SMALL
 
 QUICK = {k: v for k, v in SMALL.items() if k not in ("prompts", "directions.extractors", "capture.poolings")} | {
     "capture.poolings": ["last", "mean"], "directions.poolings": ["last", "mean"], "directions.extractors": ["mean_difference"],
-    "circuits.carried": "never", "trace.null_draws": 2,
+    "circuits.carried": "always", "trace.null_draws": 2,
 }  # fmt: skip
 
 
@@ -49,7 +50,8 @@ def write(root, **changes):
     survey = {
         "name": "tiny", "models": ["a"], "attributes": ["colours.yaml", "shades.yaml"],
         "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in QUICK.items()},
-        "gather": {"scaling": {"resamples": 100}, "alignment": {"draws": 20, "depths": [0.5]}, "transfer": {"draws": 39}},
+        "gather": {"scaling": {"resamples": 100}, "alignment": {"draws": 20, "depths": [0.5]}, "transfer": {"draws": 39},
+                   "sharing": {"draws": 199, "resamples": 100, "halvings": 10}},
         **changes,
     }  # fmt: skip
     path = root / "survey.yaml"
@@ -70,11 +72,13 @@ def survey(tmp_path_factory):
 def test_points_are_run_once_and_a_model_added_costs_that_model(survey):
     _, first, second = survey
     assert [d.status for d in first.points] == ["ran", "ran"]
-    assert {d.what: d.status for d in first.gathered} == {"transfer": "ran"}
+    assert {d.what: d.status for d in first.gathered} == {"transfer": "ran", "sharing": "ran"}
     assert [d.status for d in second.points] == ["reused", "reused", "ran", "ran"]
     status = {(d.what, d.name): d.status for d in second.gathered}
-    assert status["transfer", "a--s0"] == "reused"
-    assert {what for (what, _), state in status.items() if state == "ran"} == {"transfer", "scaling", "alignment"}
+    assert status["transfer", "a--s0"] == status["sharing", "a--s0"] == "reused"
+    assert {what for (what, _), state in status.items() if state == "ran"} == {
+        "transfer", "sharing", "scaling", "alignment",
+    }  # fmt: skip
 
 
 def test_random_models_share_nothing(survey):
@@ -93,6 +97,16 @@ def test_random_models_share_nothing(survey):
     transfers = TransferFolder(root / "out" / "gathered" / "transfer" / "a--s0" / "transfer").transfers.read()
     assert len(transfers) == 4
     assert read_claims(root / "out" / "gathered" / "transfer" / "a--s0")
+    # What random heads carry to directions of other words is compared, and is nothing in common.
+    shared = SharingFolder(root / "out" / "gathered" / "sharing" / "a--s0" / "sharing").shared.read()
+    assert shared["task"].tolist() == ["carried"]
+    assert shared["values"].tolist() == ["warm, cold"]
+    # Where no figure is given, it is told whose heads do nothing that repeats.
+    for row in survey_left_out(root / "out"):
+        assert row["what"] == "sharing"
+        assert row["why"]
+    silent = {row["name"] for row in survey_left_out(root / "out") if row["part"] == "what heads share"}
+    assert ("a--s0" in silent) == bool(shared["correlation"].isna().any())
 
 
 def test_the_page_shows_every_gathering_and_leads_to_every_study(survey):
@@ -113,6 +127,9 @@ def test_the_command_says_what_is_done_and_goes_on(survey):
     found = json.loads(done.stdout)
     assert {p["status"] for p in (*found["points"], *found["gathered"])} == {"reused"}
     assert found["claims"]
+    # Neither attribute has minimal pairs, so there are no circuits to run on one another's.
+    assert {(row["what"], row["part"]) for row in found["left_out"]} >= {("sharing", "a shared circuit")}
+    assert any("colours has no minimal pairs" in row["why"] for row in found["left_out"])
 
 
 def test_a_study_that_fails_is_said_and_the_others_go_on(survey, tmp_path):
@@ -135,7 +152,7 @@ def test_finished_runs_are_points_too(survey):
     config = load_survey(root / "survey.yaml", {"models": (), "runs": runs})
     points = points_of(config, root / "other")
     assert [p.config for p in points] == [None] * 4
-    assert {g.station for g in gatherings(config, points)} == {"scaling", "alignment", "transfer"}
+    assert {g.station for g in gatherings(config, points)} == {"scaling", "alignment", "transfer", "sharing"}
 
 
 @pytest.mark.parametrize("name", presets())

@@ -60,7 +60,7 @@ def survey(
     from emotion_circuits.page.telling import claim_json, tell
     from emotion_circuits.stations.registry import kinds
     from emotion_circuits.survey import load_survey, run_survey
-    from emotion_circuits.survey.page import survey_claims, write_survey_page
+    from emotion_circuits.survey.page import survey_claims, survey_left_out, write_survey_page
 
     overrides: dict[str, Any] = {
         key: tuple(v.strip() for v in given.split(",") if v.strip())
@@ -77,6 +77,7 @@ def survey(
         whole = not dry_run and any(d.status in ("ran", "reused") for d in done.points)
         page = write_survey_page(out, language=lang) if whole else None
     claims = tell(survey_claims(out), kinds()) if page is not None else []
+    left = survey_left_out(out) if page is not None else []
     if as_json:
         show_json(
             {
@@ -84,6 +85,7 @@ def survey(
                 "points": [asdict(d) for d in done.points],
                 "gathered": [asdict(d) for d in done.gathered],
                 "claims": [claim_json(told) for told in claims],
+                "left_out": left,
                 "page": None if page is None else str(page),
             }
         )
@@ -92,6 +94,8 @@ def survey(
         for row in (*done.points, *done.gathered):
             table.add_row(row.what, row.name, row.status + (f": {row.why}" if row.why else ""))
         print_table(table)
+        for gone in left:
+            typer.echo(f"not measured: {gone['what']} {gone['name']}: {gone['why']}")
         for told in claims:
             if told.claim.verdict == "supported":
                 typer.echo(f"supported: {told.statement}")

@@ -158,19 +158,7 @@ class Carried:
         Raises:
             EmotionCircuitsError: fewer than two groups have a sentence of the value and one it is compared with.
         """
-        beside = beside_others(self.prompts, label, directions.compared_with(label))
-        groups = beside.groups
-        place = {id(p): i for i, p in enumerate(self.prompts)}
-        units = torch.cat([directions.unit(label, self.layer).double()[None], nulls.double()])
-        units = (torch.nn.functional.normalize(units, dim=-1) / directions.norm(self.layer)).float()
-
-        def projected(rows: Sequence[Prompt]) -> Float[np.ndarray, "direction row node"]:
-            some = self.lost[:, [place[id(p)] for p in rows]]
-            found: np.ndarray = (some @ units.T).permute(2, 1, 0).double().numpy()
-            return found
-
-        own = projected(beside.felt)
-        other = np.moveaxis(beside.by_group(np.moveaxis(projected(beside.others), 1, -1)), -1, 1)
+        groups, own, other = self._sides(directions, label, nulls)
         found = paired_differences(own[0], other[0], clusters=groups, seed=seed)
         q = fdr([f.p for f in found], family=f"what carries {label}: {len(found)} parts").q
         by_group = own - other
@@ -193,6 +181,40 @@ class Carried:
             }
         )
         return Asked(table, by_group)
+
+    def effects(self, directions: DirectionSet, label: str) -> tuple[tuple[str, ...], Float[np.ndarray, "group node"]]:
+        """What every part carries to a value's direction, group by group: ``difference`` of :meth:`ask` before its mean.
+
+        Args:
+            directions: a fitted set at ``resid_post``.
+            label: the value.
+
+        Returns:
+            The groups that have a sentence of the value and one it is compared with, and their effects, in residual norms.
+
+        Raises:
+            EmotionCircuitsError: fewer than two groups have both.
+        """
+        groups, own, other = self._sides(directions, label, self.lost.new_zeros(0, self.lost.shape[-1]))
+        return tuple(groups), own[0] - other[0]
+
+    def _sides(
+        self, directions: DirectionSet, label: str, nulls: Float[Tensor, "null d_model"]
+    ) -> tuple[list[str], Float[np.ndarray, "direction group node"], Float[np.ndarray, "direction group node"]]:
+        """Projections of a value's sentences and of those it is compared with, by group; direction 0 is the real one."""
+        beside = beside_others(self.prompts, label, directions.compared_with(label))
+        place = {id(p): i for i, p in enumerate(self.prompts)}
+        units = torch.cat([directions.unit(label, self.layer).double()[None], nulls.double()])
+        units = (torch.nn.functional.normalize(units, dim=-1) / directions.norm(self.layer)).float()
+
+        def projected(rows: Sequence[Prompt]) -> Float[np.ndarray, "direction row node"]:
+            some = self.lost[:, [place[id(p)] for p in rows]]
+            found: np.ndarray = (some @ units.T).permute(2, 1, 0).double().numpy()
+            return found
+
+        own = projected(beside.felt)
+        other = np.moveaxis(beside.by_group(np.moveaxis(projected(beside.others), 1, -1)), -1, 1)
+        return beside.groups, own, other
 
 
 def carried_states(

@@ -24,6 +24,9 @@ YES, PARTLY, OPEN, NO = N_("yes"), N_("partly"), N_("not shown"), N_("no")
 _NAMED = 6
 """Names that a plain sentence bears."""
 
+_SENTENCES = 3
+"""An answer is short: what further aspects say stands in the table below it."""
+
 
 def answer_questions(claims: Sequence[Told], run: str, aspects: Sequence[Aspect]) -> tuple[Answer, ...]:
     """The five questions, answered from a run's claims.
@@ -57,7 +60,7 @@ def lead_claim(claims: Sequence[Told]) -> Told:
 
 def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run: str) -> Answer:
     rows = tuple(_row(aspect, own) for aspect, own in groups)
-    sentences = [_sentence(aspect, own) for aspect, own in groups if aspect.some]
+    sentences = [_sentence(aspect, own) for aspect, own in groups if aspect.some][:_SENTENCES]
     text = say(question.text)
     if not rows:
         return Answer(question.key, text, say(question.unstudied), (), question.command.format(run=shlex.quote(run)))

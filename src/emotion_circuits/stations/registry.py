@@ -15,6 +15,7 @@ from emotion_circuits.stations.circuits import CIRCUITS
 from emotion_circuits.stations.directions import DIRECTIONS
 from emotion_circuits.stations.map import MAP
 from emotion_circuits.stations.scaling import SCALING
+from emotion_circuits.stations.sharing import SHARING
 from emotion_circuits.stations.steering import STEERING
 from emotion_circuits.stations.trace import TRACE
 from emotion_circuits.stations.transfer import TRANSFER
@@ -25,17 +26,8 @@ GROUP = "emotion_circuits.stations"
 """Entry points: each is a :class:`Station`."""
 
 STATIONS: tuple[Station, ...] = (
-    CAPTURE,
-    DIRECTIONS,
-    MAP,
-    TRACE,
-    STEERING,
-    AXES,
-    CIRCUITS,
-    ALIGNMENT,
-    SCALING,
-    TRANSFER,
-)
+    CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, AXES, CIRCUITS, ALIGNMENT, SCALING, TRANSFER, SHARING,
+)  # fmt: skip
 
 
 @cache

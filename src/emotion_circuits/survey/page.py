@@ -20,7 +20,7 @@ from emotion_circuits.stations.registry import aspects, kinds, stations
 from emotion_circuits.statistics import Claim, together
 from emotion_circuits.survey.running import SURVEY
 
-__all__ = ["survey_claims", "write_survey_page"]
+__all__ = ["survey_claims", "survey_left_out", "write_survey_page"]
 
 
 def survey_claims(out: Path) -> list[Claim]:
@@ -42,6 +42,20 @@ def _claims(out: Path) -> dict[Path, list[Claim]]:
     for (folder, _), claim in zip(found, together([claim for _, claim in found]), strict=True):
         by[folder].append(claim)
     return by
+
+
+def survey_left_out(out: Path) -> list[dict[str, str]]:
+    """What was not gathered, or in part only: ``what`` (the station), ``name`` (of the gathering), ``part`` of it, and ``why``.
+
+    Args:
+        out: folder of the survey.
+    """
+    by_name = {station.name: station for station in stations()}
+    return [
+        {"what": row["what"], "name": row["name"], "part": left.what, "why": str(left)}
+        for row, folder in _gathered(out)
+        for left in by_name[row["what"]].folder.of(folder).left_out()
+    ]
 
 
 def _kept(out: Path) -> dict[str, Any]:

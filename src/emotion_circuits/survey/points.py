@@ -156,5 +156,5 @@ def _values(point: Point) -> Sequence[str]:
 
 
 _OVER: dict[str, Callable[[Sequence[Point]], _Groups]] = {
-    "scaling": _models, "alignment": _pairs, "transfer": _attributes,
+    "scaling": _models, "alignment": _pairs, "transfer": _attributes, "sharing": _attributes,
 }  # fmt: skip

@@ -24,6 +24,7 @@ from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.prompts import evenly, load_prompts
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.capture.folder import CaptureFolder
+from emotion_circuits.stations.circuits.effects import carried_effects
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
 from emotion_circuits.stations.circuits.settings import CircuitsSettings
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
@@ -39,15 +40,15 @@ _NEUTRAL = 64
 """Neutral training sentences over whose tokens a part's mean is taken, at most."""
 
 
-def carried(context: Context, folder: CircuitsFolder) -> pd.DataFrame:
-    """What every part carries, for every value and split, with what was chosen; from traced sentences."""
+def carried(context: Context, folder: CircuitsFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What every part carries, for every value and split, with what was chosen; from traced sentences. Then group by group."""
     own, seed = context.config.of(TraceSettings), context.config.seed
     store = context.of(CaptureFolder).store()
     states, directions, layer = _states(context, folder.parts)
     nulls = shuffled_vectors(store, directions, layer, draws=own.draws(len(directions.labels)), seed=seed)
     found = carried_tables(states, directions, nulls, slopes=slopes(store, directions, layer), top=own.top, seed=seed)
     folder.drop_parts()
-    return found
+    return found, carried_effects(states, directions)
 
 
 def shuffled_carriers(context: Context, draws: Sequence[int]) -> list[list[Claim]]:

@@ -24,6 +24,7 @@ class CircuitsFolder(StationFolder):
     patched = TableFile(tables.PATCHED)
     carriers = TableFile(tables.CARRIERS)
     agreement = TableFile(tables.AGREEMENT)
+    effects = TableFile(tables.EFFECTS)
 
     def save_circuit(self, circuit: Circuit) -> None:
         """Keep the circuit."""

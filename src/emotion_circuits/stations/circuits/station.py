@@ -21,6 +21,7 @@ from emotion_circuits.prompts import load_pairs, prompts_sha256
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.circuits.carried import agreement, agreement_drafts, carried, carrier_drafts
+from emotion_circuits.stations.circuits.effects import pair_effects
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
 from emotion_circuits.stations.circuits.patched import patched_drafts, patched_texts
 from emotion_circuits.stations.circuits.program import Found, emotion_heads, measure
@@ -60,13 +61,16 @@ def run(context: Context, folder: CircuitsFolder) -> None:
     found = _on_pairs(context, folder, left)
     claims: list[Claim] = []
     drafts: list[Draft] = []
+    by_group: list[pd.DataFrame] = []
     if found is not None:
+        by_group.append(pair_effects(found[0].scored, found[1]["train"].one_way(), about.values))
         # What the circuit claims was corrected where it was found: its families are its own.
         claims = list(found[0].circuit.claims)
         drafts = [*found[0].drafts, *_more(context, folder, *found, left)]
     if measures_carried(config, paired=found is not None):
-        table = carried(context, folder)
+        table, effects = carried(context, folder)
         folder.carriers.write(table)
+        by_group.append(effects)
         layer = traced_layer(
             context.of(DirectionsFolder).load_set(set_name(config.of(TraceSettings).directions)), context.model
         )
@@ -79,6 +83,8 @@ def run(context: Context, folder: CircuitsFolder) -> None:
     elif found is None:
         # Nothing is measured at all: what lacks is told of the whole.
         left = [row.model_copy(update={"what": ""}) for row in left]
+    if by_group:
+        folder.effects.write(pd.concat(by_group, ignore_index=True))
     if left:
         folder.leave_out(*left)
     folder.write_claims([*claims, *corrected(drafts)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from emotion_circuits.record.tables import Column, Table, ends
 
-__all__ = ["AGREEMENT", "CARRIERS", "DISSOCIATION", "HEADS", "OVERLAP", "PATCHED", "WEIGHTS"]
+__all__ = ["AGREEMENT", "CARRIERS", "DISSOCIATION", "EFFECTS", "HEADS", "OVERLAP", "PATCHED", "WEIGHTS"]
 
 HEADS = Table(
     "heads",
@@ -129,5 +129,25 @@ AGREEMENT = Table(
         *ends("null_", "the middle 95 % of it with parts permuted within layers"),
         Column("p", "float", "share of permutations with at least as high a correlation (+1 rule)"),
         Column("parts", "int", "heads and MLPs compared", "parts"),
+    ),
+)
+EFFECTS = Table(
+    "effects",
+    "what one head or MLP does in one group of pairs or sentences, for one value: what shared circuits are compared by",
+    (
+        Column(
+            "task",
+            "text",
+            "pairs (attribution on train pairs) or carried (to the value's direction, validation and test)",
+        ),
+        Column("value", "text", "the value; of pairs those that have it on either side"),
+        Column("group", "text", "the group, which is the unit of every statistic"),
+        Column("node", "text", "name: L3H2 for a head, M3 for an MLP"),
+        Column(
+            "effect",
+            "float",
+            "signed: positive where the part supports the clean answers, or carries the value to its direction",
+            "logits, or residual norms",
+        ),
     ),
 )
