@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -280,3 +281,25 @@ def test_written_rows_are_read_back(tmp_path):
     rows = load_prompts(["core", "pairs"])
     write_corpus(tmp_path / "all.jsonl", rows)
     assert load_prompts(tmp_path / "all.jsonl") == rows
+
+
+def _seconds(row, corpus, count):
+    """Processor time of checking so many rows of a table, every tenth of them nearly the one before it."""
+    drawn = random.Random(count)
+    words = ["".join(drawn.choices("abcdefghijklmnoprstuvw", k=drawn.randint(2, 8))) for _ in range(4_000)]
+    labels, rows, text = ("gratitude", "anger", "neutral"), [], ""
+    for i in range(count):
+        text = f"{text} again" if i % 10 == 9 else " ".join(drawn.choices(words, k=10))
+        rows.append(row(id=f"r{i}", text=text, label=labels[i % 3], group=f"g{i // 10}", split="train", spans=[]))
+    path = corpus(rows, f"{count}.jsonl")
+    began = time.process_time()
+    report, read = check_corpora([path])
+    assert len(read) == count
+    assert sum(f.kind.startswith("near duplicate") for f in report.findings) <= count
+    return time.process_time() - began
+
+
+def test_the_time_of_a_check_grows_with_the_rows_and_not_with_their_square(row, corpus):
+    _seconds(row, corpus, 200)  # what is loaded and compiled once
+    small = min(_seconds(row, corpus, 1_000) for _ in range(2))
+    assert _seconds(row, corpus, 6_000) < 6 * small * 2.5, "its square would be 36 times as long"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ def own_attribute(
         OwnAttribute(path=PosixPath('runs/moods/attribute.yaml'), notes=(...))
     """
     table = Path(table)
+    values = None if values is None else [unicodedata.normalize("NFC", value) for value in values]
+    reference = None if reference is None else unicodedata.normalize("NFC", reference)
     report, rows = check_corpora([table], columns=columns, language=language)
     if wrong := [e for e in report.errors if e.kind in _REFUSED]:
         shown = "\n  ".join(f"line {e.line}: {e.message}" if e.line else e.message for e in wrong[:10])
