@@ -121,8 +121,8 @@ def _tokenizer(name: str, folder: Path | None, options: Mapping[str, Any]) -> An
         if said is not None:
             said.no_truncation()
             said.no_padding()
-        for one in (tokenizer.backend_tokenizer, said):
-            if getattr(getattr(one, "model", None), "dropout", None):
+        for one in (tokenizer.backend_tokenizer, *([] if said is None else [said])):
+            if getattr(one.model, "dropout", None):
                 one.model.dropout = None  # a text is cut by chance in training, and only there
         if said is not None and not _cuts_alike(tokenizer, said):
             # Some classes put their own rules in the place of those in the file.
