@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from emotion_circuits.cli.data import app
 from emotion_circuits.curation.checking import check_corpora, write_corpus
 from emotion_circuits.curation.duplicates import find_duplicates, shingles
+from emotion_circuits.curation.own import own_attribute
 from emotion_circuits.curation.rows import alignment_problems
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import Pair, load_prompts
@@ -281,6 +282,31 @@ def test_written_rows_are_read_back(tmp_path):
     rows = load_prompts(["core", "pairs"])
     write_corpus(tmp_path / "all.jsonl", rows)
     assert load_prompts(tmp_path / "all.jsonl") == rows
+
+
+def test_labels_that_read_alike_are_an_error(row, corpus):
+    names = ("Joy", "joy", "fear", "fear of  loss", "Fear of loss")
+    rows = [row(id=f"r{i}", text=f"Text {i} of a kind.", label=n, group=f"g{i}", spans=[]) for i, n in enumerate(names)]
+    path = corpus(rows)
+    assert found(path, "error", None, "label", "only in how they are written: 'Joy' (1), 'joy' (1); write them alike")
+    assert found(path, "error", None, "label", "'fear of  loss' (1), 'Fear of loss' (1)")
+    assert not found(path, "error", None, "label", "'fear' (1)")
+    with pytest.raises(EmotionCircuitsError, match="labels differ only in how they are written: 'Joy'"):
+        own_attribute(path, path.parent / "out")
+
+
+def test_mark_up_that_was_left_in_a_text_is_told(row, corpus):
+    path = corpus(
+        [
+            row(id="a", text="A &amp; b are here.", spans=[]),
+            row(id="b", text="They came.<br/>They left.", spans=[], label="anger", group="h"),
+            row(id="c", text="AT&T; 3 < 4 > 2 <b", spans=[], group="i"),
+        ]
+    )
+    assert found(path, "warning", 1, "text", "'&amp;' at position 2 looks like HTML")
+    assert found(path, "warning", 2, "text", "'<br/>' at position 10 looks like HTML")
+    assert not found(path, "warning", 3, "text", "looks like HTML")
+    assert not found(path, "warning", None, "text", "by inf")
 
 
 def _seconds(row, corpus, count):

@@ -27,7 +27,7 @@ OTHERS = "others"
 _JUDGED = 60
 """Groups from which on a quarter of the training groups are set aside for a judge."""
 _NAME = "attribute.yaml"
-_REFUSED = ("row", "empty", "text with two labels", "divided group")
+_REFUSED = ("row", "empty", "text with two labels", "divided group", "labels alike")
 """Kinds of findings with which a table cannot be studied."""
 _STATES = "states:gemma3-270m"
 
