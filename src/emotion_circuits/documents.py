@@ -204,7 +204,10 @@ def _halves(value: Any) -> Iterator[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: no key twice, numbers as YAML 1.2 writes them (``1e-3`` is one, ``12:30`` and a date are none)."""
+    """YAML as people mean it: no key twice, numbers and truth as YAML 1.2 writes them.
+
+    ``1e-3`` is a number; ``12:30``, a date and ``no``, the code of Norwegian, are texts.
+    """
 
     depth = 0
 
@@ -245,7 +248,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    dropped = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}
+    dropped = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")}
     return {
         first: [(tag, pattern) for tag, pattern in items if tag not in dropped]
         for first, items in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -254,6 +257,9 @@ def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _Loader.yaml_implicit_resolvers = _resolvers()
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     _INT, re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")
 )  # fmt: skip

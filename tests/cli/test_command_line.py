@@ -64,6 +64,20 @@ def test_wrong_usage_exits_2():
     assert call("models", "list", "--nonsense").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["run", "--out", ""], " behind --out"),
+        (["run", "--out="], " behind --out"),
+        (["data", "check", ""], " behind check"),
+    ],
+)
+def test_an_empty_argument_is_no_folder(arguments, where):
+    done = call_here(arguments)
+    assert done.code == 1
+    assert done.text.startswith(f"error: the argument{where} is empty (a variable of the shell that is not set?)")
+
+
 @pytest.mark.parametrize("argument", ["caf\udce9.csv", "\ud83d", "--map=text=\udcff"])
 def test_an_argument_that_is_no_text_is_one_line(argument):
     """What a shell in another locale hands over: bytes that are no UTF-8."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from emotion_circuits.cli.data import app
 from emotion_circuits.curation.checking import check_corpora, write_corpus
 from emotion_circuits.curation.duplicates import find_duplicates, shingles
+from emotion_circuits.curation.own import own_attribute
 from emotion_circuits.curation.rows import alignment_problems
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import Pair, load_prompts
@@ -280,3 +282,50 @@ def test_written_rows_are_read_back(tmp_path):
     rows = load_prompts(["core", "pairs"])
     write_corpus(tmp_path / "all.jsonl", rows)
     assert load_prompts(tmp_path / "all.jsonl") == rows
+
+
+def test_labels_that_read_alike_are_an_error(row, corpus):
+    names = ("Joy", "joy", "fear", "fear of  loss", "Fear of loss")
+    rows = [row(id=f"r{i}", text=f"Text {i} of a kind.", label=n, group=f"g{i}", spans=[]) for i, n in enumerate(names)]
+    path = corpus(rows)
+    assert found(path, "error", None, "label", "only in how they are written: 'Joy' (1), 'joy' (1); write them alike")
+    assert found(path, "error", None, "label", "'fear of  loss' (1), 'Fear of loss' (1)")
+    assert not found(path, "error", None, "label", "'fear' (1)")
+    with pytest.raises(EmotionCircuitsError, match="labels differ only in how they are written: 'Joy'"):
+        own_attribute(path, path.parent / "out")
+
+
+def test_mark_up_that_was_left_in_a_text_is_told(row, corpus):
+    path = corpus(
+        [
+            row(id="a", text="A &amp; b are here.", spans=[]),
+            row(id="b", text="They came.<br/>They left.", spans=[], label="anger", group="h"),
+            row(id="c", text="AT&T; 3 < 4 > 2 <b", spans=[], group="i"),
+        ]
+    )
+    assert found(path, "warning", 1, "text", "'&amp;' at position 2 looks like HTML")
+    assert found(path, "warning", 2, "text", "'<br/>' at position 10 looks like HTML")
+    assert not found(path, "warning", 3, "text", "looks like HTML")
+    assert not found(path, "warning", None, "text", "by inf")
+
+
+def _seconds(row, corpus, count):
+    """Processor time of checking so many rows of a table, every tenth of them nearly the one before it."""
+    drawn = random.Random(count)
+    words = ["".join(drawn.choices("abcdefghijklmnoprstuvw", k=drawn.randint(2, 8))) for _ in range(4_000)]
+    labels, rows, text = ("gratitude", "anger", "neutral"), [], ""
+    for i in range(count):
+        text = f"{text} again" if i % 10 == 9 else " ".join(drawn.choices(words, k=10))
+        rows.append(row(id=f"r{i}", text=text, label=labels[i % 3], group=f"g{i // 10}", split="train", spans=[]))
+    path = corpus(rows, f"{count}.jsonl")
+    began = time.process_time()
+    report, read = check_corpora([path])
+    assert len(read) == count
+    assert sum(f.kind.startswith("near duplicate") for f in report.findings) <= count
+    return time.process_time() - began
+
+
+def test_the_time_of_a_check_grows_with_the_rows_and_not_with_their_square(row, corpus):
+    _seconds(row, corpus, 200)  # what is loaded and compiled once
+    small = min(_seconds(row, corpus, 1_000) for _ in range(2))
+    assert _seconds(row, corpus, 6_000) < 6 * small * 2.5, "its square would be 36 times as long"

@@ -256,6 +256,7 @@ BAD_GGUF = {
     "two axes": (dict(tensors={"direction.1": ROW[None].repeat(2, 0)}), "2 axes"),
     "whole numbers": (dict(tensors={"direction.1": ROW.astype(np.int32)}), "kind I32"),
     "two widths": (dict(tensors={"direction.1": ROW, "direction.2": ROW[:3]}), "not one width"),
+    "zeros": (dict(tensors={"direction.1": ROW * 0}), "all of its numbers are 0, so it would change nothing"),
     "infinity": (dict(tensors={"direction.1": ROW + np.float32(math.inf)}), "layer 1 holds NaN or infinity"),
     "nothing": (dict(tensors={}), "no vector of any layer"),
 }

@@ -73,6 +73,13 @@ def test_a_template_renders_as_in_transformers(model, name: str) -> None:
     assert chat.chat_turns(model, []) == []
 
 
+def test_a_study_is_told_the_same_date_on_every_day(model) -> None:
+    model.tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}"
+    assert chat.chat_turns(model, ["Hello"]) == ["26 Jul 2024: Hello"]
+    (spoken,) = chat.chat_prompts(model, [[{"role": "user", "content": "Hello"}]])
+    assert spoken.split(": ")[0] in {time.strftime("%d %b %Y", time.localtime(time.time() - s)) for s in (0, 60)}
+
+
 @pytest.mark.parametrize("template", HOSTILE)
 def test_a_hostile_template_is_one_line(model, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "longer than" in HOSTILE[template]:

@@ -143,6 +143,17 @@ def test_a_text_begins_as_the_file_says(tmp_path):
     assert llama3.tokenizer.backend_tokenizer.model.ignore_merges
 
 
+def test_a_text_ends_with_every_token_that_the_file_says(tmp_path):
+    def more(writer):
+        writer.add_eot_token_id(257)
+        writer.add_uint32("tokenizer.ggml.eom_token_id", 258)
+
+    assert load_model(write_gguf(tmp_path / "tiny.gguf", more=more)).eos_ids == (0, 257, 258)
+    file = write_gguf(tmp_path / "none.gguf", more=lambda w: w.add_eot_token_id(999))
+    with pytest.raises(EmotionCircuitsError, match="a text would end with token 999, and it has 260"):
+        load_model(file)
+
+
 def test_three_million_blocks_are_refused_before_one_is_made(tmp_path):
     file = write_gguf(tmp_path / "tiny.gguf")
     data = file.read_bytes()

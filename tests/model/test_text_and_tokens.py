@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -305,3 +306,59 @@ def test_special_tokens_without_an_embedding_are_fine_until_they_are_used(tmp_pa
     loaded.encode(["an <image>"])
     with pytest.raises(EmotionCircuitsError, match=r"text 1 .* has the token '<image>' \(number 96\)"):
         loaded.encode(["an <image>"], add_special_tokens=False)
+
+
+# -- what the files of a tokenizer say ----------------------------------------------------------------------------------
+
+
+def saved(folder, kind, change=None, **config):
+    """A tiny model's folder with a tokenizer of some kind, its files edited."""
+    save_folder(folder, "llama", vocab_size=700)
+    for file in [*folder.glob("*token*"), *folder.glob("special*")]:
+        file.unlink()
+    tokenizer_of(kind).save_pretrained(folder)
+    for name, edit in (("tokenizer.json", change), ("tokenizer_config.json", lambda held: held.update(config))):
+        held = json.loads((folder / name).read_text())
+        if edit is not None:
+            edit(held)
+        (folder / name).write_text(json.dumps(held))
+    return folder
+
+
+def test_a_text_has_the_same_tokens_every_time(tmp_path):
+    model = blueprint(saved(tmp_path / "m", "byte level", lambda held: held["model"].update(dropout=0.5)))
+    (whole,) = blueprint(saved(tmp_path / "plain", "byte level")).encode(["the the the the the"]).ids
+    assert all(model.encode(["the the the the the"]).ids == [whole] for _ in range(10))
+
+
+def test_lengths_that_a_tokenizer_was_saved_with_cut_and_pad_nothing(tmp_path):
+    def change(held):
+        held["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+        held["padding"] = {
+            "strategy": {"Fixed": 50}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+            "pad_token": "<pad>",
+        }  # fmt: skip
+
+    model = blueprint(saved(tmp_path / "m", "byte level", change))
+    plain = tokenizer_of("byte level")("the quick brown fox", add_special_tokens=False)["input_ids"]
+    assert model.encode(["the quick brown fox"]).ids == [plain]
+    assert model.continuing(["the quick brown fox"]) == [plain]
+
+
+@pytest.mark.parametrize(
+    ("kind", "called"),
+    [("metaspace, always", "GPT2Tokenizer"), ("byte level", "LlamaTokenizer"), ("replaced", "GPT2Tokenizer")],
+)
+def test_a_class_does_not_overrule_the_file_of_its_tokenizer(tmp_path, kind, called):
+    folder = saved(tmp_path / "m", kind, tokenizer_class=called)
+    said = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    text = "Hello  there,\n\nin 2024 don't"
+    assert blueprint(folder).encode([text]).ids == [said.encode(text, add_special_tokens=False).ids]
+
+
+def test_a_beginning_that_two_files_say_differently_is_told(tmp_path, caplog):
+    blueprint(saved(tmp_path / "m", "byte level", add_bos_token=True))
+    assert "add_bos_token is true; tokenizer.json does the opposite" in caplog.text
+    caplog.clear()
+    blueprint(saved(tmp_path / "n", "byte level", add_bos_token=False))
+    assert not caplog.text

@@ -169,6 +169,19 @@ def test_an_index_is_kept_to_its_folder_and_its_files_to_one_place_each(folder, 
         load_model(folder)
 
 
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_configuration_names_no_code(folder, key):
+    change_config(folder, **{key: "sdpa"})
+    assert load_model(folder).n_layers == 3
+    for asked in ("someone/kernel", "flash_attention_2", "kernels-community/flash-attn3@v1"):
+        change_config(folder, **{key: asked})
+        for look in (blueprint, load_model):
+            with pytest.raises(
+                EmotionCircuitsError, match=rf"attn_implementation is '{asked}', which names code to be run"
+            ):
+                look(folder)
+
+
 def test_a_configuration_names_no_weights_elsewhere(folder, tmp_path):
     (folder / "model.safetensors").rename(tmp_path / "x.safetensors")
     change_config(folder, transformers_weights="../x.safetensors")
@@ -176,6 +189,76 @@ def test_a_configuration_names_no_weights_elsewhere(folder, tmp_path):
         EmotionCircuitsError, match=r"transformers_weights is '\.\./x\.safetensors', not the name of a file beside"
     ):
         load_model(folder)
+
+
+# -- settings that nothing reads -------------------------------------------------------------------------------------------
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 1e4}
+UNREAD = {
+    "positions scaled where there are none": (
+        "gpt2", dict(rope_scaling={"type": "linear", "factor": 4.0}), "rope_(scaling|parameters) is .* do not read"
+    ),
+    "a window": ("llama", dict(sliding_window=4), "sliding_window is 4, which changes what a model computes"),
+    "windows by layer": ("llama", dict(layer_types=["sliding_attention"] * 3), "layer_types"),
+    "a cap of the scores": ("gemma", dict(attn_logit_softcapping=1.0), "attn_logit_softcapping is 1.0"),
+    "a cap of the logits": ("qwen2", dict(final_logit_softcapping=1.0), "final_logit_softcapping is 1.0"),
+    "a scale of the embedding": ("llama", dict(embedding_multiplier=3.0), "embedding_multiplier is 3.0"),
+    "a part of the head": ("llama", dict(partial_rotary_factor=0.5), "partial_rotary_factor is 0.5 among the rotary settings"),
+    "slopes": ("opt", dict(alibi=True), "alibi is True"),
+    "a factor of yarn by another name": (
+        "qwen3", dict(rope_parameters={**YARN, "attn_factor": 0.5}), "attn_factor is 0.5 among .* 'yarn' does not read it"
+    ),
+    "a factor without a kind": (
+        "llama", dict(rope_parameters={"rope_type": "default", "factor": 4.0, "rope_theta": 1e4}), "factor is 4.0 among"
+    ),
+    "two kinds": (
+        "llama", dict(rope_scaling={"type": "linear", "rope_type": "default", "factor": 2.0}, rope_parameters=None),
+        "rope_type is 'default', and type is 'linear'",
+    ),
+    "two scalings": (
+        "llama", dict(rope_scaling={"type": "linear", "factor": 4.0}), "rope_scaling and rope_parameters say different things"
+    ),
+    "two parts of the head": ("gpt_neox", dict(partial_rotary_factor=0.5), "partial_rotary_factor is 0.5, and 0.25 in"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "fields", "said"), UNREAD.values(), ids=UNREAD)
+def test_a_setting_that_the_architecture_does_not_read_is_refused_by_name(tmp_path, family, fields, said):
+    place = save_folder(tmp_path / "m", family)
+    change_config(place, **fields)
+    for look in (blueprint, load_model):
+        with pytest.raises(EmotionCircuitsError, match=rf"config\.json.*{said}"):
+            look(place)
+
+
+def test_settings_that_change_nothing_are_accepted(folder):
+    same = {"type": "linear", "factor": 2.0}
+    change_config(folder, rope_scaling=same, rope_parameters={**same, "rope_type": "linear", "rope_theta": 1e4})
+    change_config(folder, sliding_window=4096, logits_scaling=1.0, rope_interleaved=False, partial_rotary_factor=1.0)
+    change_config(folder, layer_types=["full_attention"] * 3, attn_logit_softcapping=None, query_pre_attn_scalar=8)
+    assert load_model(folder).config.rope_parameters["factor"] == 2.0
+
+
+def test_a_text_is_read_alike_whatever_stands_beside_it(tmp_path):
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [8.0] * 4, "rope_theta": 1e4}
+    place = save_folder(tmp_path / "m", "phi3", rope_parameters=rope, original_max_position_embeddings=16)
+    model = load_model(place)
+    assert model.context == 16
+    alone, beside = (
+        model.logits(model.tokenize(texts, side="right")) for texts in (["hello"], ["hello", "hello you all"])
+    )
+    assert torch.allclose(alone[0], beside[0, :5], atol=1e-6)
+    with pytest.raises(EmotionCircuitsError, match=r"37 tokens exceed .* context of 16"):
+        model.tokenize(["hello", "hello there, you are here again today"])
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(float("inf"), None), (float("nan"), None), (1e6, "float16")])
+def test_a_weight_that_is_no_number_is_found_wherever_it_is(folder, value, dtype):
+    change_tensors(folder, lambda t: t["model.embed_tokens.weight"][90].fill_(value))  # of a word that no check reads
+    with pytest.raises(
+        EmotionCircuitsError, match=r"its tensor model\.embed_tokens\.weight holds NaN or infinity in float"
+    ):
+        load_model(folder, dtype=dtype)
 
 
 # -- adapters and larger models ------------------------------------------------------------------------------------------

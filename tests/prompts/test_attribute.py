@@ -285,3 +285,17 @@ def test_the_invented_corpora_are_balanced(tmp_path):
     assert {w for words in WORDS.values() for w in words if len(w) != 5} == set()
     assert {row["label"] for row in openings("x")} == {"plain"}
     assert yaml.safe_load((tmp_path / "colours.yaml").read_text(encoding="utf-8"))["name"] == "colours"
+
+
+def test_a_value_is_the_same_however_its_accents_are_written(tmp_path):
+    apart, whole = "a\u0308rger", "\u00e4rger"
+    words = {"en": {apart: "anger"}}
+    path = write_colours(
+        tmp_path, values=[apart, "cold"], lexicon={apart: ["amber"], "cold": ["azure"]}, words=words, colours={apart: "#AB3311"},
+        prompting=None,
+    )  # fmt: skip
+    found = load_attribute(path)
+    assert found.values == (whole, "cold")
+    assert found.colours == {whole: "#AB3311"}
+    assert found.terms("en") == {whole: "anger"}
+    assert found.some([apart]) == (whole,)

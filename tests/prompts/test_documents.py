@@ -67,10 +67,12 @@ def test_yaml_that_is_doubtful_is_refused_with_its_line(text, line, message):
         ("a: 1_000", "1_000"),
         ("a: ''", ""),
         ("a: ~", None),
+        ("language: no", "no"),  # Norwegian, which YAML 1.1 denies
+        ("a: [Yes, off, y, true, FALSE]", ["Yes", "off", "y", True, False]),
     ],
 )
 def test_yaml_means_what_a_person_reads(text, value):
-    assert parse_yaml(text) == {"a": value}
+    assert list(parse_yaml(text).values()) == [value]
 
 
 def test_what_was_read_once_is_nobodys_to_change():

@@ -40,6 +40,8 @@ TEXTS = {
     "CAPITALS.CSV": "Text,LABEL\nThanks a lot for the lift.,gratitude\nThe shop opens at nine.,neutral\n",
     "tabs.tsv": "text\tlabel\nThanks a lot for the lift.\tgratitude\nThe shop opens at nine.\tneutral\n",
     "mark.csv": "\ufefftext,label\nThanks a lot for the lift.,gratitude\nThe shop opens at nine.,neutral\n",
+    "macintosh.csv": "text,label\rThanks a lot for the lift.,gratitude\rThe shop opens at nine.,neutral\r",
+    "macintosh-hint.csv": "sep=;\rtext;label\rThanks a lot for the lift.;gratitude\rThe shop opens at nine.;neutral\r",
     "mark.jsonl": "\ufeff" + "".join(json.dumps(o) + "\n" for o in OBJECTS),
     "lines.jsonl": "".join(json.dumps(o) + "\r\n" for o in OBJECTS),
     "lines.json": "".join(json.dumps(o) + "\n" for o in OBJECTS),
@@ -74,6 +76,53 @@ def test_excel_is_read_or_says_what_it_needs(tmp_path):
     assert [(row.text, row.label) for row in load_prompts(tmp_path / "letters.xlsx")] == ROWS
     with pytest.raises(EmotionCircuitsError, match="is not an Excel workbook"):
         load_prompts(written(tmp_path, "broken.xlsx", b"PK"))
+
+
+def test_marks_in_the_sentences_of_a_macintosh_do_not_part_cells(tmp_path):
+    path = written(tmp_path, "a.csv", "text,label\rFirst; then; at last; the end.,gratitude\rNo.,anger\r")
+    assert [(row["text"], row["label"]) for _, row in read_table(path).rows] == [
+        ("First; then; at last; the end.", "gratitude"), ("No.", "anger"),
+    ]  # fmt: skip
+
+
+def workbook(path, rows, others=()):
+    book = pytest.importorskip("openpyxl").Workbook()
+    for cells in rows:
+        book.active.append(cells)
+    for name, more in others:
+        sheet = book.create_sheet(name)
+        for cells in more:
+            sheet.append(cells)
+    book.save(path)
+    return path
+
+
+def test_a_cell_of_excel_without_a_value_of_its_own_is_refused(tmp_path):
+    for row, said in (
+        (["=A2", "=B2"], r"a\.xlsx:3: cell A3 is a formula whose result was not saved"),
+        (["No.", "#N/A"], r"a\.xlsx:3: cell B3 holds the error #N/A"),
+    ):
+        path = workbook(tmp_path / "a.xlsx", [["text", "label"], ["Yes.", "joy"], row])
+        with pytest.raises(EmotionCircuitsError, match=said):
+            load_prompts(path)
+
+
+def test_other_sheets_of_excel_are_told_of_and_its_characters_are_read(tmp_path, caplog):
+    rows = [["text", "label"], ["Dear all,_x000D_\nthank you. _x005F_x0041_", "joy"]]
+    path = workbook(tmp_path / "a.xlsx", rows, [("More", [["text", "label"], ["No.", "anger"]]), ("Empty", [])])
+    assert [row.text for row in load_prompts(path)] == ["Dear all,\nthank you. _x0041_"]
+    assert "holds 2 sheets; only 'Sheet' is read" in caplog.text
+
+
+def test_names_that_look_the_same_are_the_same(tmp_path):
+    rows = "text,label,group\nA.,jo\u00e9,caf\u00e9\nB.,joe\u0301,cafe\u0301\nC.,jo\u00e9,cafe\u0301\n"
+    found = load_prompts(written(tmp_path, "a.csv", rows))
+    assert {row.label for row in found} == {"jo\u00e9"}
+    assert len({(row.group, row.split) for row in found}) == 1
+    for name in ("joy\u200b", "a\x1b[31mb", "a\x00"):
+        path = written(tmp_path, "b.jsonl", json.dumps({"text": "A.", "label": name}))
+        with pytest.raises(EmotionCircuitsError, match=r"b\.jsonl:1: label: holds the control or invalid character"):
+            load_prompts(path)
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])

@@ -1,13 +1,16 @@
 """A name is a name wherever it is shown."""
 
 import io
+import logging
 import sys
 
 import pandas as pd
 import plotly.graph_objects as go
+import pytest
 from rich.table import Table as Shown
 
-from emotion_circuits.cli.shared import print_table
+from emotion_circuits.cli import main
+from emotion_circuits.cli.shared import listen, note, print_table
 from emotion_circuits.page.exporting import _table
 from emotion_circuits.page.page import Table
 from emotion_circuits.page.plainly import plain_figure
@@ -78,3 +81,22 @@ def test_brackets_and_colons_are_shown_as_they_are(capsys, monkeypatch):
     with progress_style("rich"), progress_bar("reading [/x] [bold]y", 1) as bar:
         bar.advance(1, note="[/z]")
     assert "reading [/x] [bold]y" in sys.stderr.getvalue()
+
+
+def test_nothing_that_is_shown_steers_the_terminal(capsys, monkeypatch, tmp_path):
+    steering = "a\x1b[2J\x1b]0;t\x07b\u202ec\rd\x9b31m"
+    shown = r"a\x1b[2J\x1b]0;t\x07b\u202ec\rd\x9b31m"
+    table = Shown(steering, title=steering)
+    table.add_row(steering)
+    monkeypatch.setenv("COLUMNS", "100")
+    print_table(table)
+    note(steering)
+    listen(False)
+    logging.getLogger("emotion_circuits.any").warning("%s: lines\nand\ttabs stay", steering)
+    out, err = capsys.readouterr()
+    assert out.count(shown) == 3
+    assert err == f"{shown}\nwarning: {shown}: lines\nand\ttabs stay\n"
+    monkeypatch.setattr(sys, "argv", ["emotion-circuits", "data", "check", str(tmp_path / "a\x1b[31m.csv")])
+    with pytest.raises(SystemExit):
+        main()
+    assert r"a\x1b[31m.csv" in capsys.readouterr().err

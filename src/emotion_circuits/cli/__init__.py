@@ -46,8 +46,10 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        from emotion_circuits.cli.visible import visible
+
         text, expected = _worded(error)
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{visible(text)}\n")
         raise SystemExit(PROBLEM if expected else BUG) from None
     finally:
         for one, handler in before.items():
@@ -65,7 +67,13 @@ def _prepare_streams() -> None:
 def _refuse_arguments_without_text(arguments: Sequence[str]) -> None:
     from emotion_circuits.errors import EmotionCircuitsError
 
-    for argument in arguments:
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            # As a path it would be the folder one stands in.
+            where = argument.rstrip("=") or before
+            raise EmotionCircuitsError(
+                f"the argument{f' behind {where}' if where else ''} is empty (a variable of the shell that is not set?)"
+            )
         if not argument.isascii() and any("\ud800" <= c <= "\udfff" for c in argument):
             raise EmotionCircuitsError(
                 f"the argument {argument!a} is not text in UTF-8; rename the file, or use a UTF-8 locale (LANG=C.UTF-8)"

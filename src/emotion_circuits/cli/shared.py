@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from emotion_circuits.catalogues import LANGUAGES
 from emotion_circuits.cli.completing import attributes, offering
+from emotion_circuits.cli.visible import visible
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.progress import progress_style
 
@@ -132,22 +134,28 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        sys.stderr.write(f"{prefix}{record.getMessage()}\n")
+        sys.stderr.write(f"{prefix}{visible(record.getMessage())}\n")
 
 
 def print_table(table: Table) -> None:
     """Print a table as wide as the terminal; in a file or a pipe wide enough for names to stay whole.
 
-    What stands in it is text: neither ``[bold]`` in a folder's name nor ``:smile:`` in a sentence means anything.
+    What stands in it is text: neither ``[bold]`` in a folder's name nor ``:smile:`` in a sentence means anything, nor what would
+    steer a terminal.
     """
     fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if fixed else 120, markup=False, emoji=False, highlight=False).print(table)
+    _Plain(width=None if fixed else 120, markup=False, emoji=False, highlight=False).print(table)
+
+
+class _Plain(Console):
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        return super().render_str(visible(text), **options)
 
 
 def note(text: str) -> None:
     """A line for the person who waits, on standard error; nothing with ``--quiet``."""
     if not State.quiet:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{visible(text)}\n")
 
 
 @contextmanager
@@ -298,7 +306,7 @@ def recorded(track: bool | None, record: Callable[[], str]) -> str | None:
     except EmotionCircuitsError as error:
         if track:
             raise
-        sys.stderr.write(f"warning: not recorded in MLflow: {error}\n")
+        sys.stderr.write(f"warning: not recorded in MLflow: {visible(str(error))}\n")
         return None
 
 

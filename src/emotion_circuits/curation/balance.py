@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -67,7 +68,8 @@ class Balance(BaseModel):
                 yield "warning", "label", f"labels are unbalanced in {split}: {figures}"
         if self.length_gap > 0.5:
             figures = ", ".join(f"{label} {mean:.1f} ± {sd:.1f}" for label, (mean, sd) in self.length.items())
-            yield "warning", "text", f"lengths differ by {self.length_gap:.2f} standard deviations: {figures}"
+            gap = f" by {self.length_gap:.2f} standard deviations" if math.isfinite(self.length_gap) else ""
+            yield "warning", "text", f"lengths differ{gap}: {figures}"
         for mark, per_text in self.punctuation.items():
             if max(per_text.values()) - min(per_text.values()) > 0.15:
                 figures = ", ".join(f"{label} {count:.2f}" for label, count in per_text.items())

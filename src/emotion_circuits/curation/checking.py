@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -176,6 +177,7 @@ def _check_file(
             for name, tokenize in tokenizers.items():
                 for severity, kind, field, message in alignment_problems(row, tokenize):
                     findings.append(_finding(severity, file, line, kind, field, f"under {name}, {message}"))
+    findings += _labels_alike(file, labels)
     findings += _groups(file, numbered)
     measured = None if any(isinstance(row, Pair) for row in rows) else balance(rows)
     if measured is not None:
@@ -191,6 +193,18 @@ def _check_file(
         balance=measured,
     )
     return findings, summary
+
+
+def _labels_alike(file: str, labels: Mapping[str, int]) -> Iterator[Finding]:
+    """Labels that a person reads as one, and that are studied as two."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        alike[" ".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
+    for names in alike.values():
+        if len(names) > 1:
+            written = ", ".join(f"{name!r} ({labels[name]})" for name in names)
+            message = f"labels differ only in how they are written: {written}; write them alike"
+            yield _finding("error", file, None, "labels alike", "label", message)
 
 
 def _groups(file: str, numbered: Sequence[Numbered]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ OTHERS = "others"
 _JUDGED = 60
 """Groups from which on a quarter of the training groups are set aside for a judge."""
 _NAME = "attribute.yaml"
-_REFUSED = ("row", "empty", "text with two labels", "divided group")
+_REFUSED = ("row", "empty", "text with two labels", "divided group", "labels alike")
 """Kinds of findings with which a table cannot be studied."""
 _STATES = "states:gemma3-270m"
 
@@ -78,6 +79,8 @@ def own_attribute(
         OwnAttribute(path=PosixPath('runs/moods/attribute.yaml'), notes=(...))
     """
     table = Path(table)
+    values = None if values is None else [unicodedata.normalize("NFC", value) for value in values]
+    reference = None if reference is None else unicodedata.normalize("NFC", reference)
     report, rows = check_corpora([table], columns=columns, language=language)
     if wrong := [e for e in report.errors if e.kind in _REFUSED]:
         shown = "\n  ".join(f"line {e.line}: {e.message}" if e.line else e.message for e in wrong[:10])

@@ -27,6 +27,11 @@ class RowProblem(NamedTuple):
     message: str
 
 
+_MARK_UP = re.compile(
+    r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,7}|#x[0-9A-Fa-f]{1,6});|</?(?:p|br|div|span|a|b|i|em|strong)\b[^<>]*>"
+)
+
+
 def row_problems(
     row: Prompt,
     *,
@@ -71,6 +76,8 @@ def _characters(text: str, field: str) -> Iterator[RowProblem]:
     if found := _MOJIBAKE.search(text):
         message = f"{found[0]!r} at position {found.start()} looks like UTF-8 that was read in another encoding"
         yield RowProblem("error", "encoding", field, message)
+    if found := _MARK_UP.search(text):
+        yield RowProblem("warning", "mark-up", field, f"{found[0]!r} at position {found.start()} looks like HTML")
     if not unicodedata.is_normalized("NFC", text):
         yield RowProblem(
             "warning", "form", field, "is not in Unicode normal form C: equal words would not compare equal"

@@ -57,6 +57,8 @@ class PortableVector:
                 raise EmotionCircuitsError(f"it has a vector of layer {layer}; layers count from 0")
             if not bool(torch.isfinite(row).all()):
                 raise EmotionCircuitsError(f"its vector of layer {layer} holds NaN or infinity")
+        if not any(bool(row.any()) for _, row in every):
+            raise EmotionCircuitsError("all of its numbers are 0, so it would change nothing")
         if self.card is not None:
             made = self.card.model
             if self.width != made.width or self.layers[-1] >= made.layers:

@@ -18,6 +18,7 @@ __all__ = ["chat_prompts", "chat_turns", "has_chat_template", "spoken"]
 _MEMORY = 512 << 20
 _SECONDS = 20
 _CHARACTERS = 1_000_000  # a turn that a model could read is far shorter
+_TODAY = "2024-07-26"  # what Llama 3's templates say where they are told no date
 
 
 def has_chat_template(model: LanguageModel) -> bool:
@@ -33,7 +34,8 @@ def chat_turns(model: LanguageModel, contents: Sequence[str]) -> list[str]:
     r"""Each text as a user's turn, up to where the model's answer begins.
 
     The template is run in a process of its own, which may take half a gigabyte and twenty seconds. A text that spells a
-    special token is refused: in a rendered prompt it would be one.
+    special token is refused: in a rendered prompt it would be one. A template that asks for the date is told the same one on
+    every day, so that a study's figures do not depend on when it was run.
 
     Args:
         model: whose tokenizer has a chat template.
@@ -47,15 +49,18 @@ def chat_turns(model: LanguageModel, contents: Sequence[str]) -> list[str]:
         >>> chat_turns(load_model("smollm2-135m"), ["Hello"])  # doctest: +SKIP
         ['<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n']
     """
-    return chat_prompts(model, [[{"role": "user", "content": content}] for content in contents])
+    return chat_prompts(model, [[{"role": "user", "content": content}] for content in contents], today=_TODAY)
 
 
-def chat_prompts(model: LanguageModel, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[str]:
+def chat_prompts(
+    model: LanguageModel, conversations: Sequence[Sequence[Mapping[str, str]]], *, today: str | None = None
+) -> list[str]:
     """Conversations as the model's template renders them, up to where its next answer begins.
 
     Args:
         model: whose tokenizer has a chat template.
         conversations: messages with ``role`` and ``content``, oldest first.
+        today: the date that templates are told, ``2024-07-26``; by default the real one.
 
     Raises:
         EmotionCircuitsError: as :func:`chat_turns`.
@@ -69,7 +74,7 @@ def chat_prompts(model: LanguageModel, conversations: Sequence[Sequence[Mapping[
         raise EmotionCircuitsError(f"{model.name}: {str(error).strip().splitlines()[0]}") from error
     request = {
         "template": template, "conversations": [[dict(m) for m in turns] for turns in conversations],
-        "special": _special(model.tokenizer),
+        "special": _special(model.tokenizer), "today": today,
         "memory": _MEMORY, "seconds": _SECONDS, "characters": _CHARACTERS,
     }  # fmt: skip
     answer = _ask(request)

@@ -46,7 +46,9 @@ def _rendered(request: dict[str, Any]) -> list[str]:
     )
     environment.filters["tojson"] = _json
     environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    today = request.get("today")
+    now = datetime.datetime.now() if today is None else datetime.datetime.fromisoformat(today)
+    environment.globals["strftime_now"] = now.strftime
     template = environment.from_string(request["template"])
     found = []
     for messages in request["conversations"]:

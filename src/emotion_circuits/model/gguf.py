@@ -28,7 +28,7 @@ from emotion_circuits.model.families import family_of
 from emotion_circuits.model.files import RECORD
 from emotion_circuits.model.foreign import one_line, understood
 from emotion_circuits.model.gguf_header import Header, StoredTensor, read_header
-from emotion_circuits.model.gguf_settings import carry_over, carry_over_words, check_settings, check_words
+from emotion_circuits.model.gguf_settings import carry_over, carry_over_words, check_settings, check_words, ends
 from emotion_circuits.model.precision import LARGE
 from emotion_circuits.model.sums import remember_sha256
 from emotion_circuits.model.writing import write_weights
@@ -41,7 +41,7 @@ __all__ = ["WEIGHTS", "convert_gguf", "converted_gguf", "write_record"]
 WEIGHTS = "model.safetensors"
 """Name of the file of weights in a converted folder."""
 
-_RULES = 2
+_RULES = 3
 """Raised when another folder comes out of the same file."""
 
 _BLOCK = 1 << 23  # values dequantised at a time: 32 MiB in float32, and as much again while they are put together
@@ -80,6 +80,7 @@ def convert_gguf(file: Path, folder: Path, *, dtype: torch.dtype | None = None, 
             carry_over_words(tokenizer, header.said)
             tokenizer.save_pretrained(folder)
             check_words(AutoTokenizer.from_pretrained(folder), header.said)
+            last = ends(tokenizer, header.said)
         family_of(config)  # refused before the long part
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -90,6 +91,8 @@ def convert_gguf(file: Path, folder: Path, *, dtype: torch.dtype | None = None, 
             total = write_weights(folder / WEIGHTS, source.shapes, partial(_counted, source, bar), kept)
     config.architectures, config.dtype = [type(model).__name__], kept
     config.save_pretrained(folder)
+    if last:
+        model.generation_config.eos_token_id = last if len(last) > 1 else last[0]
     model.generation_config.save_pretrained(folder)
     return {WEIGHTS: total}
 

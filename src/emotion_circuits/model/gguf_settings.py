@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Regex, pre_tokenizers, processors
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
-__all__ = ["carry_over", "carry_over_words", "check_settings", "check_words"]
+__all__ = ["carry_over", "carry_over_words", "check_settings", "check_words", "ends"]
 
 
 def carry_over(config: Any, said: Mapping[str, Any]) -> None:
@@ -103,6 +103,23 @@ def carry_over_words(tokenizer: Any, said: Mapping[str, Any]) -> None:
         backend.post_processor = processors.TemplateProcessing(
             single=f"{first} $A", pair=f"{first} $A {first}:1 $B:1", special_tokens=[(first, number)]
         )
+
+
+def ends(tokenizer: Any, said: Mapping[str, Any]) -> list[int]:
+    """Ids of the tokens with which the file says that a text, a turn or a message ends.
+
+    Args:
+        tokenizer: that came out.
+        said: the file's settings.
+
+    Raises:
+        ValueError: one that the tokenizer does not have.
+    """
+    found = [said.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
+    for number in found:
+        if number is not None and not 0 <= number < len(tokenizer):
+            raise ValueError(f"a text would end with token {number}, and it has {len(tokenizer)}")
+    return list(dict.fromkeys(number for number in found if number is not None))
 
 
 def check_words(tokenizer: Any, said: Mapping[str, Any]) -> None:

@@ -143,8 +143,14 @@ class LanguageModel:
 
     @property
     def context(self) -> int | None:
-        """Tokens a text may have; ``None`` where the config sets no limit."""
-        return getattr(self.config, "max_position_embeddings", None)
+        """Tokens a text may have; ``None`` where the config sets no limit.
+
+        Rotary positions of kind ``longrope`` have two sets of frequencies, and the longest text of a batch decides for all of
+        them, also for what is cached: only texts are taken for which it is the same set in every batch.
+        """
+        limit = getattr(self.config, "max_position_embeddings", None)
+        rope = getattr(self.config, "rope_parameters", None) or {}
+        return rope["original_max_position_embeddings"] if rope.get("rope_type") == "longrope" else limit
 
     @property
     def window(self) -> float:

@@ -106,6 +106,7 @@ def load_model(
     model.sums = found
     model.prefix = neutral_prefix(opened.tokenizer, prefix)
     if check:
+        _check_finite(opened.name, hf)
         self_check(model)
     _log.info(
         "%s: %d layers, %s, on %s, from %s",
@@ -136,6 +137,18 @@ def _weights(opened: Opened, where: str | torch.device, dtype: torch.dtype, allo
         )
     _check_report(opened, hf, report)
     return hf
+
+
+def _check_finite(name: str, hf: Any) -> None:
+    """Refuse weights that are no numbers: one in the embedding of a seldom word shows only where that word is read."""
+    for key, weight in hf.named_parameters():
+        if weight.is_floating_point() and not weight.is_meta and weight.numel():
+            low, high = weight.aminmax()  # unlike isfinite() they take no memory
+            if not bool(torch.isfinite(low) & torch.isfinite(high)):
+                raise EmotionCircuitsError(
+                    f"{name}: its tensor {key} holds NaN or infinity in {str(weight.dtype).removeprefix('torch.')}. With float16 "
+                    "use dtype 'bfloat16' or 'float32'; else its weights are damaged: download or convert them again"
+                )
 
 
 def _check_report(opened: Opened, hf: Any, report: Any) -> None:

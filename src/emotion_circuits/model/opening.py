@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 from transformers.utils import logging as hf_logging
 
@@ -24,6 +26,7 @@ from emotion_circuits.model.families import Family, family_of, language_config
 from emotion_circuits.model.files import Stored, check_folder, check_recorded
 from emotion_circuits.model.foreign import one_line, understood
 from emotion_circuits.model.gguf import converted_gguf
+from emotion_circuits.model.unread import check_read, check_said_once
 from emotion_circuits.paths import read_json
 
 __all__ = ["Opened", "explained", "is_bundled", "is_gguf", "locate", "open_model", "outline", "quiet"]
@@ -92,17 +95,70 @@ def open_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
         whole = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
         config = language_config(whole)
         family = family_of(config)
+        _check_code(whole, config, name)
         _check_numbers(config.to_dict(), f"{name}: config.json")
+        check_read(config, f"{name}: config.json")
         _check_layers(config, stored, name)
+    tokenizer = _tokenizer(name, folder, options)
+    return Opened(
+        name, folder, config, family, tokenizer, options, stored, larger=whole.model_type if config is not whole else ""
+    )
+
+
+def _tokenizer(name: str, folder: Path | None, options: Mapping[str, Any]) -> Any:
+    """The fast tokenizer, which makes the tokens that ``tokenizer.json`` says, and the same ones every time."""
+    source = name if folder is None else str(folder)
     with quiet(), understood(lambda error: f"{name}: its tokenizer cannot be read: {one_line(error)}"):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
         tokenizer(["a"])  # what is wrong with it may show only when it is used
-    if not tokenizer.is_fast:
-        raise EmotionCircuitsError(
-            f"{name}: its tokenizer has no fast version; only those give the character offsets that find words"
+        if not tokenizer.is_fast:
+            raise EmotionCircuitsError(
+                f"{name}: its tokenizer has no fast version; only those give the character offsets that find words"
+            )
+        written = _file(name, folder, options, "tokenizer.json")
+        begins = get_tokenizer_config(source, **options).get("add_bos_token")
+        said = None if written is None else Tokenizer.from_file(str(written))
+        if said is not None:
+            said.no_truncation()
+            said.no_padding()
+        for one in (tokenizer.backend_tokenizer, *([] if said is None else [said])):
+            if getattr(one.model, "dropout", None):
+                one.model.dropout = None  # a text is cut by chance in training, and only there
+        if said is not None and not _cuts_alike(tokenizer, said):
+            # Some classes put their own rules in the place of those in the file.
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(source, **options)
+            if not _cuts_alike(tokenizer, said):
+                raise EmotionCircuitsError(
+                    f"{name}: its tokenizer_config.json makes other tokens of a text than its tokenizer.json says; take its "
+                    "tokenizer_class and add_prefix_space away"
+                )
+    begun = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    if begins is not None and tokenizer.bos_token_id is not None and bool(begins) != begun:
+        _log.warning(
+            "%s: tokenizer_config.json says that add_bos_token is %s; tokenizer.json does the opposite, and is what counts",
+            name,
+            str(begins).lower(),
         )
-    return Opened(
-        name, folder, config, family, tokenizer, options, stored, larger=whole.model_type if config is not whole else ""
+    return tokenizer
+
+
+_PROBE = (
+    "Hello  there,\n\n it's 2024: 650841823 na\u00efve na\u0131\u0308ve \u732b\u3067\u3059\u3002 don't (\uff21) end "
+)
+"""Blanks, line ends, digits, marks and scripts: what rules of cutting treat differently."""
+
+
+def _file(name: str, folder: Path | None, options: Mapping[str, Any], kind: str) -> Path | None:
+    """A file of a model's, here or from the hub, where there is one."""
+    if folder is None:
+        found = cached_file(name, kind, _raise_exceptions_for_missing_entries=False, **options)
+        return None if found is None else Path(found)
+    return folder / kind if (folder / kind).is_file() else None
+
+
+def _cuts_alike(tokenizer: Any, said: Tokenizer) -> bool:
+    return bool(
+        tokenizer(_PROBE, add_special_tokens=False)["input_ids"] == said.encode(_PROBE, add_special_tokens=False).ids
     )
 
 
@@ -111,6 +167,8 @@ def locate(name: str) -> Path | None:
 
     A bundled model's name always means that model: a folder of the same name is reached as ``./name``.
     """
+    if not name.strip():
+        raise EmotionCircuitsError("the name of the model is empty")
     path = Path(name).expanduser()
     if is_bundled(name):
         if path.is_dir():
@@ -236,8 +294,18 @@ def _check_written(folder: Path) -> None:
             raise EmotionCircuitsError(f"{file}: transformers_weights is {weights!r}, not the name of a file beside it")
 
 
+def _check_code(whole: Any, config: Any, name: str) -> None:
+    """Refuse attention by a kernel that the configuration names: code that would be fetched from the hub, and run."""
+    for one in (whole, config):
+        asked = getattr(one, "_attn_implementation", None)
+        if asked not in (None, "eager", "sdpa"):
+            raise EmotionCircuitsError(
+                f"{name}: config.json: attn_implementation is {asked!r}, which names code to be run; take it away"
+            )
+
+
 def _check_numbers(said: Mapping[str, Any], place: str) -> None:
-    """Refuse counts below 1, numbers that are none, and two rotary bases.
+    """Refuse counts below 1, numbers that are none, and rotary settings that are said twice.
 
     Args:
         said: a configuration, which may hold others.
@@ -258,12 +326,7 @@ def _check_numbers(said: Mapping[str, Any], place: str) -> None:
         raise EmotionCircuitsError(
             f"{place}: num_attention_heads is {heads}, not a multiple of num_key_value_heads {shared}"
         )
-    rope = said.get("rope_parameters")
-    base = rope.get("rope_theta") if isinstance(rope, Mapping) else None
-    if None not in (base, said.get("rope_theta")) and base != said["rope_theta"]:
-        raise EmotionCircuitsError(
-            f"{place}: rope_theta is {said['rope_theta']}, and {base} in rope_parameters; keep one of them"
-        )
+    check_said_once(said, place)
 
 
 def _check_layers(config: Any, stored: Mapping[str, Stored], name: str) -> None:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from emotion_circuits.documents import read_document
 from emotion_circuits.errors import EmotionCircuitsError
@@ -30,10 +30,11 @@ from emotion_circuits.prompts.attribute_parts import (
 from emotion_circuits.prompts.contrast import labels_of
 from emotion_circuits.prompts.lexicon import lexicon
 from emotion_circuits.prompts.loading import corpora_dir, corpus_file, explain, with_columns
+from emotion_circuits.prompts.schema import composed
 
 __all__ = ["DEFAULT_ATTRIBUTE", "Attribute", "available_attributes", "load_attribute"]
 
-Value = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
+Value = Annotated[str, Field(pattern=r"^\w[\w-]*$"), AfterValidator(composed)]
 """A label: it becomes part of column names, of claims' ids and of conditions' names, which blanks and dots separate."""
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
@@ -100,6 +101,7 @@ class Attribute(Part):
     @model_validator(mode="before")
     @classmethod
     def _axis_by_default(cls, given: Any) -> Any:
+        given = _composed_keys(given)
         return {"axis": given["name"], **given} if isinstance(given, dict) and "name" in given else given
 
     @model_validator(mode="after")
@@ -168,6 +170,7 @@ class Attribute(Part):
         """
         if values is None:
             return self.values
+        values = tuple(map(composed, values))
         least = 1 if self.reference is not None else 2
         if len(values) < least or len(set(values)) != len(values) or self.reference in values:
             raise EmotionCircuitsError(
@@ -209,6 +212,13 @@ class Attribute(Part):
     def terms(self, code: str) -> dict[str, str]:
         """What its labels are called in a language of reports."""
         return self.words.get(code, {})
+
+
+def _composed_keys(given: Any) -> Any:
+    """Keys are labels; what stands under them may be texts, which stay as they were written."""
+    if isinstance(given, Mapping):
+        return {composed(k) if isinstance(k, str) else k: _composed_keys(v) for k, v in given.items()}
+    return given
 
 
 def attributes_dir() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -235,7 +236,7 @@ def _plain(value: dict[str, Any], *, delimited: bool) -> list[tuple[str, str]]:
         if isinstance(cell, int) and not isinstance(cell, bool):
             value[field] = str(cell)  # numbers as names: survey ids, classes
         elif isinstance(cell, str):
-            value[field] = cell.strip()
+            value[field] = unicodedata.normalize("NFC", cell.strip())  # before splits are drawn by it
     for field, text in (("spans", "text"), ("corrupted_spans", "corrupted")):
         if isinstance(value.get(field), str):
             value[field], missing = _spans(value[field], str(value.get(text, "")))

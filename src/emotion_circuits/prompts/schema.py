@@ -43,6 +43,11 @@ class Prompt(BaseModel):
     set: str = Field(min_length=1)
     spans: tuple[Span, ...] = ()
 
+    @field_validator("id", "label", "group", "set")
+    @classmethod
+    def _composed(cls, name: str) -> str:
+        return composed(name)
+
     @field_validator("text")
     @classmethod
     def _printable(cls, text: str) -> str:
@@ -76,6 +81,11 @@ class Pair(Prompt):
     corrupted_label: str = Field(min_length=1)
     corrupted_spans: tuple[Span, ...] = Field(min_length=1)
     corrupted_answers: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("corrupted_label")
+    @classmethod
+    def _corrupted_composed(cls, name: str) -> str:
+        return composed(name)
 
     @field_validator("corrupted")
     @classmethod
@@ -115,6 +125,21 @@ def corpus_of(set_name: str) -> str:
 def corpora_dir() -> Path:
     """Folder of the bundled corpora."""
     return Path(str(files("emotion_circuits.prompts") / "corpora"))
+
+
+def composed(name: str) -> str:
+    r"""A name with its accents in the characters (NFC), so that two that look the same are the same.
+
+    Raises:
+        ValueError: it holds a character that cannot be seen.
+
+    Example:
+        >>> composed("joe\u0301") == "jo\u00e9"
+        True
+    """
+    if "\n" in name:
+        raise ValueError("holds a line end; a name is one line")
+    return printable(unicodedata.normalize("NFC", name))
 
 
 def printable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from emotion_circuits.documents import LARGEST, UnreadableError, bytes_of, decod
 from emotion_circuits.errors import EmotionCircuitsError
 
 __all__ = ["LONGEST_LINE", "TABLE_SUFFIXES", "Problem", "Table", "no_column", "parse_table", "read_table"]
+
+_log = logging.getLogger(__name__)
 
 LONGEST_LINE = 2**20
 """Characters of a line (of JSON) or a cell; a corpus holds sentences and letters."""
@@ -130,11 +133,11 @@ def _reader(path: Path) -> Callable[[bytes, Path], Table]:
 
 def _delimited(content: bytes, path: Path, *, unnamed: bool = False) -> Table:
     text = decoded(content)
-    first, _, rest = text.partition("\n")
-    line, hint = 1, re.fullmatch(r"\"?sep=(.)\"?", first.rstrip("\r"))
+    first, rest = _first_line(text)
+    line, hint = 1, re.fullmatch(r"\"?sep=(.)\"?", first)
     if hint:  # what spreadsheets write for one another
         text, line = rest, 2
-        first = rest.partition("\n")[0]
+        first = _first_line(rest)[0]
     delimiter = hint[1] if hint else "\t" if path.suffix.lower() == ".tsv" else _delimiter(first)
     # A blank behind the delimiters of the header is one of the writer's habits, and quotes stand behind it.
     spaced = re.search(rf"{re.escape(delimiter)} +\S", first) is not None
@@ -167,6 +170,12 @@ def _delimited(content: bytes, path: Path, *, unnamed: bool = False) -> Table:
     if header is None:
         raise UnreadableError(1, "is empty; the first line must name the columns")
     return Table(tuple(header), rows, problems, delimited=True)
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """A line and the rest; spreadsheets on a Macintosh end lines with a carriage return alone."""
+    first, _, rest = re.match(r"([^\r\n]*)(\r\n|\r|\n|\Z)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    return first, rest
 
 
 def _delimiter(header: str) -> str:
@@ -315,15 +324,47 @@ def _excel(content: bytes, path: Path) -> Table:
                     f"{path}: unpacks to more than {_LARGEST_SHEET // 2**20} MiB; save it as CSV"
                 )
         book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        rows = list(book.worksheets[0].iter_rows(values_only=True))
-    except EmotionCircuitsError:
+        sheets = [sheet for sheet in book.worksheets if any(any(row) for row in sheet.iter_rows(values_only=True))]
+        rows = [[_excel_cell(cell) for cell in row] for row in sheets[0].iter_rows()] if sheets else []
+        formulas = load_workbook(io.BytesIO(content), read_only=True)[sheets[0].title].iter_rows() if sheets else ()
+        for number, (cells, row) in enumerate(zip(formulas, rows, strict=False), start=1):
+            for cell, value in zip(cells, row, strict=False):
+                if cell.data_type == "f" and value is None:
+                    raise UnreadableError(
+                        number,
+                        f"cell {cell.coordinate} is a formula whose result was not saved; save the sheet in Excel, or as CSV",
+                    )
+    except (EmotionCircuitsError, UnreadableError):
         raise
     except Exception as error:  # whatever the library meets in a damaged file
         raise EmotionCircuitsError(f"{path}: is not an Excel workbook, or is damaged: {_first(error)}") from error
+    if len(sheets) > 1:
+        _log.warning(
+            "%s: holds %d sheets; only %r is read (save each one as a file of its own)",
+            path,
+            len(sheets),
+            sheets[0].title,
+        )
     header = [str(cell).strip() if cell is not None else "" for cell in (rows[0] if rows else ())]
     if not any(header):
         raise UnreadableError(1, "is empty; the first row must name the columns")
     return _from_cells(header, rows[1:], first=2)
+
+
+def _excel_cell(cell: Any) -> Any:
+    """A cell's value, characters as they were typed; what Excel could not compute is no text."""
+    value = cell.value
+    if cell.data_type == "e":
+        raise UnreadableError(cell.row, f"cell {cell.coordinate} holds the error {value}; correct it")
+    return _typed(value) if isinstance(value, str) else value
+
+
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
+
+
+def _typed(text: str) -> str:
+    """Characters that Excel writes as their numbers."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
 
 
 def _from_cells(columns: list[str], rows: Any, *, first: int) -> Table:
