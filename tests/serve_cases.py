@@ -72,7 +72,8 @@ def tiny_run(root, *, chat=True):
     arms = [
         {
             "condition": f"{v} {alpha}", "kind": "emotion", "emotion": v, "alpha": alpha, "layers": str(LAYER),
-            "how": c.how, "units": "norm", "first": FIRST, "ratio": high, "ratio_high": high,
+            "how": c.how, "units": "norm", "first": FIRST, "ratio": high / 1.2, "ratio_low": high / 1.4, "ratio_high": high,
+            "change": alpha / 8, "change_low": alpha / 8 - 0.1, "change_high": alpha / 8 + 0.1, "n": 36,
         }
         for v, c in chosen.items() for alpha, high in ((1.0, 1.2), (2.0, 40.0), (3.0, 60.0))
     ]  # fmt: skip
