@@ -132,8 +132,8 @@ def make_app(service: Service) -> FastAPI:
         }  # fmt: skip
         return _json({"object": "list", "data": [one]})
 
-    @app.get("/v1/steering")
-    async def _steering() -> Response:
+    @app.get("/v1/steering")  # not async: names may need a catalogue, which takes a second to read
+    def _steering() -> Response:
         about = {"model": service.name, "chat": has_chat_template(service.model), "readings": service.reader is not None}
         return _json({"object": "steering", **about, **offered(service.served, whole_path=service.loopback)})
 

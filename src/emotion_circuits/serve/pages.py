@@ -56,8 +56,8 @@ def add_studio(app: FastAPI) -> None:
     async def _page() -> Response:
         return file("index.html")
 
-    @app.get("/studio/words/{code}")
-    async def _words(code: str) -> Response:
+    @app.get("/studio/words/{code}")  # not async: a catalogue takes a second to read, in which others' texts go on
+    def _words(code: str) -> Response:
         if code not in LANGUAGES:
             raise HTTPException(404, f"there is no such language; there are: {', '.join(LANGUAGES)}")
         return JSONResponse({"language": code, "languages": list(LANGUAGES), "words": words(code)}, headers=HEADERS)

@@ -30,15 +30,17 @@ export async function* streamed(path, body, signal) {
     method: "POST", signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...body, stream: true }),
   });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let rest = "", whole = false;
   for (;;) {
     const { done, value } = await reader.read();
+    if (done && whole) return;
     if (done) throw new Problem(0, "the answer broke off before its end");
     rest += value;
     for (let end = rest.indexOf("\n\n"); end >= 0; end = rest.indexOf("\n\n")) {
       const data = rest.slice(0, end).replace(/^data: /, "");
       rest = rest.slice(end + 2);
-      if (data === "[DONE]") return;
+      whole = data === "[DONE]";
+      if (whole) continue;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new Problem(500, chunk.error.message);
       yield chunk;

@@ -128,4 +128,6 @@ export class Round {
 export function show(round) {
   byId("no-answers").hidden = true;
   byId("rounds").prepend(round.element);
+  // On a narrow screen the answers stand below everything that sets them.
+  if (round.element.getBoundingClientRect().top > innerHeight) round.element.scrollIntoView();
 }
