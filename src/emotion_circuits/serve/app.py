@@ -134,7 +134,11 @@ def make_app(service: Service) -> FastAPI:
 
     @app.get("/v1/steering")  # not async: names may need a catalogue, which takes a second to read
     def _steering() -> Response:
-        about = {"model": service.name, "chat": has_chat_template(service.model), "readings": service.reader is not None}
+        about = {
+            "model": service.name,
+            "chat": has_chat_template(service.model),
+            "readings": service.reader is not None,
+        }
         return _json({"object": "steering", **about, **offered(service.served, whole_path=service.loopback)})
 
     @app.post("/v1/completions")

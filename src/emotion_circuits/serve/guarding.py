@@ -119,7 +119,11 @@ class Guard:
             return
         path, given = scope["path"], headers.get("authorization", "")
         keyless = path in _KEYLESS or path.startswith("/studio/")
-        if self.key is not None and not keyless and not hmac.compare_digest(given.encode(), f"Bearer {self.key}".encode()):
+        if (
+            self.key is not None
+            and not keyless
+            and not hmac.compare_digest(given.encode(), f"Bearer {self.key}".encode())
+        ):
             raise ProblemError(
                 401, "a valid API key is required: Authorization: Bearer KEY", kind="authentication_error",
                 code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"},

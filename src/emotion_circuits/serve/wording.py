@@ -49,8 +49,8 @@ WORDS = {
     # doses
     "tone-title": N_("Tone"),
     "tone-about": N_(
-        "Dose 1 is the strongest push that the run found within its bound on fluency; 0 changes nothing. Under each slider: what the "
-        "run measured at the strengths that it tried, with 95 % intervals."
+        "Dose 1 is the strongest push that the run found within its bound on fluency; 0 changes nothing. Under each slider: what "
+        "the run measured at the strengths that it tried, with 95 % intervals."
     ),
     "dose": N_("dose {dose}"),
     "dose-of": N_("Dose of {value}"),
@@ -62,7 +62,8 @@ WORDS = {
     ),
     "beyond": N_("allow doses beyond the validated range, and negative ones"),
     "beyond-warning": N_(
-        "Beyond doses from 0 to 1 the run vouches for nothing: texts may fall apart, and a negative dose need not be the opposite tone."
+        "Beyond doses from 0 to 1 the run vouches for nothing: texts may fall apart, and a negative dose need not be the "
+        "opposite tone."
     ),
     "zero": N_("All doses to 0"),
     "curve-effect": N_("change of the value's probability"),
@@ -103,7 +104,8 @@ WORDS = {
     "colour-by": N_("Colour by"),
     "colour-strongest": N_("the strongest value"),
     "legend-about": N_(
-        "Stronger colour: the state that wrote the token lies further beyond the reader's threshold; none: it does not lie beyond it."
+        "Stronger colour: the state that wrote the token lies further beyond the reader's threshold; none: it does not lie "
+        "beyond it."
     ),
     "readings-table": N_("Readings as a table"),
     "token": N_("token"),

@@ -1,14 +1,14 @@
 // The studio: asks the server what it offers, wires the page, writes rounds.
 
 import { offer as asked } from "./api.js";
-import { byId, el } from "./dom.js";
+import { byId, el, save } from "./dom.js";
 import { FORMS } from "./exporting.js";
 import { doses, Kept } from "./kept.js";
 import { prepare } from "./readings.js";
 import { Round, show } from "./rounds.js";
 import { key, setting as stored } from "./store.js";
 import { nameOf, Tone } from "./tone.js";
-import { say, speak, told, whenSpoken } from "./words.js";
+import { language, say, speak, told, whenSpoken } from "./words.js";
 
 let offer, tone, kept, round, stopper;
 let keyed = false;
@@ -124,8 +124,7 @@ function open() {
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") stopper?.abort(); });
   byId("form").addEventListener("change", changed);
   byId("copy").addEventListener("click", copy);
-  byId("download").addEventListener("click", async () => {
-    const { save } = await import("./dom.js");
+  byId("download").addEventListener("click", () => {
     const { file, kind } = FORMS[byId("form").value];
     save(file, byId("exported").textContent, kind);
   });
@@ -163,7 +162,7 @@ async function start() {
   const languages = await speak(wanted);
   const names = (code) => new Intl.DisplayNames([code.replace("_", "-")], { type: "language" }).of(code.replace("_", "-"));
   byId("language").replaceChildren(...languages.map((code) => el("option", { value: code, lang: code }, names(code))));
-  byId("language").value = languages.includes(wanted) ? wanted : "en";
+  byId("language").value = language();
   byId("language").addEventListener("change", () => speak(stored("language", byId("language").value)));
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -39,11 +39,9 @@ function utter(element) {
 /** What else is to be done when the language changes. */
 export const whenSpoken = (act) => again.push(act);
 
-/** Speak a language; returns the codes of all there are. */
+/** Speak a language, or English where there is no such one; returns the codes of all there are. */
 export async function speak(wanted) {
-  let answer = await fetch(`studio/words/${encodeURIComponent(wanted)}`);
-  if (answer.status === 404) answer = await fetch("studio/words/en");
-  const found = await answer.json();
+  const found = await (await fetch(`studio/words/${encodeURIComponent(wanted)}`)).json();
   words = found.words;
   code = found.language;
   document.documentElement.lang = code.replace("_", "-");
