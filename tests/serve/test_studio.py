@@ -208,7 +208,7 @@ def test_a_blind_preference_is_kept_and_handed_out(visit):
     assert "needs a dose" in page.inner_text("#status")
     slide(page, 0, 1)
     shown_first, firsts = [], []
-    for place in range(8):
+    for place in range(4):
         round_ = write(page, "=1+1, it rains")
         said = round_.inner_text()
         assert "Answer A" in said
@@ -233,10 +233,10 @@ def test_a_blind_preference_is_kept_and_handed_out(visit):
     assert json.loads(table[0]["steering"]) == {"gratitude": 1}
     assert table[0]["prompt"] == "'=1+1, it rains"  # a spreadsheet computes nothing of it
     assert rows[0]["prompt"] == "=1+1, it rains"
-    assert "8 given" in page.inner_text("#tally")
+    assert "4 given" in page.inner_text("#tally")
     page.reload()
-    assert "8 given" in ready(page).inner_text("#tally")
-    assert page.locator("#history > li").count() == 8
+    assert "4 given" in ready(page).inner_text("#tally")
+    assert page.locator("#history > li").count() == 4
     page.click("#preferences-drop")
     assert "0 given" in page.inner_text("#tally")
 
@@ -357,6 +357,7 @@ def test_curves_are_what_the_run_measured(visit, at):
     heights = [float(y) for y in curve.locator(".dot.effect").evaluate_all("e => e.map(x => x.getAttribute('cy'))")]
     assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2])
     about = page.locator("#about-0")
+    assert "nothing is changed" in about.inner_text()
     slide(page, 0, 0.6)
     assert "at dose 0.50" in about.inner_text()
     assert f"first token was pushed by {FIRST:.2f}" in about.inner_text()
@@ -474,12 +475,13 @@ def test_the_policy_bites(visit):
     page = ready(visit(expected=("Trusted", "Content Security Policy", "^CSP ")))
     for attempt, refused in (
         ("document.body.innerHTML = '<b>x</b>'", "TrustedHTML"),
-        ("eval('1')", "Content Security Policy|TrustedScript|unsafe-eval"),
+        ("Object.assign(document.createElement('script'), { textContent: 'window.hit = 1' })", "TrustedScript"),
+        ("setTimeout('window.hit = 1')", "TrustedScript"),
+        ("document.body.setAttribute('onclick', 'window.hit = 1')", "TrustedScript"),
         ("fetch('http://127.0.0.2:9/')", "Failed to fetch|Content Security"),
-        ("new Function('return 1')", "Content Security Policy|TrustedScript|unsafe-eval"),
     ):
         said = page.evaluate(
-            f"(async () => {{ try {{ await 0; await ({attempt}); return 'done'; }} catch (e) {{ return String(e); }} }})()"
+            f"(async () => {{ try {{ await ({attempt}); return 'done'; }} catch (e) {{ return String(e); }} }})()"
         )
         assert re.search(refused, said), (attempt, said)
     page.evaluate(
@@ -487,7 +489,8 @@ def test_the_policy_bites(visit):
     )
     assert page.locator("body").is_visible()
     page.evaluate("() => { const f = document.createElement('iframe'); f.src = '/studio'; document.body.append(f); }")
-    assert page.evaluate("() => frames[0]?.document?.title ?? ''") == ""
+    page.frames[1].wait_for_url("chrome-error://**")
+    assert page.frames[1].url.startswith("chrome-error:")  # it is shown in no frame, its own neither
 
 
 def test_files_are_those_of_the_studio_and_bear_the_policy(at):

@@ -74,6 +74,7 @@ WORDS = {
     "curve-nearest": N_(
         "Measured nearest, at dose {dose}: probability changes by {effect}, perplexity ratio {cost} ({n} validation openings)."
     ),
+    "dose-zero": N_("At 0 nothing is changed."),
     "curve-first": N_(
         "There the first token was pushed by {first} (hollow dot); a dose scales that push too."
     ),
@@ -137,6 +138,7 @@ WORDS = {
     ),
     "expected-cost": N_("{value}: perplexity ratio {cost}"),
     "expected-none": N_("{value}: nothing was measured"),
+    "other-metrics": N_("Other metrics"),
     "metric-share": N_("share of texts classed as the value"),
     "metric-probability": N_("probability of the value"),
     "metric-words": N_("share of texts with a word of the value"),

@@ -21,7 +21,11 @@ export function curveOf(value, bound, [low, high], name) {
     .sort((a, b) => a.dose - b.dose);
   const x = (dose) => EDGE + ((dose - low) / (high - low)) * (WIDE - 2 * EDGE);
   const ends = points.flatMap((p) => [p.low ?? p.change, p.high ?? p.change]);
-  const y = scale(Math.min(0, ...ends), Math.max(0.1, ...ends), TOP);
+  // Intervals of few openings reach beyond what a probability can change by; the drawing ends there.
+  const possible = (change) => Math.min(Math.max(change, -1), 1);
+  const up = possible(Math.max(0.1, ...ends));
+  const height = scale(possible(Math.min(0, ...ends)), up, TOP);
+  const y = (change) => height(possible(change));
   const most = Math.max(1.1, (bound ?? 1.5) * 1.15);
   const least = Math.min(0.9, ...points.map((p) => p.ratio_low ?? p.ratio ?? 1));
   const cost = scale(Math.log(Math.max(least, 0.5)), Math.log(most), COST);
@@ -30,7 +34,7 @@ export function curveOf(value, bound, [low, high], name) {
   const vouched = (top, bottom) => svg("rect", {
     class: "validated", x: x(Math.max(0, low)), y: top - 4, width: x(Math.min(1, high)) - x(Math.max(0, low)), height: bottom - top + 8,
   });
-  const [up, limit] = [Math.max(0.1, ...ends), bound ?? 1.5];
+  const limit = bound ?? 1.5;
   const drawing = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "curve", role: "img" },
     vouched(...TOP), vouched(...COST),
     svg("line", { class: "zero", x1: EDGE, x2: WIDE - EDGE, y1: y(0), y2: y(0) }),
@@ -59,10 +63,11 @@ function beside(y, text) {
 /** Whiskers, a line and dots; hollow: the first token was pushed otherwise than at that dose. An arrow: it lies further up. */
 function series(points, place, kind) {
   const at = points.map(place);
+  const most = Math.max(...points.map((p) => p.n ?? 0)); // a small dot rests on fewer openings
   return [
     svg("polyline", { class: `line ${kind}`, points: at.map(([x, y]) => `${x},${y}`).join(" ") }),
     ...at.map(([x, , low, high]) => svg("line", { class: `whisker ${kind}`, x1: x, x2: x, y1: low, y2: high })),
-    ...at.map(([x, y], i) => svg("circle", { class: `dot ${kind}${points[i].as_dosed ? "" : " hollow"}`, cx: x, cy: y, r: 3 })),
+    ...at.map(([x, y], i) => svg("circle", { class: `dot ${kind}${points[i].as_dosed ? "" : " hollow"}`, cx: x, cy: y, r: points[i].n < most ? 2.2 : 3.2 })),
     ...at.filter((each) => each[4]).map(([x, , , high]) => svg("path", { class: `arrow ${kind}`, d: `M${x - 4},${high + 5}L${x},${high}L${x + 4},${high + 5}` })),
   ];
 }

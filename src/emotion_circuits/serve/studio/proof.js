@@ -16,7 +16,8 @@ export function proof(told, values) {
     el("ul", {}, ...touched.flatMap((one) => acted(one, nameOf(known(one.value)))),
       ...(told.template_tokens_left_out === null ? [] : [telling("li", "left-out", { n: told.template_tokens_left_out })])),
     telling("h5", "expected"),
-    el("ul", {}, ...told.values.flatMap((one) => expected(one, nameOf(known(one.value))))),
+    el("ul", {}, ...told.values.flatMap((one) => expected(one, nameOf(known(one.value)), (_, place) => place === 0))),
+    ...others(told, known),
     ...warnings(told, known));
 }
 
@@ -31,17 +32,24 @@ function acted(one, value) {
   return found;
 }
 
-function expected(one, value) {
+/** Effects of the metrics that are `shown`, in the order of METRICS; with the first of them what it costs. */
+function expected(one, value, shown) {
   if (!one.measured) return [telling("li", "expected-none", { value })];
   const { effects, cost, dose } = one.measured;
-  const found = Object.entries(effects).sort(([a], [b]) => METRICS.indexOf(a) - METRICS.indexOf(b)).map(([metric, e]) => telling("li", "expected-effect", {
+  const rank = (metric) => (METRICS.includes(metric) ? METRICS.indexOf(metric) : METRICS.length);
+  const found = Object.entries(effects).sort(([a], [b]) => rank(a) - rank(b)).filter(shown).map(([metric, e]) => telling("li", "expected-effect", {
     value, dose: number(dose), metric: () => (METRICS.includes(metric) ? say(`metric-${metric}`) : metric),
     change: interval(e.change, e.low, e.high), wrong: number(e.wrong_way), n: e.n,
   }));
-  if (cost?.perplexity_ratio !== null && cost?.perplexity_ratio !== undefined) {
+  if (shown(null, 0) && Number.isFinite(cost?.perplexity_ratio)) {
     found.push(telling("li", "expected-cost", { value, cost: interval(cost.perplexity_ratio, cost.low, cost.high) }));
   }
   return found;
+}
+
+function others(told, known) {
+  const rows = told.values.filter((one) => one.measured).flatMap((one) => expected(one, nameOf(known(one.value)), (_, place) => place > 0));
+  return rows.length ? [el("details", {}, telling("summary", "other-metrics"), el("ul", {}, ...rows))] : [];
 }
 
 function warnings(told, known) {

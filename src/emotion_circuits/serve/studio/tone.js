@@ -98,6 +98,7 @@ export class Tone {
 
 /** What the run measured nearest to a dose. */
 function expected(value, dose) {
+  if (dose === 0) return say("dose-zero");
   const point = value.curve.length ? nearest(value.curve, dose) : null;
   if (!point) return say("curve-none");
   const said = say("curve-nearest", { dose: number(point.dose), effect: effectOf(point), cost: costOf(point), n: point.n });
