@@ -279,7 +279,7 @@ def test_a_setting_runs_elsewhere_as_it_is_handed_out(visit, at, tmp_path):
         f"emotion-circuits export {service.served.run} --emotion gratitude --to llama.cpp --out gratitude.gguf",
         "llama-server -m MODEL.gguf --control-vector-scaled gratitude.gguf:0.8",
         f"emotion-circuits export {service.served.run} --emotion gratitude --to safetensors --out gratitude.safetensors",
-        "emotion-circuits steer --vector gratitude.safetensors --scale=0.8 '" + prompt.replace("'", "'\\''") + "'",
+        "emotion-circuits steer --vector gratitude.safetensors --scale=0.8 -- '" + prompt.replace("'", "'\\''") + "'",
     ]
 
 

@@ -63,7 +63,7 @@ function vector(setting, { offer }) {
       `llama-server -m MODEL.gguf --control-vector-scaled ${file}.gguf:${times}`,
       `# ${say("vector-whole")}`,
       `emotion-circuits export ${run} --emotion ${quoted(value.value)} --to safetensors --out ${file}.safetensors`,
-      `emotion-circuits steer --vector ${file}.safetensors --scale=${times} ${quoted(setting.prompt || "It rains")}`, "");
+      `emotion-circuits steer --vector ${file}.safetensors --scale=${times} -- ${quoted(setting.prompt || "It rains")}`, "");
   }
   return lines.length ? lines.join("\n") : `# ${say("vector-none")}`;
 }
