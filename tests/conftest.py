@@ -9,8 +9,8 @@ LONGEST = (
     "study/test_faults.py", "stations/test_outside.py", "record/test_stations_in_parts.py", "study/test_calibrating.py",
     "curation/test_bundled_corpora.py", "report/test_study_report.py", "planted/test_calibration.py",
     "planted/test_generators.py", "record/test_engines.py", "evaluation/test_texts.py", "directions/test_two_models.py",
-    "docs/test_examples.py", "survey/test_survey.py", "record/test_clusters.py", "serve/test_server.py",
-    "study/test_comparing_and_cleaning.py", "study/test_whole_study.py", "study/test_circuit_nulls.py",
+    "docs/test_examples.py", "survey/test_survey.py", "record/test_clusters.py", "serve/test_studio.py",
+    "serve/test_server.py", "study/test_comparing_and_cleaning.py", "study/test_whole_study.py", "study/test_circuit_nulls.py",
     "study/test_planning.py", "cli/test_every_command.py", "report/test_page.py", "steering/test_sweeping.py",
     "docs/test_site.py", "study/test_circuits_stage.py", "steering/test_nulls.py", "circuits/test_circuit_commands.py",
 )  # fmt: skip

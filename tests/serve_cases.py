@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -37,9 +38,22 @@ def filled(table, rows):
     return pd.DataFrame([{**base, **row} for row in rows])
 
 
-def save_chatting(folder, *, chat=True):
-    """A tiny model; its last token-norms are small, so that a push of a residual norm turns its texts."""
+def save_chatting(folder, *, chat=True, chain=""):
+    """A tiny model; its last token-norms are small, so that a push of a residual norm turns its texts.
+
+    With a ``chain`` of different characters each of them is followed by the next one, as long as nothing is pushed.
+    """
     model = tiny_model("llama", max_position_embeddings=1024)
+    if chain:
+        embeddings, head = model.hf.get_input_embeddings().weight, model.hf.get_output_embeddings().weight
+        ids = model.tokenizer.convert_tokens_to_ids(list(chain))
+        for block in model.hf.model.layers:  # what is written next hangs on the last character alone
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight.zero_()
+        for axis, (own, following) in enumerate(itertools.pairwise(ids)):
+            embeddings[own] = 0
+            embeddings[own, axis] = 1
+            head[following, axis] += 2.5
     if chat:
         model.tokenizer.chat_template = TEMPLATE
     model.hf.save_pretrained(folder)
@@ -47,14 +61,14 @@ def save_chatting(folder, *, chat=True):
     return folder
 
 
-def tiny_run(root, *, chat=True):
+def tiny_run(root, *, chat=True, chain="", words=None):
     """A finished run of two stations, written through the folders' own classes.
 
     Gratitude and apology were chosen at alpha 1 with the first token; 2 was within the bound too, and 3 was not. Anger has no
-    strength within it.
+    strength within it. ``chain`` is of :func:`save_chatting`; ``words`` are what values are called, by language.
     """
     run = root / "run"
-    config = small(save_chatting(root / "tiny-chat", chat=chat), emotions=list(VALUES))
+    config = small(save_chatting(root / "tiny-chat", chat=chat, chain=chain), emotions=list(VALUES))
     generator = torch.Generator().manual_seed(3)
     raw = {v: torch.randn(3, 32, generator=generator) for v in VALUES}
     folder = SteeringFolder.of(run)
@@ -72,7 +86,8 @@ def tiny_run(root, *, chat=True):
     arms = [
         {
             "condition": f"{v} {alpha}", "kind": "emotion", "emotion": v, "alpha": alpha, "layers": str(LAYER),
-            "how": c.how, "units": "norm", "first": FIRST, "ratio": high, "ratio_high": high,
+            "how": c.how, "units": "norm", "first": FIRST, "ratio": high / 1.2, "ratio_low": high / 1.4, "ratio_high": high,
+            "change": alpha / 8, "change_low": alpha / 8 - 0.1, "change_high": alpha / 8 + 0.1, "n": 36,
         }
         for v, c in chosen.items() for alpha, high in ((1.0, 1.2), (2.0, 40.0), (3.0, 60.0))
     ]  # fmt: skip
@@ -96,6 +111,8 @@ def tiny_run(root, *, chat=True):
         write_note(run / name, {"status": "complete", "key": name, "files": files})
         keys[name] = name
     about = studied(config).to_json()
+    for code, names in (words or {}).items():
+        about["attribute"]["words"].setdefault(code, {}).update(names)
     write_manifest(run, {"stations": keys, "config": config.model_dump(mode="json"), "studied": about})
     return run
 

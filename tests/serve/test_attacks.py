@@ -174,7 +174,7 @@ def test_many_connections_at_once_and_none_is_lost(at):
     whole(port)
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/docs", "/openapi.json", "/v1/../etc/passwd", "/metrics/x"])
+@pytest.mark.parametrize("path", ["/studio/x", "/v1", "/docs", "/openapi.json", "/v1/../etc/passwd", "/metrics/x"])
 def test_there_is_nothing_else(at, path):
     answer = get(at[1], path)
     assert status(answer) == 404

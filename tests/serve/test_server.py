@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ import torch
 from emotion_circuits.model import Sampling, generate, load_model
 from emotion_circuits.model.chat import chat_prompts
 from emotion_circuits.model.generation import row_seed
+from emotion_circuits.serve.curves import curve_of
+from emotion_circuits.stations.steering import tables
 from emotion_circuits.steering import Condition
 from emotion_circuits.steering.injecting import layer_interventions
-from serve_cases import FIRST, LAYER, VALUES, serving, tiny_run
+from serve_cases import FIRST, LAYER, VALUES, filled, serving, tiny_run
 
 openai = pytest.importorskip("openai")
 PROMPT = "It rains again"
@@ -167,6 +170,58 @@ def test_whole_texts_are_read(served, client):
     table = served[0].reader.read(["Thank you", "It rains"])
     assert [row["label"] for row in answer["data"]] == table["label"].tolist()
     assert answer["data"][0]["scores"]["anger"] == pytest.approx(table["score_anger"][0])
+
+
+def test_what_can_be_drawn_of_the_run(served, client):
+    answer = client.get("/steering", cast_to=object)
+    assert (answer["model"], answer["chat"], answer["readings"], answer["bound"]) == ("tiny-chat", True, True, 50)
+    assert answer["run"] == str(served[0].served.run)
+    gratitude, _, anger = answer["values"]
+    assert gratitude["names"] == {"en": "gratitude", "ja": "感謝"}
+    assert gratitude["measured"]["effects"]["share"]["change"] == 0.25
+    assert (gratitude["chosen"], gratitude["alpha"], gratitude["first"]) == (0.5, 2.0, FIRST)
+    # The push at the first token was held still: at dose 1 alone it is the dose's own.
+    assert [(p["dose"], p["as_dosed"], p["within"]) for p in gratitude["curve"]] == [
+        (0.5, False, True), (1.0, True, True), (1.5, False, False),
+    ]  # fmt: skip
+    assert (anger["validated"], "curve" in anger) == (None, False)
+
+
+def test_a_curve_takes_pushes_at_the_first_token_that_keep_step(served):
+    strongest = served[0].served.ranges["gratitude"].condition
+
+    def row(alpha, first, **changes):
+        how = replace(strongest, first=first).how
+        return {
+            "kind": "emotion", "emotion": "gratitude", "alpha": alpha, "first": first, "layers": str(LAYER), "how": how,
+            "repetition_gain": 0.0, "ratio_high": 1.2, "n": 8, **changes,
+        }  # fmt: skip
+
+    kept = [row(0.5, 0.5), row(1.2, 1.25), row(1.0, FIRST), row(2.0, FIRST)]
+    others = [
+        row(1.0, 0.0), row(1.0, 3.0), row(0.0, FIRST), row(1.0, 1.0, emotion="anger"), row(1.0, 1.0, layers="0"),
+        row(1.0, 1.0, kind="random"), row(1.0, 1.0, how=replace(strongest, first=1.0, when="prompt").how),
+    ]  # fmt: skip
+    grid = filled(tables.GRID, kept + others)
+    found = curve_of(grid, strongest, 1.5)
+    assert [(p["alpha"], p["first"], p["as_dosed"]) for p in found] == [
+        (0.5, 0.5, True), (1.0, FIRST, False), (1.2, 1.25, True), (2.0, FIRST, True),
+    ]  # fmt: skip
+    beyond = filled(tables.GRID, [row(1.0, 1.0, repetition_gain=0.2), row(2.0, FIRST, ratio_high=2.0)])
+    assert [p["within"] for p in curve_of(beyond, strongest, 1.5)] == [False, False]
+
+
+def test_warnings_are_in_the_language_asked_for(client):
+    def warned(code):
+        answer = complete(client, steering={"gratitude": -1}, extra_headers={"Accept-Language": code})
+        return answer.steering["values"][0]["warnings"]
+
+    assert warned("ja,en;q=0.5") == warned("ja-JP") == ["検証済みの用量（0 から 1）の範囲外"]
+    for code in ("en", "xx", "", "*", ";;,", "ja_" * 50):
+        assert warned(code) == ["beyond the validated range of doses, from 0 to 1"]
+    # Errors are English: they are looked for on the web.
+    with pytest.raises(openai.BadRequestError, match="no such value"):
+        complete(client, steering={"joy": 1}, extra_headers={"Accept-Language": "ja"})
 
 
 # -- chat --------------------------------------------------------------------------------------------------------------

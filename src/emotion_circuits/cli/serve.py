@@ -49,7 +49,7 @@ def serve(
     allow_pickle: Pickle = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Serve a model whose tone can be set: /v1/completions and /v1/chat/completions as OpenAI's clients call them.
+    """Serve a model whose tone can be set: /v1/completions and /v1/chat/completions as OpenAI's clients call them, and /studio.
 
     The body's "steering" names values of the run and doses; the answer says what was done. A key in the environment variable
     EMOTION_CIRCUITS_API_KEY is required of every request.
@@ -82,9 +82,10 @@ def serve(
                 f"--port {port}: cannot listen at {host}:{port}; is something else there?"
             ) from error
         with sock:
-            url, values = f"http://{host}:{sock.getsockname()[1]}/v1", service.served.names
+            root, values = f"http://{host}:{sock.getsockname()[1]}", service.served.names
+            url, studio = f"{root}/v1", f"{root}/studio"
             if as_json:
-                show_json({"model": service.name, "url": url, "values": list(values)})
+                show_json({"model": service.name, "url": url, "studio": studio, "values": list(values)})
                 sys.stdout.flush()
-            note(f"serving {service.name} at {url}, values: {', '.join(values)}")
+            note(f"serving {service.name} at {url}, values: {', '.join(values)}; in a browser: {studio}")
             made.run(sockets=[sock])

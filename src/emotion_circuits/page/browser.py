@@ -19,9 +19,9 @@ from emotion_circuits.errors import EmotionCircuitsError
 
 if TYPE_CHECKING:
     import psutil
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
-__all__ = ["chromium", "off_the_loop", "open_page"]
+__all__ = ["chromium", "off_the_loop", "open_page", "opened"]
 
 T = TypeVar("T")
 
@@ -53,8 +53,30 @@ def chromium() -> str:
 
 
 @contextmanager
+def opened(timeout: float = 180.0) -> Iterator[Browser]:
+    """A browser that ends with the block; its profile is new and goes with it.
+
+    Args:
+        timeout: seconds for everything in the block.
+
+    Raises:
+        EmotionCircuitsError: there is none, or it doesn't answer in time.
+    """
+    program = chromium()
+    from playwright.sync_api import sync_playwright
+
+    before = _children()
+    with (
+        sync_playwright() as driver,
+        _deadline(_children() - before, timeout),
+        driver.chromium.launch(executable_path=program, args=["--disable-gpu"]) as browser,
+    ):
+        yield browser
+
+
+@contextmanager
 def open_page(path: Path, *, timeout: float = 180.0, **view: Any) -> Iterator[Page]:
-    """A local page in a browser that ends with the block; its profile is new and goes with it.
+    """A local page in a browser that ends with the block.
 
     Args:
         path: of the HTML file.
@@ -65,16 +87,10 @@ def open_page(path: Path, *, timeout: float = 180.0, **view: Any) -> Iterator[Pa
         EmotionCircuitsError: no browser, it doesn't answer in time, or the page failed.
     """
     program = chromium()
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import Error
 
-    before = _children()
     try:
-        with (
-            sync_playwright() as driver,
-            _deadline(_children() - before, timeout),
-            driver.chromium.launch(executable_path=program, args=["--disable-gpu"]) as browser,
-            browser.new_page(**{"viewport": _VIEWPORT, **view}) as page,
-        ):
+        with opened(timeout) as browser, browser.new_page(**{"viewport": _VIEWPORT, **view}) as page:
             page.set_default_timeout(timeout * 1000)
             page.goto(path.resolve().as_uri())
             yield page

@@ -8,7 +8,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from emotion_circuits.directions import Reader
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import LANGUAGES, speaking
 from emotion_circuits.model import LanguageModel, Sampling, Site
 from emotion_circuits.model.chat import chat_prompts, has_chat_template, spoken
 from emotion_circuits.model.generation import row_seed
@@ -30,6 +31,8 @@ from emotion_circuits.serve.bodies import ChatBody, CompletionBody, ReadingsBody
 from emotion_circuits.serve.engine import Engine, FullError, Ticket
 from emotion_circuits.serve.guarding import Bounds, Guard, ProblemError, json_body, problem
 from emotion_circuits.serve.metrics import Metrics
+from emotion_circuits.serve.offering import offered
+from emotion_circuits.serve.pages import add_studio
 from emotion_circuits.serve.steering import Plan, plan
 from emotion_circuits.serve.vectors import Served
 
@@ -95,6 +98,7 @@ def make_app(service: Service) -> FastAPI:
         # What was asked or written stands in no log.
         _log.info("%s %s %d %.0f ms", method, path, status, 1000 * seconds)
 
+    add_studio(app)
     app.add_middleware(Guard, key=service.key, bounds=service.bounds, loopback=service.loopback, counted=counted)
 
     @app.exception_handler(ProblemError)
@@ -128,16 +132,25 @@ def make_app(service: Service) -> FastAPI:
         }  # fmt: skip
         return _json({"object": "list", "data": [one]})
 
+    @app.get("/v1/steering")  # not async: names may need a catalogue, which takes a second to read
+    def _steering() -> Response:
+        about = {
+            "model": service.name,
+            "chat": has_chat_template(service.model),
+            "readings": service.reader is not None,
+        }
+        return _json({"object": "steering", **about, **offered(service.served, whole_path=service.loopback)})
+
     @app.post("/v1/completions")
     async def _completions(request: Request) -> Response:
         body = await _read(service, request, CompletionBody)
-        jobs = await run_in_threadpool(_completion_jobs, service, body)
+        jobs = await run_in_threadpool(_spoken, request, _completion_jobs, service, body)
         return await _answer(service, request, body, jobs, _Completion)
 
     @app.post("/v1/chat/completions")
     async def _chat(request: Request) -> Response:
         body = await _read(service, request, ChatBody)
-        jobs = await run_in_threadpool(_chat_jobs, service, body)
+        jobs = await run_in_threadpool(_spoken, request, _chat_jobs, service, body)
         return await _answer(service, request, body, jobs, _Chat)
 
     @app.post("/v1/readings")
@@ -160,7 +173,10 @@ def make_app(service: Service) -> FastAPI:
     return app
 
 
-_PATHS = ("/healthz", "/metrics", "/v1/models", "/v1/completions", "/v1/chat/completions", "/v1/readings")
+_PATHS = (
+    "/healthz", "/metrics", "/v1/models", "/v1/steering", "/v1/completions", "/v1/chat/completions", "/v1/readings",
+    "/studio",
+)  # fmt: skip
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -199,6 +215,13 @@ async def _read(service: Service, request: Request, kind: type[Body]) -> Body:
             404, f"there is no model {asked!r}; there is: {service.name}", param="model", code="model_not_found"
         )
     return body
+
+
+def _spoken(request: Request, jobs: Callable[[Service, Body], list[_Job]], service: Service, body: Body) -> list[_Job]:
+    """Jobs whose warnings are in the language that the client asks for first."""
+    asked = request.headers.get("accept-language", "")[:35].split(",")[0].split(";")[0].split("-")[0].strip().lower()
+    with speaking(asked if asked in LANGUAGES else "en"):
+        return jobs(service, body)
 
 
 # -- what is to be written -----------------------------------------------------------------------------------------------

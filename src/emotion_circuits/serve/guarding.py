@@ -21,6 +21,8 @@ from emotion_circuits.documents import UnreadableError, loads
 __all__ = ["Bounds", "Guard", "ProblemError", "Prompt11", "is_loopback", "json_body", "problem"]
 
 _OPEN = ("/healthz",)
+_KEYLESS = ("/", "/studio")
+"""The page that asks for a key can bear none; it and its files, the same for everybody, hold nothing of a run."""
 _LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 _HEADERS_S = 10
 """Seconds for the head of a connection's first request; one that says nothing is closed."""
@@ -64,7 +66,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Middleware; answers ``/healthz`` without a key, so that whoever watches the server needs none.
+    """Middleware; answers ``/healthz`` without a key, so that whoever watches the server needs none, and the studio's files.
 
     Args:
         app: what it stands before.
@@ -115,8 +117,13 @@ class Guard:
             raise ProblemError(403, "pages of other origins are not answered", code="forbidden_origin")
         if scope["path"] in _OPEN:
             return
-        given = headers.get("authorization", "")
-        if self.key is not None and not hmac.compare_digest(given.encode(), f"Bearer {self.key}".encode()):
+        path, given = scope["path"], headers.get("authorization", "")
+        keyless = path in _KEYLESS or path.startswith("/studio/")
+        if (
+            self.key is not None
+            and not keyless
+            and not hmac.compare_digest(given.encode(), f"Bearer {self.key}".encode())
+        ):
             raise ProblemError(
                 401, "a valid API key is required: Authorization: Bearer KEY", kind="authentication_error",
                 code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"},

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import say
 from emotion_circuits.model import Intervention, LanguageModel, Positions, Site
 from emotion_circuits.model.stepping import Along, Row
 from emotion_circuits.serve.vectors import Served
@@ -200,9 +201,10 @@ def _asked(model: LanguageModel, served: Served, value: str, push: Push, *, chat
             )
         condition = ranged.at(push.dose)
         if not 0 <= push.dose <= 1:
-            warnings.append("beyond the validated range of doses, from 0 to 1")
+            warnings.append(say("beyond the validated range of doses, from 0 to 1"))
         elif ranged.measured is not None and push.dose and abs(push.dose - ranged.measured["dose"]) > 1e-9:
-            warnings.append(f"effect and cost were measured at dose {ranged.measured['dose']:g}, not at this one")
+            dose = ranged.measured["dose"]
+            warnings.append(say("effect and cost were measured at dose {dose:g}, not at this one", dose=dose))
     else:
         layers = push.layers or (ranged.condition.layers if ranged else None)
         if layers is None:
@@ -213,15 +215,17 @@ def _asked(model: LanguageModel, served: Served, value: str, push: Push, *, chat
             name=value, emotion=value, layers=layers, alpha=float(push.alpha or 0),
             positions=push.positions or "rest", first=push.first or 0.0,
         )  # fmt: skip
-        warnings.append("a strength given by hand: the run's effect and cost need not hold")
+        warnings.append(say("a strength given by hand: the run's effect and cost need not hold"))
     if push.when != condition.when:
         if push.when == "generated" and condition.first:
             condition = replace(condition, first=0.0)
-            warnings.append("the first token is the prompt's and is left alone")
-        warnings.append(f"the run measured with when '{condition.when}', not '{push.when}'")
+            warnings.append(say("the first token is the prompt's and is left alone"))
+        warnings.append(
+            say("the run measured with when '{measured}', not '{asked}'", measured=condition.when, asked=push.when)
+        )
         condition = replace(condition, when=push.when)
     if chat:
-        warnings.append("the run measured on openings that are continued, not on chat")
+        warnings.append(say("the run measured on openings that are continued, not on chat"))
     measured = ranged.measured if ranged is not None and push.dose is not None else None
     return Asked(value, push.dose, condition, tuple(warnings), measured)
 

@@ -15,7 +15,8 @@ import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.record.reading import read_finished
-from emotion_circuits.record.studied import studied_in
+from emotion_circuits.record.studied import Studied, studied_in
+from emotion_circuits.serve.curves import Curve, curve_of
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.steering import Condition, SteeringVectors
 from emotion_circuits.steering.scoring import REPEATS
@@ -30,10 +31,14 @@ class Ranged:
     Attributes:
         condition: place, manner and strength at dose 1.
         measured: ``{"dose", "effects", "cost"}`` of the condition that the run reports on test openings; ``None``: nothing was.
+        chosen: dose that the run chose, which ``emotion-circuits export`` writes.
+        curve: what was tried on the way to it.
     """
 
     condition: Condition
     measured: Mapping[str, Any] | None = None
+    chosen: float = 1.0
+    curve: Curve = ()
 
     def at(self, dose: float) -> Condition:
         """The condition at another dose."""
@@ -49,11 +54,17 @@ class Served:
         vectors: unit directions and norms.
         ranges: of the values that were chosen on validation.
         unranged: values that have vectors and no range, with the reason.
+        run: folder they are from; ``None``: from no run.
+        about: what it studied.
+        bound: perplexity ratio, steered over unsteered, that a strength had to keep.
     """
 
     vectors: SteeringVectors
     ranges: Mapping[str, Ranged]
     unranged: Mapping[str, str]
+    run: Path | None = None
+    about: Studied | None = None
+    bound: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,10 +91,12 @@ def of_run(run: Path) -> Served:
     for value, chosen in choice.conditions().items():
         strongest = _strongest(chosen, grid, bound)
         scale = chosen.alpha / strongest.alpha if strongest.alpha else 1.0
-        ranges[value] = Ranged(strongest, None if effects is None else _measured(effects, value, scale))
+        measured = None if effects is None else _measured(effects, value, scale)
+        ranges[value] = Ranged(strongest, measured, scale, curve_of(grid, strongest, bound))
     reason = f"no strength that the run tried kept perplexity within {bound:g} times the unsteered"
-    unranged = {v: reason for v in studied_in(manifest).values if v in vectors.unit and v not in ranges}
-    return Served(vectors, ranges, unranged)
+    about = studied_in(manifest)
+    unranged = {v: reason for v in about.values if v in vectors.unit and v not in ranges}
+    return Served(vectors, ranges, unranged, run, about, bound)
 
 
 def _strongest(chosen: Condition, grid: pd.DataFrame, bound: float) -> Condition:

@@ -1,0 +1,55 @@
+"""What a server offers to steer with, for whoever draws it: ranges, curves, what was measured, names and colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emotion_circuits.language import LANGUAGES, speaking, term
+from emotion_circuits.serve.steering import STRONGEST
+from emotion_circuits.serve.vectors import Ranged, Served
+
+__all__ = ["offered"]
+
+
+def offered(served: Served, *, whole_path: bool) -> dict[str, Any]:
+    """The answer of ``/v1/steering``, but for the model.
+
+    Args:
+        served: what there is.
+        whole_path: whether to name the run's folder as it was given, for commands; otherwise its last part.
+    """
+    place = served.run
+    values = []
+    for value in served.names:
+        ranged = served.ranges.get(value)
+        told: dict[str, Any] = {"value": value, "names": _names(served, value), "colour": _colour(served, value)}
+        told |= {"validated": None, "reason": served.unranged[value]} if ranged is None else _range(ranged)
+        values.append(told)
+    return {
+        "run": None if place is None else str(place) if whole_path else place.name,
+        "unit": "residual norms of the layer",
+        "allowed": [-STRONGEST, STRONGEST],
+        "bound": served.bound,
+        "curve_on": "validation openings of the run",
+        "values": values,
+    }
+
+
+def _range(ranged: Ranged) -> dict[str, Any]:
+    c = ranged.condition
+    return {
+        "validated": [0, 1], "chosen": ranged.chosen, "alpha": c.alpha, "first": c.first, "layers": list(c.layers),
+        "measured": ranged.measured, "curve": [dict(point) for point in ranged.curve],
+    }  # fmt: skip
+
+
+def _names(served: Served, value: str) -> dict[str, str]:
+    found = {}
+    for code in LANGUAGES:
+        with speaking(code, None if served.about is None else served.about.attribute.terms(code)):
+            found[code] = term(value)
+    return found
+
+
+def _colour(served: Served, value: str) -> str | None:
+    return None if served.about is None else served.about.attribute.colours.get(value)
