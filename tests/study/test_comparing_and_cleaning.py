@@ -67,12 +67,14 @@ def test_intervals_that_do_not_meet_are_flagged(runs, tmp_path):
     assert len([r for r in rows.values() if r["flags"]]) == 1
 
 
-def test_an_unfinished_run_can_be_compared(runs, tmp_path):
+def test_an_unfinished_run_can_be_compared_which_is_said(runs, tmp_path, caplog):
     shutil.copytree(runs / "a", tmp_path / "half")
     (tmp_path / "half" / "manifest.json").unlink()
     shutil.rmtree(tmp_path / "half" / "circuits")
     found = compare_runs(open_run(runs / "a"), open_run(tmp_path / "half"))
     assert {s["stage"]: s["b"]["status"] for s in found["stages"]}["circuits"] == "missing"
+    assert found["environment"] == []
+    assert f"{tmp_path / 'half'}: has not finished" in caplog.text
 
 
 def test_runs_are_compared_and_cleaned_without_tracking(runs):

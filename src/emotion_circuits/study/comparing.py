@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from emotion_circuits.record.reading import RunFolder
 from emotion_circuits.statistics import Claim
 
 __all__ = ["compare_runs", "flat"]
+
+_log = logging.getLogger(__name__)
 
 _ABSENT = None
 
@@ -36,7 +39,8 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
     """Everything two runs can be compared in, ready for JSON.
 
     Returns:
-        ``config`` and ``environment`` (model, data, packages): keys whose values differ, with both values; ``claims``: one row
+        ``config`` and ``environment`` (model, data, packages; left out where a run has not finished, which is said): keys whose
+        values differ, with both values; ``claims``: one row
         per claim of either run with what it is ``about``, and ``estimate``, ``interval`` and ``verdict``, of both (``None``
         where a run has no such claim) and ``flags``: ``only in a``, ``only in b``, ``verdict`` and ``part`` (they differ),
         ``intervals apart`` (they do not overlap); ``choices``: per stage, differing keys; ``stages``: status and seconds of
@@ -54,12 +58,19 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
                 "flags": _flags(left, right),
             }
         )
-    made = [{k: v for k, v in run.manifest.items() if k in ("model", "data", "environment")} for run in (a, b)]
+    for run in (a, b):
+        if not run.manifest:
+            _log.warning(
+                "%s: has not finished (it has no manifest.json), so that its model, data and packages are not compared",
+                run.folder,
+            )
+    finished = [run for run in (a, b) if run.manifest]
+    made = [{k: v for k, v in run.manifest.items() if k in ("model", "data", "environment")} for run in finished]
     return {
         "a": str(a.folder),
         "b": str(b.folder),
         "config": _differences(a.config, b.config),
-        "environment": _differences(*made),
+        "environment": _differences(*made) if len(made) == 2 else [],
         "claims": claims,
         "choices": [
             {"stage": stage, **row}
