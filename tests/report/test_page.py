@@ -239,3 +239,11 @@ def test_words_that_are_no_intervals_stay_columns(tmp_path):
     frame = pd.DataFrame({"name": ["a"], "low": ["x"], "other_low": [1.0], "high_water": [2.0]})
     write_page(page(parts=(Table("t", "T", "C.", frame),)), tmp_path / "p.html")
     assert headings((tmp_path / "p.html").read_text(encoding="utf-8")) == ["name", "low", "other low", "high water"]
+
+
+def test_no_column_is_written_over(tmp_path):
+    frame = pd.DataFrame({"null": ["shuffled"], "null_low": [-0.1], "null_high": [0.1]})
+    write_page(page(parts=(Table("t", "T", "C.", frame),)), tmp_path / "p.html")
+    html = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert headings(html) == ["null", "null low", "null high"]
+    assert "shuffled</th>" in html

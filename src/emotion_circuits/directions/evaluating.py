@@ -168,7 +168,6 @@ class _Parts:
     def __init__(
         self, store: ActivationStore, d: DirectionSet, chosen: pd.Series, corpora: pd.Series, right_words: np.ndarray
     ) -> None:
-        self.labels = d.labels
         self.named = (chosen & store.rows["label"].isin(d.names)).to_numpy()
         self._truth = pd.Index(d.names).get_indexer(pd.Index(store.rows["label"]))
         self._keys = np.array([corpora.to_numpy(dtype=str), store.rows["split"].to_numpy(dtype=str)]).T

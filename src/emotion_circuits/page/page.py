@@ -272,7 +272,8 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
         before = names.index(name) - 1
         of = stem if stem in names else names[before] if name == "low" and before >= 0 else ""
         numbers = of in names and of not in taken and pd.api.types.is_numeric_dtype(frame[of])
-        if name == "low" and not numbers:
+        # Ends of what is no number, or has its interval already, stay columns of their own: nothing is written over.
+        if not numbers and (name == "low" or of):
             continue
         ends = (name, f"{name.removesuffix('low')}high")
         values = frame[of].tolist() if numbers else [None] * len(frame)

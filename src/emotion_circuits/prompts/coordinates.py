@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ class Coordinates(BaseModel):
     def of(self, dimension: str) -> dict[str, float]:
         """Value → rating, for values that have one."""
         return {value: float(row[dimension]) for value, row in self.values.items() if row.get(dimension) is not None}
+
+    def among(self, values: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Dimension → value → rating, of some values; those without a rating are left out of it."""
+        return {d: {v: rating for v, rating in self.of(d).items() if v in values} for d in self.dimensions}
 
 
 def load_coordinates(name_or_path: str | os.PathLike[str]) -> Coordinates:

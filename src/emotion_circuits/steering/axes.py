@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.statistics import bootstrap_mean_intervals, paired_difference
+from emotion_circuits.statistics import bootstrap_mean_intervals, paired_difference, rank_p
 from emotion_circuits.steering.conditions import NONE, Condition
 from emotion_circuits.steering.finding import Place
 from emotion_circuits.steering.scoring import aligned, per_prompt
@@ -187,7 +187,7 @@ def _among(scored: pd.DataFrame, axis: str, permuted: Sequence[str], column: str
     apart = [_sides(scored, f"{axis} | {name}", column) for name in permuted]
     null = np.array([float(change.mean()) for change in apart])
     real = float(_sides(scored, axis, column).loc[apart[0].index].mean())
-    return null, float((1 + (null >= real - 1e-12).sum()) / (1 + len(null)))
+    return null, rank_p(real, null)
 
 
 def _sides(scored: pd.DataFrame, name: str, column: str) -> pd.Series:

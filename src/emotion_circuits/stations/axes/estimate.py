@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from emotion_circuits.model import Blueprint
 from emotion_circuits.record.settings import StudySettings
-from emotion_circuits.record.speed import BATCH_TOKENS, Speed, token_ids
+from emotion_circuits.record.speed import Speed, token_ids
 from emotion_circuits.record.station import Estimate
+from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.axes.settings import AxesSettings
-from emotion_circuits.stations.axes.station import ratings_of
+from emotion_circuits.stations.map.settings import coordinates_of
+from emotion_circuits.stations.steering.estimate import writing
 from emotion_circuits.stations.steering.plan import null_openings, openings
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering.axes import SIDES
@@ -17,14 +19,10 @@ __all__ = ["estimate"]
 
 def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     """Tokens, seconds and bytes of the station, see :mod:`emotion_circuits.record.speed`."""
-    s, dimensions = config.of(SteeringSettings), len(ratings_of(config))
-    test, null = openings(config, "test"), null_openings(config)
-    own = (1 + dimensions * len(SIDES)) * len(test) * s.samples
-    drawn = config.of(AxesSettings).permutations * dimensions * len(SIDES) * len(null) * s.samples
+    s, arms = config.of(SteeringSettings), len(coordinates_of(studied(config)).dimensions) * len(SIDES)
+    test, permutations = openings(config, "test"), config.of(AxesSettings).permutations
     opening = sum(map(len, token_ids(model, [p.text for p in test]))) / len(test)
-    rows, read = own + drawn, own * s.max_new_tokens
-    seconds = speed.decode(rows, s.batch_rows, s.max_new_tokens) + speed.forward(rows * opening, rows / s.batch_rows)
-    seconds += (
-        speed.forward(read, read / BATCH_TOKENS) + read * (speed.unembed + speed.choose) + rows * 4e-3 * speed.host
-    )
-    return Estimate(round(rows * (opening + s.max_new_tokens) + read), seconds, rows * 190 + 20_000)
+    own = writing((1 + arms) * len(test) * s.samples, opening, s, speed)
+    # Their fluency is not read.
+    null = writing(permutations * arms * len(null_openings(config)) * s.samples, opening, s, speed, judged=0.0)
+    return Estimate(round(own.tokens + null.tokens), own.seconds + null.seconds, own.bytes + null.bytes + 20_000)

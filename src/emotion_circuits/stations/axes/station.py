@@ -11,14 +11,12 @@ from emotion_circuits.evaluation import Fluency, judge_of, judges_of
 from emotion_circuits.language import N_
 from emotion_circuits.model import Sampling, writing_model
 from emotion_circuits.paths import hash_json
-from emotion_circuits.prompts.coordinates import Coordinates, load_coordinates
 from emotion_circuits.record.folder import NotMeasured
-from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context
-from emotion_circuits.record.studied import Studied, studied
 from emotion_circuits.stations.axes.claims import axes_drafts
 from emotion_circuits.stations.axes.folder import AxesFolder, Choice
 from emotion_circuits.stations.axes.settings import AxesSettings
+from emotion_circuits.stations.map.settings import coordinates_of
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.stations.steering.judge import JUDGE
 from emotion_circuits.stations.steering.plan import null_openings, openings
@@ -40,24 +38,12 @@ __all__ = ["inputs", "run"]
 NO_PLACE = N_("steering found no place and strength within the fluency bound")
 
 
-def _coordinates(about: Studied) -> Coordinates:
-    assert about.attribute.coordinates is not None
-    return load_coordinates(about.attribute.coordinates)
-
-
-def ratings_of(config: StudySettings) -> dict[str, dict[str, float]]:
-    """Dimension → value → rating, of the studied values."""
-    about = studied(config)
-    known = _coordinates(about)
-    return {d: {v: r for v, r in known.of(d).items() if v in about.values} for d in known.dimensions}
-
-
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the ratings, the judges and the seed; texts are those of steering."""
     about = context.about
     return {
         "axes": context.config.of(AxesSettings).model_dump(mode="json"),
-        "coordinates": hash_json(_coordinates(about).model_dump(mode="json")),
+        "coordinates": hash_json(coordinates_of(about).model_dump(mode="json")),
         "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
         "seed": context.config.seed,
     }
@@ -71,7 +57,8 @@ def run(context: Context, folder: AxesFolder) -> None:
     if vectors is None or not chosen:
         folder.leave_out(NotMeasured(reason=NO_PLACE))
         return
-    ratings, s = ratings_of(config), config.of(SteeringSettings)
+    known, s = coordinates_of(about), config.of(SteeringSettings)
+    ratings = known.among(about.values)
     places = {value: Place(c.layers, c.alpha, c.first) for value, c in chosen.items()}
     place = Counter(places.values()).most_common(1)[0][0]
     names = [f"permuted {i}" for i in range(config.of(AxesSettings).permutations)]
@@ -107,7 +94,7 @@ def run(context: Context, folder: AxesFolder) -> None:
             alpha=place.alpha,
             first=place.first,
             values=tuple(value for value, at in places.items() if at == place),
-            source=_coordinates(about).source,
+            source=known.source,
         )
     )
     trusted = next((claim for claim in steered.read_claims() if claim.id == JUDGE), None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 
 from emotion_circuits.language import N_
-from emotion_circuits.prompts.coordinates import load_coordinates
+from emotion_circuits.prompts.coordinates import Coordinates, load_coordinates
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.settings import Settings, StudySettings
-from emotion_circuits.record.studied import studied
+from emotion_circuits.record.studied import Studied, studied
 
-__all__ = ["MapSettings", "belongs", "lacks"]
+__all__ = ["MapSettings", "belongs", "coordinates_of", "lacks"]
 
 LEAST = 6
 """Rated values without which there is no map."""
@@ -36,13 +36,16 @@ def belongs(config: StudySettings) -> bool:
     return studied(config).attribute.coordinates is not None
 
 
+def coordinates_of(about: Studied) -> Coordinates:
+    """The ratings that the attribute names."""
+    assert about.attribute.coordinates is not None
+    return load_coordinates(about.attribute.coordinates)
+
+
 def lacks(config: StudySettings) -> NotMeasured | None:
     """Ratings of enough values."""
     about = studied(config)
-    name = about.attribute.coordinates
-    assert name is not None
-    known = load_coordinates(name)
-    rated = min(len(set(known.of(d)) & set(about.values)) for d in known.dimensions)
+    rated = min(map(len, coordinates_of(about).among(about.values).values()))
     if rated < LEAST:
         return NotMeasured(reason=FEW, values={"rated": str(rated), "least": str(LEAST)})
     return None

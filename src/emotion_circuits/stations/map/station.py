@@ -13,7 +13,6 @@ from emotion_circuits.directions.baseline import static_embeddings
 from emotion_circuits.directions.value_map import Aligned, Placed, distances, map_of, principal_axes
 from emotion_circuits.paths import hash_json
 from emotion_circuits.progress import progress_bar
-from emotion_circuits.prompts.coordinates import Coordinates, load_coordinates
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied
 from emotion_circuits.stations.capture.folder import CaptureFolder
@@ -21,7 +20,7 @@ from emotion_circuits.stations.capture.station import study_prompts
 from emotion_circuits.stations.directions.folder import DirectionsFolder
 from emotion_circuits.stations.map.claims import map_drafts
 from emotion_circuits.stations.map.folder import Choice, MapFolder
-from emotion_circuits.stations.map.settings import MapSettings
+from emotion_circuits.stations.map.settings import MapSettings, coordinates_of
 from emotion_circuits.statistics import corrected
 
 __all__ = ["inputs", "run"]
@@ -30,16 +29,11 @@ STATIC = -1
 """Layer under which the static embeddings stand."""
 
 
-def _coordinates(about: Studied) -> Coordinates:
-    assert about.attribute.coordinates is not None
-    return load_coordinates(about.attribute.coordinates)
-
-
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the ratings, the values and the seed."""
     return {
         "map": context.config.of(MapSettings).model_dump(mode="json"),
-        "coordinates": hash_json(_coordinates(context.about).model_dump(mode="json")),
+        "coordinates": hash_json(coordinates_of(context.about).model_dump(mode="json")),
         "values": list(context.about.values),
         "seed": context.config.seed,
     }
@@ -48,8 +42,8 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, folder: MapFolder) -> None:
     """Lay out every layer, and the static embeddings; draw the layer that reads best on validation sentences."""
     own, about, seed = context.config.of(MapSettings), context.about, context.config.seed
-    store, known = context.of(CaptureFolder).store(), _coordinates(about)
-    ratings = {d: {v: r for v, r in known.of(d).items() if v in about.values} for d in known.dimensions}
+    store, known = context.of(CaptureFolder).store(), coordinates_of(about)
+    ratings = known.among(about.values)
     texts = {p.id: p.text for p in study_prompts(context.config)}
     chosen = context.of(DirectionsFolder).choice.read().layer
     tables, aligned, static = [], list[Aligned](), list[Aligned]()

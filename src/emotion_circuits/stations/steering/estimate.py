@@ -24,7 +24,7 @@ from emotion_circuits.stations.steering.plan import arms_at, null_openings, open
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import Condition, shared_controls, taken_apart
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "writing"]
 
 
 def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
@@ -64,15 +64,25 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
     opening = sum(map(len, token_ids(model, texts))) / len(texts)
     tokens = seconds = size = 0.0
     for count, texts_each, judged in parts.values():
-        rows = count * texts_each
-        seconds += speed.decode(rows, s.batch_rows, s.max_new_tokens) + speed.forward(
-            rows * opening, rows / s.batch_rows
-        )
-        read = rows * judged * s.max_new_tokens
-        seconds += speed.forward(read, read / BATCH_TOKENS) + read * (speed.unembed + speed.choose)
-        # Judging a text, and its share of the bootstrap tables.
-        seconds += rows * 4e-3 * speed.host
-        tokens += rows * (opening + s.max_new_tokens) + read
-        size += rows * 190
+        part = writing(count * texts_each, opening, s, speed, judged=judged)
+        tokens, seconds, size = tokens + part.tokens, seconds + part.seconds, size + part.bytes
     vectors = (len(emotions) + 2) * model.n_layers * model.d_model * 4
     return Estimate(round(tokens), seconds, round(size + vectors + 260_000))
+
+
+def writing(rows: int, opening: float, s: SteeringSettings, speed: Speed, *, judged: float = 1.0) -> Estimate:
+    """What it costs to write so many texts and to judge them.
+
+    Args:
+        rows: texts.
+        opening: tokens of an opening, on average.
+        s: how they are written.
+        speed: of the machine.
+        judged: share of the texts whose fluency is read.
+    """
+    read = rows * judged * s.max_new_tokens
+    seconds = speed.decode(rows, s.batch_rows, s.max_new_tokens) + speed.forward(rows * opening, rows / s.batch_rows)
+    seconds += speed.forward(read, read / BATCH_TOKENS) + read * (speed.unembed + speed.choose)
+    # Judging a text, and its share of the bootstrap tables.
+    seconds += rows * 4e-3 * speed.host
+    return Estimate(rows * (opening + s.max_new_tokens) + read, seconds, rows * 190)

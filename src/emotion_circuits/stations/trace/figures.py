@@ -38,12 +38,11 @@ def projection_heatmap(found: Trace, label: str) -> go.Figure:
     Sinks (the first token and others with massive activations) are grey: what is projected there is their size.
     """
     values = found.projection[found.labels.index(label)].numpy()
-    kept = [i for i in range(values.shape[1]) if i not in found.sinks]
-    rest = values[:, kept] if kept else values
-    limit = float(np.abs(rest).max()) or 1.0
+    # A text of nothing but sinks is shown as it is.
+    sinks = [] if len(found.sinks) == values.shape[1] else list(found.sinks)
+    limit = float(np.abs(np.delete(values, sinks, axis=1)).max()) or 1.0
     shown = values.astype(float)
-    if kept:
-        shown[:, [i for i in range(values.shape[1]) if i not in kept]] = np.nan
+    shown[:, sinks] = np.nan
     figure = go.Figure(
         go.Heatmap(
             z=shown,
@@ -55,9 +54,8 @@ def projection_heatmap(found: Trace, label: str) -> go.Figure:
             colorbar={"title": say("residual<br>norms")},
         )
     )
-    for i in range(values.shape[1]) if kept else ():
-        if i not in kept:
-            figure.add_vrect(x0=i - 0.5, x1=i + 0.5, fillcolor=GREY, opacity=0.3, line_width=0)
+    for i in sinks:
+        figure.add_vrect(x0=i - 0.5, x1=i + 0.5, fillcolor=GREY, opacity=0.3, line_width=0)
     figure.update_xaxes(title=say("token"), **_ticks(found))
     return _tall(figure, 120 + 18 * values.shape[0])
 
