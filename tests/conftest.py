@@ -32,6 +32,15 @@ def _speeds_of_tests_are_not_the_users(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _options_before_the_command_end_with_their_test(monkeypatch):
+    """A test that calls a command with ``--quiet`` leaves no silence to those after it on the same worker."""
+    from emotion_circuits.cli.shared import State
+
+    monkeypatch.setattr(State, "debug", False)
+    monkeypatch.setattr(State, "quiet", False)
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
     """Two finished studies that several modules look at; whoever writes into them leaves them as they were."""
