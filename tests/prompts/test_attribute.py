@@ -109,6 +109,24 @@ def test_a_classifier_knows_texts_that_are_none_of_the_values(tmp_path):
             {"prompting": {**COLOURS["prompting"], "few_shot": "{examples}"}},
             r"prompting\.few_shot: needs the places \{examples\}, \{instruction\}",
         ),
+        (
+            {"prompting": {**COLOURS["prompting"], "chat": "{instruction} {text} {"}},
+            r"prompting\.chat: needs the places \{instruction\}, \{text\}.*a brace that is part of the text is written twice",
+        ),
+        (
+            {"prompting": {**COLOURS["prompting"], "chat": "{instruction} {text:>999999999}"}},
+            r"prompting\.chat: needs the places \{instruction\}, \{text\} and no others",
+        ),
+        (
+            {
+                "asked": {
+                    "model": "m",
+                    "question": "{text} {labels} }",
+                    "answers": {"warm": "a", "cold": "b", "plain": "c"},
+                }
+            },
+            r"asked\.question: needs the places \{text\}, \{labels\}",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named_with_its_field(tmp_path, changes, message):
@@ -299,3 +317,9 @@ def test_a_value_is_the_same_however_its_accents_are_written(tmp_path):
     assert found.colours == {whole: "#AB3311"}
     assert found.terms("en") == {whole: "anger"}
     assert found.some([apart]) == (whole,)
+
+
+@pytest.mark.parametrize("name", ["\0", "joy\nfear", "\ufffd"])
+def test_a_value_whose_name_cannot_be_shown_is_refused(name):
+    with pytest.raises(EmotionCircuitsError, match="the name of an emotion holds "):
+        load_config(overrides={"emotions": [name]})

@@ -147,6 +147,13 @@ def test_columns_of_other_names_are_mapped_in_every_format(kind, tmp_path):
         load_prompts(with_columns(path, {**columns, "text": "Satz"}))
 
 
+@pytest.mark.parametrize("name", ["te}xt", "{text", "{0}", "{text!r:>9}"])
+def test_a_column_may_have_braces_in_its_name(tmp_path, name):
+    path = written(tmp_path, "a.csv", f"{name},label\nThank you.,gratitude\n")
+    with pytest.raises(EmotionCircuitsError, match=rf"no column for text.*Columns: {re.escape(name)}, label"):
+        load_prompts(path)
+
+
 def test_a_letter_keeps_its_lines(tmp_path):
     path = written(tmp_path, "letters.csv", 'text,label\r\n"Dear all,\r\nthank you.",gratitude\r\nNo.,anger\r\n')
     assert [row.text for row in load_prompts(path)] == ["Dear all,\nthank you.", "No."]

@@ -170,7 +170,10 @@ class Attribute(Part):
         """
         if values is None:
             return self.values
-        values = tuple(map(composed, values))
+        try:
+            values = tuple(map(composed, values))
+        except ValueError as error:
+            raise EmotionCircuitsError(f"the name of an emotion {error}") from error
         least = 1 if self.reference is not None else 2
         if len(values) < least or len(set(values)) != len(values) or self.reference in values:
             raise EmotionCircuitsError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from string import Formatter
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -25,6 +26,18 @@ class Part(BaseModel):
             return given
         lists = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
         return {key: (value,) if key in lists and isinstance(value, str) else value for key, value in given.items()}
+
+
+def _with_places(template: str, wanted: Sequence[str]) -> str:
+    """The template itself, or ``ValueError`` where it cannot be filled in."""
+    needed = f"needs the places {', '.join(f'{{{place}}}' for place in wanted)} and no others"
+    try:
+        places = [place for place in Formatter().parse(template) if place[1] is not None]
+    except ValueError as error:
+        raise ValueError(f"{needed}; a brace that is part of the text is written twice ({error})") from None
+    if {name for _, name, _, _ in places} != set(wanted) or any(how or turned for _, _, how, turned in places):
+        raise ValueError(needed)
+    return template
 
 
 class Corpora(Part):
@@ -101,9 +114,7 @@ class Asked(Part):
     @field_validator("question")
     @classmethod
     def _asks(cls, question: str) -> str:
-        if set(re.findall(r"\{(\w*)\}", question)) != {"text", "labels"}:
-            raise ValueError("needs the places {text}, {labels} and no others")
-        return question
+        return _with_places(question, ("text", "labels"))
 
 
 class HubModel(Part):
@@ -144,8 +155,6 @@ class Prompting(Part):
     @field_validator("few_shot", "chat")
     @classmethod
     def _places(cls, template: str, info: Any) -> str:
-        wanted = {"instruction", "examples" if info.field_name == "few_shot" else "text"}
-        found = set(re.findall(r"\{(\w*)\}", template))
-        if found != wanted:
-            raise ValueError(f"needs the places {', '.join(f'{{{p}}}' for p in sorted(wanted))} and no others")
-        return template
+        return _with_places(
+            template, ("examples", "instruction") if info.field_name == "few_shot" else ("instruction", "text")
+        )

@@ -190,8 +190,8 @@ def _objects_in(
     position = table.positions(path, fields)
     if lacking := [field for field in ("text", "label") if field not in position]:
         line = 1 if table.delimited else table.rows[0][0]
-        message = f"{{}}. Columns: {', '.join(table.columns)}"
-        said = [Problem(line, field, message.format(no_column(field, path))) for field in lacking]
+        there = f"Columns: {', '.join(table.columns)}"
+        said = [Problem(line, field, f"{no_column(field, path)}. {there}") for field in lacking]
         return [], [*table.problems, *said]
     # Whoever names columns, or brings a spreadsheet, has others beside them; in JSON an unknown key is a slip of the pen.
     strict = not file.columns and path.suffix.lower() in (".jsonl", ".ndjson", ".json")

@@ -70,6 +70,7 @@ class StudySettings(Settings):
         emotions: which of the attribute's values are studied, in this order.
         prefix: ``auto`` puts one neutral token before every text that the model reads, in every station, so that the attention
             sink is never a text's first word; ``none`` leaves texts as the tokenizer makes them.
+        leave_out: stations that are not run, by name; those that need one of them are left out too, and the page says so.
         seed: fixes everything that is drawn.
     """
 
@@ -83,6 +84,7 @@ class StudySettings(Settings):
     continuations: str | None = None
     emotions: tuple[str, ...] | None = None
     prefix: Literal["auto", "none"] = "none"
+    leave_out: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
 
     def of(self, kind: type[S]) -> S:

@@ -35,6 +35,7 @@ __all__ = ["Context", "Estimate", "Program", "Remade", "Station"]
 Program = Literal["shuffled", "planted"]
 """How a station's claims are calibrated: labels that mean nothing, or an effect planted in what they name."""
 
+UNWANTED = N_("the study leaves it out (leave_out)")
 NEEDED = N_("the station {station}, whose artefacts it reads, was left out")
 
 F = TypeVar("F", bound=StationFolder)
@@ -241,12 +242,14 @@ class Station:
         return (replace(found[0], prose=(*found[0].prose, *left)), *found[1:])
 
     def left_out(self, config: StudySettings, lacking: Mapping[str, NotMeasured]) -> NotMeasured | None:
-        """Why it is not run at all: what it lacks itself, or a station it needs that is left out.
+        """Why it is not run at all: nobody wants it, what it lacks itself, or a station it needs that is left out.
 
         Args:
             config: of the study.
             lacking: what is known of the stations before it.
         """
+        if self.name in config.leave_out:
+            return NotMeasured(reason=UNWANTED)
         if (own := self.lacks(config)) is not None:
             return own
         absent = next((name for name in self.needs if name in lacking), None)

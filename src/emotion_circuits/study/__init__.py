@@ -20,7 +20,7 @@ from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.record.manifest import build_manifest
 from emotion_circuits.record.notes import checked
 from emotion_circuits.record.reading import STUDY, write_manifest, write_study
-from emotion_circuits.record.running import StationReport, run_stations, station_keys
+from emotion_circuits.record.running import StationReport, left_out, run_stations, station_keys
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context, Station
 from emotion_circuits.record.studied import Studied, studied, studied_in
@@ -117,7 +117,7 @@ def _refuse_unfit(config: StudySettings, about: Studied) -> None:
     changes = {
         "corpora": a.corpora.model_copy(update={"fit": about.fit, "trace": traced_corpus(config)}),
         "openings": None
-        if about.choose is None or STEERING.lacks(config) is not None
+        if about.choose is None or STEERING.left_out(config, {}) is not None
         else Openings(choose=about.choose, report=reported_corpus(config)),
         "pairs": pairs_of(config),
         # The classifier's own corpora, which a study's other corpora do not change.
@@ -127,8 +127,11 @@ def _refuse_unfit(config: StudySettings, about: Studied) -> None:
 
 
 def _check_possible(config: StudySettings, model: LanguageModel) -> None:
-    for station in study_stations():
-        station.possible(config, model)
+    stations = [station for station in study_stations() if station.belongs(config)]
+    lacking = left_out(config, stations)
+    for station in stations:
+        if station.name not in lacking:
+            station.possible(config, model)
 
 
 def _data(config: StudySettings, about: Studied) -> dict[str, Any]:

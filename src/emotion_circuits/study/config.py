@@ -26,6 +26,12 @@ _log = logging.getLogger(__name__)
 class _Checked(StudySettings):
     @model_validator(mode="after")
     def _consistent(self) -> _Checked:
+        known = [station.name for station in study_stations()]
+        unknown = [name for name in self.leave_out if name not in known]
+        if unknown:
+            raise ValueError(
+                f"leave_out: there is no station {unknown[0]!r}; choose from {', '.join(known)}, several as [a, b]"
+            )
         for station in study_stations():
             station.consistent(self)
         return self
