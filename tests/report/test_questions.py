@@ -47,7 +47,9 @@ def test_every_claim_is_counted_once():
 
 
 def test_a_question_without_claims_is_not_studied_and_names_the_command():
-    found = answers([c for c in CLAIMS if c.station not in ("alignment", "scaling", "transfer", "sharing")])["stable"]
+    found = answers(
+        [c for c in CLAIMS if c.station not in ("alignment", "scaling", "transfer", "sharing", "steering_transfer")]
+    )["stable"]
     assert found.evidence == ()
     assert "emotion-circuits align runs/demo" in found.command
     assert "emotion-circuits report runs/demo --aligned" in found.command

@@ -54,6 +54,18 @@ def test_a_claim_of_an_unknown_kind_is_refused():
         tell([changed(CLAIMS[0], kind="humour.some")], KINDS)
 
 
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.figures.beside], ids=lambda c: c.id)
+def test_a_claim_that_lacks_a_figure_is_refused_or_told_without_it(claim):
+    for name in claim.figures.beside:
+        rest = {k: v for k, v in claim.figures.beside.items() if k != name}
+        said = ""
+        try:
+            (found,) = tell([changed(claim, figures={"beside": rest})], KINDS)
+        except EmotionCircuitsError as error:
+            said = str(error)
+        assert f"claim {claim.id!r}: lacks the figure {name!r}" in said or (not said and found.statement)
+
+
 def test_ids_and_what_they_are_about_tell_claims_apart():
     assert max(Counter(claim.id for claim in CLAIMS).values()) == 1
     heads = [claim for claim in CLAIMS if claim.about.part]

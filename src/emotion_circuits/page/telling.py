@@ -48,7 +48,7 @@ def tell(claims: Sequence[Claim], kinds: Mapping[str, Kind]) -> tuple[Told, ...]
         kinds: by name, those of every station whose claims may be among them.
 
     Raises:
-        EmotionCircuitsError: a claim of a kind that none of them declares.
+        EmotionCircuitsError: a claim of a kind that none of them declares, or without a figure that its kind tells.
     """
     return tuple(_tell(claim, kinds) for claim in claims)
 
@@ -58,7 +58,13 @@ def _tell(claim: Claim, kinds: Mapping[str, Kind]) -> Told:
         raise EmotionCircuitsError(
             f"claim {claim.id!r}: is of the kind {claim.kind!r}, which no station declares; known: {', '.join(sorted(kinds))}"
         )
-    words = kinds[claim.kind].words(claim)
+    try:
+        words = kinds[claim.kind].words(claim)
+    except KeyError as lacking:
+        raise EmotionCircuitsError(
+            f"claim {claim.id!r}: lacks the figure {lacking}, which belongs to claims of the kind {claim.kind!r}; what holds it "
+            "is damaged or of another version"
+        ) from lacking
     notes = gap().join((_reason(claim), *words.notes, *_family(claim)))
     return Told(claim, words.statement, words.unit, words.chance or say("chance"), words.null, words.counted, notes)
 

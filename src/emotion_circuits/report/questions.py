@@ -71,8 +71,10 @@ def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run
         _joined(sentences),
         rows,
         verdict=_verdict([own for _, own in deciding]),
-        # What is there comes before what is not.
-        gist=_joined([_plain(aspect, own) for aspect, own in sorted(deciding, key=lambda part: not _held(part[1]))]),
+        # What is there comes before what is not; the rest stands below.
+        gist=_joined(
+            [_plain(aspect, own) for aspect, own in sorted(deciding, key=lambda part: not _held(part[1]))[:_SENTENCES]]
+        ),
         strips=tuple(strip for aspect, own in deciding for strip in _strips(aspect, own)),
     )
 

@@ -17,6 +17,7 @@ from emotion_circuits.stations.map import MAP
 from emotion_circuits.stations.scaling import SCALING
 from emotion_circuits.stations.sharing import SHARING
 from emotion_circuits.stations.steering import STEERING
+from emotion_circuits.stations.steering_transfer import STEERING_TRANSFER
 from emotion_circuits.stations.trace import TRACE
 from emotion_circuits.stations.transfer import TRANSFER
 
@@ -27,6 +28,7 @@ GROUP = "emotion_circuits.stations"
 
 STATIONS: tuple[Station, ...] = (
     CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, AXES, CIRCUITS, ALIGNMENT, SCALING, TRANSFER, SHARING,
+    STEERING_TRANSFER,
 )  # fmt: skip
 
 

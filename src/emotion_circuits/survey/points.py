@@ -13,6 +13,8 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts import load_attribute
 from emotion_circuits.record.reading import read_config, read_finished
 from emotion_circuits.record.settings import StudySettings
+from emotion_circuits.stations.steering import STEERING
+from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.study.config import load_config
 from emotion_circuits.survey.config import SurveyConfig
 
@@ -144,6 +146,17 @@ def _attributes(points: Sequence[Point]) -> _Groups:
             yield f"{_slug(model)}--s{seed}", tuple(own)
 
 
+def _steered(points: Sequence[Point]) -> _Groups:
+    """The same where texts were steered in more than one study."""
+    yield from _attributes([p for p in points if _is_steered(p)])
+
+
+def _is_steered(point: Point) -> bool:
+    if point.config is None:
+        return SteeringFolder.of(point.folder).skipped is None
+    return STEERING.left_out(point.config, {}) is None
+
+
 def _share_a_value(points: Sequence[Point]) -> bool:
     values = [set(_values(p)) for p in points]
     return any(a & b for a, b in combinations(values, 2))
@@ -157,4 +170,5 @@ def _values(point: Point) -> Sequence[str]:
 
 _OVER: dict[str, Callable[[Sequence[Point]], _Groups]] = {
     "scaling": _models, "alignment": _pairs, "transfer": _attributes, "sharing": _attributes,
+    "steering_transfer": _steered,
 }  # fmt: skip

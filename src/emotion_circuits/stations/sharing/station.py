@@ -17,12 +17,11 @@ from emotion_circuits.circuits.sharing import LEAST, HeadEffects, does_repeat, s
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import all_nodes
 from emotion_circuits.language import N_
-from emotion_circuits.model import LanguageModel, load_model
-from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.prompts import load_pairs
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.notes import is_there
 from emotion_circuits.record.reading import read_config, read_finished
+from emotion_circuits.record.runs_model import model_of
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
@@ -95,7 +94,7 @@ def run(context: Context, folder: SharingFolder) -> None:
         raise EmotionCircuitsError("sharing compares attributes: two of these runs study the same one")
     name = str(models[0]["name"])
     left: list[NotMeasured] = []
-    drafts = [*_heads(context, folder, runs, name, left), *_circuits(context, folder, runs, models[0], left)]
+    drafts = [*_heads(context, folder, runs, name, left), *_circuits(context, folder, runs, left)]
     if not folder.shared.exists() and not folder.crossed.exists():
         # Nothing is measured at all: what lacks is told of the whole.
         left = [row.model_copy(update={"what": ""}) for row in left]
@@ -187,7 +186,6 @@ def _circuits(
     context: Context,
     folder: SharingFolder,
     runs: Sequence[_Run],
-    made_of: Mapping[str, Any],
     left: list[NotMeasured],
 ) -> list[Draft]:
     """Every supported circuit on the pairs of every other run that shares a value."""
@@ -206,7 +204,10 @@ def _circuits(
     if not any(a.shares_a_value(b) for a in able for b in able if a is not b):
         left += [NotMeasured(reason=NO_OTHER, values={"names": r.name}, what="a shared circuit") for r in able]
         return []
-    model = _model(context, able[0], made_of)
+    model = model_of(
+        context, able[0].path, what=f"the circuit of {able[0].path} was",
+        remedy="give the model's own files, or gather without circuits",
+    )  # fmt: skip
     rows = []
     for target in able:
         sources = [r for r in able if r is not target and r.shares_a_value(target)]
@@ -238,18 +239,6 @@ def _circuits(
 def _found(run: _Run) -> Circuit:
     assert run.circuit is not None
     return run.circuit
-
-
-def _model(context: Context, run: _Run, made_of: Mapping[str, Any]) -> LanguageModel:
-    """The runs' model, loaded as one of them was."""
-    c = run.config
-    model = context.loaded
-    if model is None:
-        model = load_model(c["model"], device=c["device"], dtype=c["dtype"], revision=c["revision"], prefix=c["prefix"])
-    mark = ModelMark.noted(made_of)
-    if mark is not None:
-        mark.require(f"the circuit of {run.path} was", model, "give the model's own files, or gather without circuits")
-    return model
 
 
 def _figures(found: Crossed) -> dict[str, Any]:
