@@ -317,5 +317,9 @@ def test_sinks_go_through_json_and_name_what_is_missing():
         sinks.median("resid_mid", 0)
     with pytest.raises(EmotionCircuitsError, match="damaged"):
         Sinks.from_json({"factor": 4})
+    short = sinks.to_json()
+    short["medians"] = {kind: values[:-1] for kind, values in short["medians"].items()}
+    with pytest.raises(EmotionCircuitsError, match=r"damaged \(\d+ medians of resid_post for \d+ layers\)"):
+        Sinks.from_json(short)
     with pytest.raises(EmotionCircuitsError, match="at least two tokens"):
         measure_sinks(word_model(), ["Thank"])

@@ -137,9 +137,14 @@ class Sinks:
             EmotionCircuitsError: a note without them.
         """
         try:
+            layers = tuple(int(v) for v in note["layers"])
+            medians = {str(k): tuple(float(v) for v in values) for k, values in note["medians"].items()}
+            for kind, found in medians.items():
+                if len(found) != len(layers):
+                    raise ValueError(f"{len(found)} medians of {kind} for {len(layers)} layers")
             return cls(
-                layers=tuple(int(v) for v in note["layers"]),
-                medians={str(k): tuple(float(v) for v in values) for k, values in note["medians"].items()},
+                layers=layers,
+                medians=medians,
                 prefix=tuple(int(v) for v in note["prefix"]),
                 sentences=int(note["sentences"]),
                 tokens=int(note["tokens"]),
