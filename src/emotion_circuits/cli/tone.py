@@ -123,8 +123,9 @@ def tone(
                 f"{planned.change[0]:.2f} [{planned.change[1]:.2f}, {planned.change[2]:.2f}] at dose {planned.dose:.2f}, the "
                 "most within range and fluency"
             )
-    if answer.beyond:
-        note("written beyond the validated range of doses, from 0 to 1")
+    if options.beyond is not None:
+        which = "the text was written at such a dose" if answer.beyond else "the text was written within it"
+        note(f"doses beyond the validated range, from 0 to 1, were allowed; {which}")
     if not answer.outcome.reached:
         note(f"the goal was not reached ({options.goal}); the nearest text within the bounds follows")
     sys.stdout.flush()
@@ -150,11 +151,11 @@ def _table(answer: Answer) -> Table:
     for number, tried in enumerate(told["tries"]):
         best = tried["texts"][tried["best"]]
         what = "unsteered" if tried["unsteered"] else f"{tried['dose']:.2f}" + (" + words" if tried["prompted"] else "")
-        near = best["similarity"]
+        near, ratio = best["similarity"], best["perplexity_ratio"]
         shown = best["text"] if len(best["text"]) <= _SHOWN else best["text"][: _SHOWN - 1] + "…"
         table.add_row(
             ("→ " if number == told["best"]["try"] else "") + str(number + 1), what,
             *(f"{best['probabilities'][w.value]:.2f}" for w in wishes),
-            f"{best['perplexity_ratio']:.2f} ×", "" if near is None else f"{near:.2f}", Text(shown), tried["why"],
+            "" if ratio is None else f"{ratio:.2f} ×", "" if near is None else f"{near:.2f}", Text(shown), tried["why"],
         )  # fmt: skip
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -185,7 +186,8 @@ class Answer:
 
 def _scored(goal: Goal, score: Score) -> dict[str, Any]:
     return {
-        "probabilities": dict(score.values), "label": score.label, "perplexity_ratio": score.ratio,
+        "probabilities": dict(score.values), "label": score.label,
+        "perplexity_ratio": None if math.isnan(score.ratio) else score.ratio,
         "similarity": score.similarity, "within_bounds": within(goal, score),
     }  # fmt: skip
 
@@ -200,10 +202,12 @@ def why(goal: Goal, tried: Try) -> str:
     """Why the search went on or stopped after a try, in a sentence."""
     score, parts = tried.scores[tried.best], []
     if tried.verdict == "strong":
-        if not score.ratio <= goal.fluency:
+        if math.isnan(score.ratio):
+            parts.append("nothing was written")
+        elif score.ratio > goal.fluency:
             parts.append(f"perplexity {score.ratio:.2f} × unsteered, at most {goal.fluency:g}")
-        if goal.similarity and (score.similarity is None or score.similarity < goal.similarity):
-            parts.append(f"similarity {score.similarity or 0:.2f}, at least {goal.similarity:g}")
+        if score.similarity is not None and score.similarity < goal.similarity:
+            parts.append(f"similarity {score.similarity:.2f}, at least {goal.similarity:g}")
         return f"no text keeps the bounds ({', '.join(parts)}){_NEXT[tried.then]}"
     for wish in goal.wishes:
         if wish.of == "share":
@@ -438,7 +442,11 @@ class Toner:
     def _tasks(self, request: Request, way: Way, ask: Ask) -> tuple[Plan, list[Task]]:
         options = request.options
         rendered = request.worded if way.prompted and not ask.plain and request.worded else request.plain
-        wanted = {v: Push(dose=unit * ask.dose) for v, unit in request.doses.items()} if ask.dose else {}
+        # At the time that the run measured at.
+        wanted = {
+            value: Push(dose=unit * ask.dose, when=self.served.ranges[value].condition.when)
+            for value, unit in request.doses.items() if ask.dose
+        }  # fmt: skip
         made = plan(self.model, self.served, wanted, tokens=len(rendered.ids), spoken=rendered.said, chat=request.chat)
         tasks = [
             Task(
