@@ -46,6 +46,11 @@ def test_what_was_not_reached_or_lies_beyond_is_said(run):
     assert "the goal was not reached (gratitude ≥ 1" in done.stderr
     assert "the run's curve gives 0.25 [0.15, 0.35] at dose 1.00" in done.stderr
     assert "beyond" not in done.stderr
+    assert "similar to one another" not in done.stderr
+    near = tone(
+        run, "--goal", "more gratitude", "--similarity", "1", "--temperature", "0.9", "--n", "2", "--tries", "1"
+    )
+    assert "similar to one another: --similarity 1 asks for more" in near.stderr
     assert (
         "beyond the validated range"
         in tone(run, "--goal", "more gratitude", "--target", "gratitude=1", "--beyond", "3").stderr

@@ -128,6 +128,11 @@ def tone(
         note(f"doses beyond the validated range, from 0 to 1, were allowed; {which}")
     if not answer.outcome.reached:
         note(f"the goal was not reached ({options.goal}); the nearest text within the bounds follows")
+        if told["unsteered_similarity"] is not None and told["unsteered_similarity"] < similarity:
+            note(
+                f"unsteered replies to this are {told['unsteered_similarity']:.2f} similar to one another: --similarity "
+                f"{similarity:g} asks for more"
+            )
     sys.stdout.flush()
     typer.echo(answer.text)
 
