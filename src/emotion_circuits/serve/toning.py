@@ -325,19 +325,18 @@ class Toner:
         return [*turns[:-1], {**turns[-1], "content": worded(turns[-1]["content"])}]
 
     def _rendered(self, turns: Any, room: int) -> _Rendered:
-        with self._encoding:
-            if isinstance(turns, str):
+        if isinstance(turns, str):
+            with self._encoding:
                 (ids,) = self.encoder.encode([turns], room=room).ids
-                if len(ids) <= len(self.model.prefix):
-                    raise EmotionCircuitsError("the request has no text")
-                return _Rendered(turns, ids, None)
-            if not has_chat_template(self.encoder):
-                raise EmotionCircuitsError(f"{self.model.name} has no chat template; give a text to continue")
-            (text,) = chat_prompts(self.encoder, [turns])
+            if len(ids) <= len(self.model.prefix):
+                raise EmotionCircuitsError("the request has no text")
+            return _Rendered(turns, ids, None)
+        if not has_chat_template(self.encoder):
+            raise EmotionCircuitsError(f"{self.model.name} has no chat template; give a text to continue")
+        (text,) = chat_prompts(self.encoder, [turns])
+        with self._encoding:
             encoded = self.encoder.encode([text], add_special_tokens=False, room=room)
-            return _Rendered(
-                text, encoded.ids[0], spoken(text, [turn["content"] for turn in turns], encoded.offsets[0])
-            )
+        return _Rendered(text, encoded.ids[0], spoken(text, [turn["content"] for turn in turns], encoded.offsets[0]))
 
     # -- searching -------------------------------------------------------------------------------------------------------
 
