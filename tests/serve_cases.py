@@ -61,11 +61,28 @@ def save_chatting(folder, *, chat=True, chain=""):
     return folder
 
 
-def tiny_run(root, *, chat=True, chain="", words=None):
+class Signs:
+    """A judge: the more of a text is ``&``, the more grateful it is, which is what the tiny run's gratitude makes of it."""
+
+    name, version, axis = "signs", "1", "emotion"
+
+    def __init__(self, name="signs", sign="&"):
+        self.name, self.sign = name, sign
+
+    def score(self, texts):
+        shares = [text.count(self.sign) / max(len(text), 1) for text in texts]
+        return pd.DataFrame({"p_gratitude": shares, "p_apology": [(1 - p) / 2 for p in shares], "p_anger": 0.0})
+
+    def decide(self, scores):
+        return ["gratitude" if p > 0.5 else "neutral" for p in scores["p_gratitude"]]
+
+
+def tiny_run(root, *, chat=True, chain="", words=None, judges=None):
     """A finished run of two stations, written through the folders' own classes.
 
     Gratitude and apology were chosen at alpha 1 with the first token; 2 was within the bound too, and 3 was not. Anger has no
-    strength within it. ``chain`` is of :func:`save_chatting`; ``words`` are what values are called, by language.
+    strength within it. ``chain`` is of :func:`save_chatting`; ``words`` are what values are called, by language; ``judges`` stand
+    instead of the attribute's.
     """
     run = root / "run"
     config = small(save_chatting(root / "tiny-chat", chat=chat, chain=chain), emotions=list(VALUES))
@@ -113,18 +130,19 @@ def tiny_run(root, *, chat=True, chain="", words=None):
     about = studied(config).to_json()
     for code, names in (words or {}).items():
         about["attribute"]["words"].setdefault(code, {}).update(names)
+    about["attribute"]["judges"] = judges or about["attribute"]["judges"]
     write_manifest(run, {"stations": keys, "config": config.model_dump(mode="json"), "studied": about})
     return run
 
 
 @contextlib.contextmanager
-def serving(model, run, *, key=None, limits=None, bounds=None):
+def serving(model, run, *, key=None, limits=None, bounds=None, judge=None):
     """A server at work: ``(service, port)``."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
         bounds = bounds or Bounds(per_minute=100_000)
-        with service_of(model, run, key=key, limits=limits or Limits(), bounds=bounds) as service:
+        with service_of(model, run, key=key, limits=limits or Limits(), bounds=bounds, judge=judge) as service:
             made = server(service, host="127.0.0.1", port=port)
             thread = threading.Thread(target=made.run, kwargs={"sockets": [sock]}, daemon=True)
             thread.start()

@@ -7,7 +7,7 @@ the message without a traceback.
 
 from __future__ import annotations
 
-__all__ = ["EmotionCircuitsError", "SiteUnavailableError"]
+__all__ = ["EmotionCircuitsError", "SiteUnavailableError", "WritingError"]
 
 
 class EmotionCircuitsError(Exception):
@@ -16,3 +16,7 @@ class EmotionCircuitsError(Exception):
 
 class SiteUnavailableError(EmotionCircuitsError):
     """The model has no such site, or its self-check refused it."""
+
+
+class WritingError(EmotionCircuitsError):
+    """A text that was asked for rightly could not be written, or steering did not act on it."""

@@ -178,6 +178,15 @@ def test_fresh_openings_are_test_only_and_of_the_same_kinds(name):
     assert not {r.group for r in rows} & {r.group for r in others}
 
 
+def test_requests_for_a_tone_are_held_out_and_ask_for_none():
+    rows, others = load_prompts("tone_requests"), load_prompts("chat_requests")
+    assert len(rows) >= 60
+    assert {(r.split, r.label) for r in rows} == {("test", "neutral")}
+    assert len({r.group for r in rows}) == len(rows)
+    assert not [r.id for r in rows if find_words(r.text)]
+    assert not {r.text for r in rows} & {r.text for r in others}
+
+
 @pytest.mark.parametrize(("name", "texts"), [("continuations-labelled", 150), ("continuations-labelled-2", 378)])
 def test_labelled_continuations_are_what_a_judge_is_judged_on(name, texts):
     assert name in WRITTEN

@@ -26,6 +26,7 @@ from emotion_circuits.cli import (
     serve,
     steer,
     survey,
+    tone,
     trace,
 )
 from emotion_circuits.cli.exit_codes import table
@@ -62,6 +63,7 @@ app.command()(read.read)
 app.command()(report.report)
 app.command()(steer.steer)
 app.command()(chat.chat)
+app.command()(tone.tone)
 app.command()(serve.serve)
 app.command()(export.export)
 app.command("capture")(capture.capture_command)

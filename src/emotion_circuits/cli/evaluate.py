@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from emotion_circuits.cli.shared import AttributeName, Columns, JsonFlag, attribute_for, long_running, mapped, show_json
+from emotion_circuits.cli.shared import (
+    AttributeName,
+    Columns,
+    JsonFlag,
+    attribute_for,
+    json_ready,
+    long_running,
+    mapped,
+    model_of,
+    note,
+    prefix_of,
+    print_table,
+    show_json,
+)
+from emotion_circuits.cli.tone import Fluency, Goals, Length, Number, Similarity, Targets, Tries
 
 app = typer.Typer(help="Evaluators: what there is, and how good each one is on labelled held-out text.")
 
@@ -132,3 +146,93 @@ def blind(
             f"alone {number(row['raw'])} ({row['labelled']} of {row['n']} openings labelled)"
         )
     typer.echo(f"on the page: emotion-circuits report {run}")
+
+
+@app.command()
+def tone(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    goal: Goals = None,
+    target: Targets = None,
+    fluency: Fluency = 1.5,
+    similarity: Similarity = 0.5,
+    tries: Tries = 4,
+    n: Number = 4,
+    tokens: Length = 40,
+    requests: Annotated[
+        str,
+        typer.Option(help="Bundled set or own table of requests on which nothing was chosen; its test split is used."),
+    ] = "tone_requests",
+    judges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            help="Judge that the agent does not ask: a name of 'evaluate list', or states:MODEL, fitted on the attribute's "
+            "texts; repeat. Default: the attribute's others that know the values.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write every text and trace here (JSON).")] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy: one text per dose.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """How often 'emotion-circuits tone' keeps its word on requests, against a fixed dose, words and best of n.
+
+    Each way writes at most as many texts, and each is judged by the agent's judge and by others that it did not ask.
+
+    Example: emotion-circuits evaluate tone runs/demo --goal "more gratitude"
+    """
+    import json
+
+    from rich.table import Table
+
+    from emotion_circuits.errors import EmotionCircuitsError
+    from emotion_circuits.model import Sampling, load_model, writing_model
+    from emotion_circuits.paths import replacing
+    from emotion_circuits.prompts import load_prompts
+    from emotion_circuits.serve.tone_evaluating import evaluate_tone
+    from emotion_circuits.serve.toning import Options, Toner, stepping
+    from emotion_circuits.serve.vectors import of_run
+    from emotion_circuits.tone.goals import goal_of, names_of
+    from emotion_circuits.tone.reading import another_judge
+
+    served = of_run(run)
+    assert served.about is not None  # of a finished run
+    about = served.about
+    rows = load_prompts(requests, split="test")
+    if not goal and not target:
+        raise EmotionCircuitsError(f"say what is wanted: --goal 'more VALUE', of {', '.join(about.values)}")
+    asked = goal_of(goal, target or (), names_of(about.attribute, about.values), fluency=fluency, similarity=similarity)
+    how = Sampling(max_new_tokens=tokens, temperature=temperature)
+    with long_running():
+        name, revision = model_of(run, None, None)
+        loaded = load_model(name, revision=revision, prefix=prefix_of(run))
+        served.vectors.check_fits(loaded)
+        writer = writing_model(loaded)
+        known = [j for j in about.attribute.judges[1:] if j not in about.attribute.metrics]
+        others = [another_judge(about.attribute, j) for j in judges or known]
+        found = evaluate_tone(
+            Toner(writer, served, loaded), [row.text for row in rows],
+            Options(asked, tries=tries, n=n, sampling=how, seed=seed), others, stepping(writer),
+        )  # fmt: skip
+    if out is not None:
+        traces = {arm: [a.to_json() for a in answers] for arm, answers in found.answers.items()}
+        with replacing(out) as temporary:
+            whole = json_ready({"requests": [row.text for row in rows], **found.to_json(), "answers": traces})
+            temporary.write_text(json.dumps(whole, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    if as_json:
+        show_json({"run": str(run), "model": loaded.name, "requests": requests, **found.to_json()})
+        return
+    table = Table(
+        "way", "judge", "reached", "95 % interval", "agent minus it", "95 % interval", "perplexity", "similar", "texts"
+    )
+    against = {(c.arm, c.judge): c for c in found.compared}
+    for arm in found.arms:
+        other = against.get((arm.arm, arm.judge))
+        table.add_row(
+            arm.arm, arm.judge + (" (asked)" if arm.asked else ""), f"{arm.share:.2f}", f"{arm.low:.2f} to {arm.high:.2f}",
+            "" if other is None else f"{other.difference:+.2f}",
+            "" if other is None else f"{other.low:+.2f} to {other.high:+.2f}",
+            f"{arm.ratio:.2f}", "" if arm.similarity is None else f"{arm.similarity:.2f}", f"{arm.texts:.1f}",
+        )  # fmt: skip
+    print_table(table)
+    note(f"{found.goal}; n = {len(rows)} requests of {requests}")

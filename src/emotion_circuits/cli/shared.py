@@ -44,6 +44,7 @@ __all__ = [
     "attribute_for",
     "check_before_loading",
     "engine_for",
+    "json_ready",
     "listen",
     "long_running",
     "mapped",
@@ -314,14 +315,15 @@ def show_json(value: Any) -> None:
     """Print one JSON object; NaN becomes null, as JSON has none."""
     # Escapes where the output is in an encoding that lacks most characters: JSON in any encoding.
     plain = (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
-    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=plain, allow_nan=False))
+    typer.echo(json.dumps(json_ready(value), indent=2, ensure_ascii=plain, allow_nan=False))
 
 
-def _plain(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """A value as JSON can hold it; NaN becomes null."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): json_ready(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [json_ready(v) for v in value]
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

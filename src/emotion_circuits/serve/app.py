@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -20,20 +21,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from emotion_circuits.directions import Reader
-from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.errors import EmotionCircuitsError, WritingError
 from emotion_circuits.language import LANGUAGES, speaking
 from emotion_circuits.model import LanguageModel, Sampling, Site
 from emotion_circuits.model.chat import chat_prompts, has_chat_template, spoken
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.model.stepping import Row, Task, Token
 from emotion_circuits.model.token_texts import token_text
-from emotion_circuits.serve.bodies import ChatBody, CompletionBody, ReadingsBody
+from emotion_circuits.serve.bodies import ChatBody, CompletionBody, ReadingsBody, ToneBody
 from emotion_circuits.serve.engine import Engine, FullError, Ticket
 from emotion_circuits.serve.guarding import Bounds, Guard, ProblemError, json_body, problem
 from emotion_circuits.serve.metrics import Metrics
 from emotion_circuits.serve.offering import offered
 from emotion_circuits.serve.pages import add_studio
 from emotion_circuits.serve.steering import Plan, plan
+from emotion_circuits.serve.tone_desk import Desk, GoneError, LateError
 from emotion_circuits.serve.vectors import Served
 
 __all__ = ["Service", "make_app"]
@@ -57,6 +59,7 @@ class Service:
         key: that requests must bear.
         bounds: of a request.
         loopback: whether the server listens to this machine only.
+        desk: answers requests for a tone.
     """
 
     model: LanguageModel
@@ -65,12 +68,17 @@ class Service:
     engine: Engine
     reader: Reader | None
     name: str
+    desk: Desk
     key: str | None = None
     bounds: Bounds = field(default_factory=Bounds)
     loopback: bool = True
     metrics: Metrics = field(default_factory=Metrics)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    encoding: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def encoding(self) -> threading.Lock:
+        """Held while the encoder is used."""
+        return self.desk.encoding
 
 
 @dataclass(eq=False)
@@ -170,12 +178,16 @@ def make_app(service: Service) -> FastAPI:
         ]
         return _json({"object": "list", "model": service.name, "data": rows})
 
+    @app.post("/v1/tone")
+    async def _tone(request: Request) -> Response:
+        return await _toned(service, request, await _read(service, request, ToneBody))
+
     return app
 
 
 _PATHS = (
     "/healthz", "/metrics", "/v1/models", "/v1/steering", "/v1/completions", "/v1/chat/completions", "/v1/readings",
-    "/studio",
+    "/v1/tone", "/studio",
 )  # fmt: skip
 
 
@@ -300,9 +312,7 @@ async def _answer(
     except EmotionCircuitsError as error:
         raise ProblemError(400, str(error)) from error
     except FullError as error:
-        raise ProblemError(
-            429, str(error), kind="rate_limit_error", code="queue_full", headers={"Retry-After": str(error.seconds)}
-        ) from error
+        raise _full(error) from error
     made = shape(service, body, jobs)
     events = _events(service, ticket, jobs, news)
     if body.stream:
@@ -319,6 +329,62 @@ async def _answer(
         gone.cancel()
         ticket.cancel()
     return _json(made.whole())
+
+
+async def _toned(service: Service, request: Request, body: ToneBody) -> Response:
+    """The agent at work in a thread of its own, until it has an answer or nobody waits for one."""
+    loop, gone = asyncio.get_running_loop(), threading.Event()
+    done: asyncio.Future[dict[str, Any]] = loop.create_future()
+
+    def settle(found: dict[str, Any] | None, error: Exception | None) -> None:
+        if not done.done():
+            done.set_exception(error) if error is not None else done.set_result(found or {})
+
+    def work() -> None:
+        found, failed = None, None
+        try:
+            found = service.desk.answer(body, gone)
+        except Exception as error:
+            failed = error
+        with contextlib.suppress(RuntimeError):  # the server is gone
+            loop.call_soon_threadsafe(settle, found, failed)
+
+    threading.Thread(target=work, name="emotion-circuits tone", daemon=True).start()
+    left = asyncio.ensure_future(_disconnected(request))
+    try:
+        both: set[asyncio.Future[Any]] = {done, left}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            done.cancel()
+            return Response(status_code=499)
+        found = done.result()
+    except WritingError as error:
+        raise ProblemError(500, str(error), kind="server_error", code="generation_failed") from error
+    except EmotionCircuitsError as error:
+        raise ProblemError(400, str(error)) from error
+    except FullError as error:
+        raise _full(error) from error
+    except LateError as error:
+        limit = service.engine.limits.seconds
+        raise ProblemError(
+            504,
+            f"it took longer than {limit:g} s; ask for fewer tries or shorter texts",
+            kind="server_error",
+            code="timeout",
+        ) from error
+    except GoneError:
+        return Response(status_code=499)
+    finally:
+        left.cancel()
+        gone.set()
+    service.metrics.tokens["written"] += sum(text["tokens"] for tried in found["tries"] for text in tried["texts"])
+    return _json({"object": "tone", "model": service.name, **found})
+
+
+def _full(error: FullError) -> ProblemError:
+    return ProblemError(
+        429, str(error), kind="rate_limit_error", code="queue_full", headers={"Retry-After": str(error.seconds)}
+    )
 
 
 _NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from emotion_circuits.serve.steering import Steering
+from emotion_circuits.serve.steering import STRONGEST, Steering
+from emotion_circuits.tone.goals import FLUENCY, SIMILARITY
 
-__all__ = ["ChatBody", "CompletionBody", "ReadingsBody"]
+__all__ = ["ChatBody", "CompletionBody", "ReadingsBody", "ToneBody"]
 
 _Text = Annotated[str, Field(max_length=200_000)]
 _Stop = Annotated[str, Field(min_length=1, max_length=200)]
@@ -134,3 +135,52 @@ class ReadingsBody(_Body):
     @classmethod
     def _texts(cls, given: Any) -> Any:
         return (given,) if isinstance(given, str) else given
+
+
+class _Target(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at_least: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    at_most: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    of: Literal["probability", "share"] = "probability"
+
+    @model_validator(mode="after")
+    def _one_of(self) -> _Target:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give either 'at_least' or 'at_most'")
+        return self
+
+
+def _as_target(given: Any) -> Any:
+    return {"at_least": given} if isinstance(given, int | float) and not isinstance(given, bool) else given
+
+
+class ToneBody(_Body):
+    """Of ``/v1/tone``."""
+
+    messages: Annotated[tuple[_Message, ...], Field(max_length=256)] | None = None
+    prompt: _Text | None = None
+    goal: Annotated[str, Field(max_length=1000)] | None = None
+    targets: Annotated[dict[str, Annotated[_Target, BeforeValidator(_as_target)]], Field(max_length=16)] = Field(
+        default_factory=dict
+    )
+    fluency: float = Field(default=FLUENCY, ge=1, le=100, allow_inf_nan=False)
+    similarity: float = Field(default=SIMILARITY, ge=0, le=1, allow_inf_nan=False)
+    tries: int = Field(default=6, ge=1, le=16)
+    n: int = Field(default=4, ge=1, le=16)
+    beyond: float | None = Field(default=None, ge=1, le=STRONGEST, allow_inf_nan=False)
+    prompting: bool = False
+    max_tokens: int = Field(default=60, ge=1, le=1024)
+    temperature: float = Field(default=0.7, ge=0, le=2, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
+
+    @model_validator(mode="after")
+    def _asks(self) -> ToneBody:
+        if bool(self.messages) == (self.prompt is not None):
+            raise ValueError("give either 'messages', a chat, or 'prompt', a text to continue")
+        if self.messages and self.messages[-1].role != "user":
+            raise ValueError("the last message is the user's, and is replied to")
+        if not self.goal and not self.targets:
+            raise ValueError("give a 'goal' in words, or 'targets' by value")
+        return self

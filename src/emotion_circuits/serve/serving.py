@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import uvicorn
 from emotion_circuits.directions import Reader
 from emotion_circuits.directions.reading import READER_FILE
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation import Evaluator
 from emotion_circuits.model import LanguageModel, writing_model
 from emotion_circuits.model.replicas import replica
 from emotion_circuits.serve.app import Service, make_app
 from emotion_circuits.serve.engine import Engine, Limits
 from emotion_circuits.serve.guarding import Bounds, Prompt11, is_loopback
+from emotion_circuits.serve.tone_desk import Desk
 from emotion_circuits.serve.vectors import of_run
 
 __all__ = ["server", "service_of"]
@@ -30,6 +33,7 @@ def service_of(
     key: str | None = None,
     limits: Limits | None = None,
     bounds: Bounds | None = None,
+    judge: Evaluator | None = None,
 ) -> Iterator[Service]:
     """A service of a finished run, its engine at work inside the ``with`` block.
 
@@ -40,6 +44,7 @@ def service_of(
         key: that requests must bear.
         limits: of the engine.
         bounds: of a request.
+        judge: that reads texts for ``/v1/tone``; by default the one that decides for what the run studied.
 
     Raises:
         EmotionCircuitsError: an address beyond this machine without a key; a run that cannot be served, or another model's.
@@ -58,7 +63,10 @@ def service_of(
         # The engine's thread runs the model at all times; texts are read by modules of their own with the same weights.
         reader = Reader.load(replica(model), run / "directions")
     encoder = replica(writer)
+    # Before the engine is at work: a replica of a model at work would have its hooks.
+    scoring = replica(model)
     with Engine(writer, limits) as engine:
+        desk = Desk(writer, served, scoring, encoder, engine, threading.Lock(), judge)
         yield Service(
             writer,
             encoder,
@@ -66,6 +74,7 @@ def service_of(
             engine,
             reader,
             Path(model.name).name,
+            desk,
             key,
             bounds or Bounds(),
             loopback=is_loopback(host),

@@ -1,0 +1,152 @@
+"""``/v1/tone``: what a body asks for, written by the server's engine and read beside it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.evaluation import Evaluator
+from emotion_circuits.model import LanguageModel, Sampling
+from emotion_circuits.model.stepping import Row, Task, Token
+from emotion_circuits.serve.bodies import ToneBody
+from emotion_circuits.serve.engine import Engine, FullError
+from emotion_circuits.serve.toning import Options, Toner
+from emotion_circuits.serve.vectors import Served
+from emotion_circuits.tone.goals import Goal, Wish, goal_of, names_of
+
+__all__ = ["AT_ONCE", "Desk", "GoneError", "LateError"]
+
+AT_ONCE = 4
+"""Requests that are worked on at once; each holds a thread, and they take turns at reading."""
+_LOOK = 0.1  # seconds after which it is looked whether anybody still waits
+
+
+class GoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class LateError(Exception):
+    """It took longer than a request may."""
+
+
+class Desk:
+    """Answers requests for a tone.
+
+    Args:
+        model: that the engine writes with.
+        served: the run's vectors and ranges.
+        scoring: a replica that perplexity is measured with.
+        encoder: a replica whose tokenizer reads requests.
+        engine: writes.
+        encoding: held while the encoder is used.
+        judge: reads texts; by default the attribute's, which is loaded with the first request.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        served: Served,
+        scoring: LanguageModel,
+        encoder: LanguageModel,
+        engine: Engine,
+        encoding: threading.Lock,
+        judge: Evaluator | None = None,
+    ) -> None:
+        self._parts = (model, served, scoring)
+        self.encoder, self.engine, self.encoding, self.judge = encoder, engine, encoding, judge
+        self._toner: Toner | None = None
+        self._loading, self._places = threading.Lock(), threading.Semaphore(AT_ONCE)
+
+    def toner(self) -> Toner:
+        """The agent.
+
+        Raises:
+            EmotionCircuitsError: the run has no judge that could read for it.
+        """
+        with self._loading:
+            if self._toner is None:
+                model, served, scoring = self._parts
+                self._toner = Toner(
+                    model, served, scoring, encoder=self.encoder, judge=self.judge, encoding=self.encoding
+                )
+            return self._toner
+
+    def answer(self, body: ToneBody, gone: threading.Event) -> dict[str, Any]:
+        """What a body asks for.
+
+        Args:
+            body: of the request.
+            gone: set when nobody waits any more.
+
+        Raises:
+            EmotionCircuitsError: what the agent refuses.
+            FullError: too much is being worked on, or waits.
+            LateError: it took too long.
+            GoneError: nobody waits.
+        """
+        if not self._places.acquire(blocking=False):
+            raise FullError(max(1, round(self.engine.limits.seconds / 4)))
+        try:
+            deadline = time.monotonic() + self.engine.limits.seconds
+            toner = self.toner()
+            options = options_of(body, toner)
+            turns = body.prompt if body.prompt is not None else _turns(body)
+            made = toner.prepare(turns, options)
+            return {**toner.answer(made, self._writing(gone, deadline)).to_json(), "judge": toner.judge.name}
+        finally:
+            self._places.release()
+
+    def _writing(self, gone: threading.Event, deadline: float) -> Callable[[Sequence[Task]], list[Row]]:
+        def write(tasks: Sequence[Task]) -> list[Row]:
+            ended: queue.SimpleQueue[tuple[int, Row]] = queue.SimpleQueue()
+
+            def news(place: int, token: Token | None, row: Row) -> None:
+                if token is None:
+                    ended.put((place, row))
+
+            ticket = self.engine.submit(tasks, news)
+            found: dict[int, Row] = {}
+            try:
+                while len(found) < len(tasks):
+                    if gone.is_set():
+                        raise GoneError
+                    if time.monotonic() > deadline:
+                        raise LateError
+                    try:
+                        place, row = ended.get(timeout=_LOOK)
+                    except queue.Empty:
+                        continue
+                    if row.reason == "cancelled":
+                        raise LateError
+                    found[place] = row
+            finally:
+                ticket.cancel()
+            return [found[place] for place in range(len(tasks))]
+
+        return write
+
+
+def _turns(body: ToneBody) -> list[dict[str, str]]:
+    return [{"role": "system" if m.role == "developer" else m.role, "content": m.text} for m in body.messages or ()]
+
+
+def options_of(body: ToneBody, toner: Toner) -> Options:
+    """How a body wants its tone looked for."""
+    names = names_of(toner.attribute, toner.values)
+    wishes = {} if not body.goal else {w.value: w for w in goal_of(body.goal, (), names).wishes}
+    for name, target in body.targets.items():
+        value = names.get(name.strip().lower(), name)
+        more = target.at_least is not None
+        figure = target.at_least if target.at_least is not None else target.at_most
+        wishes[value] = Wish(value, more, float(figure or 0), target.of)
+    if body.goal and not wishes:
+        raise EmotionCircuitsError("goal: names no value")
+    how = Sampling(max_new_tokens=body.max_tokens, temperature=body.temperature, top_p=body.top_p)
+    return Options(
+        Goal(tuple(wishes.values()), body.fluency, body.similarity), tries=body.tries, n=body.n, beyond=body.beyond,
+        prompting=body.prompting, sampling=how, seed=body.seed,
+    )  # fmt: skip
