@@ -17,6 +17,7 @@ from emotion_circuits.cli import (
     evaluate,
     export,
     heads,
+    human,
     models,
     plan,
     read,
@@ -72,6 +73,7 @@ app.command("align")(align.align_command)
 app.command()(plan.plan)
 app.command()(calibrate.calibrate)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(human.app, name="human")
 app.add_typer(heads.app, name="heads")
 app.add_typer(circuit.app, name="circuit")
 app.add_typer(bench.app, name="bench")
