@@ -88,7 +88,8 @@ def _kappa(tables: Float[np.ndarray, "draw label label"]) -> Float[np.ndarray, "
 
 def labelled_twice() -> list[str]:
     """Bundled sets whose texts two people labelled."""
-    return sorted(path.stem for path in (corpora_dir() / LABELS).glob("*.csv"))
+    folder = corpora_dir() / LABELS
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.csv"))
 
 
 def agreement_of_set(name: str) -> Agreement:

@@ -22,9 +22,9 @@ __all__ = [
     "validate_together",
 ]
 
-WRITTEN = ("continuations-labelled-2", "continuations-labelled")
+WRITTEN = ("continuations-labelled-2", "continuations-labelled", "languages/ja/continuations-labelled")
 """Continuations that models wrote, steered, prompted and neither; the judge of such texts is to be judged on them. The
-first comes from more writers and was labelled twice."""
+first comes from more writers; it and the Japanese ones were labelled twice."""
 
 _OTHER_AXES: dict[str, Labelled] = {
     "politeness": Labelled(
