@@ -19,6 +19,7 @@ LOOSE = ["--fluency", "90", "--similarity", "0", "--max-new-tokens", "12", "--te
 def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOTION_CIRCUITS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("COLUMNS", "160")
         patch.setitem(registry._own, "signs", (Signs, "how much of a text is &"))
         patch.setitem(registry._own, "p-signs", (lambda: Signs("p-signs", "p"), "how much of a text is p"))
         yield tiny_run(tmp_path_factory.mktemp("tone"), judges=["signs", "p-signs", "vader"])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Goals = Annotated[
     str | None,
-    typer.Option("--goal", help="In words: 'more gratitude, less anger', '感謝を多めに', 'anger <= 0.1'."),
+    typer.Option("--goal", help="In words: 'more joy, less sadness', '喜びを多めに', 'sadness <= 0.1'."),
 ]
 Targets = Annotated[
     list[str] | None,

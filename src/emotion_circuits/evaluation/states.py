@@ -22,7 +22,7 @@ from emotion_circuits.prompts import evenly, load_prompts
 __all__ = ["StateEmbedder"]
 
 _MEASURED_ON = ("core", "languages/ja/core", "languages/zh/core")
-"""Corpora on whose neutral sentences the lengths behind the sink rule, and what all texts share, are measured, whatever is judged."""
+"""Corpora on whose neutral sentences the sink rule's lengths, and what all texts share, are measured, whatever is judged."""
 _BASIS = 128
 """Of their sentences, evenly over them."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.human.material import INTENSITY, NATURALNESS
 from emotion_circuits.human.records import Design, Study
@@ -169,7 +169,7 @@ def _stored(folder: Path, design: Design) -> Iterator[Answered]:
             rows = store.execute("SELECT rater, item, answer, seconds, at FROM answers ORDER BY number").fetchall()
         for rater, language, consent in raters:
             answers = tuple(
-                Given(item=item, answer=json.loads(answer), seconds=seconds, at=at)
+                Given(item=item, answer=loads(answer), seconds=seconds, at=at)
                 for who, item, answer, seconds, at in rows if who == rater
             )  # fmt: skip
             if answers:

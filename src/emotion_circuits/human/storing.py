@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.human.reading import STORE, Given
 from emotion_circuits.human.records import Design
@@ -97,7 +98,7 @@ class Store:
                 "SELECT item, answer, seconds, at FROM answers WHERE rater = ? ORDER BY number", (rater,)
             ).fetchall()
         language, consent = known or ("", "")
-        answers = [{"item": i, "answer": json.loads(a), "seconds": s, "at": at} for i, a, s, at in rows]
+        answers = [{"item": i, "answer": loads(a), "seconds": s, "at": at} for i, a, s, at in rows]
         return {"language": language, "consent": consent, "answers": answers}
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class Goal:
 
     def __post_init__(self) -> None:
         if not self.wishes:
-            raise EmotionCircuitsError("a goal names a value at least, e.g. 'more gratitude'")
+            raise EmotionCircuitsError("a goal names a value at least, e.g. 'more joy'")
         names = [wish.value for wish in self.wishes]
         if len(set(names)) != len(names):
             raise EmotionCircuitsError(f"a goal names each value once, got {', '.join(names)}")
