@@ -79,6 +79,8 @@ def consumers(run, place):
     texts = place / "texts.txt"
     texts.write_text("I thank you so much\nI am furious\n", encoding="utf-8")
     beside = place / "beside"
+    grid = place / "survey.yaml"
+    grid.write_text("name: one\nmodels: []\nattributes: []\nruns: [run]\n", encoding="utf-8")
     return {
         "run": ("run", "--out", run, "--no-track", "--json"),
         "report": ("report", run, "--out", place / "report.html"),
@@ -87,6 +89,7 @@ def consumers(run, place):
         "trace": ("trace", "I thank you", "--run", run, "--json"),
         "show": ("runs", "show", run),
         "compare": ("runs", "compare", run, beside, "--all", "--json"),
+        "survey": ("survey", grid, "--out", place / "surveyed", "--json"),
         "calibrate": ("calibrate", run, "--draws", 1, "--only", "trace", "--out", place / "calibrated", "--json"),
     }
 
@@ -101,7 +104,7 @@ class Outcome:
 def consume(command, place):
     """What a command says and shows, as in a process of its own."""
     _seen.clear()
-    for left in (place / "calibrated", place / "report.html"):
+    for left in (place / "calibrated", place / "surveyed", place / "report.html"):
         shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     done = CliRunner().invoke(app, ["--quiet", *map(str, command)])
     code, said = done.exit_code, done.stderr
