@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,16 @@ __all__ = ["Pairs", "Ratings", "Singles"]
 
 
 @dataclass(frozen=True)
-class Singles:
+class _Columns:
+    """Arrays of one length, a row per rating."""
+
+    def some(self, kept: Bool[np.ndarray, " rating"]) -> Self:
+        """Some of them."""
+        return replace(self, **{name: getattr(self, name)[kept] for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Singles(_Columns):
     """Ratings of single texts; ``[rating]`` each.
 
     Attributes:
@@ -32,13 +42,9 @@ class Singles:
     intensity: Float[np.ndarray, " rating"]
     naturalness: Float[np.ndarray, " rating"]
 
-    def some(self, kept: Bool[np.ndarray, " rating"]) -> Singles:
-        """Some of them."""
-        return replace(self, **{name: getattr(self, name)[kept] for name in self.__dataclass_fields__})
-
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(_Columns):
     """Comparisons of two texts on one opening; ``[rating]`` each.
 
     Attributes:
@@ -58,10 +64,6 @@ class Pairs:
     second: Int[np.ndarray, " rating"]
     score: Float[np.ndarray, " rating"]
     left: Bool[np.ndarray, " rating"]
-
-    def some(self, kept: Bool[np.ndarray, " rating"]) -> Pairs:
-        """Some of them."""
-        return replace(self, **{name: getattr(self, name)[kept] for name in self.__dataclass_fields__})
 
 
 @dataclass(frozen=True)

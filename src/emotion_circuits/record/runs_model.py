@@ -1,15 +1,18 @@
-"""The model that finished runs were made with, for stations that need it again."""
+"""What finished runs of one model must be for a station to compare them, and their model where it is needed again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, load_model
 from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.record.reading import read_config, read_finished
 from emotion_circuits.record.station import Context
 
-__all__ = ["model_of"]
+__all__ = ["model_of", "noted_model"]
 
 
 def model_of(context: Context, run: Path, *, what: str, remedy: str) -> LanguageModel:
@@ -31,3 +34,23 @@ def model_of(context: Context, run: Path, *, what: str, remedy: str) -> Language
     if mark is not None:
         mark.require(what, model, remedy)
     return model
+
+
+def noted_model(runs: Sequence[Path], attributes: Sequence[str], *, what: str, why: str) -> dict[str, Any]:
+    """What the runs' manifests note of their model, which must be one, each run studying another attribute.
+
+    Args:
+        runs: folders of finished runs.
+        attributes: what each of them studied.
+        what: compares them, for messages.
+        why: follows *compares runs of one model*: what speaks against others, and what to use instead.
+
+    Raises:
+        EmotionCircuitsError: they are of several models, or two study the same attribute.
+    """
+    models: list[dict[str, Any]] = [read_finished(run)["model"] for run in runs]
+    if len({str(model["weights_sha256"]) for model in models}) > 1:
+        raise EmotionCircuitsError(f"{what} compares runs of one model{why}")
+    if len(set(attributes)) < len(attributes):
+        raise EmotionCircuitsError(f"{what} compares attributes: two of these runs study the same one")
+    return models[0]

@@ -14,14 +14,13 @@ from emotion_circuits.circuits import Circuit, arena
 from emotion_circuits.circuits.crossing import Crossed, crossed_circuit
 from emotion_circuits.circuits.finding import split_task
 from emotion_circuits.circuits.sharing import LEAST, HeadEffects, does_repeat, shared_effects
-from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import all_nodes
 from emotion_circuits.language import N_
 from emotion_circuits.prompts import load_pairs
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.notes import is_there
 from emotion_circuits.record.reading import read_config, read_finished
-from emotion_circuits.record.runs_model import model_of
+from emotion_circuits.record.runs_model import model_of, noted_model
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
@@ -85,14 +84,11 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, folder: SharingFolder) -> None:
     """Heads first, then circuits; what cannot be compared is told."""
     runs = [_run(path) for path in context.runs]
-    models = [read_finished(path)["model"] for path in context.runs]
-    if len({str(model["weights_sha256"]) for model in models}) > 1:
-        raise EmotionCircuitsError(
-            "sharing compares runs of one model: heads of two models cannot be matched; a survey's scaling compares models"
-        )
-    if len({r.name for r in runs}) < len(runs):
-        raise EmotionCircuitsError("sharing compares attributes: two of these runs study the same one")
-    name = str(models[0]["name"])
+    model = noted_model(
+        context.runs, [r.name for r in runs], what="sharing",
+        why=": heads of two models cannot be matched; a survey's scaling compares models",
+    )  # fmt: skip
+    name = str(model["name"])
     left: list[NotMeasured] = []
     drafts = [*_heads(context, folder, runs, name, left), *_circuits(context, folder, runs, left)]
     if not folder.shared.exists() and not folder.crossed.exists():

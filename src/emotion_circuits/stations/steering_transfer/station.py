@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,13 @@ import pandas as pd
 import torch
 from pydantic import create_model
 
-from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of
 from emotion_circuits.language import N_
 from emotion_circuits.model import LanguageModel, Sampling, writing_model
 from emotion_circuits.prompts import prompts_sha256
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.reading import read_config, read_finished
-from emotion_circuits.record.runs_model import model_of
+from emotion_circuits.record.runs_model import model_of, noted_model
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied, studied_in
@@ -57,15 +57,22 @@ class _Run:
         path: its folder.
         about: what it studied.
         config: the settings of its study that say which texts are written.
-        vectors: as they were injected; ``None`` where it was not steered.
+        steered: whether texts were steered in it.
         chosen: value → the condition that was chosen for it.
     """
 
     path: Path
     about: Studied
     config: StudySettings
-    vectors: SteeringVectors | None
+    steered: bool
     chosen: Mapping[str, Condition]
+
+    @cached_property
+    def vectors(self) -> SteeringVectors:
+        """As they were injected; read where texts are written, not for the station's key."""
+        found = SteeringFolder.of(self.path).vectors()
+        assert found is not None
+        return found
 
     @property
     def name(self) -> str:
@@ -92,13 +99,11 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, folder: SteeringTransferFolder) -> None:
     """Target by target: all texts on its openings, then what every source did to them."""
     runs, draws = [_run(path) for path in context.runs], context.config.of(SteeringTransferSettings).draws
-    if len({str(read_finished(path)["model"]["weights_sha256"]) for path in context.runs}) > 1:
-        raise EmotionCircuitsError(
-            "steering transfer compares runs of one model: a direction has no meaning in another; use align to compare models"
-        )
-    if len({r.name for r in runs}) < len(runs):
-        raise EmotionCircuitsError("steering transfer compares attributes: two of these runs study the same one")
-    able = [r for r in runs if r.vectors is not None]
+    noted_model(
+        context.runs, [r.name for r in runs], what="steering transfer",
+        why=": a direction has no meaning in another; use align to compare models",
+    )  # fmt: skip
+    able = [r for r in runs if r.steered]
     left = [NotMeasured(reason=NOT_STEERED, values={"names": r.name}, what=r.name) for r in runs if r not in able]
     sources = {target.name: [r for r in able if r.shared_with(target)] for target in able}
     for target in able:
@@ -155,8 +160,8 @@ def _run(path: Path) -> _Run:
     config: StudySettings = made(**{key: kept[key] for key in StudySettings.model_fields if key in kept})
     about = studied_in(read_finished(path))
     if steered.skipped is not None:
-        return _Run(path, about, config, None, {})
-    return _Run(path, about, config, steered.vectors(), steered.choice.read().conditions())
+        return _Run(path, about, config, False, {})
+    return _Run(path, about, config, True, steered.choice.read().conditions())
 
 
 def _texts(
@@ -170,7 +175,6 @@ def _texts(
 ) -> pd.DataFrame:
     """Every text on one target's openings, judged."""
     s, seed = target.config.of(SteeringSettings), context.config.seed
-    assert target.vectors is not None
     arms: list[Condition] = [NONE, *target.chosen.values()]
     null: list[Condition] = []
     made: dict[str, torch.Tensor] = {}
@@ -184,7 +188,6 @@ def _texts(
         null += carried_arms(places, source.name, list(drawn), kind="shuffled")
     reached = [target.chosen[v] for v in target.chosen if any(v in r.shared_with(target) for r in sources)]
     for other in strange:
-        assert other.vectors is not None
         values = [value for value in other.about.values if value in other.vectors.unit]
         made |= _directions(other, values)
         arms += carried_arms(reached, other.name, values, kind="other")
@@ -206,7 +209,6 @@ def _texts(
 
 
 def _directions(source: _Run, values: Sequence[str]) -> dict[str, torch.Tensor]:
-    assert source.vectors is not None
     return {carried_name(source.name, value): source.vectors.unit[value] for value in values}
 
 

@@ -13,6 +13,7 @@ from emotion_circuits.directions.labelled_states import LabelledStates
 from emotion_circuits.directions.transferring import transfer_table
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.record.reading import read_finished
+from emotion_circuits.record.runs_model import noted_model
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import studied_in
 from emotion_circuits.stations.capture.folder import CaptureFolder
@@ -65,14 +66,13 @@ def run(context: Context, folder: TransferFolder) -> None:
     """Every run to every other, the family of claims corrected over all pairs."""
     own, seed = context.config.of(TransferSettings), context.config.seed
     sets = [labelled(path, pooling=own.pooling, corpora=own.corpora) for path in context.runs]
-    models = {str(read_finished(path)["model"]["weights_sha256"]) for path in context.runs}
-    if len(models) > 1:
-        raise EmotionCircuitsError(
-            "transfer compares runs of one model; to compare models use align, or a survey's scaling"
-        )
-    if len({s.name for s in sets}) < len(sets):
-        raise EmotionCircuitsError("transfer compares attributes: two of these runs study the same one")
-    name = str(read_finished(context.runs[0])["model"]["name"])
+    model = noted_model(
+        context.runs,
+        [s.name for s in sets],
+        what="transfer",
+        why="; to compare models use align, or a survey's scaling",
+    )
+    name = str(model["name"])
     table = transfer_table(sets, draws=own.draws, seed=seed, resamples=own.resamples)
     folder.transfers.write(table.assign(model=name))
     folder.write_claims(corrected([d for row in table.to_dict("records") for d in _drafts(row, name)]))
