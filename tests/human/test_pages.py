@@ -28,11 +28,12 @@ from emotion_circuits.human.exporting import export_study
 from emotion_circuits.human.material import LANGUAGES, material
 from emotion_circuits.human.reading import read_answers
 from emotion_circuits.human.records import open_study, read_design
-from emotion_circuits.human.serving import links_of, make_app, server
+from emotion_circuits.human.serving import links_of, make_app
 from emotion_circuits.human.sheet import page_html, write_sheets
 from emotion_circuits.human.storing import Store
 from emotion_circuits.page.browser import chromium, opened
 from emotion_circuits.sealing import read_sealed, write_sealed
+from emotion_circuits.serve.guarding import server_of
 from human_cases import HOSTILE, text_rows, written_run
 from translated import SOURCE
 
@@ -419,7 +420,7 @@ def links(folder):
     own = links_of(folder, design)
     with Store(folder, design) as store, socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        made = server(make_app(design, store, own), host="127.0.0.1", port=0)
+        made = server_of(make_app(design, store, own), host="127.0.0.1", port=0)
         thread = threading.Thread(target=made.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         while not made.started:

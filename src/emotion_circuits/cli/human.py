@@ -190,8 +190,8 @@ def serve(
     Example: emotion-circuits human serve study
     """
     try:
-        from emotion_circuits.human.serving import links_of, make_app, server
-        from emotion_circuits.serve.guarding import is_loopback
+        from emotion_circuits.human.serving import links_of, make_app
+        from emotion_circuits.serve.guarding import is_loopback, server_of
     except ImportError as error:
         raise EmotionCircuitsError(
             f"serving needs the extra 'serve' ({error}): pip install 'emotion-circuits[serve]'"
@@ -202,7 +202,7 @@ def serve(
     found = read_design(study)
     links = links_of(study, found)
     with Store(study, found) as store:
-        made = server(make_app(found, store, links, loopback=is_loopback(host)), host=host, port=port)
+        made = server_of(make_app(found, store, links, loopback=is_loopback(host)), host=host, port=port)
         try:
             sock = made.config.bind_socket()
         except SystemExit as error:

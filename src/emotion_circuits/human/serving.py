@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -18,9 +17,9 @@ from emotion_circuits.human.records import Design
 from emotion_circuits.human.sheet import page_html, policy
 from emotion_circuits.human.storing import Store
 from emotion_circuits.sealing import read_sealed, write_sealed
-from emotion_circuits.serve.guarding import Bounds, Guard, ProblemError, Prompt11, json_body, problem
+from emotion_circuits.serve.guarding import Bounds, Guard, ProblemError, json_body, problem
 
-__all__ = ["LINKS", "links_of", "make_app", "server"]
+__all__ = ["LINKS", "links_of", "make_app"]
 
 LINKS = "links.json"
 _BOUNDS = Bounds(body=1 << 16, per_minute=1200)
@@ -127,19 +126,3 @@ def make_app(design: Design, store: Store, links: dict[str, str], *, loopback: b
         return JSONResponse({"kept": body.item}, headers=headers)
 
     return app
-
-
-def server(app: FastAPI, *, host: str, port: int) -> uvicorn.Server:
-    """A server of it, not yet running.
-
-    Args:
-        app: what answers.
-        host: to listen at.
-        port: to listen at.
-    """
-    config = uvicorn.Config(
-        app, host=host, port=port, http=Prompt11, ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, limit_concurrency=512, timeout_keep_alive=10, timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=16_384, proxy_headers=False,
-    )  # fmt: skip
-    return uvicorn.Server(config)

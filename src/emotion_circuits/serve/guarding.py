@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import uvicorn
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from emotion_circuits.documents import UnreadableError, loads
 
-__all__ = ["Bounds", "Guard", "ProblemError", "Prompt11", "is_loopback", "json_body", "problem"]
+__all__ = ["Bounds", "Guard", "ProblemError", "is_loopback", "json_body", "problem", "server_of"]
 
 _OPEN = ("/healthz",)
 _KEYLESS = ("/", "/studio")
@@ -195,3 +196,19 @@ class Prompt11(H11Protocol):
     def _too_slow(self) -> None:
         if self.cycle is None and not self.transport.is_closing():
             self.transport.close()
+
+
+def server_of(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
+    """A server of an app, not yet running, which waits for no slow client and tells nothing of itself.
+
+    Args:
+        app: what answers.
+        host: to listen at.
+        port: to listen at.
+    """
+    config = uvicorn.Config(
+        app, host=host, port=port, http=Prompt11, ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, limit_concurrency=512, timeout_keep_alive=10, timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=16_384, proxy_headers=False,
+    )  # fmt: skip
+    return uvicorn.Server(config)

@@ -17,7 +17,7 @@ from emotion_circuits.model import LanguageModel, writing_model
 from emotion_circuits.model.replicas import replica
 from emotion_circuits.serve.app import Service, make_app
 from emotion_circuits.serve.engine import Engine, Limits
-from emotion_circuits.serve.guarding import Bounds, Prompt11, is_loopback
+from emotion_circuits.serve.guarding import Bounds, is_loopback, server_of
 from emotion_circuits.serve.tone_desk import Desk
 from emotion_circuits.serve.vectors import of_run
 
@@ -89,9 +89,4 @@ def server(service: Service, *, host: str, port: int) -> uvicorn.Server:
         host: to listen at.
         port: to listen at.
     """
-    config = uvicorn.Config(
-        make_app(service), host=host, port=port, http=Prompt11, ws="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, limit_concurrency=512, timeout_keep_alive=10,
-        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=16_384, proxy_headers=False,
-    )  # fmt: skip
-    return uvicorn.Server(config)
+    return server_of(make_app(service), host=host, port=port)
