@@ -53,6 +53,7 @@ from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import LanguageModel, Site, observe, weights_sha256
+from emotion_circuits.model.halving import in_halves
 from emotion_circuits.model.language_model import Encoded
 from emotion_circuits.model.sites import RESIDUAL_KINDS
 from emotion_circuits.paths import hash_json, replacing, write_json
@@ -313,14 +314,20 @@ class _Shard:
         """Run all batches."""
         row = token = pair = 0
         with progress_bar("a shard", len(self.members)) as bar:
-            for rows in token_batches(self.members, self.of.ids, self.of.batch_tokens):
+
+            def run(rows: Sequence[int]) -> int:
+                nonlocal row, token, pair
                 sizes = [len(self.of.ids[r]) for r in rows]
                 squares = sum(n * n for n in sizes)
                 self._batch(
                     rows, slice(row, row + len(rows)), slice(token, token + sum(sizes)), slice(pair, pair + squares)
                 )
                 row, token, pair = row + len(rows), token + sum(sizes), pair + squares
-                bar.advance(len(rows))
+                return len(rows)
+
+            for batch in token_batches(self.members, self.of.ids, self.of.batch_tokens):
+                for done in in_halves(batch, run, what="sentences"):
+                    bar.advance(done)
         self._check_finite()
         return self.tensors
 

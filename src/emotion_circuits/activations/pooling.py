@@ -18,6 +18,7 @@ from torch import Tensor
 from emotion_circuits.activations.sinks import Sinks, run_judged
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
+from emotion_circuits.model.halving import in_halves
 from emotion_circuits.model.language_model import Batch
 from emotion_circuits.model.sites import RESIDUAL_KINDS
 from emotion_circuits.prompts import Prompt, tokens_of_span
@@ -212,6 +213,27 @@ def run_batch(
     frame: str = FRAME,
 ) -> tuple[dict[str, Float[Tensor, "layer row d"]], dict[str, Bool[Tensor, "layer row"]]]:
     """Pooled states of one batch of token ids by kind (on the CPU, in the model's dtype), and where there are none (NaN)."""
+    parts = list(
+        in_halves(
+            ids, lambda some: _run_batch(model, some, kinds, layers, pooling, sinks, frame), what="texts to be read"
+        )
+    )
+    states, absent = zip(*parts, strict=True)
+    return (
+        {kind: torch.cat([part[kind] for part in states], dim=1) for kind in kinds},
+        {kind: torch.cat([part[kind] for part in absent], dim=1) for kind in kinds},
+    )
+
+
+def _run_batch(
+    model: LanguageModel,
+    ids: Sequence[Sequence[int]],
+    kinds: Sequence[str],
+    layers: Sequence[int],
+    pooling: str,
+    sinks: Sinks,
+    frame: str,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     suffix = frame_tokens(model, frame) if pooling == "frame" else []
     batch = model.collate([[*row, *suffix] for row in ids], side="right")
     pooler = Pooler(batch, len(suffix), [PooledPositions(())] * len(ids), sinks)

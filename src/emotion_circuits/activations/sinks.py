@@ -26,6 +26,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
+from emotion_circuits.model.halving import in_halves
 from emotion_circuits.model.language_model import Batch
 from emotion_circuits.model.resuming import resume
 from emotion_circuits.prompts import Prompt, evenly
@@ -246,23 +247,14 @@ def measure_sinks(
     if not ids:
         raise EmotionCircuitsError("attention sinks need texts of at least two tokens to be told from other tokens")
     seen: dict[tuple[str, int], list[np.ndarray]] = {}
-
-    def take(kind: str, layer: int, states: Tensor, norms: Tensor) -> None:
-        own = torch.linalg.vector_norm(states.float(), dim=-1)
-        if not bool(torch.isfinite(own[batch.real]).all()):
-            bad = int((~torch.isfinite(own) & batch.real).any(-1).nonzero()[0])
-            raise EmotionCircuitsError(not_finite(model, kind, layer, batch_names[bad]))
-        pair = torch.stack([own, norms], -1)[inner].cpu().numpy()
-        seen.setdefault((kind, layer), []).append(pair)
-
     width = 0
     for rows in _cut(ids):
-        batch, batch_names = model.collate([row for row, _ in rows], side="right"), [name for _, name in rows]
-        inner = batch.real.clone()
-        inner[:, :lead] = False
-        width += int(inner.sum())
-        # The states are checked, kind by kind.
-        run_judged(model, batch, wanted, chosen, take, finite=False, whole=False)
+        for norms, count in in_halves(
+            rows, lambda some: _norms(model, some, wanted, chosen, lead), what="sentences to be measured"
+        ):
+            width += count
+            for place, pair in norms.items():
+                seen.setdefault(place, []).append(pair)
     medians: dict[str, tuple[float, ...]] = {}
     judges: dict[tuple[str, int], float] = {}
     for kind in sorted(wanted, key=lambda k: k not in STREAM):
@@ -276,6 +268,26 @@ def measure_sinks(
             found.append(value)
         medians[kind] = tuple(found)
     return Sinks(chosen, {kind: medians[kind] for kind in wanted}, tuple(model.prefix), len(ids), width)
+
+
+def _norms(
+    model: LanguageModel, rows: Sequence[tuple[list[int], str]], kinds: Sequence[str], layers: Sequence[int], lead: int
+) -> tuple[dict[tuple[str, int], np.ndarray], int]:
+    """By kind and layer, norms of the tokens behind the first ones and those that tell the sinks among them; how many."""
+    batch, found = model.collate([row for row, _ in rows], side="right"), {}
+    inner = batch.real.clone()
+    inner[:, :lead] = False
+
+    def take(kind: str, layer: int, states: Tensor, norms: Tensor) -> None:
+        own = torch.linalg.vector_norm(states.float(), dim=-1)
+        if not bool(torch.isfinite(own[batch.real]).all()):
+            bad = int((~torch.isfinite(own) & batch.real).any(-1).nonzero()[0])
+            raise EmotionCircuitsError(not_finite(model, kind, layer, rows[bad][1]))
+        found[kind, layer] = torch.stack([own, norms], -1)[inner].cpu().numpy()
+
+    # The states are checked, kind by kind.
+    run_judged(model, batch, kinds, layers, take, finite=False, whole=False)
+    return found, int(inner.sum())
 
 
 def _rounded(value: float) -> float:

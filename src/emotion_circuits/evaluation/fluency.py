@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 
 import pandas as pd
 import torch
@@ -19,6 +20,7 @@ from transformers import DynamicCache
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import check_texts
 from emotion_circuits.model import LanguageModel
+from emotion_circuits.model.halving import in_halves
 from emotion_circuits.model.language_model import Batch
 from emotion_circuits.model.unembedding import passing_logits
 from emotion_circuits.progress import progress_bar
@@ -126,6 +128,10 @@ class Fluency:
                     "fluency: a continuation needs a prompt before it (its first token has no context)"
                 )
             model.check_length(len(head) + count, what=lambda index=index: f"continuation {index + 1} and its prompt")  # type: ignore[misc]
+
+        def read(rows: Sequence[int]) -> list[float]:
+            return _mean_nats(model, [heads[i] for i in rows], [tails[i] for i in rows])
+
         nats = [float("nan")] * len(heads)
         order = sorted(
             (i for i in range(len(heads)) if counts[i] > 0), key=lambda i: (len(heads[i]), heads[i], counts[i], i)
@@ -141,8 +147,9 @@ class Fluency:
                         break
                     stop += 1
                 chosen = order[start:stop]
-                found = _mean_nats(model, [heads[i] for i in chosen], [tails[i] for i in chosen])
-                for i, value in zip(chosen, found, strict=True):
+
+                found = in_halves(chosen, read, what="continuations to be read")
+                for i, value in zip(chosen, chain.from_iterable(found), strict=True):
                     nats[i] = value
                 bar.advance(len(chosen))
                 start = stop

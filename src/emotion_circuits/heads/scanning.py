@@ -16,6 +16,7 @@ from torch import Tensor
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Batch, Intervention, LanguageModel, Record, Site, intervene, observe
+from emotion_circuits.model.halving import in_halves
 from emotion_circuits.model.resuming import resume
 from emotion_circuits.progress import progress_bar
 
@@ -99,6 +100,21 @@ def run_chunk(
     stop: int | None = None,
 ) -> Tensor:
     """Measure variants together that begin in one layer; arguments as those of :func:`run_variants`."""
+    parts = in_halves(
+        variants, lambda some: _run_chunk(model, base, some, layer, measure, watch, stop), what="variants of the run"
+    )
+    return torch.cat(list(parts))
+
+
+def _run_chunk(
+    model: LanguageModel,
+    base: BaseRun,
+    variants: Sequence[Variant],
+    layer: int,
+    measure: Measure,
+    watch: Sequence[Site],
+    stop: int | None,
+) -> Tensor:
     rows, times = base.batch.input_ids.shape[0], len(variants)
     changes = [
         replace(change, rows=tuple(range(place * rows, (place + 1) * rows)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, chain, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
-from emotion_circuits.model import LanguageModel, Sampling, generate, weights_sha256
+from emotion_circuits.model import Generated, LanguageModel, Sampling, generate, weights_sha256
 from emotion_circuits.model.generation import row_seed
+from emotion_circuits.model.halving import in_halves
 from emotion_circuits.paths import hash_json, replacing
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import Prompt, prompts_sha256
@@ -257,14 +258,18 @@ def _run(model: LanguageModel, writing: _Writing, task: Sequence[int]) -> pd.Dat
     """The texts of one batch: the cells from the first number up to the second."""
     start, stop = task
     chunk = writing.cells[start:stop]
-    written = generate(
-        model,
-        [cell.context for cell in chunk],
-        writing.how,
-        interventions=interventions_for([cell.condition for cell in chunk], writing.vectors),
-        seeds=[row_seed(writing.seed, cell.prompt.id, cell.sample) for cell in chunk],
-        add_special_tokens=not chunk[0].rendered,
-    )
+
+    def write(cells: Sequence[_Cell]) -> list[Generated]:
+        return generate(
+            model,
+            [cell.context for cell in cells],
+            writing.how,
+            interventions=interventions_for([cell.condition for cell in cells], writing.vectors),
+            seeds=[row_seed(writing.seed, cell.prompt.id, cell.sample) for cell in cells],
+            add_special_tokens=not cells[0].rendered,
+        )
+
+    written = chain.from_iterable(in_halves(chunk, write, what="texts"))
     return pd.DataFrame(
         [
             {
