@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from direction_cases import planted_directions, planted_store
 from emotion_circuits.directions import EXTRACTORS, Examples, extract, fit_directions
-from emotion_circuits.directions.extractors import leading_axes, midpoint_thresholds, permute_within
+from emotion_circuits.directions.extractors import leading_axes, midpoint_thresholds, permute_within, shrunk_solve
 from emotion_circuits.errors import EmotionCircuitsError
 
 
@@ -177,3 +177,13 @@ def test_pairs_that_do_not_differ_have_no_direction():
     states = torch.ones(4, 6, dtype=torch.float64)
     same = Examples(states, torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1]), ("joy", "neutral"))
     assert not bool(extract("pca", same).vectors.any())
+
+
+@given(st.integers(2, 40), st.integers(1, 40), st.floats(0.01, 1.0), st.integers(0, 99))
+@settings(deadline=None)
+def test_a_shrunk_covariance_is_solved_alike_in_both_spaces(rows, d, shrinkage, seed):
+    g = torch.Generator().manual_seed(seed)
+    x, to = (torch.randn(n, d, dtype=torch.float64, generator=g) for n in (rows, 3))
+    covariance = shrinkage * torch.eye(d, dtype=torch.float64) + (1 - shrinkage) * x.T @ x / rows
+    expected = torch.linalg.solve(covariance, to.T).T
+    torch.testing.assert_close(shrunk_solve(x, to, shrinkage), expected, atol=1e-9, rtol=1e-9)

@@ -220,13 +220,31 @@ def _lda(e: Examples, options: dict[str, float]) -> Found:
     # On the correlation scale, so that a few huge coordinates do not set the strength for all.
     scale = within.square().mean(0).sqrt()
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    white = within / scale
-    covariance = (white.T @ white) / len(white)
-    covariance *= 1 - shrinkage
-    covariance.diagonal().add_(shrinkage)
     difference = differences(means, reference=e.reference) / scale
-    factor = torch.linalg.cholesky(covariance)
-    return Found(torch.cholesky_solve(difference.T, factor).T / scale)
+    return Found(shrunk_solve(within / scale, difference, shrinkage) / scale)
+
+
+def shrunk_solve(x: Float[Tensor, "row d"], to: Float[Tensor, "k d"], shrinkage: float) -> Float[Tensor, "k d"]:
+    """What a covariance that is shrunk towards the identity maps onto given vectors.
+
+    Solved in the smaller of the two spaces, since a wide model has more dimensions than there are sentences: with ``n`` rows the
+    inverse of ``γ + (1 - γ) xᵀx / n`` is ``(1 - xᵀ (n γ / (1 - γ) + x xᵀ)⁻¹ x) / γ`` (Woodbury).
+
+    Args:
+        x: centred rows.
+        to: right-hand sides.
+        shrinkage: γ, above 0 and at most 1.
+    """
+    if shrinkage == 1:
+        return to
+    wide = x.shape[0] < x.shape[1]
+    gram = x @ x.T if wide else x.T @ x
+    if wide:
+        gram.diagonal().add_(len(x) * shrinkage / (1 - shrinkage))
+        return (to - torch.cholesky_solve(x @ to.T, torch.linalg.cholesky(gram)).T @ x) / shrinkage
+    gram *= (1 - shrinkage) / len(x)
+    gram.diagonal().add_(shrinkage)
+    return torch.cholesky_solve(to.T, torch.linalg.cholesky(gram)).T
 
 
 def _logistic(e: Examples, options: dict[str, float]) -> Found:

@@ -41,7 +41,8 @@ class Speed:
             device's cores allow.
         unembed: one row's logits, likewise.
         choose: choosing one row's next token from its logits, likewise.
-        solve: one probe: a 1000-row covariance in ``d_model`` dimensions and a solve, in double precision.
+        solve: one probe: a 1000-row covariance in ``d_model`` dimensions, or among the rows where those are fewer, and a solve,
+            in double precision.
         host: how much slower than the reference machine this one interprets Python and moves small arrays.
     """
 
@@ -104,7 +105,8 @@ def calibrate(model: Blueprint, *, rows: int = 128) -> Speed:
     x = torch.randn(1000, model.d_model, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def solve() -> None:
-        torch.linalg.solve(x.T @ x + torch.eye(x.shape[1], dtype=x.dtype), x[:3].T)
+        gram = x @ x.T if x.shape[0] < x.shape[1] else x.T @ x
+        torch.linalg.solve(gram + torch.eye(len(gram), dtype=x.dtype), gram[:, :3])
 
     beside = at_once(device)
     alone = torch.get_num_threads() // beside
