@@ -3,7 +3,7 @@
 python benchmarks/bench_all.py [--quick] [--only capture heads] [--write README.md]
 
 Each benchmark is a process of its own, one after the other; ratios are taken inside a process, of process CPU times, so
-that a busy machine disturbs both sides alike. ``--write`` puts the table between the markers
+that a busy machine disturbs both sides alike; a survey's are of the wall clock and need a quiet machine. ``--write`` puts the table between the markers
 ``<!-- benchmarks -->`` and ``<!-- end -->`` of a file.
 """
 
@@ -69,6 +69,15 @@ def serving_rows(found: dict[str, Any]) -> list[Row]:
     ]
 
 
+def survey_rows(found: dict[str, Any]) -> list[Row]:
+    return [
+        faster("a survey in two worker processes", "in one (wall time)", found["two over one"], 1.7),
+        at_most(
+            "a survey by two actors of Ray", "in two worker processes (wall time)", found["ray over processes"], 1.05
+        ),
+    ]
+
+
 def head_rows(found: dict[str, Any]) -> list[Row]:
     rows = []
     tools = (
@@ -110,6 +119,7 @@ BENCHES: dict[str, Bench] = {
     "generation": (["bench_generation.py", "--json"], ["--repeats", "1"], generation_rows),
     "sweep": (["bench_steering.py", "--json", "--repeats", "1"], ["--prompts", "4"], sweep_rows),
     "serving": (["bench_serving.py", "--json"], ["--repeats", "1", "--tokens", "12"], serving_rows),
+    "survey": (["bench_survey.py"], ["--attributes", "formality", "humor"], survey_rows),
     "heads": (["bench_heads.py", "--pairs", "4", "--threads", "1"], ["--layers", "8", "--pairs", "2"], head_rows),
     "curves": (["bench_shape.py", "curves"], ["--repeats", "1"], curve_rows),
     "8b": (["bench_shape.py", "cost", "--shape", "llama-8b"], [], shape_rows),
