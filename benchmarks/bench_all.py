@@ -3,7 +3,8 @@
 python benchmarks/bench_all.py [--quick] [--only capture heads] [--write README.md]
 
 Each benchmark is a process of its own, one after the other; ratios are taken inside a process, of process CPU times, so
-that a busy machine disturbs both sides alike; a survey's are of the wall clock and need a quiet machine. ``--write`` puts the table between the markers
+that a busy machine disturbs both sides alike; those of a survey are of the wall clock and need a quiet machine.
+``--write`` puts the table between the markers
 ``<!-- benchmarks -->`` and ``<!-- end -->`` of a file.
 """
 
