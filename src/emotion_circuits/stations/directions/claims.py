@@ -6,7 +6,10 @@ import pandas as pd
 
 from emotion_circuits.statistics import About, Draft, draft, interval_p
 
-__all__ = ["cosine_claims", "reading_claims"]
+__all__ = ["MOST_PAIRS", "cosine_claims", "reading_claims"]
+
+MOST_PAIRS = 15
+"""Pairs of values that are claimed one by one: those of six."""
 
 
 def reading_claims(report: pd.DataFrame, *, kind: str, method: str | None = None) -> list[Draft]:
@@ -46,14 +49,17 @@ def cosine_claims(cosines: pd.DataFrame, *, layer: int, groups: int) -> list[Dra
     """One claim per pair of emotions at one layer: their directions share more than label shuffles do.
 
     Where shuffled labels all give the same cosine there is nothing to ask: two values without a reference are each compared with
-    the other, so that their directions are opposites whatever the states are.
+    the other, so that their directions are opposites whatever the states are. Of more than :data:`MOST_PAIRS` pairs none is
+    claimed: hundreds of them would be most of what a study says, and a reader asks of them together (:mod:`..map`).
 
     Args:
         cosines: :func:`emotion_circuits.directions.cosines_by_layer`.
         layer: the layer that reads best on validation.
         groups: number of groups the directions were fitted on.
     """
-    claims = []
+    claims: list[Draft] = []
+    if cosines["pair"].nunique() > MOST_PAIRS:
+        return claims
     for row in cosines[cosines["layer"] == layer].to_dict("records"):
         value, other = str(row["pair"]).split(" – ")
         cosine, ends = float(row["cosine"]), (float(row["low"]), float(row["high"]))

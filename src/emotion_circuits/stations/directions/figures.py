@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from emotion_circuits.language import N_, say, term
 from emotion_circuits.page.figures import CYCLE, DIVERGING, GREY, colour_of, dress, faint, hatch
@@ -15,6 +17,7 @@ from emotion_circuits.page.figures import CYCLE, DIVERGING, GREY, colour_of, dre
 __all__ = [
     "alignment_dots",
     "attention_panels",
+    "cosine_matrix",
     "extractor_dots",
     "heads_heatmap",
     "overlap_by_k",
@@ -64,6 +67,38 @@ def extractor_dots(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title=say("accuracy"), range=[0, 1])
     dress(figure, 170 + 20 * len(order))
     return figure.update_layout(margin={"l": 170})
+
+
+def cosine_matrix(table: pd.DataFrame, layer: int) -> go.Figure:
+    """Cosine between the directions of every two values at one layer less that of shuffled labels, like beside like.
+
+    Args:
+        table: columns ``pair layer cosine shared``.
+        layer: which.
+    """
+    at = table[table["layer"] == layer]
+    ends = [str(pair).split(" – ") for pair in at["pair"]]
+    names = list(dict.fromkeys(name for pair in ends for name in pair))
+    grid = pd.DataFrame(0.0, index=names, columns=names)
+    for (a, b), above in zip(ends, at["cosine"] - at["shared"], strict=True):
+        grid.loc[a, b] = grid.loc[b, a] = above
+    distance = grid.to_numpy().max() - grid.to_numpy()
+    np.fill_diagonal(distance, 0.0)
+    order = [
+        names[i] for i in leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))
+    ]
+    values = grid.loc[order, order].to_numpy().copy()
+    np.fill_diagonal(values, np.nan)
+    words, top = [term(name) for name in order], float(np.nanmax(np.abs(values)))
+    figure = go.Figure(
+        go.Heatmap(
+            z=values, x=words, y=words, colorscale=DIVERGING, zmin=-top, zmax=top,
+            colorbar={"title": {"text": say("cosine")}, "thickness": 12}, hovertemplate="%{x} – %{y}: %{z:+.2f}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", dtick=1)
+    figure.update_xaxes(dtick=1, tickangle=-60)
+    return dress(figure, 140 + 20 * len(order)).update_layout(margin={"l": 110, "b": 100})
 
 
 def stability_by_layer(table: pd.DataFrame) -> go.Figure:

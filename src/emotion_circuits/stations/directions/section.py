@@ -13,6 +13,7 @@ from emotion_circuits.page.numerals import interval, number, percent
 from emotion_circuits.page.page import Figure, Section, Table
 from emotion_circuits.page.telling import Told
 from emotion_circuits.stations.directions import figures as lines
+from emotion_circuits.stations.directions.claims import MOST_PAIRS
 from emotion_circuits.stations.directions.folder import DirectionsFolder
 
 __all__ = ["sections"]
@@ -172,7 +173,7 @@ def _geometry(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
         ),
         tuple(claims),
         (
-            *([] if cosines.empty else [_cosines(cosines)]),
+            *([] if cosines.empty else [_cosines(cosines, choice.steering_layer)]),
             Figure(
                 "stability",
                 say("Stability: cosine between directions of two disjoint halves of the groups"),
@@ -216,7 +217,17 @@ def _geometry(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
     )  # fmt: skip
 
 
-def _cosines(cosines: pd.DataFrame) -> Figure:
+def _cosines(cosines: pd.DataFrame, layer: int) -> Figure:
+    if cosines["pair"].nunique() > MOST_PAIRS:
+        return Figure(
+            "cosines",
+            say("Cosine between the directions of every two values (layer {layer})", layer=layer),
+            say(
+                "Cosine less that of labels shuffled within groups: above 0 the two share more than the neutral mean they are "
+                "measured from. Values that are alike stand beside one another. So many pairs are shown, not claimed one by one."
+            ),
+            lines.cosine_matrix(cosines, layer),
+        )
     return Figure(
         "cosines",
         say("Cosine between emotions, by layer"),
