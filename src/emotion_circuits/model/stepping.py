@@ -143,8 +143,14 @@ class Row:
     def _reads(self) -> bool:
         return self.task.live or bool(self.task.stop)
 
-    def _add(self, token: Token, ends: bool, tokenizer: object) -> None:
-        """Take a token, or the end of the text."""
+    def add(self, token: Token, ends: bool, tokenizer: object) -> None:
+        """Take a token, or the end of the text.
+
+        Args:
+            token: written.
+            ends: it ends the text, and is no part of it.
+            tokenizer: the model's.
+        """
         task, how = self.task, self.task.sampling
         if not ends:
             text = ""
@@ -319,7 +325,7 @@ class Stepper:
             token = Token(chosen[i], states={site: record[site][i] for site in row.task.watch} if record else {})
             if i in told:
                 token = _told(token, told[i], row.task.logprobs or 0)
-            row._add(token, chosen[i] in ends, self.model.tokenizer)
+            row.add(token, chosen[i] in ends, self.model.tokenizer)
 
 
 def _arranged(

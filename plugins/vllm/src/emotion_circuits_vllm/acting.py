@@ -95,7 +95,9 @@ def stream(output: object) -> tuple[torch.Tensor, torch.Tensor | None]:
     found = [p for p in parts if isinstance(p, torch.Tensor)]
     flat = [p.view(-1, p.shape[-1]) if p.dim() == 3 and p.shape[0] == 1 else p for p in found[:2]]
     if not flat or any(p.dim() != 2 for p in flat) or (len(flat) > 1 and flat[0].shape != flat[1].shape):
-        raise TypeError(f"a decoder block hands on {[tuple(p.shape) for p in found] or type(output).__name__}, not a residual stream")
+        raise TypeError(
+            f"a decoder block hands on {[tuple(p.shape) for p in found] or type(output).__name__}, not a residual stream"
+        )
     return flat[0], flat[1] if len(flat) > 1 else None
 
 
@@ -134,7 +136,7 @@ class Acting:
             if edit.acts:
                 _put(stages.setdefault(edit.layer, []), edit)
         slots = {entry: self._slot() for entry in asked.entries}
-        self._held[request] = _Held(asked, prompt, asked.salt(prompt, vectors.sha256), vectors, stages, slots)
+        self._held[request] = _Held(asked, prompt, asked.salt(prompt, vectors.mark(asked)), vectors, stages, slots)
 
     def forget(self, requests: Sequence[str]) -> None:
         """Requests have gone."""
@@ -159,7 +161,9 @@ class Acting:
         for (vector, layer), slot in held.slots.items():
             n, before, after, first, first_before, first_after, _ = self._sums[slot].tolist()
             norm = float(held.vectors.norms[layer])
-            moved = (n and abs(after - before) / n > _MOVED * norm) or (first and abs(first_after - first_before) > _MOVED * norm)
+            moved = (n and abs(after - before) / n > _MOVED * norm) or (
+                first and abs(first_after - first_before) > _MOVED * norm
+            )
             if moved:
                 self._proven[held.salt, vector] = None
                 self._proven.move_to_end((held.salt, vector))
@@ -221,7 +225,11 @@ class Acting:
                     counts.append(len(at))
                     deltas.append(sum((held.vectors.delta(e) for e in edits[1:]), held.vectors.delta(edits[0])))
                 else:
-                    others.append(_Stage(torch.from_numpy(at).to(self.device), change=_change(edits[0], held.vectors, self.device)))
+                    others.append(
+                        _Stage(
+                            torch.from_numpy(at).to(self.device), change=_change(edits[0], held.vectors, self.device)
+                        )
+                    )
             if not union.any():
                 continue
             counts_here = union & new
@@ -295,7 +303,8 @@ class Acting:
         along = torch.stack([(before.float() * unit).sum(-1), (after.float() * unit).sum(-1)]).double()
         rest, first = (changed & ~plan.first).double(), (changed & plan.first).double()
         told = torch.stack(
-            [rest, rest * along[0], rest * along[1], first, first * along[0], first * along[1], torch.ones_like(rest)], dim=-1
+            [rest, rest * along[0], rest * along[1], first, first * along[0], first * along[1], torch.ones_like(rest)],
+            dim=-1,
         )
         self._sums.index_add_(0, plan.slots, told)
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,11 +74,13 @@ class Asked:
         vectors: name of the registered file.
         edits: in the order in which they are done.
         idle: a text of which no token is chosen is an answer, too (a sweep's text that ends before its first token).
+        follow: what was done so far is told with every token, and not with the last one alone.
     """
 
     vectors: str
     edits: tuple[Edit, ...]
     idle: bool = False
+    follow: bool = False
 
     @property
     def entries(self) -> tuple[tuple[str, int], ...]:
@@ -89,7 +91,7 @@ class Asked:
         """Back as JSON, always in the same letters."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
-    def salt(self, prompt: int, file: str) -> str:
+    def salt(self, prompt: int, mark: str) -> str:
         """What keys and values that were computed under this steering are kept by.
 
         Which tokens are the prompt's decides what is done to them, unless all edits act on both alike; then a beginning is shared
@@ -97,21 +99,22 @@ class Asked:
 
         Args:
             prompt: tokens of the prompt.
-            file: hash of the registered file.
+            mark: hash of the numbers used.
         """
         ends = any(e.when != "all" or e.positions == "last" for e in self.edits if e.acts)
         said = json.dumps([asdict(e) for e in self.edits if e.acts], sort_keys=True)
-        return hashlib.sha256(f"{file}\n{said}\n{prompt if ends else ''}".encode()).hexdigest()
+        return hashlib.sha256(f"{mark}\n{said}\n{prompt if ends else ''}".encode()).hexdigest()
 
 
-def read(given: Any, doses: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None) -> Asked:
+def read(given: Any, names: Sequence[str] = (), doses: Callable[[str], Mapping[str, Any]] = lambda _name: {}) -> Asked:
     """Read what a request holds under :data:`KEY`.
 
     Args:
         given: JSON as text, or what it stands for: ``{"vectors": NAME, "edits": [{…}], "idle": false}``, or
             ``{"vectors": NAME, "steering": {VALUE: DOSE, VALUE: {"alpha": …, "layers": […]}}}``. ``vectors`` may be left out where
             one file is registered.
-        doses: by file and value what dose 1 is: ``{"alpha", "first", "layers", "positions", "when"}``.
+        names: of registered files.
+        doses: of a file, by value, what dose 1 is: ``{"alpha", "first", "layers", "positions", "when"}``.
 
     Raises:
         AskedWrongError: anything else.
@@ -121,22 +124,23 @@ def read(given: Any, doses: Mapping[str, Mapping[str, Mapping[str, Any]]] | None
         (('joy', 3),)
     """
     body = _parsed(given)
-    known = doses or {}
-    _only(body, ("vectors", "edits", "steering", "idle"), "")
+    _only(body, ("vectors", "edits", "steering", "idle", "follow"), "")
     name = body.get("vectors")
-    if name is None and len(known) == 1:
-        (name,) = known
+    if name is None and len(names) == 1:
+        (name,) = names
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise AskedWrongError(f"vectors: the name of a registered file is needed; there are: {', '.join(sorted(known)) or 'none'}")
+        raise AskedWrongError(
+            f"vectors: the name of a registered file is needed; there are: {', '.join(names[:20]) or 'none'}"
+        )
     if ("edits" in body) == ("steering" in body):
         raise AskedWrongError("give either 'edits' or 'steering'")
-    idle = body.get("idle", False)
-    if not isinstance(idle, bool):
-        raise AskedWrongError("idle: true or false")
-    edits = _edits(body["edits"]) if "edits" in body else _steering(body["steering"], known.get(name, {}))
+    idle, follow = body.get("idle", False), body.get("follow", False)
+    if not isinstance(idle, bool) or not isinstance(follow, bool):
+        raise AskedWrongError("idle, follow: true or false")
+    edits = _edits(body["edits"]) if "edits" in body else _steering(body["steering"], doses(name))
     if not any(e.acts for e in edits):
-        return Asked(name, (), idle)
-    return Asked(name, edits, idle)
+        return Asked(name, (), idle, follow)
+    return Asked(name, edits, idle, follow)
 
 
 def _parsed(given: Any) -> dict[str, Any]:
@@ -170,7 +174,12 @@ def _only(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
 
 
 def _number(given: Any, where: str) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or abs(given) > STRONGEST:
+    if (
+        isinstance(given, bool)
+        or not isinstance(given, int | float)
+        or not math.isfinite(given)
+        or abs(given) > STRONGEST
+    ):
         raise AskedWrongError(f"{where}: a number from -{STRONGEST:g} to {STRONGEST:g} is needed")
     return float(given)
 
@@ -249,7 +258,12 @@ def _steering(given: Any, doses: Mapping[str, Mapping[str, Any]]) -> tuple[Edit,
                 )
             _only(one, ("dose", "when"), f"{where}.")
             scale = _number(one["dose"], f"{where}.dose")
-            one = {**at, "alpha": at["alpha"] * scale, "first": at.get("first", 0.0) * scale, **({"when": one["when"]} if "when" in one else {})}
+            one = {
+                **at,
+                "alpha": at["alpha"] * scale,
+                "first": at.get("first", 0.0) * scale,
+                **({"when": one["when"]} if "when" in one else {}),
+            }
         layers = one.get("layers")
         if not isinstance(layers, list | tuple) or not layers:
             raise AskedWrongError(f"{where}: 'alpha' needs 'layers'")

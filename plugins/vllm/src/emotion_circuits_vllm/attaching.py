@@ -45,7 +45,9 @@ def refusals(config: Any) -> list[str]:
     if config.use_v2_model_runner:
         found.append("model runner V2 is not known here: set VLLM_USE_V2_MODEL_RUNNER=0")
     if config.scheduler_config.async_scheduling:
-        found.append("a step begins before the last one is known to have ended a text: start with --no-async-scheduling")
+        found.append(
+            "a step begins before the last one is known to have ended a text: start with --no-async-scheduling"
+        )
     if config.speculative_config is not None:
         found.append("with speculative decoding tokens are steered that are thrown away: leave it out")
     if config.parallel_config.pipeline_parallel_size > 1:
@@ -96,7 +98,7 @@ def asked_of(params: Any, shelf: Shelf) -> Asked | None:
     given = (getattr(params, "extra_args", None) or {}).get(KEY)
     if given is None:
         return None
-    asked = read(given, shelf.doses())
+    asked = read(given, shelf.names(), shelf.doses)
     return asked if asked.edits else None
 
 
@@ -151,7 +153,7 @@ def _salt_requests(shelf: Shelf) -> None:
         def from_engine_core_request(cls: Any, request: Any, block_hasher: Any) -> Any:
             asked = asked_of(request.sampling_params, shelf)
             if asked is not None:
-                salt = asked.salt(len(request.prompt_token_ids or ()), shelf.get(asked.vectors).sha256)
+                salt = asked.salt(len(request.prompt_token_ids or ()), shelf.get(asked.vectors).mark(asked))
                 request.cache_salt = f"{request.cache_salt or ''}|{KEY}|{salt}"
             return made(cls, request, block_hasher)
 
@@ -201,15 +203,15 @@ def _carry_reports(shelf: Shelf) -> None:
             kv_transfer_params: Any = None, *rest: Any, **named: Any,
         ) -> Any:  # fmt: skip
             asked: Asked | None = getattr(self, "emotion_circuits", None)
-            if asked is not None and finish_reason is not None and finish_reason != FinishReason.ABORT:
-                sums = (kv_transfer_params or {}).get(KEY)
-                told = report(asked, shelf.get(asked.vectors), sums)
+            if asked is not None and finish_reason is None and not asked.follow:
+                kv_transfer_params = None
+            elif asked is not None:
+                told = report(asked, shelf.get(asked.vectors), (kv_transfer_params or {}).get(KEY))
                 kv_transfer_params = {KEY: told}
-                if told["still"] is not None and finish_reason != FinishReason.ERROR:
+                ends = finish_reason not in (None, FinishReason.ABORT, FinishReason.ERROR)
+                if ends and told["still"] is not None:
                     log.error("request %s was not steered: %s", self.external_req_id, told["still"])
                     finish_reason, stop_reason = FinishReason.ERROR, told["still"]
-            elif asked is not None:
-                kv_transfer_params = None
             return made(
                 self, new_token_ids, pooling_output, finish_reason, stop_reason, kv_transfer_params, *rest, **named
             )
@@ -368,4 +370,6 @@ def _probe(runner: Any) -> None:
         finally:
             acting.rest()
         if not bool(torch.isfinite(plain).all() and torch.isfinite(pushed).all() and (pushed != plain).any()):
-            raise NotSteerableError(f"emotion-circuits: a push behind layer {layer} does not reach the end of the model")
+            raise NotSteerableError(
+                f"emotion-circuits: a push behind layer {layer} does not reach the end of the model"
+            )

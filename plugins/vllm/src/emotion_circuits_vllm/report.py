@@ -43,7 +43,9 @@ def report(asked: Asked, vectors: Vectors, sums: Sums | None) -> dict[str, Any]:
         if first:
             one["first_token"] = {"projection_before": first_before / norm, "projection_after": first_after / norm}
         touched.append(one)
-        acts = (n and abs(after - before) / n > _MOVED * norm) or (first and abs(first_after - first_before) > _MOVED * norm)
+        acts = (n and abs(after - before) / n > _MOVED * norm) or (
+            first and abs(first_after - first_before) > _MOVED * norm
+        )
         gated = all(e.gate for e in asked.edits if (e.vector, e.layer) == (vector, layer) and e.acts)
         looks = any(e.operation != "add" for e in asked.edits if e.vector == vector and e.acts)
         # What looks before it acts may find nothing to do, as long as it was there to look.
@@ -54,6 +56,11 @@ def report(asked: Asked, vectors: Vectors, sums: Sums | None) -> dict[str, Any]:
     why = None
     if still is not None:
         why = f"{still}: " + (
-            silent or ("no token was there to be steered" if idle[still] else "the text's projection on the direction did not move")
+            silent
+            or (
+                "no token was there to be steered"
+                if idle[still]
+                else "the text's projection on the direction did not move"
+            )
         )
     return {"unit": "residual norms of the layer", "vectors": asked.vectors, "touched": touched, "still": why}

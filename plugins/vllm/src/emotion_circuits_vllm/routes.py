@@ -68,7 +68,9 @@ async def _about(request: Request) -> Response:
     state = request.app.state
     shelf, engine = state.emotion_circuits_shelf, state.emotion_circuits_engine
     if shelf is None:
-        return JSONResponse({"error": {"message": "EMOTION_CIRCUITS_VECTORS names no vectors; nothing is steered"}}, 503)
+        return JSONResponse(
+            {"error": {"message": "EMOTION_CIRCUITS_VECTORS names no vectors; nothing is steered"}}, 503
+        )
     model = engine.vllm_config.model_config
     return JSONResponse(
         {
@@ -88,7 +90,9 @@ async def _write(request: Request) -> Response:
         where = ".".join(str(part) for part in first["loc"][:4])
         return JSONResponse({"error": {"message": f"{where}: {first['msg']}"}}, 400)
     if request.app.state.emotion_circuits_shelf is None:
-        return JSONResponse({"error": {"message": "EMOTION_CIRCUITS_VECTORS names no vectors; nothing is steered"}}, 503)
+        return JSONResponse(
+            {"error": {"message": "EMOTION_CIRCUITS_VECTORS names no vectors; nothing is steered"}}, 503
+        )
     return StreamingResponse(_lines(request.app.state.emotion_circuits_engine, body), media_type="application/x-ndjson")
 
 
@@ -132,8 +136,10 @@ async def _text(engine: Any, place: int, task: _Task, news: asyncio.Queue[dict[s
                     [here[token].logprob, _most_probable(here, task.logprobs)]
                     for token, here in zip(one.token_ids, one.logprobs, strict=True)
                 ]
+            told = (output.kv_transfer_params or {}).get(KEY)
+            if told is not None:
+                line["steering"] = told
             if output.finished:
-                told = (output.kv_transfer_params or {}).get(KEY)
                 line |= {"end": one.finish_reason, "steering": told, "from_cache": output.num_cached_tokens or 0}
                 if one.finish_reason == "error":
                     line["error"] = (told or {}).get("still") or "the engine failed"

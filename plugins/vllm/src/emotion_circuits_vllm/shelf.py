@@ -33,13 +33,11 @@ class Vectors:
     Attributes:
         rows: name → ``[layer, d_model]``, or ``[1, d_model]`` where it is the same in every layer; of unit length.
         norms: ``[layer]`` residual norms, in which strengths are given.
-        sha256: of the file.
         doses: by value what dose 1 is.
     """
 
     rows: Mapping[str, torch.Tensor]
     norms: torch.Tensor
-    sha256: str
     doses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def row(self, name: str, layer: int) -> torch.Tensor:
@@ -64,9 +62,20 @@ class Vectors:
         for edit in asked.edits:
             for name in (edit.vector, edit.gate) if edit.gate else (edit.vector,):
                 if len(self.row(name, edit.layer)) != width:
-                    raise AskedWrongError(f"{name[:60]!r}: has width {len(self.row(name, edit.layer))}, the model has {width}")
+                    raise AskedWrongError(
+                        f"{name[:60]!r}: has width {len(self.row(name, edit.layer))}, the model has {width}"
+                    )
             if edit.layer >= layers:
                 raise AskedWrongError(f"no layer {edit.layer}; the model has layers 0 to {layers - 1}")
+
+    def mark(self, asked: Asked) -> str:
+        """Hash of the numbers that a request uses, whatever file they lie in."""
+        digest = hashlib.sha256()
+        for edit in asked.edits:
+            for name in (edit.vector, edit.gate) if edit.gate else (edit.vector,):
+                digest.update(self.row(name, edit.layer).numpy().tobytes())
+            digest.update(self.norms[edit.layer].numpy().tobytes())
+        return digest.hexdigest()
 
     def delta(self, edit: Edit) -> torch.Tensor:
         """``[d_model]``: what an addition adds, in the units of the activations."""
@@ -102,10 +111,9 @@ class Shelf:
         """Of all files."""
         return tuple(self.files())
 
-    def doses(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
-        """By file and value what dose 1 is; a folder of many files is not read for it."""
-        files = self.files()
-        return {name: self.get(name).doses if len(files) <= _KEPT else {} for name in files}
+    def doses(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """Of a file, by value, what dose 1 is."""
+        return self.get(name).doses
 
     def get(self, name: str) -> Vectors:
         """The vectors of a file.
@@ -115,7 +123,9 @@ class Shelf:
         """
         file = self.files().get(name)
         if file is None:
-            raise AskedWrongError(f"vectors: {name[:130]!r} is not registered; there are: {', '.join(self.names()[:20]) or 'none'}")
+            raise AskedWrongError(
+                f"vectors: {name[:130]!r} is not registered; there are: {', '.join(self.names()[:20]) or 'none'}"
+            )
         state = file.stat()
         key = (name, state.st_mtime_ns, state.st_size)
         if key not in self._read:
@@ -131,25 +141,30 @@ def _read(file: Path) -> Vectors:
         with safe_open(file, framework="pt") as opened:
             tensors = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118  # it is no mapping
             noted = opened.metadata() or {}
-        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     except (OSError, SafetensorError) as error:
         raise AskedWrongError(f"{file.name}: no vectors can be read here: {error}") from error
     bad = next((key for key, one in tensors.items() if not bool(torch.isfinite(one).all())), None)
     if bad is not None:
         raise AskedWrongError(f"{file.name}: {bad} holds NaN or infinity")
     if tensors and all(_EXPORTED.fullmatch(key) for key in tensors):
-        return _exported(file, tensors, noted.get("emotion_circuits"), sha256)
+        return _exported(file, tensors, noted.get("emotion_circuits"))
     norms = tensors.get("norms")
-    rows = {key.removeprefix("unit/"): one if one.dim() == 2 else one[None] for key, one in tensors.items() if key.startswith("unit/")}
+    rows = {
+        key.removeprefix("unit/"): one if one.dim() == 2 else one[None]
+        for key, one in tensors.items()
+        if key.startswith("unit/")
+    }
     if norms is None or norms.dim() != 1 or not rows:
-        raise AskedWrongError(f"{file.name}: holds neither 'norms' and 'unit/NAME' (a run's vectors) nor 'layer.N' (an exported vector)")
+        raise AskedWrongError(
+            f"{file.name}: holds neither 'norms' and 'unit/NAME' (a run's vectors) nor 'layer.N' (an exported vector)"
+        )
     if any(one.dim() != 2 or len(one) not in (1, len(norms)) for one in rows.values()):
         raise AskedWrongError(f"{file.name}: a direction has not one row for each of {len(norms)} layers")
     unit = {key: torch.nn.functional.normalize(one.double(), dim=-1).float() for key, one in rows.items()}
-    return Vectors(unit, norms, sha256, _doses(noted.get("doses"), file))
+    return Vectors(unit, norms, _doses(noted.get("doses"), file))
 
 
-def _exported(file: Path, tensors: Mapping[str, torch.Tensor], noted: str | None, sha256: str) -> Vectors:
+def _exported(file: Path, tensors: Mapping[str, torch.Tensor], noted: str | None) -> Vectors:
     """An exported vector: its strength is folded in, so that it is one value, ``vector``, whose dose 1 is as it stands.
 
     A row is what is added to a layer; its length is taken as that layer's unit, so that its strength is 1.
@@ -160,18 +175,31 @@ def _exported(file: Path, tensors: Mapping[str, torch.Tensor], noted: str | None
         parts[kind][int(layer)] = one
     rows, first = parts["layer"], parts["first"]
     if set(first) - set(rows) or not all(bool(row.any()) for row in rows.values()):
-        raise AskedWrongError(f"{file.name}: pushes the first token of a layer alone; register the run's vectors instead")
+        raise AskedWrongError(
+            f"{file.name}: pushes the first token of a layer alone; register the run's vectors instead"
+        )
     ratios = {float(first[n] @ row) / float(row @ row) if n in first else 0.0 for n, row in rows.items()}
-    alike = all(torch.allclose(row, rows[n] * (float(row @ rows[n]) / float(rows[n] @ rows[n])), rtol=1e-3) for n, row in first.items())
+    alike = all(
+        torch.allclose(row, rows[n] * (float(row @ rows[n]) / float(rows[n] @ rows[n])), rtol=1e-3)
+        for n, row in first.items()
+    )
     if max(ratios) - min(ratios) > 1e-3 * max(1.0, max(map(abs, ratios))) or not alike:
-        raise AskedWrongError(f"{file.name}: pushes the first token differently in each layer; register the run's vectors instead")
+        raise AskedWrongError(
+            f"{file.name}: pushes the first token differently in each layer; register the run's vectors instead"
+        )
     last = max(rows)
     norms, unit = torch.ones(last + 1), torch.zeros(last + 1, len(rows[last]))
     for n, row in rows.items():
         norms[n], unit[n] = row.norm(), row / row.norm()
     spares = bool(first) or (noted is not None and bool(json.loads(noted).get("spares_first")))
-    dose = {"alpha": 1.0, "layers": sorted(rows), "positions": "rest" if spares else "all", "first": max(ratios), "when": "all"}
-    return Vectors({"vector": unit}, norms, sha256, {"vector": dose})
+    dose = {
+        "alpha": 1.0,
+        "layers": sorted(rows),
+        "positions": "rest" if spares else "all",
+        "first": max(ratios),
+        "when": "all",
+    }
+    return Vectors({"vector": unit}, norms, {"vector": dose})
 
 
 def _doses(text: str | None, file: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -179,7 +207,15 @@ def _doses(text: str | None, file: Path) -> Mapping[str, Mapping[str, Any]]:
         return {}
     try:
         found = json.loads(text)
-        return {str(k): {"alpha": float(v["alpha"]), "first": float(v.get("first", 0)), "layers": [int(n) for n in v["layers"]],
-                         "positions": str(v.get("positions", "rest")), "when": str(v.get("when", "all"))} for k, v in found.items()}
+        return {
+            str(k): {
+                "alpha": float(v["alpha"]),
+                "first": float(v.get("first", 0)),
+                "layers": [int(n) for n in v["layers"]],
+                "positions": str(v.get("positions", "rest")),
+                "when": str(v.get("when", "all")),
+            }
+            for k, v in found.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AskedWrongError(f"{file.name}: its doses cannot be read: {error}") from error
