@@ -21,7 +21,9 @@ from emotion_circuits.cli.shared import (
     Language,
     Revision,
     Track,
+    VllmPython,
     Workers,
+    WriterName,
     engine_for,
     long_running,
     mapped,
@@ -76,6 +78,8 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
+    writer: WriterName = None,
+    vllm_python: VllmPython = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -105,7 +109,7 @@ def run(
     from emotion_circuits.study import run_study
     from emotion_circuits.study.tracking import Tracker, default_uri, track_study
 
-    given = {"model": model, "attribute": attribute, "dtype": dtype, "revision": revision}
+    given = {"model": model, "attribute": attribute, "dtype": dtype, "revision": revision, "writer": writer}
     overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     overrides |= settings_of(set_ or [])
     if corpus is not None:
@@ -117,10 +121,16 @@ def run(
     study = _study(profile, config, overrides, device, out)
     where = engine_for(engine, workers, engine_option)
     if dry_run:
-        _dry_run(study, out, as_json)
+        _dry_run(study, out, as_json, vllm_python)
         return
     with closing(where), long_running():
-        done = run_study(study, out, told=lambda stage, status: note(f"{stage.title}: {status}"), engine=where)
+        done = run_study(
+            study,
+            out,
+            told=lambda stage, status: note(f"{stage.title}: {status}"),
+            engine=where,
+            vllm_python=vllm_python,
+        )
         path = write_report(out, out=out / "report.html", language=lang)
         run_id = recorded(track, lambda: track_study(out, Tracker(default_uri(out)), read_claims(out)))
     summary = summary_table(out)
@@ -195,14 +205,14 @@ def _summary(out: Path, rows: list[dict[str, str]]) -> Table:
     return table
 
 
-def _dry_run(study: Any, out: Path, as_json: bool) -> None:
+def _dry_run(study: Any, out: Path, as_json: bool, vllm_python: Path | None) -> None:
     from dataclasses import asdict
 
     from emotion_circuits.study import run_study, study_blueprint
     from emotion_circuits.study.planning import plan_study
 
     with long_running():
-        done = run_study(study, out, dry=True)
+        done = run_study(study, out, dry=True, vllm_python=vllm_python)
         model = study_blueprint(study, out)
         plan = None if model is None else plan_study(study, out, model, done.stages)
     if plan is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +17,7 @@ from emotion_circuits.cli.shared import (
     JsonFlag,
     Pickle,
     Revision,
+    VllmPython,
     long_running,
     model_of,
     note,
@@ -23,6 +25,11 @@ from emotion_circuits.cli.shared import (
     show_json,
 )
 from emotion_circuits.errors import EmotionCircuitsError
+
+if TYPE_CHECKING:
+    from emotion_circuits.model import LanguageModel
+    from emotion_circuits.model.vllm import Service
+    from emotion_circuits.serve.engine import Limits
 
 KEY = "EMOTION_CIRCUITS_API_KEY"
 
@@ -43,6 +50,11 @@ def serve(
     queue: Annotated[int, typer.Option(min=0, help="Texts that may wait; beyond it requests are answered 429.")] = 64,
     seconds: Annotated[float, typer.Option(min=1, help="Time that a request may take.")] = 120,
     per_minute: Annotated[int, typer.Option(min=1, help="Requests of one client in a minute.")] = 600,
+    engine: Annotated[
+        Literal["embedded", "vllm"],
+        typer.Option(help="What writes: the model in this program, or vLLM, started in an environment of its own."),
+    ] = "embedded",
+    vllm_python: VllmPython = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -71,9 +83,16 @@ def serve(
         loaded = load_model(
             name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
         )
+    if engine == "embedded" and vllm_python is not None:
+        raise EmotionCircuitsError("--vllm-python goes with --engine vllm")
     limits = Limits(rows=rows, tokens=tokens, queue=queue, seconds=seconds)
     key = os.environ.get(KEY) or None
-    with service_of(loaded, run, host=host, key=key, limits=limits, bounds=Bounds(per_minute=per_minute)) as service:
+    bounds = Bounds(per_minute=per_minute)
+    with ExitStack() as held:
+        vllm = held.enter_context(_vllm(loaded, vllm_python, limits)) if engine == "vllm" else None
+        service = held.enter_context(
+            service_of(loaded, run, host=host, key=key, limits=limits, bounds=bounds, vllm=vllm)
+        )
         made = server(service, host=host, port=port)
         try:
             sock = made.config.bind_socket()
@@ -89,3 +108,19 @@ def serve(
                 sys.stdout.flush()
             note(f"serving {service.name} at {url}, values: {', '.join(values)}; in a browser: {studio}")
             made.run(sockets=[sock])
+
+
+def _vllm(model: LanguageModel, python: Path | None, limits: Limits) -> Service:
+    """A vLLM of the model, not started yet."""
+    from emotion_circuits.model.vllm import PYTHON, Service, identity_of
+
+    place = python or os.environ.get(PYTHON)
+    if not place:
+        raise EmotionCircuitsError(
+            f"--engine vllm: name the Python of an environment with vLLM (--vllm-python, or {PYTHON}); docs/howto/vllm.md says "
+            "how to make one"
+        )
+    dtype = str(model.writes or model.dtype).removeprefix("torch.")
+    found = identity_of(place, dtype)
+    note(f"starting vLLM {found.vllm} in {dtype}")
+    return Service(place, model, dtype=dtype, rows=limits.rows, longest=limits.tokens)

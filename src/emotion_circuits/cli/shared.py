@@ -40,7 +40,9 @@ __all__ = [
     "Revision",
     "State",
     "Track",
+    "VllmPython",
     "Workers",
+    "WriterName",
     "attribute_for",
     "check_before_loading",
     "engine_for",
@@ -111,6 +113,22 @@ EngineOptions = Annotated[
         "--engine-option",
         help="KEY=VALUE; repeat. ray: address, folder, cpus, gpus, memory. slurm: folder, partition, account, qos, time, cpus, "
         "gpus, memory, parts_per_job, cluster. E.g. --engine ray --engine-option address=auto.",
+    ),
+]
+
+
+WriterName = Annotated[
+    Literal["own", "vllm"] | None,
+    typer.Option(
+        "--writer",
+        help="What writes continuations: the model in this program (own, the default), or vLLM, started in its own environment.",
+    ),
+]
+VllmPython = Annotated[
+    Path | None,
+    typer.Option(
+        "--vllm-python",
+        help="Python of an environment with vLLM and emotion-circuits-vllm; by default as EMOTION_CIRCUITS_VLLM_PYTHON says.",
     ),
 ]
 

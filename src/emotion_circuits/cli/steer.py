@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -18,6 +19,8 @@ from emotion_circuits.cli.shared import (
     JsonFlag,
     Pickle,
     Revision,
+    VllmPython,
+    WriterName,
     attribute_for,
     check_before_loading,
     long_running,
@@ -73,6 +76,8 @@ def steer(
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
+    writer: WriterName = None,
+    vllm_python: VllmPython = None,
     allow_pickle: Pickle = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -87,6 +92,7 @@ def steer(
     from emotion_circuits.model import Sampling, generate, load_model, writing_model
     from emotion_circuits.model.generation import row_seed
     from emotion_circuits.steering.injecting import layer_interventions
+    from emotion_circuits.study import writer_of
 
     ready = None
     if vector is not None:
@@ -125,13 +131,14 @@ def steer(
             condition = _condition(loaded, vectors, emotion, alpha, layer, run)
             done, told = layer_interventions(condition, vectors, tuple(steered)), _condition_told(condition)
         how = Sampling(max_new_tokens=tokens, temperature=temperature)
-        written = generate(
-            writing_model(loaded),
-            [p for p in prompts for _ in range(2)],
-            how,
-            interventions=done,
-            seeds=[row_seed(seed, p, 0) for p in prompts for _ in range(2)],
-        )
+        texts = [p for p in prompts for _ in range(2)]
+        seeds = [row_seed(seed, p, 0) for p in texts]
+        if writer == "vllm":
+            rows_done = [[replace(i, rows=None) for i in done] if row % 2 else [] for row in range(len(texts))]
+            with closing(writer_of(vllm_python, None)) as service:
+                written = service.generate(loaded, texts, how, interventions=rows_done, seeds=seeds)
+        else:
+            written = generate(writing_model(loaded), texts, how, interventions=done, seeds=seeds)
         cost = Fluency(loaded).score(
             [g.prompt for g in written], [g.text for g in written], ids=[g.token_ids for g in written]
         )["perplexity"]

@@ -68,6 +68,8 @@ class LanguageModel:
             tokenizer begins texts with a token of its own (:mod:`emotion_circuits.model.prefixes`).
         adapter: folder of the adapter that was merged into its weights, where there is one.
         wiring: the seams, held by :func:`emotion_circuits.model.wiring.wiring_of`.
+        written_by: what writes its continuations instead of itself (:class:`emotion_circuits.model.vllm.Writer`), where a study
+            is written elsewhere.
         sums: SHA-256 by name of the files it was read from, held by :func:`emotion_circuits.model.loading.load_model`.
         writer: its copy in another dtype, held by :func:`emotion_circuits.model.replicas.writing_model`.
     """
@@ -84,6 +86,7 @@ class LanguageModel:
     adapter: Path | None = None
     wiring: Any = field(default=None, repr=False)
     writer: Any = field(default=None, repr=False)
+    written_by: Any = field(default=None, repr=False)
     sums: dict[str, str] | None = field(default=None, repr=False)
 
     @property

@@ -52,6 +52,7 @@ def replica(model: LanguageModel, dtype: torch.dtype | None = None) -> LanguageM
         writes=model.writes,
         prefix=model.prefix,
         adapter=model.adapter,
+        written_by=model.written_by,
         sums=model.sums,
     )
     if dtype is not None:
@@ -70,7 +71,12 @@ def writing_model(model: LanguageModel) -> LanguageModel:
         model: the model.
     """
     dtype = model.writes
-    if dtype in (None, model.dtype) or wiring_of(model).first_layer is not None or foreign_hooks(model):
+    if (
+        model.written_by is not None
+        or dtype in (None, model.dtype)
+        or wiring_of(model).first_layer is not None
+        or foreign_hooks(model)
+    ):
         return model
     if model.writer is None or model.writer.dtype != dtype:
         model.writer = replica(model, dtype)

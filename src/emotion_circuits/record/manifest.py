@@ -95,6 +95,7 @@ def build_manifest(
             "parameters": sum(weight.numel() for weight in model.hf.parameters()),
             "dtype": str(model.dtype).removeprefix("torch."),
             "writing_dtype": str(model.writes or model.dtype).removeprefix("torch."),
+            **({} if model.written_by is None else {"writer": model.written_by.identity(model)}),
             "device": str(model.device),
         },
         "data": data,

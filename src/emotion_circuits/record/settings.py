@@ -62,6 +62,8 @@ class StudySettings(Settings):
         device: ``cpu``, ``cuda`` …; default: what there is.
         dtype: of the model in all figures; ``auto``: by its size, the device and what the processor multiplies.
         writing_dtype: of the model in writing; ``auto``: as ``dtype`` where that is named, else by size and processor.
+        writer: what writes continuations: the study's ``own`` model in this program, or ``vllm``, a service of the same model in
+            an environment of its own.
         attribute: what is studied: a bundled attribute or a YAML file. What follows of corpora and values is the attribute's
             where it is null.
         prompts: corpora (bundled names or files, ``FILE#text=COLUMN`` where columns have other names) directions are fitted and
@@ -79,6 +81,7 @@ class StudySettings(Settings):
     device: str | None = None
     dtype: Dtype | None = "auto"
     writing_dtype: Dtype = "auto"
+    writer: Literal["own", "vllm"] = "own"
     attribute: str = DEFAULT_ATTRIBUTE
     prompts: tuple[str, ...] | None = None
     continuations: str | None = None

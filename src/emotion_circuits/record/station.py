@@ -25,6 +25,7 @@ from emotion_circuits.statistics import Claim
 
 if TYPE_CHECKING:
     from emotion_circuits.model import Blueprint, LanguageModel
+    from emotion_circuits.model.vllm import Writer
     from emotion_circuits.page.page import Section
     from emotion_circuits.page.telling import Told
     from emotion_circuits.record.engines import Engine
@@ -51,6 +52,7 @@ class Context:
         loaded: a model that is loaded already, or in a dry run its blueprint.
         runs: folders of other runs, for stations that compare several.
         engine: where parts of a station are computed; in this process where there is none.
+        writer: what writes continuations instead of the model; the model itself where there is none.
     """
 
     config: StudySettings
@@ -58,6 +60,7 @@ class Context:
     loaded: LanguageModel | None = None
     runs: tuple[Path, ...] = ()
     engine: Engine | None = None
+    writer: Writer | None = None
 
     @cached_property
     def about(self) -> Studied:
@@ -72,9 +75,11 @@ class Context:
         from emotion_circuits.model import load_model
 
         c = self.config
-        return load_model(
+        found = load_model(
             c.model, device=c.device, dtype=c.dtype, writing_dtype=c.writing_dtype, revision=c.revision, prefix=c.prefix
         )
+        found.written_by = self.writer
+        return found
 
     def of(self, folder: type[F]) -> F:
         """The folder of another station of this run."""

@@ -29,7 +29,7 @@ from emotion_circuits.model.generation import row_seed
 from emotion_circuits.model.stepping import Row, Task, Token
 from emotion_circuits.model.token_texts import token_text
 from emotion_circuits.serve.bodies import ChatBody, CompletionBody, ReadingsBody, ToneBody
-from emotion_circuits.serve.engine import Engine, FullError, Ticket
+from emotion_circuits.serve.engine import Engine, FullError, Ticket, Writes
 from emotion_circuits.serve.guarding import Bounds, Guard, ProblemError, json_body, problem
 from emotion_circuits.serve.metrics import Metrics
 from emotion_circuits.serve.offering import offered
@@ -65,7 +65,7 @@ class Service:
     model: LanguageModel
     encoder: LanguageModel
     served: Served
-    engine: Engine
+    engine: Writes
     reader: Reader | None
     name: str
     desk: Desk
@@ -145,7 +145,7 @@ def make_app(service: Service) -> FastAPI:
         about = {
             "model": service.name,
             "chat": has_chat_template(service.model),
-            "readings": service.reader is not None,
+            "readings": service.reader is not None and isinstance(service.engine, Engine),
         }
         return _json({"object": "steering", **about, **offered(service.served, whole_path=service.loopback)})
 
@@ -253,6 +253,8 @@ def _jobs(
     if body.readings:
         if service.reader is None:
             raise ProblemError(400, "this run has no reader of texts", param="readings")
+        if not isinstance(service.engine, Engine):
+            raise ProblemError(400, "the engine 'vllm' hands out no states, so that no token is read", param="readings")
         watch = tuple(dict.fromkeys(Site(d.kind, layer) for d, layer in service.reader.members))  # type: ignore[arg-type]
     jobs = []
     for number, (ids, said) in enumerate(prompts):

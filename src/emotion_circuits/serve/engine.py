@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -14,7 +15,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.stepping import Row, Stepper, Task, Token
 
-__all__ = ["Engine", "FullError", "Limits", "News", "Ticket"]
+__all__ = ["Engine", "FullError", "Limits", "News", "Ticket", "Writes"]
 
 News = Callable[[int, Token | None, Row], None]
 """``(which task, token, row)`` for every token, and with ``None`` when the row has ended; called by the engine's thread."""
@@ -74,6 +75,38 @@ class Ticket:
     def cancel(self) -> None:
         """It is not wanted any more; its rows leave before the next step."""
         self.gone = True
+
+
+class Writes(Protocol):
+    """The seam between a server and what writes its texts.
+
+    Attributes:
+        limits: of rows, tokens, queue and time.
+        tokens_written: since it began.
+    """
+
+    limits: Limits
+    tokens_written: int
+
+    @property
+    def running(self) -> int:
+        """Texts being written."""
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still works."""
+
+    def submit(self, tasks: Sequence[Task], news: News) -> Ticket:
+        """Have the tasks of one request written; ``news`` is told of every token and of every end.
+
+        Raises:
+            EmotionCircuitsError: a task that no row can carry, or more than are ever written at once.
+            FullError: too much is waiting.
+        """
 
 
 class Engine:

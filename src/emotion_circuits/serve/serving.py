@@ -15,11 +15,13 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Evaluator
 from emotion_circuits.model import LanguageModel, writing_model
 from emotion_circuits.model.replicas import replica
+from emotion_circuits.model.vllm import Client
 from emotion_circuits.serve.app import Service, make_app
 from emotion_circuits.serve.engine import Engine, Limits
 from emotion_circuits.serve.guarding import Bounds, is_loopback, server_of
 from emotion_circuits.serve.tone_desk import Desk
 from emotion_circuits.serve.vectors import of_run
+from emotion_circuits.serve.vllm_engine import VllmEngine
 
 __all__ = ["server", "service_of"]
 
@@ -34,6 +36,7 @@ def service_of(
     limits: Limits | None = None,
     bounds: Bounds | None = None,
     judge: Evaluator | None = None,
+    vllm: Client | None = None,
 ) -> Iterator[Service]:
     """A service of a finished run, its engine at work inside the ``with`` block.
 
@@ -45,6 +48,7 @@ def service_of(
         limits: of the engine.
         bounds: of a request.
         judge: that reads texts for ``/v1/tone``; by default the one that decides for what the run studied.
+        vllm: a vLLM of the model, which writes in the place of this program's own engine.
 
     Raises:
         EmotionCircuitsError: an address beyond this machine without a key; a run that cannot be served, or another model's.
@@ -56,7 +60,7 @@ def service_of(
     if key is not None and (len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key):
         raise EmotionCircuitsError("the API key needs 8 or more printable ASCII characters without spaces")
     served = of_run(run)
-    writer = writing_model(model)
+    writer = writing_model(model) if vllm is None else model
     served.vectors.check_fits(writer)
     reader = None
     if (run / "directions" / READER_FILE).is_file():
@@ -65,7 +69,7 @@ def service_of(
     encoder = replica(writer)
     # Before the engine is at work: a replica of a model at work would have its hooks.
     scoring = replica(model)
-    with Engine(writer, limits) as engine:
+    with Engine(writer, limits) if vllm is None else VllmEngine(writer, vllm, limits) as engine:
         desk = Desk(writer, served, scoring, encoder, engine, threading.Lock(), judge)
         yield Service(
             writer,

@@ -13,7 +13,7 @@ from emotion_circuits.evaluation import Evaluator
 from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.model.stepping import Row, Task, Token
 from emotion_circuits.serve.bodies import ToneBody
-from emotion_circuits.serve.engine import Engine, FullError
+from emotion_circuits.serve.engine import FullError, Writes
 from emotion_circuits.serve.toning import Options, Toner
 from emotion_circuits.serve.vectors import Served
 from emotion_circuits.tone.goals import Goal, Wish, goal_of, names_of
@@ -52,7 +52,7 @@ class Desk:
         served: Served,
         scoring: LanguageModel,
         encoder: LanguageModel,
-        engine: Engine,
+        engine: Writes,
         encoding: threading.Lock,
         judge: Evaluator | None = None,
     ) -> None:

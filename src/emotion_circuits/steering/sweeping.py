@@ -28,7 +28,7 @@ from emotion_circuits.prompts.attribute_parts import Prompting
 from emotion_circuits.record.engines import Compute, Engine
 from emotion_circuits.record.parts import PARTS, Kept, Parts, Tables
 from emotion_circuits.steering.conditions import Condition, check_conditions
-from emotion_circuits.steering.injecting import interventions_for
+from emotion_circuits.steering.injecting import interventions_for, layer_interventions
 from emotion_circuits.steering.prompting import all_prompted, examples_for
 from emotion_circuits.steering.vectors import SteeringVectors
 
@@ -98,6 +98,8 @@ def sweep_config(
         "examples": {k: list(v) for k, v in asking.examples.items()},
         "conditions": [c.to_json() for c in conditions],
     }
+    if model.written_by is not None:
+        found["writer"] = model.written_by.identity(model)
     if asking.phrases is not None:
         found["phrases"] = asking.phrases.model_dump(mode="json", exclude={"examples"})
     return found
@@ -260,11 +262,11 @@ def _run(model: LanguageModel, writing: _Writing, task: Sequence[int]) -> pd.Dat
     chunk = writing.cells[start:stop]
 
     def write(cells: Sequence[_Cell]) -> list[Generated]:
-        return generate(
+        return _generate(
             model,
             [cell.context for cell in cells],
-            writing.how,
-            interventions=interventions_for([cell.condition for cell in cells], writing.vectors),
+            [cell.condition for cell in cells],
+            writing,
             seeds=[row_seed(writing.seed, cell.prompt.id, cell.sample) for cell in cells],
             add_special_tokens=not cells[0].rendered,
         )
@@ -296,3 +298,17 @@ def _run(model: LanguageModel, writing: _Writing, task: Sequence[int]) -> pd.Dat
             for cell, out in zip(chunk, written, strict=True)
         ]
     )
+
+
+def _generate(
+    model: LanguageModel, texts: Sequence[str], conditions: Sequence[Condition], writing: _Writing, **rest: Any
+) -> list[Generated]:
+    """By the model itself, or by what writes in its place, which is told of every row by itself."""
+    if model.written_by is None:
+        done = interventions_for(conditions, writing.vectors)
+        return generate(model, texts, writing.how, interventions=done, **rest)
+    by_row = {condition: layer_interventions(condition, writing.vectors) for condition in set(conditions)}
+    written: list[Generated] = model.written_by.generate(
+        model, texts, writing.how, interventions=[by_row[condition] for condition in conditions], **rest
+    )
+    return written

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import judge_texts, refuse_unfit
+from emotion_circuits.language import say
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.model.prefixes import neutral_prefix
+from emotion_circuits.model.vllm import Writer
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.prompts.attribute_parts import Openings
 from emotion_circuits.record.engines import Engine
 from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.record.manifest import build_manifest
 from emotion_circuits.record.notes import checked
-from emotion_circuits.record.reading import STUDY, write_manifest, write_study
+from emotion_circuits.record.reading import STUDY, read_study, write_manifest, write_study
 from emotion_circuits.record.running import StationReport, left_out, run_stations, station_keys
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context, Station
@@ -59,6 +63,7 @@ def run_study(
     dry: bool = False,
     told: Callable[[Station, str], None] | None = None,
     engine: Engine | None = None,
+    vllm_python: Path | str | None = None,
 ) -> StudyResult:
     """Run every station that has to be run and write the manifest.
 
@@ -69,10 +74,30 @@ def run_study(
         dry: only say what would run; no weights are loaded and nothing is written.
         told: called with each station and its status before it runs.
         engine: where parts of stations are computed; in this process by default. Artefacts do not depend on it.
+        vllm_python: with ``writer: vllm``, the Python of the environment that vLLM is in; by default the environment variable
+            ``EMOTION_CIRCUITS_VLLM_PYTHON`` names it.
 
     Raises:
-        EmotionCircuitsError: bad input, a busy folder, or an artefact that was changed.
+        EmotionCircuitsError: bad input, a busy folder, an artefact that was changed, or texts of another writer.
     """
+    _same_writer(config, Path(folder))
+    if config.writer == "own":
+        return _run_study(config, folder, model, dry, told, engine, None)
+    with closing(writer_of(vllm_python, engine)) as writer:
+        if isinstance(model, LanguageModel):
+            model = replace(model, written_by=writer)
+        return _run_study(config, folder, model, dry, told, engine, writer)
+
+
+def _run_study(
+    config: StudySettings,
+    folder: Path | str,
+    model: LanguageModel | None,
+    dry: bool,
+    told: Callable[[Station, str], None] | None,
+    engine: Engine | None,
+    writer: Writer | None,
+) -> StudyResult:
     folder, stations = Path(folder), [station for station in study_stations() if station.belongs(config)]
     about = studied(config)
     _refuse_unfit(config, about)
@@ -87,7 +112,7 @@ def run_study(
         _check_possible(config, plan)
     if dry and plan is None:
         return StudyResult(folder, tuple(StationReport(station.name, "would run") for station in stations))
-    context = Context(config, folder, loaded=plan if dry else model, engine=engine)
+    context = Context(config, folder, loaded=plan if dry else model, engine=engine, writer=writer)
     if plan is None:
         _check_possible(config, context.model)
     reports = run_stations(context, stations, dry=dry, told=told, begun=lambda: _note_config(config, folder))
@@ -100,6 +125,48 @@ def run_study(
             folder, build_manifest(config, about, context.model, keys, _data(config, about), reproduce(folder))
         )
     return StudyResult(folder, tuple(reports))
+
+
+def writer_of(python: Path | str | None, engine: Engine | None) -> Writer:
+    """What writes with vLLM; close it when all is written.
+
+    Args:
+        python: of its environment; ``None``: as the environment variable says.
+        engine: of the study; texts are written by one service, so that it must be this process.
+
+    Raises:
+        EmotionCircuitsError: no environment is named, or another engine.
+    """
+    from emotion_circuits.model.vllm import PYTHON, Writer
+
+    place = python or os.environ.get(PYTHON)
+    if not place:
+        raise EmotionCircuitsError(
+            say(
+                "writer vllm: name the Python of an environment with vLLM (--vllm-python, or {variable}); docs/howto/vllm.md "
+                "says how to make one",
+                variable=PYTHON,
+            )
+        )
+    if engine is not None and not isinstance(engine, Inline):
+        raise EmotionCircuitsError(say("writer vllm: one service writes for this process; leave --engine out"))
+    return Writer(place)
+
+
+def _same_writer(config: StudySettings, folder: Path) -> None:
+    """Refuse to go on with another writer: texts of two would be compared as if one had written them."""
+    kept = read_study(folder)
+    before = config.writer if kept is None else kept.get("writer", "own")
+    if before != config.writer:
+        raise EmotionCircuitsError(
+            say(
+                "{folder}: its texts are written by '{before}', not by '{asked}'; go on with --writer {before}, or give another "
+                "--out",
+                folder=folder,
+                before=before,
+                asked=config.writer,
+            )
+        )
 
 
 def _note_config(config: StudySettings, folder: Path) -> None:

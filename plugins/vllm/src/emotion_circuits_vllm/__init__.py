@@ -1,7 +1,7 @@
 """Steering per request for vLLM, with proof that it acted.
 
-The plugin is asleep unless the environment variable ``EMOTION_CIRCUITS_VECTORS`` names vectors. A request then says what is done to its
-text under ``emotion_circuits`` in ``vllm_xargs`` (``SamplingParams.extra_args``), see :mod:`emotion_circuits_vllm.asking`.
+The plugin is asleep unless the environment variable ``EMOTION_CIRCUITS_VECTORS`` names vectors. A request then says what is done
+to its text under ``emotion_circuits`` in ``vllm_xargs`` (``SamplingParams.extra_args``): :mod:`emotion_circuits_vllm.asking`.
 """
 
 from __future__ import annotations

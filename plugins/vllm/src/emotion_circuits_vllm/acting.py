@@ -1,8 +1,8 @@
 """What is done to a batch: which of its tokens belong to which request, what is added to them, and what that did.
 
 A batch is flat: the tokens of all requests one behind the other, each request's a piece of its text (a piece of a prompt, or one
-written token). Only rows that a request chose are written; all others keep their bits. What is done is measured on the very numbers
-that the next block reads: a token counts as touched where they differ before and after.
+written token). Only rows that a request chose are written; all others keep their bits. What is done is measured on the very
+numbers that the next block reads: a token counts as touched where they differ before and after.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from emotion_circuits_vllm.shelf import Vectors
 __all__ = ["FIELDS", "Acting", "Piece", "Sums", "stream"]
 
 FIELDS = ("tokens", "before", "after", "first", "first_before", "first_after", "looked")
-"""What is summed for each vector at each layer of a request; the text's first token is counted by itself. ``looked`` counts all tokens
-that were chosen and come by, changed or not."""
+"""What is summed for each vector at each layer of a request; the text's first token is counted by itself. ``looked`` counts all
+tokens that were chosen and came by, changed or not."""
 
 Sums = list[tuple[list[float], int, int, bool]]
 """By entry of ``Asked.entries``: the sums of :data:`FIELDS`, tokens chosen, tokens chosen that came from the prefix cache, and
@@ -268,7 +268,7 @@ class Acting:
         self._plan = {}
 
     def push_all(self, layer: int, delta: torch.Tensor, tokens: int) -> None:
-        """Push every token of the next pass at one layer, and measure nothing: how it is found out whether a layer can be steered."""
+        """Push every token of the next pass at one layer, and measure nothing: whether a layer can be steered at all."""
         nothing = torch.zeros(0, dtype=torch.long, device=self.device)
         stage = _Stage(
             torch.arange(tokens, device=self.device), delta[None].to(self.device, self.dtype),

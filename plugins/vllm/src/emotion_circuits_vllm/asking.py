@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["KEY", "AskedWrongError", "Asked", "Edit", "read"]
+__all__ = ["KEY", "Asked", "AskedWrongError", "Edit", "read"]
 
 KEY = "emotion_circuits"
 """Of ``SamplingParams.extra_args``, of ``vllm_xargs`` over HTTP, and of what the answer carries."""
@@ -45,7 +45,7 @@ class Edit:
         when: ``prompt`` tokens, ``generated`` tokens, or ``all``.
         positions: ``all``; ``rest``, all but the text's first token; ``first``, that one alone; ``last``, the prompt's last token
             and every generated one; or places in the text, from 0.
-        gate: name of a direction whose projection must lie on the open ``side`` of ``threshold`` (in residual norms); empty: none.
+        gate: name of a direction whose projection must lie on a ``side`` of ``threshold`` (in residual norms); empty: none.
         threshold: see ``gate``.
         side: see ``gate``.
     """
@@ -94,8 +94,8 @@ class Asked:
     def salt(self, prompt: int, mark: str) -> str:
         """What keys and values that were computed under this steering are kept by.
 
-        Which tokens are the prompt's decides what is done to them, unless all edits act on both alike; then a beginning is shared
-        by texts that go on differently.
+        Which tokens are the prompt's decides what is done to them, unless all edits act on both alike; then a beginning is
+        shared by texts that go on differently.
 
         Args:
             prompt: tokens of the prompt.
@@ -111,8 +111,8 @@ def read(given: Any, names: Sequence[str] = (), doses: Callable[[str], Mapping[s
 
     Args:
         given: JSON as text, or what it stands for: ``{"vectors": NAME, "edits": [{…}], "idle": false}``, or
-            ``{"vectors": NAME, "steering": {VALUE: DOSE, VALUE: {"alpha": …, "layers": […]}}}``. ``vectors`` may be left out where
-            one file is registered.
+            ``{"vectors": NAME, "steering": {VALUE: DOSE, VALUE: {"alpha": …, "layers": […]}}}``. ``vectors`` may be left out
+            where one file is registered.
         names: of registered files.
         doses: of a file, by value, what dose 1 is: ``{"alpha", "first", "layers", "positions", "when"}``.
 

@@ -40,7 +40,8 @@ def refusals(config: Any) -> list[str]:
     compiled = getattr(compilation.mode, "name", str(compilation.mode))
     if compiled != "NONE" or graphs not in ("NONE", "None"):
         found.append(
-            f"the model is compiled or replayed as a graph ({compiled}, {graphs}), where nothing can be changed: start with --enforce-eager"
+            f"the model is compiled or replayed as a graph ({compiled}, {graphs}), where nothing can be changed: start with "
+            "--enforce-eager"
         )
     if config.use_v2_model_runner:
         found.append("model runner V2 is not known here: set VLLM_USE_V2_MODEL_RUNNER=0")

@@ -27,10 +27,7 @@ def chosen(edit: Edit, start: int, count: int, prompt: int) -> np.ndarray:
     """
     place = np.arange(start, start + count)
     of_prompt = place < prompt
-    if edit.when == "all":
-        allowed = np.ones(count, dtype=bool)
-    else:
-        allowed = of_prompt if edit.when == "prompt" else ~of_prompt
+    allowed = {"all": of_prompt | ~of_prompt, "prompt": of_prompt, "generated": ~of_prompt}[edit.when]
     if edit.positions == "all":
         return allowed
     if edit.positions == "rest":

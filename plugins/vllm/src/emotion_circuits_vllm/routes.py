@@ -74,7 +74,8 @@ async def _about(request: Request) -> Response:
     model = engine.vllm_config.model_config
     return JSONResponse(
         {
-            "object": "emotion-circuits", "protocol": PROTOCOL, "plugin": version("emotion-circuits-vllm"), "vllm": vllm.__version__,
+            "object": "emotion-circuits", "protocol": PROTOCOL,
+            "plugin": version("emotion-circuits-vllm"), "vllm": vllm.__version__,
             "model": model.model, "dtype": str(model.dtype), "layers": model.hf_text_config.num_hidden_layers,
             "width": model.get_hidden_size(), "max_tokens": model.max_model_len,
             "rows": engine.vllm_config.scheduler_config.max_num_seqs, "vectors": list(shelf.names()),

@@ -1,4 +1,4 @@
-"""Texts from a vLLM that our plugin is in: tasks go out, rows come back token by token, each with proof of what was done to it."""
+"""Texts from a vLLM that our plugin is in: tasks go out, rows come back token by token, with proof of what was done to them."""
 
 from __future__ import annotations
 

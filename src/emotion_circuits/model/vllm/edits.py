@@ -1,6 +1,6 @@
 """Interventions as the plugin of vLLM is told them: names of directions, and numbers.
 
-A direction is named by the hash of its numbers, so that a request can name what lies on the server without knowing its file's order.
+A direction is named by the hash of its numbers, so that a request can name what lies on the server.
 """
 
 from __future__ import annotations

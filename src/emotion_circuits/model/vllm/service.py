@@ -136,7 +136,7 @@ class Service:
         if model.source is None or not model.source.is_dir() or model.adapter is not None:
             raise EmotionCircuitsError(
                 say(
-                    "{model}: vLLM reads a model from its folder; a .gguf file or a merged adapter is written by the engine 'embedded'",
+                    "{model}: vLLM reads a model from its folder; leave vLLM out for a .gguf file or a merged adapter",
                     model=model.name,
                 )
             )

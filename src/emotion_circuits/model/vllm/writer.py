@@ -53,9 +53,15 @@ class Writer:
             self._exit.close()
 
     def generate(
-        self, model: LanguageModel, prompts: Sequence[str], sampling: Sampling, *, interventions: Sequence[Sequence[Intervention]],
-        seeds: Sequence[int], add_special_tokens: bool = True,
-    ) -> list[Generated]:  # fmt: skip
+        self,
+        model: LanguageModel,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        *,
+        interventions: Sequence[Sequence[Intervention]],
+        seeds: Sequence[int],
+        add_special_tokens: bool = True,
+    ) -> list[Generated]:
         """Continue each prompt, as :func:`emotion_circuits.model.generate` does; sampled texts have other random draws.
 
         Args:

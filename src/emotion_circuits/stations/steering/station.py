@@ -74,12 +74,15 @@ def inputs(context: Context) -> dict[str, Any]:
         "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
         "metrics": about.attribute.metrics,
         "prompting": _asked(about),
-        **_written_in(context.model),
+        **_written_in(context),
     }
 
 
-def _written_in(model: LanguageModel) -> dict[str, Any]:
-    """The dtype of writing, where it is another than that of the capture, which has a key of its own."""
+def _written_in(context: Context) -> dict[str, Any]:
+    """The dtype of writing, where it is another than that of the capture, which has a key of its own; and another writer."""
+    model = context.model
+    if context.writer is not None:
+        return {"writer": context.writer.identity(model)}
     return {} if model.writes in (None, model.dtype) else {"writing_dtype": str(model.writes)}
 
 
