@@ -25,12 +25,12 @@ __all__ = ["edits_of", "name_of", "save_directions"]
 
 
 def name_of(direction: Float[Tensor, " d_model"]) -> str:
-    """The name of a direction, whatever its length.
+    """The name of a direction: a hash of its numbers as they stand.
 
     Args:
         direction: not 0.
     """
-    return hashlib.sha256(_unit(direction).numpy().tobytes()).hexdigest()[:32]
+    return hashlib.sha256(direction.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()[:32]
 
 
 def _unit(direction: Tensor) -> Tensor:
