@@ -344,7 +344,7 @@ def _openai(client, steering, **body):
 
 
 def test_openai_s_own_interface_steers_and_tells_of_it(tiny):
-    model, client = tiny
+    client = tiny[1]
     status, (answer,) = posted(client, "/v1/completions", _openai(client, {"joy": 0.5}, max_tokens=8))
     assert status == 200, answer
     (touched,) = answer["kv_transfer_params"]["emotion_circuits"]["touched"]
@@ -421,7 +421,9 @@ def test_equal_seeds_write_equal_texts(tiny):
     model, client = tiny
     how = Sampling(max_new_tokens=20, min_new_tokens=20, temperature=1.0, top_p=0.9)
     tasks = [Task(ids=ids_of(model, PROMPTS[0]), sampling=how, seed=seed) for seed in (1, 1, 2**55, 2**55, 3)]
-    texts = [row.text for row in written(client, model, tasks)]
+    rows = written(client, model, tasks)
+    assert {row.reason for row in rows} == {"length"}, rows[0].error
+    texts = [row.text for row in rows]
     assert texts[0] == texts[1] != texts[2] == texts[3] != texts[4]
 
 
@@ -441,6 +443,7 @@ def test_the_server_s_engine_hands_texts_on_and_bounds_them(tiny):
         with pytest.raises(FullError):
             engine.submit([base, base], lambda *_: None)
         rows = dict(ended.get(timeout=60) for _ in range(2))
+        assert {row.reason for row in rows.values()} == {"length"}, rows[0].error
         assert (engine.running, engine.waiting) == (0, 0)
         assert engine.tokens_written == 24
         assert [rows[n].text for n in range(2)] == [row.text for row in own(model, [base, _with(base, push)])]
