@@ -165,7 +165,7 @@ class Asking:
             "top_k": how.top_k, "ends": [int(i) for i in self.model.eos_ids], "logprobs": task.logprobs,
         }  # fmt: skip
         if how.temperature:
-            said["seed"] = task.seed
+            said["seed"] = task.seed % 2**31  # its low bits tell texts apart as well as all of them
         if self._edits[place]:
             said["steering"] = {
                 "vectors": name,
