@@ -165,7 +165,7 @@ class Asking:
             "top_k": how.top_k, "ends": [int(i) for i in self.model.eos_ids], "logprobs": task.logprobs,
         }  # fmt: skip
         if how.temperature:
-            said["seed"] = 1 + task.seed % (2**31 - 1)  # vLLM's draws look at low bits only, and do not bear 0
+            said["seed"] = 1 + task.seed % (2**31 - 1)  # vLLM's draws look at low bits only; never 0
         if self._edits[place]:
             said["steering"] = {
                 "vectors": name,
