@@ -73,6 +73,7 @@ WRONG = {
     ("chat",): ("Hello", "--run", "nowhere"),
     ("serve",): ("--run", "nowhere"),
     ("tone",): ("Hello", "--run", "nowhere", "--goal", "more anger"),
+    ("tune",): ("nowhere", "--out", "x"),
     ("capture",): ("--prompts", "nothing.jsonl", "--out", "x"),
     ("trace",): ("I", "--model", "./nowhere"),
     ("align",): ("nowhere", "nowhere"),

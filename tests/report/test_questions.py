@@ -48,7 +48,11 @@ def test_every_claim_is_counted_once():
 
 def test_a_question_without_claims_is_not_studied_and_names_the_command():
     found = answers(
-        [c for c in CLAIMS if c.station not in ("alignment", "scaling", "transfer", "sharing", "steering_transfer")]
+        [
+            c
+            for c in CLAIMS
+            if c.station not in ("alignment", "scaling", "transfer", "sharing", "steering_transfer", "tuning")
+        ]
     )["stable"]
     assert found.evidence == ()
     assert "emotion-circuits align runs/demo" in found.command

@@ -155,6 +155,15 @@ def test_finished_runs_are_points_too(survey):
     assert {g.station for g in gatherings(config, points)} == {"scaling", "alignment", "transfer", "sharing"}
 
 
+def test_methods_are_compared_study_by_study_where_a_survey_asks_for_it(tmp_path):
+    config = load_survey("attributes", {"gather": {"tuning": {"examples": 64}}})
+    points = points_of(config, tmp_path)
+    found = gatherings(config, points)
+    assert {g.station for g in found} == {"tuning"}
+    assert [g.points for g in found] == [(point,) for point in points if point.config.leave_out != ("steering",)]
+    assert "tuning" not in {g.station for g in gatherings(load_survey("attributes"), points)}
+
+
 @pytest.mark.parametrize("name", presets())
 def test_presets_are_whole(name, tmp_path):
     config = load_survey(name)

@@ -29,6 +29,7 @@ from emotion_circuits.cli import (
     survey,
     tone,
     trace,
+    tune,
 )
 from emotion_circuits.cli.exit_codes import table
 from emotion_circuits.cli.shared import State, listen
@@ -65,6 +66,7 @@ app.command()(report.report)
 app.command()(steer.steer)
 app.command()(chat.chat)
 app.command()(tone.tone)
+app.command()(tune.tune)
 app.command()(serve.serve)
 app.command()(export.export)
 app.command("capture")(capture.capture_command)

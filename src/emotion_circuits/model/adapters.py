@@ -67,13 +67,14 @@ def adapter_sums(folder: Path) -> dict[str, str]:
     return {f"adapter/{name}": file_sha256(folder / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
 
 
-def merged(hf: Any, folder: Path, name: str) -> Any:
+def merged(hf: Any, folder: Path, name: str, *, strength: float = 1.0) -> Any:
     """The Hugging Face model with the adapter's changes in its weights.
 
     Args:
         hf: the base model; its weights are changed.
         folder: by :func:`checked_adapter`.
         name: of the base model, for messages.
+        strength: times the adapter's changes.
 
     Raises:
         EmotionCircuitsError: peft is not installed, the base model is quantised, or a tensor of the adapter has no place in it,
@@ -94,6 +95,11 @@ def merged(hf: Any, folder: Path, name: str) -> Any:
         understood(lambda error: f"{folder}: cannot be merged into {name}: {one_line(error)}"),
     ):
         config = LoraConfig.from_pretrained(str(folder))
+        if strength != 1:
+            if config.use_dora or config.modules_to_save:
+                raise ValueError("it does more than add to weights, so it has no strength but 1")
+            config.lora_alpha *= strength
+            config.alpha_pattern = {name: alpha * strength for name, alpha in config.alpha_pattern.items()}
         base = config.base_model_name_or_path
         tensors = load_file(folder / ADAPTER_WEIGHTS)
         wrapped = PeftModel(hf, config)

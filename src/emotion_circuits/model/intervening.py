@@ -426,8 +426,8 @@ def _from_columns(value: Tensor, i: Intervention) -> Change:
 
 
 def _delta(add: Add) -> Tensor:
-    """``alpha * vector``; exactly 0 for ``alpha=0``, also where the vector holds -inf."""
-    vector = add.vector.detach().float()
+    """``alpha * vector``, differentiable; exactly 0 for ``alpha=0``, also where the vector holds -inf."""
+    vector = add.vector.float()
     return torch.zeros_like(vector) if add.alpha == 0 else vector * float(add.alpha)
 
 

@@ -30,17 +30,21 @@ Result = TypeVar("Result")
 _AT_ONCE = 4  # each holds the activations of a batch
 
 
-def replica(model: LanguageModel, dtype: torch.dtype | None = None) -> LanguageModel:
+def replica(model: LanguageModel, dtype: torch.dtype | None = None, *, own: bool = False) -> LanguageModel:
     """A model that can run beside the given one: the same weights, its own modules, hooks and tokenizer.
 
     Args:
         model: the model.
         dtype: of the replica's weights; in another one than the model's they are copies.
+        own: the weights are copies in any case, so that they can be changed.
     """
     weights: dict[int, Any] = {id(tensor): tensor for tensor in chain(model.hf.parameters(), model.hf.buffers())}
-    if dtype not in (None, model.dtype):
+    if own or dtype not in (None, model.dtype):
         # Buffers stay as they are, as when the model is loaded in this dtype: rotary angles need their digits.
-        weights |= {id(p): torch.nn.Parameter(p.detach().to(dtype), requires_grad=False) for p in model.hf.parameters()}
+        weights |= {
+            id(p): torch.nn.Parameter(p.detach().to(dtype or p.dtype, copy=own), requires_grad=False)
+            for p in model.hf.parameters()
+        }
     made = LanguageModel(
         hf=copy.deepcopy(model.hf, weights),
         tokenizer=copy.deepcopy(model.tokenizer),  # a tokenizer refuses two threads

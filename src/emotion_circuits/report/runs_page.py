@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emotion_circuits.language import say
+from emotion_circuits.language import say, term
 from emotion_circuits.page.appearance import shown_as
-from emotion_circuits.page.page import Page, write_page
-from emotion_circuits.page.telling import tell
+from emotion_circuits.page.page import Page, Section, write_page
+from emotion_circuits.page.telling import Told, tell
 from emotion_circuits.record.reading import read_claims, read_finished
 from emotion_circuits.record.studied import studied_in
 from emotion_circuits.stations.alignment.folder import AlignmentFolder
 from emotion_circuits.stations.registry import kinds, stations
 
-__all__ = ["write_alignment_page"]
+__all__ = ["write_alignment_page", "write_tuning_page"]
 
 
 def write_alignment_page(folder: Path, *, language: str = "en") -> Path:
@@ -29,6 +30,45 @@ def write_alignment_page(folder: Path, *, language: str = "en") -> Path:
     with shown_as(studied_in(manifest).attribute, language):
         write_page(_page(folder, manifest), path)
     return path
+
+
+def write_tuning_page(folder: Path, *, language: str = "en") -> Path:
+    """Write ``tune.html`` into the folder of a comparison of methods; returns its path.
+
+    Args:
+        folder: of :func:`emotion_circuits.study.over_runs.run_over`.
+        language: of the page.
+    """
+    manifest = read_finished(folder)
+    path = folder / "tune.html"
+    with shown_as(studied_in(manifest).attribute, language):
+        told = tell(read_claims(folder), kinds())
+        about = told[0].claim.about
+        facts = (
+            (say("model"), str(about.model)),
+            (say("value"), term(str(about.value))),
+            (say("run"), ", ".join(str(run) for run in manifest["runs"])),
+        )
+        lead = say(
+            "What do words, steering, tuned weights and trained vectors do for {value} in texts of {model}, and what does each "
+            "cost? {supported} of {total} claims supported.",
+            value=term(str(about.value)), model=about.model, supported=sum(t.claim.verdict == "supported" for t in told),
+            total=len(told),
+        )  # fmt: skip
+        page = Page(
+            say("Methods compared"), lead, facts, _sections(folder, manifest, told), manifest["command"], manifest
+        )
+        write_page(page, path)
+    return path
+
+
+def _sections(folder: Path, manifest: dict[str, Any], told: Sequence[Told]) -> tuple[Section, ...]:
+    return tuple(
+        section
+        for station in stations()
+        if station.name in manifest["stations"]
+        for section in station.sections(folder, manifest, [t for t in told if t.claim.station == station.name])
+    )
 
 
 def _page(folder: Path, manifest: dict[str, Any]) -> Page:
@@ -50,10 +90,4 @@ def _page(folder: Path, manifest: dict[str, Any]) -> Page:
         "Do the emotion directions of {a} do their work in {b}? {supported} of {total} claims supported.",
         a=first.model, b=second.model, supported=sum(t.claim.verdict == "supported" for t in told), total=len(told),
     )  # fmt: skip
-    sections = tuple(
-        section
-        for station in stations()
-        if station.name in manifest["stations"]
-        for section in station.sections(folder, manifest, [t for t in told if t.claim.station == station.name])
-    )
-    return Page(say("Two models"), lead, facts, sections, manifest["command"], manifest)
+    return Page(say("Two models"), lead, facts, _sections(folder, manifest, told), manifest["command"], manifest)

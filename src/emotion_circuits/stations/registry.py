@@ -20,6 +20,7 @@ from emotion_circuits.stations.steering import STEERING
 from emotion_circuits.stations.steering_transfer import STEERING_TRANSFER
 from emotion_circuits.stations.trace import TRACE
 from emotion_circuits.stations.transfer import TRANSFER
+from emotion_circuits.stations.tuning import TUNING
 
 __all__ = ["GROUP", "STATIONS", "aspects", "kinds", "stations", "study_stations"]
 
@@ -28,7 +29,7 @@ GROUP = "emotion_circuits.stations"
 
 STATIONS: tuple[Station, ...] = (
     CAPTURE, DIRECTIONS, MAP, TRACE, STEERING, AXES, CIRCUITS, ALIGNMENT, SCALING, TRANSFER, SHARING,
-    STEERING_TRANSFER,
+    STEERING_TRANSFER, TUNING,
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ class Condition:
     Attributes:
         name: unique within a sweep.
         kind: ``none``; ``emotion`` (its own direction); the controls ``random``, ``shuffled`` (labels), ``other``
-            (another emotion's direction); ``prompting`` (words instead of a direction).
+            (another emotion's direction); ``prompting`` (words instead of a direction; with layers, beside one).
         emotion: the emotion meant; of a control: the emotion it is a control for.
         layers: blocks whose output is changed.
         alpha: strength at each layer. ``add``: times unit direction times the layer's residual norm. ``clamp``: the

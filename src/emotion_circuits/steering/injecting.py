@@ -62,7 +62,7 @@ def layer_interventions(
     Raises:
         EmotionCircuitsError: a direction or layer that isn't there.
     """
-    if condition.kind in ("none", "prompting"):
+    if condition.kind == "none":
         return []
     found: list[Intervention] = []
     positions = {"all": ALL, "rest": REST, "last": LAST}[condition.positions]

@@ -111,7 +111,7 @@ def gatherings(config: SurveyConfig, points: Sequence[Point]) -> list[Gathering]
         config: the survey.
         points: its points.
     """
-    wanted = tuple(config.gather) or tuple(_OVER)
+    wanted = tuple(config.gather) or tuple(name for name in _OVER if name not in _ASKED)
     return [Gathering(station, name, own) for station in wanted for name, own in _OVER[station](points)]
 
 
@@ -151,6 +151,13 @@ def _steered(points: Sequence[Point]) -> _Groups:
     yield from _attributes([p for p in points if _is_steered(p)])
 
 
+def _each(points: Sequence[Point]) -> _Groups:
+    """Every study that steered, by itself."""
+    for point in points:
+        if _is_steered(point):
+            yield point.name, (point,)
+
+
 def _is_steered(point: Point) -> bool:
     if point.config is None:
         return SteeringFolder.of(point.folder).skipped is None
@@ -170,5 +177,7 @@ def _values(point: Point) -> Sequence[str]:
 
 _OVER: dict[str, Callable[[Sequence[Point]], _Groups]] = {
     "scaling": _models, "alignment": _pairs, "transfer": _attributes, "sharing": _attributes,
-    "steering_transfer": _steered,
+    "steering_transfer": _steered, "tuning": _each,
 }  # fmt: skip
+_ASKED = ("tuning",)
+"""Gathered only where a survey names it: it trains, and needs an extra."""

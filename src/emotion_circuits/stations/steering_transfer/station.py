@@ -7,36 +7,30 @@ own claim to be trusted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import create_model
 
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of
 from emotion_circuits.language import N_
 from emotion_circuits.model import LanguageModel, Sampling, writing_model
 from emotion_circuits.prompts import prompts_sha256
 from emotion_circuits.record.folder import NotMeasured
-from emotion_circuits.record.reading import read_config, read_finished
 from emotion_circuits.record.runs_model import model_of, noted_model
-from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.station import Context
-from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.stations.steering.judge import JUDGE
 from emotion_circuits.stations.steering.plan import null_openings, openings
 from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.stations.steering.steered import SteeredRun, steered_run
 from emotion_circuits.stations.steering_transfer.folder import SteeringTransferFolder
 from emotion_circuits.stations.steering_transfer.settings import SteeringTransferSettings
 from emotion_circuits.statistics import About, Draft, corrected, draft
-from emotion_circuits.steering import NONE, Condition, SteeringVectors, score_sweep, shuffled_directions, sweep
+from emotion_circuits.steering import NONE, Condition, score_sweep, shuffled_directions, sweep
 from emotion_circuits.steering.carrying import carried_arms, carried_effects, carried_name
 
 __all__ = ["inputs", "run"]
@@ -49,43 +43,14 @@ SMALLEST = 0.1
 """Of a change of the judge's probability: what is moved by less is not called steered, however surely it is."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """One of the runs.
-
-    Attributes:
-        path: its folder.
-        about: what it studied.
-        config: the settings of its study that say which texts are written.
-        steered: whether texts were steered in it.
-        chosen: value → the condition that was chosen for it.
-    """
-
-    path: Path
-    about: Studied
-    config: StudySettings
-    steered: bool
-    chosen: Mapping[str, Condition]
-
-    @cached_property
-    def vectors(self) -> SteeringVectors:
-        """As they were injected; read where texts are written, not for the station's key."""
-        found = SteeringFolder.of(self.path).vectors()
-        assert found is not None
-        return found
-
-    @property
-    def name(self) -> str:
-        return self.about.attribute.name
-
-    def shared_with(self, target: _Run) -> list[str]:
-        """The values of both that the target has a place for."""
-        return [value for value in self.about.values if value in target.chosen and target is not self]
+def _shared(source: SteeredRun, target: SteeredRun) -> list[str]:
+    """The values of both that the target has a place for."""
+    return [value for value in source.about.values if value in target.chosen and target is not source]
 
 
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the openings, the judges and the seed; directions and places are known by the runs' stations."""
-    runs = [_run(path) for path in context.runs]
+    runs = [steered_run(path) for path in context.runs]
     return {
         "steering_transfer": context.config.of(SteeringTransferSettings).model_dump(mode="json"),
         "openings": {r.name: prompts_sha256(openings(r.config, "test")) for r in runs if r.chosen},
@@ -98,14 +63,14 @@ def inputs(context: Context) -> dict[str, Any]:
 
 def run(context: Context, folder: SteeringTransferFolder) -> None:
     """Target by target: all texts on its openings, then what every source did to them."""
-    runs, draws = [_run(path) for path in context.runs], context.config.of(SteeringTransferSettings).draws
+    runs, draws = [steered_run(path) for path in context.runs], context.config.of(SteeringTransferSettings).draws
     noted_model(
         context.runs, [r.name for r in runs], what="steering transfer",
         why=": a direction has no meaning in another; use align to compare models",
     )  # fmt: skip
     able = [r for r in runs if r.steered]
     left = [NotMeasured(reason=NOT_STEERED, values={"names": r.name}, what=r.name) for r in runs if r not in able]
-    sources = {target.name: [r for r in able if r.shared_with(target)] for target in able}
+    sources = {target.name: [r for r in able if _shared(r, target)] for target in able}
     for target in able:
         reason = NO_PLACE if not target.chosen else NO_OTHER if not sources[target.name] else None
         if reason is not None:
@@ -128,7 +93,7 @@ def run(context: Context, folder: SteeringTransferFolder) -> None:
         table = pd.concat(
             [
                 carried_effects(
-                    scored, source.name, {v: target.chosen[v] for v in source.shared_with(target)},
+                    scored, source.name, {v: target.chosen[v] for v in _shared(source, target)},
                     sides=target.about.attribute.metrics, judge=target.about.judge, others=[r.name for r in strange],
                     seed=context.config.seed,
                 ).assign(source=source.name)
@@ -153,24 +118,13 @@ def run(context: Context, folder: SteeringTransferFolder) -> None:
     folder.write_claims(corrected(drafts))
 
 
-def _run(path: Path) -> _Run:
-    kept, steered = read_config(path), SteeringFolder.of(path)
-    own: dict[str, Any] = {"steering": (SteeringSettings, SteeringSettings.model_validate(kept["steering"]))}
-    made = create_model("Steered", __base__=StudySettings, **own)
-    config: StudySettings = made(**{key: kept[key] for key in StudySettings.model_fields if key in kept})
-    about = studied_in(read_finished(path))
-    if steered.skipped is not None:
-        return _Run(path, about, config, False, {})
-    return _Run(path, about, config, True, steered.choice.read().conditions())
-
-
 def _texts(
     context: Context,
     folder: SteeringTransferFolder,
     model: LanguageModel,
-    target: _Run,
-    sources: Sequence[_Run],
-    strange: Sequence[_Run],
+    target: SteeredRun,
+    sources: Sequence[SteeredRun],
+    strange: Sequence[SteeredRun],
     draws: int,
 ) -> pd.DataFrame:
     """Every text on one target's openings, judged."""
@@ -179,14 +133,14 @@ def _texts(
     null: list[Condition] = []
     made: dict[str, torch.Tensor] = {}
     for source in sources:
-        shared = source.shared_with(target)
+        shared = _shared(source, target)
         made |= _directions(source, shared)
         places = [target.chosen[value] for value in shared]
         arms += carried_arms(places, source.name, shared, kind="emotion")
         drawn = _shuffled(source, draws, seed)
         made |= {carried_name(source.name, name): rows for name, rows in drawn.items()}
         null += carried_arms(places, source.name, list(drawn), kind="shuffled")
-    reached = [target.chosen[v] for v in target.chosen if any(v in r.shared_with(target) for r in sources)]
+    reached = [target.chosen[v] for v in target.chosen if any(v in _shared(r, target) for r in sources)]
     for other in strange:
         values = [value for value in other.about.values if value in other.vectors.unit]
         made |= _directions(other, values)
@@ -208,11 +162,11 @@ def _texts(
     return pd.concat(scored, ignore_index=True)
 
 
-def _directions(source: _Run, values: Sequence[str]) -> dict[str, torch.Tensor]:
+def _directions(source: SteeredRun, values: Sequence[str]) -> dict[str, torch.Tensor]:
     return {carried_name(source.name, value): source.vectors.unit[value] for value in values}
 
 
-def _shuffled(source: _Run, draws: int, seed: int) -> dict[str, torch.Tensor]:
+def _shuffled(source: SteeredRun, draws: int, seed: int) -> dict[str, torch.Tensor]:
     """Directions of the source's sentences under shuffled labels, made as its own were."""
     directions, s = DirectionsFolder.of(source.path).chosen_set(), source.config.of(SteeringSettings)
     return shuffled_directions(

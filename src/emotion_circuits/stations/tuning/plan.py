@@ -1,0 +1,206 @@
+"""Which texts are written: by which model, under which condition, and what each arm stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import LanguageModel
+from emotion_circuits.prompts import Prompt, evenly, load_prompts
+from emotion_circuits.prompts.attribute_parts import Prompting
+from emotion_circuits.stations.steering.plan import reported_corpus
+from emotion_circuits.stations.steering.steered import SteeredRun
+from emotion_circuits.stations.tuning.settings import ADAPTERS, TuningSettings
+from emotion_circuits.steering import Condition, SteeringVectors, few_shot_examples
+from emotion_circuits.steering.prompting import examples_for
+
+__all__ = [
+    "PLAIN", "PREFERENCE", "Arm", "arms_of", "named", "neutral_sentences", "null_arms", "pushed", "removed", "reported", "shown",
+    "value_of",
+]  # fmt: skip
+
+PLAIN = "plain"
+"""Key of the model as it is."""
+PREFERENCE = "preference"
+"""Name among the directions of the vector that preferences taught."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of writing.
+
+    Attributes:
+        method: a method, or two with a plus.
+        strength: times what was chosen or trained; of prompting, sentences shown.
+        model: key of the model that writes: ``plain``, or ``NAME x STRENGTH``.
+        condition: what is done while it writes.
+        shots: sentences shown, of prompting.
+    """
+
+    method: str
+    strength: float
+    model: str
+    condition: Condition
+    shots: int = 0
+
+
+def value_of(run: SteeredRun, asked: str | None) -> str:
+    """The value that is compared.
+
+    Raises:
+        EmotionCircuitsError: nothing was chosen for it, or for any.
+    """
+    known = [value for value in run.about.values if value in run.chosen]
+    value = asked or (known[0] if known else None)
+    if value not in known:
+        why = "steering was left out" if not run.steered else "it has chosen no place and strength"
+        raise EmotionCircuitsError(
+            f"{run.path}: {why}{f' for {asked!r}' if asked else ''}, so there is nothing to compare with; values it has one "
+            f"for: {', '.join(known) or 'none'}"
+        )
+    return str(value)
+
+
+def reported(run: SteeredRun, own: TuningSettings) -> list[Prompt]:
+    """The openings that are reported on: nothing is chosen or learnt on them.
+
+    Raises:
+        EmotionCircuitsError: there are fewer than eight.
+    """
+    known = run.about.attribute.openings
+    corpus = own.openings
+    if corpus in ("held", "report"):
+        corpus = reported_corpus(run.config) if known is None else known.report
+        if own.openings == "held" and known is not None and known.held:
+            corpus = known.held
+    rows = load_prompts(corpus, split="test")
+    if len(rows) < 8:
+        raise EmotionCircuitsError(f"tuning.openings: {corpus} has {len(rows)} test openings, 8 are needed")
+    return rows
+
+
+def neutral_sentences(run: SteeredRun, count: int) -> list[Prompt]:
+    """Test sentences of the reference, or of all labels where there is none."""
+    rows = load_prompts(run.about.fit, split="test")
+    kept = [p for p in rows if p.label == run.about.reference] if run.about.reference else rows
+    return evenly(kept, min(count, len(kept)))
+
+
+def shown(phrases: Prompting, value: str, count: int) -> list[str]:
+    """So many sentences of a value, of those that the attribute shows."""
+    if isinstance(phrases.examples, str):
+        return few_shot_examples(value, load_prompts(phrases.examples), count=count) if count else []
+    return examples_for(value, phrases)[:count]
+
+
+def pushed(chosen: Condition, name: str, strength: float) -> Condition:
+    """The run's condition at so many times its strength."""
+    return replace(chosen, name=name, alpha=chosen.alpha * strength, first=chosen.first * strength)
+
+
+def _taught(value: str, layer: int, alpha: float, name: str, strength: float) -> Condition:
+    return Condition(
+        name=name, emotion=value, direction=PREFERENCE, layers=(layer,), alpha=alpha * strength, positions="rest"
+    )
+
+
+def named(method: str, strength: float) -> str:
+    """Name of an arm's condition, and of a model with an adapter or a bias."""
+    return f"{method} x {strength:g}"
+
+
+def arms_of(own: TuningSettings, chosen: Condition, taught: float, *, words: bool, bake: bool) -> list[Arm]:
+    """All arms but unsteered text.
+
+    Args:
+        own: the settings.
+        chosen: the run's condition for the value.
+        taught: length of the vector that preferences taught, in residual norms of its layer.
+        words: the attribute has phrases for prompting.
+        bake: the model takes a bias.
+    """
+    value, layer, found = str(chosen.emotion), chosen.layers[0], []
+
+    def words_of(shots: int, method: str, **more: object) -> Arm:
+        more["style"] = "few_shot" if shots else "instruction"
+        condition = Condition(name=named(method, shots), kind="prompting", emotion=value, **more)  # type: ignore[arg-type]
+        return Arm(method, shots, PLAIN, condition, shots)
+
+    for method in own.methods:
+        if method == "prompting":
+            found += [words_of(shots, method) for shots in own.shots] if words else []
+            continue
+        if method == "baked" and not bake:
+            continue
+        for strength in own.strengths:
+            name = named(method, strength)
+            writes = Condition(name=name, kind="none", emotion=value)
+            if method == "steering":
+                found.append(Arm(method, strength, PLAIN, pushed(chosen, name, strength)))
+            elif method == "preference":
+                found.append(Arm(method, strength, PLAIN, _taught(value, layer, taught, name, strength)))
+            else:
+                found.append(Arm(method, strength, name, writes))
+    for both, first, second in own.combined():
+        name = named(both, 1)
+        push = pushed(chosen, name, 1) if second == "steering" else _taught(value, layer, taught, name, 1)
+        if first in ADAPTERS:
+            found.append(Arm(both, 1.0, named(first, 1), push))
+        elif words:
+            more = {
+                key: getattr(push, key)
+                for key in ("direction", "layers", "alpha", "positions", "first", "operation", "origin")
+            }
+            arm = words_of(own.shown, both, **more)
+            found.append(replace(arm, strength=1.0, condition=replace(arm.condition, name=name)))
+    return found
+
+
+def removed(value: str, layers: int, name: str, **fields: object) -> Condition:
+    """A direction held at what neutral sentences have of it, in every layer: mean ablation along it."""
+    return Condition(
+        name=name,
+        emotion=value,
+        layers=tuple(range(layers)),
+        operation="clamp",
+        origin="neutral",
+        positions="rest",
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def null_arms(base: Condition, draws: int, shuffled: Sequence[str]) -> list[Condition]:
+    """The same condition with directions of nothing, of equal length."""
+    found = [
+        replace(base, name=f"{base.name} | random {i}", kind="random", direction="", mixture=(), seed=i)
+        for i in range(draws)
+    ]
+    return found + [
+        replace(base, name=f"{base.name} | {key}", kind="shuffled", direction=key, mixture=()) for key in shuffled
+    ]
+
+
+def before_of(model: LanguageModel, arm: Arm, phrases: Prompting | None) -> tuple[str, list[int]]:
+    """What an arm's words put before a text: the words, and all token ids in front of it."""
+    from emotion_circuits.steering.prompting import all_prompted
+
+    if arm.condition.kind != "prompting" or phrases is None:
+        return "", list(model.encode([""]).ids[0])
+    examples = {str(arm.condition.emotion): shown(phrases, str(arm.condition.emotion), arm.shots)}
+    ((text, rendered),) = all_prompted(model, [("", arm.condition)], phrases, examples=examples)
+    ids = model.encode([text], add_special_tokens=not rendered).ids[0]
+    plain = phrases.instructions[str(arm.condition.emotion)]
+    wish = phrases.few_shot.format(
+        instruction=plain, examples="\n".join(f"- {s}" for s in examples[str(arm.condition.emotion)])
+    ) if arm.shots else plain  # fmt: skip
+    return f"{wish}\n\n", list(ids)
+
+
+def vectors_with(vectors: SteeringVectors, taught: object) -> SteeringVectors:
+    """The run's directions and, in every layer alike, the vector that preferences taught; of any model."""
+    import torch
+
+    assert isinstance(taught, torch.Tensor)
+    rows = taught.float()[None].expand(len(vectors.norms), -1)
+    return replace(vectors.with_directions({PREFERENCE: rows}), made_of=None)
