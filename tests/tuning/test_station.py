@@ -23,7 +23,7 @@ from study_cases import save_tiny, small
 SMALL = {
     "examples": 8, "own_samples": 1, "longest": 8, "rank": 2, "sft_steps": 2, "dpo_steps": 2, "rows": 2, "vector_steps": 4,
     "neutral_texts": 8, "draws": 19, "text_draws": 19, "strengths": (0.5, 1.0), "shots": (0, 2), "value": "warm",
-    "openings": "report",
+    "openings": "report", "less": True,
 }  # fmt: skip
 
 
@@ -93,7 +93,9 @@ def test_claims_are_of_declared_families_and_a_random_model_supports_none_of_eff
     _, folder = done
     claims = folder.read_claims()
     kinds = {claim.kind for claim in claims}
-    assert kinds == {f"tuning.{k}" for k in ("effect", "equal", "additive", "along", "removal", "after", "harm")}
+    assert kinds == {
+        f"tuning.{k}" for k in ("effect", "equal", "additive", "along", "removal", "after", "less", "harm")
+    }
     assert all(claim.figures.family for claim in claims)
     assert not [
         c.id
@@ -103,6 +105,20 @@ def test_claims_are_of_declared_families_and_a_random_model_supports_none_of_eff
     assert {
         c.figures.null is not None for c in claims if c.kind in ("tuning.along", "tuning.removal", "tuning.after")
     } == {True}
+
+
+def test_a_value_is_taken_away_from_texts_that_were_asked_for_it(done):
+    _, folder = done
+    table = folder.less.read()
+    assert list(table["method"]) == ["steering", "gated", "ablation", "prompting", "dpo"]
+    arms = folder.arms.read().query("method == 'prompting' and strength == 2")
+    assert table["asked"].nunique() == 1
+    assert table["asked"].iloc[0] == pytest.approx(arms["probability"].iloc[0]), "the same texts"
+    assert (table["probability"] - table["asked"] - table["change"]).abs().max() < 1e-9
+    changed = table.set_index("method")["kl"]
+    assert changed["prompting"] == 0, "words do nothing where they do not stand"
+    assert (changed[["steering", "ablation", "dpo"]] > 0).all()
+    assert changed["gated"] <= changed["steering"]
 
 
 def test_adapter_and_vector_are_files_that_others_take(done):

@@ -81,7 +81,7 @@ def tune(
     if as_json:
         tables = {
             name: getattr(folder, name)
-            for name in ("methods", "arms", "equal", "additive", "harm", "shift", "inside", "heads")
+            for name in ("methods", "arms", "equal", "additive", "harm", "shift", "inside", "heads", "less")
         }
         show_json(
             {

@@ -42,14 +42,17 @@ class AtCost:
     reached_share: float
 
 
-def arm_rows(scored: pd.DataFrame, arms: Mapping[str, Mapping[str, Any]], value: str, *, judge: str) -> pd.DataFrame:
-    """One row of figures per arm, each against unsteered text, paired by opening.
+def arm_rows(
+    scored: pd.DataFrame, arms: Mapping[str, Mapping[str, Any]], value: str, *, judge: str, base: str = NONE.name
+) -> pd.DataFrame:
+    """One row of figures per arm, each against the base, paired by opening.
 
     Args:
         scored: all texts, scored, with fluency.
         arms: name of the condition → what stands beside its figures (``method``, ``strength`` …).
         value: that is meant.
         judge: the evaluator whose labels and probabilities decide.
+        base: condition that all are compared with; unsteered text by default.
 
     Returns:
         Columns of ``arms``; ``condition n``; ``p change low high p_change`` of the judge's probability; ``share`` and
@@ -63,25 +66,25 @@ def arm_rows(scored: pd.DataFrame, arms: Mapping[str, Mapping[str, Any]], value:
     if f"n_{value}" in scored:
         marked = marked.assign(worded=(scored[f"n_{value}"] > 0).astype(float))
     others = [str(c) for c in scored if str(c).startswith("p_") and c != column]
-    base = {c: per_prompt(marked, NONE.name, c) for c in (column, "hit", "nats", "repetition", *others)}
+    plain = {c: per_prompt(marked, base, c) for c in (column, "hit", "nats", "repetition", *others)}
     for name, about in arms.items():
-        found = paired_difference(per_prompt(marked, name, column), base[column], direction=1)
+        found = paired_difference(per_prompt(marked, name, column), plain[column], direction=1)
         nats = per_prompt(marked, name, "nats")
-        both = nats.index.intersection(base["nats"].index)
-        (cost,) = mean_intervals((nats.loc[both] - base["nats"].loc[both]).to_numpy(float))
-        moved = {c: float((per_prompt(marked, name, c) - base[c]).mean()) for c in others}
+        both = nats.index.intersection(plain["nats"].index)
+        (cost,) = mean_intervals((nats.loc[both] - plain["nats"].loc[both]).to_numpy(float))
+        moved = {c: float((per_prompt(marked, name, c) - plain[c]).mean()) for c in others}
         astray = max(moved, key=lambda c: abs(moved[c]), default="")
         row: dict[str, Any] = {
             **about, "condition": name, "n": found.n, "probability": found.treated, "change": found.estimate,
             "low": found.low, "high": found.high, "p_change": found.p,
-            "share": float(per_prompt(marked, name, "hit").mean()), "base_share": float(base["hit"].mean()),
+            "share": float(per_prompt(marked, name, "hit").mean()), "base_share": float(plain["hit"].mean()),
             "ratio": float(np.exp(cost.estimate)), "ratio_low": float(np.exp(cost.low)),
             "ratio_high": float(np.exp(cost.high)),
-            "repetition": float((per_prompt(marked, name, "repetition") - base["repetition"]).mean()),
+            "repetition": float((per_prompt(marked, name, "repetition") - plain["repetition"]).mean()),
             "astray": astray.removeprefix("p_"), "astray_change": moved.get(astray, float("nan")),
         }  # fmt: skip
         if "worded" in marked:
-            words = paired_difference(per_prompt(marked, name, "worded"), per_prompt(marked, NONE.name, "worded"))
+            words = paired_difference(per_prompt(marked, name, "worded"), per_prompt(marked, base, "worded"))
             row |= {"words": words.estimate, "words_low": words.low, "words_high": words.high}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -29,7 +29,20 @@ def tuning_claims(folder: TuningFolder, *, value: str, model: str, trusted: Clai
     found = [*_effects(folder, shared, trusted), *_equal(folder, shared, trusted), *_added(folder, shared)]
     if folder.shift.exists():
         found += [*_inside(folder, shared)]
+    if folder.less.exists():
+        found += _less(folder, shared, trusted)
     return [*found, *_harm(folder, shared)]
+
+
+def _less(folder: TuningFolder, shared: Mapping[str, Any], trusted: Claim | None) -> Iterator[Draft]:
+    for row in folder.less.read().to_dict("records"):
+        beside = {key: float(row[key]) for key in ("asked", "plain", "ratio", "kl", "astray_change")}
+        beside |= {key: float(row[key]) for key in ("gone", "harm") if np.isfinite(row[key])}
+        yield draft(
+            f"tuning.less.{row['method']}", "tuning.less", About(**shared, method=row["method"], metric="probability"),
+            family="tuning.less", estimate=row["change"], interval=(row["low"], row["high"]), chance=0.0, p=row["p_change"],
+            n=int(row["n"]), side="less", smallest=SMALLEST, given=trusted, beside=beside,
+        )  # fmt: skip
 
 
 def _effects(folder: TuningFolder, shared: Mapping[str, Any], trusted: Claim | None) -> Iterator[Draft]:

@@ -24,6 +24,7 @@ class TuningFolder(StationFolder):
     inside = TableFile(tables.INSIDE)
     heads = TableFile(tables.HEADS)
     harm = TableFile(tables.HARM)
+    less = TableFile(tables.LESS)
     texts = TableFile(tables.TEXTS)
 
     def adapter(self, name: str) -> Path:

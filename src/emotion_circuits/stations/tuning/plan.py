@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
@@ -16,8 +17,8 @@ from emotion_circuits.steering import Condition, SteeringVectors, few_shot_examp
 from emotion_circuits.steering.prompting import examples_for
 
 __all__ = [
-    "PLAIN", "PREFERENCE", "Arm", "arms_of", "named", "neutral_sentences", "null_arms", "pushed", "removed", "reported", "shown",
-    "value_of",
+    "ASKED", "PLAIN", "PREFERENCE", "Arm", "arms_of", "before_of", "less_arms", "named", "neutral_sentences", "null_arms",
+    "pushed", "removed", "reported", "shown", "value_of", "vectors_with",
 ]  # fmt: skip
 
 PLAIN = "plain"
@@ -36,6 +37,7 @@ class Arm:
         model: key of the model that writes: ``plain``, or ``NAME x STRENGTH``.
         condition: what is done while it writes.
         shots: sentences shown, of prompting.
+        less: the value is to be taken away from texts that were asked for it.
     """
 
     method: str
@@ -43,6 +45,7 @@ class Arm:
     model: str
     condition: Condition
     shots: int = 0
+    less: bool = False
 
 
 def value_of(run: SteeredRun, asked: str | None) -> str:
@@ -157,6 +160,39 @@ def arms_of(own: TuningSettings, chosen: Condition, taught: float, *, words: boo
     return found
 
 
+ASKED = "asked for"
+"""Condition of texts that were asked for the value, from which it is to be taken away."""
+
+
+def less_arms(own: TuningSettings, chosen: Condition, layers: int, threshold: float) -> list[Arm]:
+    """Texts that were asked for a value in words, and ways to take it away again.
+
+    Args:
+        own: the settings.
+        chosen: the run's condition for the value.
+        layers: of the model.
+        threshold: what neutral sentences have of the direction at the run's layer, in residual norms.
+    """
+    style: Literal["few_shot", "instruction"] = "few_shot" if own.shown else "instruction"
+    asked = Condition(name=ASKED, kind="prompting", emotion=chosen.emotion, style=style)
+    push = replace(
+        asked, layers=chosen.layers, alpha=-chosen.alpha, first=-chosen.first, positions=chosen.positions,
+        operation=chosen.operation, origin=chosen.origin,
+    )  # fmt: skip
+    hold = replace(asked, layers=tuple(range(layers)), operation="clamp", origin="neutral", positions="rest", alpha=0.0)
+    gated = replace(push, first=0.0, gate=str(chosen.emotion), gate_threshold=threshold)
+    plain = Condition(name="plain", kind="prompting", emotion=None)
+    ways = {"steering": push, "gated": gated, "ablation": hold, "prompting": plain}
+    found = [Arm("none", 0.0, PLAIN, asked, own.shown, less=True)]
+    found += [
+        Arm(way, 1.0, PLAIN, replace(condition, name=f"less by {way}"), own.shown, less=True)
+        for way, condition in ways.items()
+    ]
+    if "dpo" in own.methods:
+        found.append(Arm("dpo", -1.0, named("dpo", -1), replace(asked, name="less by dpo"), own.shown, less=True))
+    return found
+
+
 def removed(value: str, layers: int, name: str, **fields: object) -> Condition:
     """A direction held at what neutral sentences have of it, in every layer: mean ablation along it."""
     return Condition(
@@ -185,7 +221,8 @@ def before_of(model: LanguageModel, arm: Arm, phrases: Prompting | None) -> tupl
     """What an arm's words put before a text: the words, and all token ids in front of it."""
     from emotion_circuits.steering.prompting import all_prompted
 
-    if arm.condition.kind != "prompting" or phrases is None:
+    # What is taken away is measured on texts of its own; elsewhere the words would drown it.
+    if arm.condition.kind != "prompting" or phrases is None or arm.less:
         return "", list(model.encode([""]).ids[0])
     examples = {str(arm.condition.emotion): shown(phrases, str(arm.condition.emotion), arm.shots)}
     ((text, rendered),) = all_prompted(model, [("", arm.condition)], phrases, examples=examples)

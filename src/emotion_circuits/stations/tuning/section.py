@@ -77,6 +77,19 @@ def sections(folder: TuningFolder, _manifest: dict[str, Any], claims: Sequence[T
         table = getattr(folder, name).read()
         if len(table):
             parts.append(Table(f"tuning-{name}", title, caption, _named(table), folded=True))
+    if folder.less.exists():
+        parts.append(
+            Table(
+                "tuning-less",
+                say("A value taken away"),
+                say(
+                    "Texts on the same openings that were asked for the value in words, and how much of it each way takes: "
+                    "pushing the other way, everywhere or where the state lies beyond neutral sentences', holding the "
+                    "direction in every layer, the adapter turned round, asking for nothing."
+                ),
+                _named(folder.less.read()),
+            )
+        )
     if folder.training.exists() and len(folder.training.read()):
         parts.append(
             Table(

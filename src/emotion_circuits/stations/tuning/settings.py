@@ -52,6 +52,9 @@ class TuningSettings(Settings):
         text_draws: the same where texts are written under each.
         null_openings: at most so many openings for texts under directions of nothing.
         harm: score answers to harmful requests.
+        less: also take the value away from texts that were asked for it in words: by pushing the other way, everywhere or only
+            where a token's state lies further along the direction than neutral sentences' do, by holding the direction at what
+            neutral sentences have of it, by the adapter of preferences turned round, and by asking for nothing.
     """
 
     value: str | None = None
@@ -82,6 +85,7 @@ class TuningSettings(Settings):
     text_draws: int = Field(default=99, ge=19)
     null_openings: int = Field(default=8, ge=8)
     harm: bool = True
+    less: bool = False
 
     @field_validator("methods")
     @classmethod

@@ -35,10 +35,12 @@ from emotion_circuits.stations.tuning.claims import tuning_claims
 from emotion_circuits.stations.tuning.folder import TuningFolder
 from emotion_circuits.stations.tuning.inside import inside_rows, shift_rows
 from emotion_circuits.stations.tuning.plan import (
+    ASKED,
     PLAIN,
     Arm,
     arms_of,
     before_of,
+    less_arms,
     named,
     neutral_sentences,
     null_arms,
@@ -50,7 +52,7 @@ from emotion_circuits.stations.tuning.plan import (
     vectors_with,
 )
 from emotion_circuits.stations.tuning.settings import ADAPTERS, TuningSettings
-from emotion_circuits.stations.tuning.tables import COST
+from emotion_circuits.stations.tuning.tables import COST, LESS
 from emotion_circuits.statistics import corrected, mean_intervals, paired_difference
 from emotion_circuits.steering import (
     NONE,
@@ -62,6 +64,7 @@ from emotion_circuits.steering import (
     sweep,
 )
 from emotion_circuits.steering.injecting import layer_interventions
+from emotion_circuits.steering.scoring import per_prompt
 from emotion_circuits.tuning.adapting import adapted
 from emotion_circuits.tuning.examples import Example, corpus_examples, encoded, mixed, own_examples, refuse_seen
 from emotion_circuits.tuning.frontier import added, arm_rows, at_cost, compared_at_cost
@@ -159,12 +162,21 @@ def run(context: Context, folder: TuningFolder) -> None:
         work.vectors = vectors_with(run_.vectors, taught)
         length = float(taught.norm()) / float(run_.vectors.norms[work.chosen.layers[0]])
     arms = arms_of(own, work.chosen, length, words=words, bake=bakes)
+    if own.less and words:
+        layer = work.chosen.layers[0]
+        norm, neutral = float(run_.vectors.norms[layer]), run_.vectors.neutral
+        held = 0.0 if neutral is None else float(neutral[layer].float() @ run_.vectors.direction(value, layer)) / norm
+        arms += less_arms(own, work.chosen, model.n_layers, held)
+    elif own.less:
+        left.append(NotMeasured(reason=NO_WORDS, values={"attribute": run_.name}, what="taking the value away"))
     if not arms:
         raise EmotionCircuitsError(
             f"tuning.methods: none of {', '.join(own.methods)} can be measured here: {'; '.join(map(str, left))}"
         )
     scored, costs, inside = _measured(work, arms)
-    _compared(work, arms, scored, costs)
+    _compared(work, [arm for arm in arms if not arm.less], scored, costs)
+    if any(arm.less for arm in arms):
+        _taken(work, [arm for arm in arms if arm.less], scored, costs)
     _methods(work, trained)
     if inside is None:
         left.append(NotMeasured(reason=NOT_REACHED, what="what the adapter changes inside"))
@@ -343,7 +355,9 @@ def _costs(
         cost = neutral_cost(plain, next_tokens(model, bodies, before=before, interventions=edits), bodies)
         note(arm.condition.name, "kl", cost.kl)
         note(arm.condition.name, "loss", cost.loss)
-        stands = arm.strength == (work.own.shown if arm.method == "prompting" else 1.0) or arm.method == "none"
+        stands = (
+            arm.less or arm.strength == (work.own.shown if arm.method == "prompting" else 1.0) or arm.method == "none"
+        )
         if work.own.harm and stands:
             note(arm.condition.name, "harm", harm_margins(model, interventions=edits, before=wish))
     make_folder(path.parent)
@@ -451,6 +465,28 @@ def _compared(work: _Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd.
             }
         )
     )  # fmt: skip
+
+
+def _taken(work: _Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd.DataFrame) -> None:
+    """The table of what is taken away from texts that were asked for the value."""
+    value = work.value
+    beside = {a.condition.name: {"method": a.method} for a in arms if a.condition.name != ASKED}
+    table = arm_rows(scored, beside, value, judge=work.run.about.judge, base=ASKED)
+    column = f"p_{value}"
+    asked, plain = (float(per_prompt(scored, name, column).mean()) for name in (ASKED, NONE.name))
+    table = table.assign(asked=asked, plain=plain)
+    table["gone"] = -table["change"] / (asked - plain) if asked > plain else np.nan
+    base = _figures(costs, NONE.name, "harm")
+    for what in ("kl", "harm"):
+        ends = []
+        for name in table["condition"]:
+            own = _figures(costs, str(name), what)
+            found = (own - base if what == "harm" else own) if len(own) else np.full(2, np.nan)
+            ends.append(mean_intervals(found)[0] if np.isfinite(found).all() else None)
+        for key, of in (("", "estimate"), ("_low", "low"), ("_high", "high")):
+            table[f"{what}{key}"] = [np.nan if e is None else float(getattr(e, of)) for e in ends]
+    kept = [c.name for c in LESS.columns]
+    work.folder.less.write(table[kept])
 
 
 def _harm(beside: Mapping[str, Mapping[str, Any]], costs: pd.DataFrame) -> Iterator[dict[str, Any]]:

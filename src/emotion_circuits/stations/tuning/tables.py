@@ -5,7 +5,7 @@ from __future__ import annotations
 from emotion_circuits.record.tables import Column, Table, ends
 
 __all__ = [
-    "ADDITIVE", "ARMS", "COST", "EQUAL", "EXAMPLES", "HARM", "HEADS", "INSIDE", "METHODS", "SHIFT", "TEXTS", "TRAINING",
+    "ADDITIVE", "ARMS", "COST", "EQUAL", "EXAMPLES", "HARM", "HEADS", "INSIDE", "LESS", "METHODS", "SHIFT", "TEXTS", "TRAINING",
 ]  # fmt: skip
 
 _METHOD = Column("method", "text", "how the value is brought about")
@@ -171,6 +171,30 @@ HARM = Table(
         *ends("", "its 95 % interval, paired by request", "nats per token"),
         Column("p", "float", "two-sided sign-flip test of the change"),
         Column("n", "int", "requests", "requests"),
+    ),
+)
+LESS = Table(
+    "less",
+    "what one way takes of a value from texts that were asked for it in words",
+    (
+        _METHOD,
+        Column("n", "int", "openings", "openings"),
+        Column("probability", "float", "judge's probability of the value", _P),
+        Column("asked", "float", "the same of texts that were asked for it", _P),
+        Column("plain", "float", "the same of texts that were not", _P),
+        Column("change", "float", "against texts that were asked for it", _P),
+        *ends("", "the change's 95 % interval, paired by opening", _P),
+        Column("p_change", "float", "two-sided sign-flip test of the change"),
+        Column("gone", "float", "of what asking had added; missing where it added nothing", "share"),
+        Column("ratio", "float", "perplexity over that of texts that were asked for the value"),
+        *ends("ratio_", "its 95 % interval"),
+        Column("repetition", "float", "rise of repeated word pairs", "share"),
+        Column("astray", "text", "the other label whose probability moves most"),
+        Column("astray_change", "float", "by how much", _P),
+        Column("kl", "float", "divergence of the next token from the plain model's, on neutral sentences", "nats"),
+        *ends("kl_", "its 95 % interval, by sentence", "nats"),
+        Column("harm", "float", "change of complying over declining; missing where it was not asked", "nats per token"),
+        *ends("harm_", "its 95 % interval, paired by request", "nats per token"),
     ),
 )
 TEXTS = Table(

@@ -17,6 +17,8 @@ NAMES = {
     "dpo": N_("adapter (DPO)"),
     "preference": N_("trained vector"),
     "baked": N_("baked vector"),
+    "gated": N_("conditional steering"),
+    "ablation": N_("mean ablation of the direction"),
 }
 """What methods are called."""
 
@@ -134,6 +136,28 @@ def _after(claim: Claim) -> Words:
     )  # fmt: skip
 
 
+def _less(claim: Claim) -> Words:
+    beside = claim.figures.beside
+    notes = [
+        say(
+            "Asked for it, texts have {asked}, else {plain}; perplexity ratio {ratio} to those asked for it, {kl} nats from the "
+            "plain model's next token on neutral sentences; the label that moves most beside it by {astray}.",
+            asked=number(beside["asked"]), plain=number(beside["plain"]), ratio=number(beside["ratio"]), kl=number(beside["kl"]),
+            astray=signed(beside["astray_change"]),
+        )
+    ]  # fmt: skip
+    if "gone" in beside:
+        notes.append(say("{share} of what asking added goes.", share=percent(beside["gone"])))
+    if "harm" in beside:
+        notes.append(
+            say("Complying with harmful requests changes by {harm} nats per token.", harm=signed(beside["harm"]))
+        )
+    return Words(
+        say("({method}) Texts that were asked for {value} have less of it.", **_told(claim)),
+        term("judge's probability, against texts that were asked for the value"), term("openings"), notes=tuple(notes),
+    )  # fmt: skip
+
+
 def _harm(claim: Claim) -> Words:
     beside = claim.figures.beside
     return Words(
@@ -154,6 +178,7 @@ KINDS = (
     Kind("tuning.along", _along),
     Kind("tuning.removal", _removal),
     Kind("tuning.after", _after),
+    Kind("tuning.less", _less),
     Kind("tuning.harm", _harm),
 )
 
@@ -167,5 +192,6 @@ ASPECTS = (
     Aspect(
         "steered", "what an adapter changes inside", ("tuning.along", "tuning.removal", "tuning.after"), "tuning-inside"
     ),
+    Aspect("steered", "a value taken away from texts that were asked for it", ("tuning.less",), "tuning"),
     Aspect("steered", "answers to harmful requests", ("tuning.harm",), "tuning"),
 )
