@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 
 from emotion_circuits.language import say, term
+from emotion_circuits.page.numerals import probability
 from emotion_circuits.page.telling import Told, beside, figure_words
 
 __all__ = ["CITED", "cited_in", "claims_table", "latex", "latex_prose"]
@@ -136,15 +137,8 @@ def _row(told: Told) -> str:
         (rf"\textbf{{{figure}}}" if told.claim.verdict == "supported" else figure) + r"\newline " + latex(told.unit),
         latex(beside(told)),
         str(figures.n),
-        latex(_p(figures.p)),
-        latex(_p(figures.q)),
+        latex("" if figures.p is None else probability(figures.p)),
+        latex("" if figures.q is None else probability(figures.q)),
         latex(term(told.claim.verdict)),
     )
     return " & ".join(cells) + r" \\[2pt]"
-
-
-def _p(value: float | None) -> str:
-    """A p-value as journals print it."""
-    if value is None:
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
