@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # of them, since its tests share what is costly; tests/conftest.py has the longest modules begin first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: env lock licences audit demo test test-all lint format bench docs locale clean
+.PHONY: env lock licences audit demo test test-all lint format bench docs wheel wheel-check locale clean
 
 env: $(STAMP)
 
@@ -69,6 +69,19 @@ bench: env
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+wheel: env
+	mkdir -p dist && rm -f dist/emotion_circuits-*.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	ls dist/*.whl
+
+# The wheel as somebody gets it who has nothing else: an environment of its own, what it needs from the index, an empty folder.
+wheel-check: wheel
+	rm -rf build/bare && mkdir -p build/bare/empty
+	$(PYTHON) -m venv build/bare/env
+	build/bare/env/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd build/bare/empty && ../env/bin/emotion-circuits --help > /dev/null && ../env/bin/emotion-circuits models list && \
+		../env/bin/emotion-circuits data describe core && ../env/bin/emotion-circuits data attribute emotion-en
 
 # Brings the sentences of the code into every catalogue; NEW=sv begins one for another language.
 locale: env

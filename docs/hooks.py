@@ -222,7 +222,7 @@ The rule of each regime: `collapsed`, `repetitive`, `no effect`, `costly`, `clea
 
 ## Drawings
 
-::: emotion_circuits.stations.circuits.drawing
+::: emotion_circuits.circuits.drawing
 """,
     "planted": """## What calibration finds
 

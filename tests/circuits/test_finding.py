@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from emotion_circuits.circuits import Circuit, Search, find_circuit, head_evidence, load_circuit
+from emotion_circuits.circuits.drawing import circuit_figure, curve_figure
 from emotion_circuits.circuits.finding import _evidence
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, pair_task
 from emotion_circuits.language import speaking
 from emotion_circuits.page.telling import tell
 from emotion_circuits.planted import PlantedModel, PlantedSpec, plant
-from emotion_circuits.stations.circuits.drawing import circuit_figure, curve_figure
 from emotion_circuits.stations.circuits.words import KINDS
 
 
@@ -49,6 +49,12 @@ def test_a_circuit_is_found_saved_and_drawn(planted: PlantedModel, tmp_path: Pat
     circuit.save(tmp_path / "circuit.json")
     assert load_circuit(tmp_path / "circuit.json") == circuit
     figure = circuit_figure(circuit)
+    assert circuit.plot() == figure
+    assert circuit.plot("sizes") == curve_figure(circuit)
+    with pytest.raises(EmotionCircuitsError, match="there are parts, sizes"):
+        circuit.plot("whole")
+    assert len(repr(circuit)) < 200
+    assert str(circuit.nodes[0].node) in circuit._repr_html_()
     drawn = {t for trace in figure.data for t in (trace.hovertext or ()) if trace.mode == "markers+text"}
     assert {"embed", "logits"} <= drawn
     assert {t.split(":")[0] for t in drawn} >= {n.node for n in circuit.nodes}

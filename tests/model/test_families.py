@@ -134,6 +134,11 @@ def test_sites_can_be_written_and_read_back(site):
     assert Site.parse(str(site)) == site
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_site_has_a_name_in_transformer_lens(kind):
+    assert Site.parse(Site(kind, 7).hook_name) == Site(kind, 7)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -144,6 +149,12 @@ def test_sites_can_be_written_and_read_back(site):
         (lambda: Site.parse("z"), "write it as KIND.Llayer"),
         (lambda: Site.parse("z.Lx"), "write it as KIND.Llayer"),
         (lambda: Site.parse("nothing.L1"), "unknown site kind"),
+        (lambda: Site.parse("blocks.2.ln1.hook_normalized"), r"what enters this one is: blocks\.2\.hook_resid_pre"),
+        (lambda: Site.parse("hook_embed"), r"enters the first block: blocks\.0\.hook_resid_pre"),
+        (lambda: Site.parse("ln_final.hook_normalized"), r"blocks\.LAYER\.hook_resid_post"),
+        (lambda: Site.parse("blocks.4.attn.hook_q"), r"before rotary positions.*blocks\.4\.attn\.hook_rot_q"),
+        (lambda: Site.parse("blocks.4.hook_resid_pst"), r"no such place; the nearest is blocks\.4\.hook_resid_post"),
+        (lambda: Site.parse("blocks.x.hook_resid_post"), r"no such place"),
     ],
 )
 def test_impossible_sites_are_refused(make, message):

@@ -206,3 +206,17 @@ def test_running_a_block_by_itself_is_a_clear_error():
     site = Add(site=Site("resid_post", 0), vector=torch.ones(32))
     with intervene(model, [site]), pytest.raises(EmotionCircuitsError, match="call the model, not its parts"):
         model.blocks[0](torch.zeros(1, 3, 32))
+
+
+def test_places_may_be_named_as_transformer_lens_does():
+    model = model_of("llama")
+    names = ["blocks.1.hook_resid_post", "blocks.0.attn.hook_z", "pattern.L1"]
+    with observe(model, [*names, *map(Site.parse, names)]) as record:
+        model.logits(batch_of(model))
+    assert set(record) == {Site("resid_post", 1), Site("z", 0), Site("pattern", 1)}
+    assert torch.equal(record["blocks.1.hook_resid_post"], record[Site("resid_post", 1)])
+    assert "blocks.0.attn.hook_z" in record
+    assert "blocks.1.attn.hook_z" not in record
+    assert "nonsense" not in record
+    with pytest.raises(EmotionCircuitsError, match=r"nearest is blocks\.1\.hook_resid_post"):
+        model.logits(record["blocks.1.hook_resid_posts"])

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -11,11 +13,14 @@ from typer.testing import CliRunner
 
 from emotion_circuits.cli.app import app
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.language import speaking
 from emotion_circuits.page.browser import open_page
 from emotion_circuits.page.figures import steering_heatmaps
+from emotion_circuits.page.latex import cited_in
 from emotion_circuits.page.page import Figure, Section, Table, write_page
 from emotion_circuits.page.telling import tell
-from emotion_circuits.record.reading import read_claims
+from emotion_circuits.record.reading import read_claims, read_finished
+from emotion_circuits.report.paper import methods, write_paper
 from emotion_circuits.report.study_page import render_report, write_report
 from emotion_circuits.study import load_config, run_study
 from families import tiny_model
@@ -246,3 +251,66 @@ def test_the_page_shows_which_tokens_make_the_effect(run, tmp_path):
     html = render_report(run, out=tmp_path / "ja.html", language="ja").path.read_text(encoding="utf-8")
     assert 'id="steering-tokens"' in html
     assert "先頭のみ" in html
+
+
+def test_methods_come_from_the_runs_own_settings_in_either_language(run):
+    manifest = read_finished(run)
+    told = "\n".join(methods(run, manifest))
+    for said in (
+        "680 sentences in 170 groups",
+        "2 repetitions on labels",
+        "8 other openings",
+        "up to 6 tokens",
+        "0.2 (6 at",
+    ):
+        assert said in told
+    with speaking("ja") as spoken:
+        japanese = "\n".join(methods(run, manifest))
+    assert spoken.missing == set()
+    assert set(cited_in(japanese)) == set(cited_in(told))
+    assert "170グループ680文" in japanese
+
+
+@browser
+def test_a_paper_holds_every_claim_every_figure_and_what_it_cites(run, tmp_path):
+    written = render_report(run, out=tmp_path / "r.html")
+    files = write_paper(run, written, tmp_path / "paper")
+    assert files[0] == tmp_path / "paper" / "paper.tex"
+    source = files[0].read_text(encoding="utf-8")
+    for kind, folder in (("includegraphics[^{]*", "figures"), ("input", "tables")):
+        named = re.findall(rf"\\{kind}{{({folder}/[^}}]+)}}", source)
+        assert {name.removesuffix(".pdf").removesuffix(".tex") for name in named} == {
+            f"{folder}/{file.stem}" for file in (tmp_path / "paper" / folder).iterdir()
+        }
+    assert all(file.read_bytes().startswith(b"%PDF") for file in files if file.suffix == ".pdf")
+    rows = sum(file.read_text(encoding="utf-8").count(r"\\[2pt]") for file in files if file.parent.name == "tables")
+    assert rows == len(read_claims(run))
+    bibliography = (tmp_path / "paper" / "references.bib").read_text(encoding="utf-8")
+    cited = re.findall(r"\\cite{([^}]+)}", (tmp_path / "paper" / "methods.tex").read_text(encoding="utf-8"))
+    assert {key for keys in cited for key in keys.split(",")} == set(re.findall(r"^@\w+{([^,]+),", bibliography, re.M))
+
+
+needs_latex = pytest.mark.skipif(
+    not all(map(shutil.which, ("latexmk", "lualatex"))), reason="there is no latexmk, or no LuaLaTeX"
+)
+
+
+@pytest.mark.slow
+@browser
+@needs_latex
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_latexmk_compiles_a_paper_as_it_is(run, tmp_path, language):
+    if language == "ja" and not subprocess.run(["kpsewhich", "ltjsarticle.cls"], capture_output=True).stdout:
+        pytest.skip("there is no LuaTeX-ja (ltjsarticle.cls)")
+    write_paper(run, render_report(run, out=tmp_path / "r.html", language=language), tmp_path / "paper")
+    done = subprocess.run(
+        ["latexmk", "-interaction=nonstopmode", "-halt-on-error"],
+        cwd=tmp_path / "paper",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "paper" / "paper.log").read_text(encoding="utf-8", errors="replace")
+    assert "Missing character" not in log
+    assert "undefined" not in log.lower()
+    assert (tmp_path / "paper" / "paper.pdf").read_bytes().startswith(b"%PDF")

@@ -6,8 +6,8 @@ import pytest
 from plotly.subplots import make_subplots
 
 from emotion_circuits import trace
+from emotion_circuits.directions.trace_pictures import component_bars, path_picture, projection_heatmap, shown_token
 from emotion_circuits.stations.directions.figures import extractor_dots, heads_heatmap
-from emotion_circuits.stations.trace.figures import component_bars, path_picture, projection_heatmap, shown_token
 from families import tiny_model
 from trace_cases import random_directions
 

@@ -15,6 +15,7 @@ from emotion_circuits.record.reading import read_claims
 from emotion_circuits.stations.scaling.folder import ScalingFolder
 from emotion_circuits.stations.sharing.folder import SharingFolder
 from emotion_circuits.stations.transfer.folder import TransferFolder
+from emotion_circuits.statistics import VERDICTS
 from emotion_circuits.survey import gatherings, load_survey, points_of, presets, run_survey
 from emotion_circuits.survey.page import survey_claims, survey_left_out, write_survey_page
 from families import tiny_model
@@ -144,6 +145,13 @@ def test_a_study_that_fails_is_said_and_the_others_go_on(survey, tmp_path):
     assert "nothing" in result.points[1].why
     assert [d.status for d in result.gathered] == ["waiting"]
     assert result.failed == (result.points[1],)
+    assert repr(result) == f"SurveyResult({root / 'out'}: 2 studies, 1 comparisons, 1 failed)"
+    assert "<td>failed</td>" in result._repr_html_()
+    claims = read_claims(root / "out" / result.points[0].folder)
+    bars = {bar.name: list(bar.x) for bar in result.plot().data}
+    assert {name: count[0] for name, count in bars.items()} == {
+        v: sum(c.verdict == v for c in claims) for v in VERDICTS
+    }
 
 
 def test_finished_runs_are_points_too(survey):

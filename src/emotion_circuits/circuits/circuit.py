@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from emotion_circuits.circuits.completeness import Measure
@@ -14,10 +15,14 @@ from emotion_circuits.circuits.random_circuits import AgainstRandom
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node
 from emotion_circuits.model.made_of import ModelMark
+from emotion_circuits.page.notebook import card
 from emotion_circuits.paths import read_json, write_json
 from emotion_circuits.prompts.loading import validation_messages
 from emotion_circuits.record.notes import checked
 from emotion_circuits.statistics import Claim
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 __all__ = [
     "FORMAT",
@@ -247,6 +252,37 @@ class Circuit(BaseModel):
     def made_of(self) -> ModelMark | None:
         """The model it was found in."""
         return ModelMark.noted({"name": self.model, "weights_sha256": self.weights_sha256})
+
+    def __repr__(self) -> str:
+        what = "circuit" if self.reached else "no circuit reached the target; strongest parts"
+        return f"Circuit({self.model}, {self.task}: {what}, {len(self.nodes)} heads and MLPs of {self.largest} at most)"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "model": self.model, "pairs": self.task, "faithfulness": self.against_random.faithfulness, "target": self.target,
+            "reached": self.reached,
+        }  # fmt: skip
+        rows = pd.DataFrame([{"part": n.node, "role": n.role, "score": n.score} for n in self.nodes])
+        return card("Circuit" if self.reached else "No circuit: the strongest parts", facts, rows)
+
+    def plot(self, kind: Literal["parts", "sizes"] = "parts") -> Figure:
+        """The report's picture of it.
+
+        Args:
+            kind: ``parts``: heads, MLPs and their strongest links; ``sizes``: how much circuits of every size carry.
+
+        Raises:
+            EmotionCircuitsError: no such picture.
+        """
+        from emotion_circuits.circuits.drawing import circuit_figure, curve_figure
+
+        if kind == "parts":
+            return circuit_figure(self)
+        if kind == "sizes":
+            return curve_figure(self)
+        raise EmotionCircuitsError(f"no picture {kind!r} of a circuit; there are parts, sizes")
 
     def members(self) -> list[Node]:
         """The nodes."""

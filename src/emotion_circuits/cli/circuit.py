@@ -70,9 +70,9 @@ def show(
     import plotly.graph_objects as go
 
     from emotion_circuits.circuits import load_circuit
+    from emotion_circuits.circuits.drawing import circuit_figure
     from emotion_circuits.page.plainly import plain_figure
     from emotion_circuits.paths import replacing
-    from emotion_circuits.stations.circuits.drawing import circuit_figure
 
     found = load_circuit(file)
     if figure is not None:

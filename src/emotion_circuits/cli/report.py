@@ -35,23 +35,33 @@ def report(
             "the extra 'pdf' and Chromium or Chrome)."
         ),
     ] = None,
+    paper: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write what a thesis or a paper needs into this folder: methods, tables of the claims and vector figures "
+            "for LaTeX, a bibliography, and paper.tex, which latexmk compiles as it is (needs the extra 'pdf' and Chromium or "
+            "Chrome)."
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a run's report from its folder; nothing is computed anew.
 
-    Example: emotion-circuits report runs/demo --lang ja --pdf report.pdf --figures paper/
+    Example: emotion-circuits report runs/demo --lang ja --pdf report.pdf --figures figures/ --paper paper/
     """
     from emotion_circuits.page.browser import chromium
     from emotion_circuits.page.exporting import export_parts, write_pdf
+    from emotion_circuits.report.paper import write_paper
     from emotion_circuits.report.study_page import render_report
 
-    if pdf is not None or figures is not None:
+    if pdf is not None or figures is not None or paper is not None:
         # Said before anything is written.
         chromium()
     written = render_report(run, out=out, language=lang, aligned=aligned, plan=plan)
     exported = None if figures is None else export_parts(written.page, written.path, figures)
     if pdf is not None:
         write_pdf(written.path, pdf)
+    sources = None if paper is None else write_paper(run, written, paper)
     if as_json:
         show_json(
             {
@@ -59,6 +69,7 @@ def report(
                 "pdf": None if pdf is None else str(pdf),
                 "figures": [] if exported is None else [str(p) for p in exported.figures],
                 "tables": [] if exported is None else [str(p) for p in exported.tables],
+                "paper": [] if sources is None else [str(p) for p in sources],
             }
         )
         return
@@ -67,3 +78,5 @@ def report(
         typer.echo(f"PDF: {pdf.resolve()}")
     if exported is not None and figures is not None:
         typer.echo(f"{len(exported.figures)} figure files and {len(exported.tables)} table files: {figures.resolve()}")
+    if paper is not None:
+        typer.echo(f"For LaTeX: {(paper / 'paper.tex').resolve()} (latexmk compiles it, in its folder)")

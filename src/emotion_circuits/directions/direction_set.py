@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,9 +20,13 @@ from emotion_circuits.documents import loads
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.made_of import ModelMark
+from emotion_circuits.page.notebook import card
 from emotion_circuits.paths import make_folder, replacing, write_json
 from emotion_circuits.prompts.contrast import compared_with, labels_of
 from emotion_circuits.record.notes import checked
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 __all__ = ["DirectionSet", "DirectionSetMeta"]
 
@@ -116,6 +121,34 @@ class DirectionSet:
                 )
         if not self.reading:
             object.__setattr__(self, "reading", self.pooling)
+
+    def __repr__(self) -> str:
+        chosen = "" if self.chosen_layer is None else f", layer {self.chosen_layer} chosen"
+        width = self.vectors.shape[-1]
+        return (
+            f"DirectionSet({self.name}: {', '.join(self.labels)} at {len(self.layers)} layers of width {width}{chosen})"
+        )
+
+    def _repr_html_(self) -> str:
+        facts = {"fitted by": self.name, "chosen layer": self.chosen_layer, "reference": self.reference}
+        lengths = self._lengths()
+        wide = lengths.pivot(index="layer", columns="emotion", values="relative_norm")[list(self.labels)]
+        return card("Directions: length in residual norms", facts, wide.reset_index())
+
+    def plot(self) -> Figure:
+        """The report's picture of it: how long each direction is, in residual norms, layer by layer."""
+        from emotion_circuits.page.figures import norms_by_layer
+
+        return norms_by_layer(self._lengths())
+
+    def _lengths(self) -> pd.DataFrame:
+        relative = self.vectors.float().norm(dim=-1) / self.norms.float()
+        rows = [
+            {"emotion": label, "layer": layer, "relative_norm": float(relative[k, i])}
+            for k, label in enumerate(self.labels)
+            for i, layer in enumerate(self.layers)
+        ]
+        return pd.DataFrame(rows)
 
     @property
     def name(self) -> str:

@@ -123,6 +123,10 @@ class Reader:
     scales: tuple[float, ...] = ()
     frame: str = FRAME
 
+    def __repr__(self) -> str:
+        members = ", ".join(f"{directions.name} at layer {layer}" for directions, layer in self.members)
+        return f"Reader({self.model.name}: {members})"
+
     def __post_init__(self) -> None:
         if not self.members:
             raise EmotionCircuitsError("a reader needs at least one set of directions and a layer")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import torch
@@ -22,6 +22,10 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.families import at_path
 from emotion_circuits.model.token_texts import token_text, token_texts
+from emotion_circuits.page.notebook import card, shortened
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 __all__ = ["Trace", "check_parts", "head_readers", "trace"]
 
@@ -74,6 +78,45 @@ class Trace:
     logit_lens: tuple[tuple[tuple[str, float], ...], ...]
     note: str = ""
     sinks: tuple[int, ...] = (0,)
+
+    def __repr__(self) -> str:
+        along = ", ".join(self.labels)
+        return f"Trace({shortened(self.text)!r}, {len(self.tokens)} tokens, {along} along directions of layer {self.layer})"
+
+    def _repr_html_(self) -> str:
+        facts = {"text": shortened(self.text, 200), "tokens": len(self.tokens), "layer": self.layer, "note": self.note}
+        wholes = pd.DataFrame(
+            {
+                "label": self.labels,
+                "whole at the last token": self.whole[:, -1].tolist(),
+                "largest part": [self.components(label)["component"].iloc[0] for label in self.labels],
+            }
+        )
+        return card("Trace", facts, wholes)
+
+    def plot(self, label: str | None = None, kind: Literal["layers", "path", "parts"] = "layers") -> Figure:
+        """The report's picture of it.
+
+        Args:
+            label: the emotion; the first one by default.
+            kind: ``layers``: every layer and token; ``path``: the largest parts and where heads look; ``parts``: what wrote it at
+                the last token.
+
+        Raises:
+            EmotionCircuitsError: no such label, or no such picture.
+        """
+        from emotion_circuits.directions.trace_pictures import component_bars, path_picture, projection_heatmap
+
+        drawn = self.labels[0] if label is None else label
+        if drawn not in self.labels:
+            raise EmotionCircuitsError(f"no label {drawn!r} in this trace; there are {', '.join(self.labels)}")
+        if kind == "layers":
+            return projection_heatmap(self, drawn)
+        if kind == "path":
+            return path_picture(self, drawn)
+        if kind == "parts":
+            return component_bars(self.components(drawn))
+        raise EmotionCircuitsError(f"no picture {kind!r} of a trace; there are layers, path, parts")
 
     def components(self, label: str, token: int = -1) -> pd.DataFrame:
         """What every component wrote at a token: ``component, layer, part``; they sum to ``whole``, largest first."""

@@ -43,6 +43,9 @@ class PortableVector:
     card: Card | None = None
     hint: str = ""
 
+    def __repr__(self) -> str:
+        return f"PortableVector(layers {', '.join(map(str, self.rows or self.first))})"
+
     def __post_init__(self) -> None:
         every = [*self.rows.items(), *self.first.items()]
         if not every:

@@ -79,6 +79,7 @@ class BundledModel:
         origin: who published the weights, and where.
         dtype: in which its weights are kept when they are dequantised.
         notice: shown before the install, where the licence asks for it.
+        cite: key of its paper in the bibliography of ``report --paper``.
     """
 
     name: str
@@ -94,6 +95,7 @@ class BundledModel:
     origin: str
     dtype: Literal["float32", "bfloat16"] = field(default="float32")
     notice: str = ""
+    cite: str = ""
 
     @property
     def size_mb(self) -> int:
@@ -127,6 +129,7 @@ BUNDLED: dict[str, BundledModel] = {
             size=98_362_432,
             licence="Apache-2.0",
             origin="HuggingFaceTB/SmolLM2-135M-Instruct",
+            cite="allal2025",
         ),
         BundledModel(
             name="gemma3-270m",
@@ -154,6 +157,7 @@ BUNDLED: dict[str, BundledModel] = {
             size=253_113_024,
             licence="Gemma Terms of Use",
             origin="google/gemma-3-270m",
+            cite="gemma2025",
             notice=(
                 "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms, "
                 "including its prohibited-use policy. Installing the model means accepting them. The full terms are "
@@ -191,6 +195,7 @@ BUNDLED: dict[str, BundledModel] = {
             size=491_400_064,
             licence="Apache-2.0",
             origin="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+            cite="hui2024",
             dtype="bfloat16",
         ),
         BundledModel(
@@ -240,6 +245,7 @@ BUNDLED: dict[str, BundledModel] = {
             size=1_117_320_768,
             licence="Apache-2.0",
             origin="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+            cite="hui2024",
             dtype="bfloat16",
         ),
     )

@@ -20,7 +20,7 @@ __all__ = ["Record", "observe"]
 
 
 class Record(Mapping[Site, Tensor]):
-    """What was seen: ``record[Site("resid_post", 9)]`` is the value of the latest forward pass.
+    """What was seen: ``record[Site("resid_post", 9)]`` is the value of the latest forward pass; the site's name will do.
 
     With ``keep="all"``, :meth:`passes` gives one tensor per forward pass (e.g. per decoding step).
     """
@@ -35,11 +35,12 @@ class Record(Mapping[Site, Tensor]):
         else:
             self._seen[site] = [value]
 
-    def __getitem__(self, site: Site) -> Tensor:
+    def __getitem__(self, site: Site | str) -> Tensor:
         return self.passes(site)[-1]
 
-    def passes(self, site: Site) -> list[Tensor]:
+    def passes(self, site: Site | str) -> list[Tensor]:
         """Every recorded pass of a site, oldest first."""
+        site = Site.of(site)
         if site not in self._seen:
             raise EmotionCircuitsError(
                 f"{site} was not recorded: it was not asked for, or the model has not been run yet"
@@ -47,11 +48,14 @@ class Record(Mapping[Site, Tensor]):
         return self._seen[site]
 
     def __contains__(self, site: object) -> bool:
-        return site in self._seen
+        try:
+            return isinstance(site, Site | str) and Site.of(site) in self._seen
+        except EmotionCircuitsError:  # a name of nothing
+            return False
 
-    def get(self, site: Site, default: Any = None) -> Any:
+    def get(self, site: Site | str, default: Any = None) -> Any:
         """The latest value, or ``default`` where the site was not recorded."""
-        return self[site] if site in self._seen else default
+        return self.passes(site)[-1] if site in self else default
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._seen)
@@ -67,7 +71,7 @@ class Record(Mapping[Site, Tensor]):
 @contextmanager
 def observe(
     model: LanguageModel,
-    sites: Iterable[Site],
+    sites: Iterable[Site | str],
     *,
     detach: bool = True,
     keep: str = "last",
@@ -77,7 +81,7 @@ def observe(
 
     Args:
         model: the model.
-        sites: what to watch; shapes in :mod:`emotion_circuits.model.sites`.
+        sites: what to watch; shapes in :mod:`emotion_circuits.model.sites`. Names will do, TransformerLens' among them.
         detach: cut records off the autograd graph (set ``False`` to differentiate through them).
         keep: ``last`` pass only, or ``all`` passes.
         transform: applied to each value before it is kept (e.g. pooling, so that full activations are never held).
@@ -88,7 +92,7 @@ def observe(
     if keep not in ("last", "all"):
         raise EmotionCircuitsError(f"keep must be 'last' or 'all', got {keep!r}")
     record = Record(keep)
-    wanted = list(dict.fromkeys(sites))
+    wanted = list(dict.fromkeys(map(Site.of, sites)))
     for site in wanted:
         model.check_site(site)
 

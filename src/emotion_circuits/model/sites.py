@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model.hook_names import hook_of, kind_and_layer
 
 __all__ = ["ATTENTION_KINDS", "HEAD_KINDS", "KINDS", "RESIDUAL_KINDS", "Site", "SiteKind"]
 
@@ -65,15 +66,42 @@ class Site:
         head = "" if self.head is None else f".H{self.head}"
         return f"{self.kind}.L{self.layer}{head}"
 
+    @property
+    def hook_name(self) -> str:
+        """What TransformerLens calls it; all heads together, since its names have none.
+
+        Example:
+            >>> Site("z", 3).hook_name
+            'blocks.3.attn.hook_z'
+        """
+        return hook_of(self.kind, self.layer)
+
     @classmethod
     def parse(cls, text: str) -> Site:
-        """Read the ``str()`` form back: ``Site.parse("z.L1.H10")``."""
+        """Read a site that is written as ``str()`` writes it, or as TransformerLens calls it.
+
+        Example:
+            >>> Site.parse("z.L1.H10"), Site.parse("blocks.9.hook_resid_post")
+            (Site(kind='z', layer=1, head=10), Site(kind='resid_post', layer=9, head=None))
+
+        Raises:
+            EmotionCircuitsError: neither; or a place of TransformerLens that is no site here, with the nearest that is.
+        """
+        named = kind_and_layer(text)
+        if named is not None:
+            return cls(*named)  # type: ignore[arg-type]  # checked in __post_init__
         parts = text.split(".")
         try:
             kind, layer = parts[0], int(parts[1].removeprefix("L"))
             head = int(parts[2].removeprefix("H")) if len(parts) > 2 else None
         except (IndexError, ValueError):
             raise EmotionCircuitsError(
-                f"cannot read site {text!r}; write it as KIND.Llayer or KIND.Llayer.Hhead, e.g. z.L1.H10"
+                f"cannot read site {text!r}; write it as KIND.Llayer or KIND.Llayer.Hhead, e.g. z.L1.H10, or as "
+                "TransformerLens does, e.g. blocks.1.attn.hook_z"
             ) from None
         return cls(kind, layer, head)  # type: ignore[arg-type]  # checked in __post_init__
+
+    @classmethod
+    def of(cls, place: Site | str) -> Site:
+        """The site itself, or the one that a text names (:meth:`parse`)."""
+        return cls.parse(place) if isinstance(place, str) else place

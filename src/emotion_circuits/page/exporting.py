@@ -19,7 +19,7 @@ from emotion_circuits.page.browser import chromium, off_the_loop, open_page
 from emotion_circuits.page.page import Comparisons, Figure, Page, Table, Texts
 from emotion_circuits.paths import replacing, write_table
 
-__all__ = ["Exported", "export_parts", "write_pdf"]
+__all__ = ["Exported", "export_parts", "figure_pdfs", "write_pdf"]
 
 _SCALE = 3
 """PNG pixels per CSS pixel: a figure of 760 px gets 2280, which is 300 dpi at 19 cm."""
@@ -57,6 +57,23 @@ def export_parts(page: Page, path: Path, folder: Path) -> Exported:
         off_the_loop(_figures, names, path, folder),
         tuple(file for part in parts if not isinstance(part, Figure) for file in _table(part, folder)),
     )
+
+
+def figure_pdfs(page: Page, path: Path, folder: Path) -> tuple[Path, ...]:
+    """Every figure as a PDF of its own size, in lines and letters, named as its anchor in the page.
+
+    Args:
+        page: what was written.
+        path: the HTML file it was written to; the browser draws the figures from it.
+        folder: made where it is missing.
+
+    Raises:
+        EmotionCircuitsError: there is no browser.
+    """
+    chromium()
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [part.name for section in page.sections for part in section.parts if isinstance(part, Figure)]
+    return off_the_loop(_sheets, names, path, folder)
 
 
 def write_pdf(path: Path, pdf: Path) -> None:
@@ -101,6 +118,22 @@ def _figures(names: list[str], path: Path, folder: Path) -> tuple[Path, ...]:
                 with replacing(folder / f"{name}.{kind}") as temporary:
                     temporary.write_bytes(data)
                 written.append(folder / f"{name}.{kind}")
+    return tuple(written)
+
+
+def _sheets(names: list[str], path: Path, folder: Path) -> tuple[Path, ...]:
+    written = []
+    with open_page(path) as tab:
+        drawn = [tab.evaluate(f"pictureOf({json.dumps('plot-' + name)}, 'svg', 1)") for name in names]
+        for name, data in zip(names, drawn, strict=True):
+            picture = unquote(data.partition(",")[2])
+            width, height = (float(re.search(rf'\b{side}="([\d.]+)"', picture)[1]) for side in ("width", "height"))  # type: ignore[index]
+            # A pixel more than the picture, since a picture of exactly a page's height may begin a second one.
+            page = f"@page {{size: {width:g}px {height + 1:g}px; margin: 0}}"
+            tab.set_content(f"<style>{page} body {{margin: 0}} svg {{display: block}}</style>{picture}")
+            with replacing(folder / f"{name}.pdf") as temporary:
+                temporary.write_bytes(tab.pdf(prefer_css_page_size=True, print_background=True, page_ranges="1"))
+            written.append(folder / f"{name}.pdf")
     return tuple(written)
 
 

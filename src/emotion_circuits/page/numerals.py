@@ -15,7 +15,7 @@ import pandas as pd
 
 from emotion_circuits.language import say
 
-__all__ = ["estimate", "fixed", "interval", "number", "percent", "places", "signed"]
+__all__ = ["estimate", "fixed", "interval", "number", "percent", "places", "probability", "signed"]
 
 
 def number(value: Any) -> str:
@@ -84,6 +84,15 @@ def signed(value: float) -> str:
     ('+0.5', '−0.0312')
     """
     return ("+" if value > 0 else "") + number(float(value))
+
+
+def probability(value: float | None) -> str:
+    """A p-value or q-value, as journals print it: below 0.001 only that it is.
+
+    >>> probability(0.0123), probability(5.3e-12), probability(0.0004)
+    ('0.0123', '< 0.001', '< 0.001')
+    """
+    return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
 def percent(value: float) -> str:

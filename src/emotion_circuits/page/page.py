@@ -16,9 +16,9 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from emotion_circuits.language import language, nsay, say, term
-from emotion_circuits.page.numerals import estimate, fixed, number, places
+from emotion_circuits.page.numerals import estimate, fixed, number, places, probability
 from emotion_circuits.page.plainly import plain_figure
-from emotion_circuits.page.telling import Told, beside, counted, figure_words, slug
+from emotion_circuits.page.telling import Told, beside, counted, figure_words, null_words, slug
 from emotion_circuits.paths import replacing
 
 __all__ = [
@@ -358,6 +358,8 @@ def write_page(page: Page, path: Path) -> None:
         slug=slug,
         counted=_counted,
         figure=figure_words,
+        null_range=null_words,
+        chance=probability,
         beside=beside,
     )
     # HTML and the sorting of names write codes with a dash.
@@ -369,7 +371,7 @@ def write_page(page: Page, path: Path) -> None:
         tables=_own("tables.js"),
         figures=_own("figures.js"),
         plotly=Markup(get_plotlyjs()),
-        words=_script_json({"rows": say("{shown} of {all} rows")}),
+        words=_script_json({"rows": say("rows: {shown} of {all}")}),
         manifest=escape(json.dumps(page.manifest, indent=2, ensure_ascii=False)),
     )
     with replacing(path) as temporary:

@@ -9,12 +9,12 @@ from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import gap, say
-from emotion_circuits.page.numerals import estimate, fixed, number, places
+from emotion_circuits.page.numerals import estimate, fixed, number, places, probability
 from emotion_circuits.page.words import Kind
 from emotion_circuits.statistics import VERDICTS, Claim
 from emotion_circuits.statistics.claims import ALPHA
 
-__all__ = ["Told", "beside", "claim_json", "counted", "figure_words", "slug", "tell"]
+__all__ = ["Told", "beside", "claim_json", "counted", "figure_words", "null_words", "slug", "tell"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _family(claim: Claim) -> tuple[str, ...]:
 
 def _reason(claim: Claim) -> str:
     figures = claim.figures
-    tail = "" if figures.q is None else f" (q = {number(figures.q)})"
+    tail = "" if figures.q is None else f" (q {_equal(figures.q)})"
     low = figures.q is not None and figures.q <= ALPHA
     least = "" if figures.smallest is None else number(figures.smallest)
     return {
@@ -116,6 +116,11 @@ def _reason(claim: Claim) -> str:
     }[claim.reason]
 
 
+def _equal(value: float) -> str:
+    shown = probability(value)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
 def beside(told: Told) -> str:
     """What a claim's figure stands beside: chance level or bound, and the null's range."""
     figures = told.claim.figures
@@ -123,10 +128,18 @@ def beside(told: Told) -> str:
     if figures.chance is not None:
         parts.append(f"{told.chance} = {number(figures.chance)}")
     if figures.null:
-        decimals = places(*(figures.interval or figures.null))
-        low, high = (fixed(end, decimals) for end in figures.null)
-        parts.append(f"{say('null')} {low} … {high}")
+        parts.append(f"{say('null')} {null_words(told)}")
     return say("; ").join(parts) or "–"
+
+
+def null_words(told: Told) -> str:
+    """The null's range with the decimals of the estimate beside it; empty where there is none."""
+    figures = told.claim.figures
+    if not figures.null:
+        return ""
+    decimals = places(*(figures.interval or figures.null))
+    low, high = (fixed(end, decimals) for end in figures.null)
+    return f"{low} … {high}"
 
 
 def figure_words(told: Told) -> str:

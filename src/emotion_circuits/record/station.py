@@ -1,8 +1,8 @@
 """A station as one declaration: what it is called, asked, needs, writes and says; its code is found by its package.
 
 A station's package holds ``station`` (``inputs`` and ``run``), and where it has them ``estimate`` (``estimate``), ``section``
-(``sections``) and ``shuffled`` (``shuffled_claims planted_claims``). They are imported when they are first used, so that
-declaring a station costs nothing.
+(``sections``), ``methods`` (``methods``) and ``shuffled`` (``shuffled_claims planted_claims``). They are imported when they are
+first used, so that declaring a station costs nothing.
 """
 
 from __future__ import annotations
@@ -245,6 +245,16 @@ class Station:
         if not left or not found:
             return found
         return (replace(found[0], prose=(*found[0].prose, *left)), *found[1:])
+
+    def methods(self, run: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
+        """How it worked in a run, in sentences for a paper; ``[@key]`` cites an entry of the bibliography.
+
+        Args:
+            run: folder of a finished run.
+            manifest: the run's.
+        """
+        folder, function = self.folder.of(run), self._function("methods", "methods")
+        return () if function is None or folder.skipped is not None else tuple(function(folder, manifest))
 
     def left_out(self, config: StudySettings, lacking: Mapping[str, NotMeasured]) -> NotMeasured | None:
         """Why it is not run at all: nobody wants it, what it lacks itself, or a station it needs that is left out.

@@ -32,11 +32,15 @@ class Report:
         path: of the HTML file.
         page: what it holds.
         missing: sentences that the catalogue of its language lacks.
+        language: code of its language.
+        aligned: folder of the comparison with another model that it tells of.
     """
 
     path: Path
     page: Page
     missing: frozenset[str]
+    language: str = "en"
+    aligned: Path | None = None
 
 
 def write_report(
@@ -87,7 +91,7 @@ def render_report(
     with shown_as(about.attribute, language) as spoken:
         page = _page(run, manifest, folder, about, plan=plan)
         write_page(page, path)
-    return Report(path, page, frozenset(spoken.missing))
+    return Report(path, page, frozenset(spoken.missing), language, folder)
 
 
 def summary_table(run: Path | str) -> list[dict[str, str]]:
@@ -135,7 +139,7 @@ def _page(run: Path, manifest: dict[str, Any], aligned: Path | None, about: Stud
         _method_section(run),
     )
     return Page(
-        title=say("Emotion in {model}", model=model["name"]),
+        title=say("Emotion in {model}", model=_called(model)),
         lead=_lead(manifest, every, labels),
         facts=_facts(manifest, about, emotions),
         answers=with_texts(answer_questions(every, str(run), aspects()), sections),
@@ -163,10 +167,16 @@ def _lead(manifest: dict[str, Any], claims: tuple[Told, ...], emotions: str) -> 
         "{supported} are supported, {refuted} are not supported, {open} are inconclusive. Directions were fitted on training "
         "sentences, choices made on validation, and every figure here is from held-out test sentences or openings unless it "
         "says otherwise.",
-        model=model["name"], family=model["family"], layers=model["n_layers"], width=model["d_model"],
+        model=_called(model), family=model["family"], layers=model["n_layers"], width=model["d_model"],
         rows=manifest["data"]["prompts"]["rows"], emotions=emotions, total=len(claims), supported=verdicts.count("supported"),
         refuted=verdicts.count("not supported"), open=verdicts.count("inconclusive"),
     )  # fmt: skip
+
+
+def _called(model: dict[str, Any]) -> str:
+    """A model's name; of one in a folder the folder's, not the way there."""
+    name = str(model["name"])
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _facts(manifest: dict[str, Any], about: Studied, emotions: str) -> tuple[tuple[str, str], ...]:

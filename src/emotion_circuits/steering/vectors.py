@@ -77,6 +77,9 @@ class SteeringVectors:
     first: Float[Tensor, "layer d_model"] | None = None
     made_of: ModelMark | None = None
 
+    def __repr__(self) -> str:
+        return f"SteeringVectors({', '.join(self.unit)} at {len(self.norms)} layers)"
+
     def __post_init__(self) -> None:
         layers = len(self.norms)
         if not bool(((self.norms > 0) & torch.isfinite(self.norms)).all()):

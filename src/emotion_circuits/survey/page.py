@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from emotion_circuits.language import say
+from emotion_circuits.language import nsay, say
 from emotion_circuits.page.appearance import shown_as
 from emotion_circuits.page.page import Page, Section, Table, write_page
 from emotion_circuits.page.telling import Told, tell
@@ -109,8 +109,9 @@ def _page(out: Path, manifest: dict[str, Any]) -> Page:
         (say("profile"), str(asked["profile"])),
     )
     lead = say(
-        "{points} studies, {gathered} comparisons over them; {supported} of {total} claims about what they share are supported.",
-        points=len(kept["points"]), gathered=len(_gathered(out)),
+        "{points}, {gathered} over them; of {total} claims about what they share, {supported} are supported.",
+        points=nsay("{n} study", "{n} studies", len(kept["points"])),
+        gathered=nsay("{n} comparison", "{n} comparisons", len(_gathered(out))),
         supported=sum(t.claim.verdict == "supported" for t in every), total=len(every),
     )  # fmt: skip
     return Page(str(asked["name"]), lead, facts, tuple(sections), kept["command"], manifest, answers=answers)

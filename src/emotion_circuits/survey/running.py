@@ -12,17 +12,19 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.locking import locked
+from emotion_circuits.page.notebook import card
 from emotion_circuits.paths import make_folder
 from emotion_circuits.progress import progress_bar
 from emotion_circuits.record.engines import Compute, Engine
 from emotion_circuits.record.engines.inline import Inline
 from emotion_circuits.record.parts import cut
+from emotion_circuits.record.reading import read_claims
 from emotion_circuits.record.running import BUSY
 from emotion_circuits.sealing import write_sealed
 from emotion_circuits.stations.registry import stations
@@ -31,6 +33,9 @@ from emotion_circuits.study.config import load_config
 from emotion_circuits.study.over_runs import run_over
 from emotion_circuits.survey.config import SurveyConfig
 from emotion_circuits.survey.points import Gathering, Point, gatherings, points_of
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 __all__ = ["SURVEY", "Done", "SurveyResult", "run_survey"]
 
@@ -73,6 +78,22 @@ class SurveyResult:
     folder: Path
     points: tuple[Done, ...]
     gathered: tuple[Done, ...]
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.points)} studies, {len(self.gathered)} comparisons, {len(self.failed)} failed"
+        return f"SurveyResult({self.folder}: {counts})"
+
+    def _repr_html_(self) -> str:
+        rows = [(d.what, d.name, d.status, d.why) for d in (*self.points, *self.gathered)]
+        facts = {"folder": self.folder, "failed": len(self.failed)}
+        return card("Survey", facts, pd.DataFrame(rows, columns=["what", "name", "status", "why"]))
+
+    def plot(self) -> Figure:
+        """How many claims of each study are supported, inconclusive and not supported; studies that finished."""
+        from emotion_circuits.survey.pictures import verdict_bars
+
+        finished = {d.name: Path(d.folder) for d in self.points if d.status in ("ran", "reused")}
+        return verdict_bars({name: read_claims(folder) for name, folder in finished.items()})
 
     @property
     def failed(self) -> tuple[Done, ...]:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from emotion_circuits.circuits import Circuit
+from emotion_circuits.circuits.drawing import circuit_figure, curve_figure
+from emotion_circuits.directions.trace_pictures import component_bars
 from emotion_circuits.language import N_, gap, say, term
 from emotion_circuits.page.numerals import estimate, fixed, interval, percent, signed
 from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
 from emotion_circuits.page.telling import Told
-from emotion_circuits.stations.circuits.drawing import circuit_figure, curve_figure
 from emotion_circuits.stations.circuits.figures import (
     agreement_by_value,
     attention_against_effect,
@@ -22,7 +23,6 @@ from emotion_circuits.stations.circuits.figures import (
     moves,
 )
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
-from emotion_circuits.stations.trace.figures import component_bars
 
 __all__ = ["moves", "sections"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from emotion_circuits.language import gap, say, term
+from emotion_circuits.language import N_, gap, say, term
 from emotion_circuits.page import figures as draw
 from emotion_circuits.page.numerals import interval, number, percent
 from emotion_circuits.page.page import Figure, Section, Table
@@ -45,9 +45,9 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
             say(
                 "A direction is a vector per emotion and layer, fitted on training sentences; a sentence is read by "
                 "projecting its residual stream on the directions. Beside each figure stands what words alone "
-                "(n-grams or the model's own static embeddings, tuned as the reader is) tell, and chance. The "
-                "corpus 'core' names the emotion outright; 'implicit' never does; 'scenarios' tells one event in four ways."
+                "(n-grams or the model's own static embeddings, tuned as the reader is) tell, and chance."
             )
+            + "".join(gap() + say(_CORPORA[name]) for name in dict.fromkeys(reader["set"]) if name in _CORPORA)
             + _unnamed(reader),
         ),
         tuple(claims),
@@ -106,6 +106,14 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
             ),
         ),
     )
+
+
+_CORPORA = {
+    "core": N_("The corpus 'core' names the emotion outright."),
+    "implicit": N_("The corpus 'implicit' never names it."),
+    "scenarios": N_("The corpus 'scenarios' tells one event in four ways."),
+}
+"""Said of a corpus where the run has it."""
 
 
 def _accuracies(reader: pd.DataFrame) -> str:

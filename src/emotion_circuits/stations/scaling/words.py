@@ -37,10 +37,10 @@ ASPECTS = (
         "what layers add in models of several sizes",
         ("scaling.difference", "scaling.trend"),
         "scaling",
-        some="Models differ in what their layers add to telling the values of the same sentences in {supported} of {total} "
-        "comparisons (clearest: {figure}, {beside}).",
-        none="That models differ in what their layers add to telling the values of the same sentences is not shown ({total} "
-        "comparisons; closest: {figure}, {beside}).",
+        some="Models differ in what their layers add to telling the values of the same sentences: {supported} of {total} "
+        "compared (clearest: {figure}, {beside}).",
+        none="That models differ in what their layers add to telling the values of the same sentences is not shown (tested: "
+        "{total}; closest: {figure}, {beside}).",
         names="model",
     ),
 )

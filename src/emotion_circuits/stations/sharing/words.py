@@ -110,9 +110,9 @@ ASPECTS = (
         "the same heads do the work",
         ("sharing.heads", "sharing.specific"),
         "sharing",
-        some="Single heads do in other languages or attributes what they do in one, in {supported} of {total} comparisons "
-        "(clearest: {figure}, {beside}).",
-        none="That the same heads work in other languages or attributes is not shown ({total} comparisons; closest: {figure}, "
+        some="Single heads do in other languages or attributes what they do in one: {supported} of {total} "
+        "compared (clearest: {figure}, {beside}).",
+        none="That the same heads work in other languages or attributes is not shown (tested: {total}; closest: {figure}, "
         "{beside}).",
         names="corpus",
         plainly="Some languages or attributes use the same heads.",

@@ -55,9 +55,9 @@ ASPECTS = (
         "what one set of sentences teaches steers texts of another",
         ("steering_transfer.effect", "steering_transfer.specific"),
         "steering_transfer",
-        some="Directions carried over to other openings steer texts in {supported} of {total} comparisons ({names}; clearest: "
+        some="Directions carried over to other openings steer texts there: {supported} of {total} ({names}; clearest: "
         "{figure}, {beside}).",
-        none="That directions steer texts on other openings than their own is not shown ({total} comparisons; closest: {figure}, "
+        none="That directions steer texts on other openings than their own is not shown (tested: {total}; closest: {figure}, "
         "{beside}).",
         names="corpus",
         plainly="Directions learned on one set of sentences steer texts of another, too.",

@@ -10,18 +10,18 @@ from typing import Any
 import pandas as pd
 
 from emotion_circuits.directions import Trace
-from emotion_circuits.language import say, spoken_option, term
-from emotion_circuits.page.numerals import interval, signed
-from emotion_circuits.page.page import Figure, Page, Part, Section, Table, write_page
-from emotion_circuits.page.telling import Told
-from emotion_circuits.stations.directions.figures import attention_panels
-from emotion_circuits.stations.trace.figures import (
+from emotion_circuits.directions.trace_pictures import (
     component_bars,
     path_picture,
     projection_heatmap,
     readers_bars,
     shown_token,
 )
+from emotion_circuits.language import say, spoken_option, term
+from emotion_circuits.page.numerals import interval, signed
+from emotion_circuits.page.page import Figure, Page, Part, Section, Table, write_page
+from emotion_circuits.page.telling import Told
+from emotion_circuits.stations.directions.figures import attention_panels
 from emotion_circuits.stations.trace.folder import TraceFolder
 
 __all__ = ["sections", "write_trace"]

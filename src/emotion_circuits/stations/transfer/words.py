@@ -48,9 +48,9 @@ ASPECTS = (
         "what one set of sentences teaches reads another",
         ("transfer.reading", "transfer.words"),
         "transfer",
-        some="Directions carried over to other sentences read them in {supported} of {total} comparisons ({names}; clearest: "
+        some="Directions carried over to other sentences read them: {supported} of {total} ({names}; clearest: "
         "{figure}, {beside}).",
-        none="That directions read other sentences than their own is not shown ({total} comparisons; closest: {figure}, "
+        none="That directions read other sentences than their own is not shown (tested: {total}; closest: {figure}, "
         "{beside}).",
         names="corpus",
         plainly="Directions learned on one set of sentences read others, too.",

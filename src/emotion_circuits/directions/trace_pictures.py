@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from emotion_circuits.directions import Trace
 from emotion_circuits.language import say
 from emotion_circuits.page.figures import DIVERGING, GREY, dress
+
+if TYPE_CHECKING:
+    from emotion_circuits.directions.trace_text import Trace
 
 __all__ = ["component_bars", "path_picture", "projection_heatmap", "readers_bars", "shown_token"]
 
