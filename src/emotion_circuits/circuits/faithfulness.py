@@ -22,6 +22,7 @@ from emotion_circuits.heads import Edge, Node
 from emotion_circuits.heads.tasks import by_group
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.progress import progress_bar
+from emotion_circuits.statistics import resample_counts
 
 __all__ = ["Curve", "edge_curve", "faithfulness", "node_curve", "ratio_draws"]
 
@@ -173,7 +174,7 @@ def ratio_draws(
     """
     groups = arena.task.groups
     sizes = np.array([groups.count(g) for g in dict.fromkeys(groups)], dtype=float)
-    drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples) * sizes
+    drawn = resample_counts(len(sizes), resamples, rng) * sizes
     above = drawn @ by_group(kept.T, groups)
     below = drawn @ by_group((arena.full - arena.empty).double().cpu().numpy(), groups)
     found: np.ndarray = above / np.where(np.abs(below) < 1e-9, np.nan, below)[:, None]

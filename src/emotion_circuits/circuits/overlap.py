@@ -14,7 +14,7 @@ from torch import Tensor
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import Node, PairTask
 from emotion_circuits.heads.tasks import by_group
-from emotion_circuits.statistics import rank_p
+from emotion_circuits.statistics import rank_p, resample_counts
 
 __all__ = [
     "EmotionOverlap",
@@ -81,8 +81,7 @@ def stability(scores: Float[Tensor, "pair item"], k: int, *, resamples: int = 50
     pairs, items = values.shape
     if not 0 < k <= items:
         raise EmotionCircuitsError(f"k must lie between 1 and {items}, got {k}")
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples) / pairs
+    counts = resample_counts(pairs, resamples, seed) / pairs
     whole = set(np.argsort(-np.abs(values.mean(0)), kind="stable")[:k].tolist())
     best = np.argsort(-np.abs(counts @ values), axis=1, kind="stable")[:, :k]
     found = np.array([jaccard(whole, row.tolist()) for row in best])

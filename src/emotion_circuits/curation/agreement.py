@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.prompts.loading import corpora_dir, load_prompts
 from emotion_circuits.prompts.tables import read_table
+from emotion_circuits.statistics import resample_counts
 
 __all__ = ["Agreement", "agreement", "agreement_of_set", "labelled_twice"]
 
@@ -65,7 +66,7 @@ def agreement(first: Sequence[str], second: Sequence[str], groups: Sequence[str]
     tables = np.zeros((len(names), len(labels), len(labels)))
     for group, one, other in zip(place, a, b, strict=True):
         tables[group, labels.index(one), labels.index(other)] += 1
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=_DRAWS)
+    drawn = resample_counts(len(names), _DRAWS, seed)
     resampled = _kappa(np.einsum("dg,gij->dij", drawn, tables))
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     return Agreement(

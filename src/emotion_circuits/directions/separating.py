@@ -24,7 +24,7 @@ from jaxtyping import Float
 from emotion_circuits.directions.evaluating import aurocs
 from emotion_circuits.directions.labelled_states import LabelledStates, contrast_weights, rows_of_drawn_groups
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.statistics import interval_p
+from emotion_circuits.statistics import holding, interval_p
 
 __all__ = ["AXES", "Separation", "differences", "separations", "trend"]
 
@@ -112,7 +112,7 @@ def differences(found: Sequence[Separation], groups: int) -> pd.DataFrame:
         apart = b.drawn - a.drawn
         low, high = (float(v) for v in np.nanquantile(apart, [0.025, 0.975]))
         figure = b.gain - a.gain
-        p = interval_p(figure, (min(low, figure), max(high, figure)), n=max(groups, 2))
+        p = interval_p(figure, holding(figure, low, high), n=max(groups, 2))
         rows.append({"first": a.name, "second": b.name, "difference": figure, "low": low, "high": high, "p": p})
     return pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high", "p"])
 
@@ -139,7 +139,7 @@ def trend(found: Sequence[Separation], sizes: Sequence[float], groups: int) -> d
 
     figure = float(slope(np.array([[s.gain] for s in found]))[0])
     low, high = (float(v) for v in np.nanquantile(slope(np.array([s.drawn for s in found])), [0.025, 0.975]))
-    p = interval_p(figure, (min(low, figure), max(high, figure)), n=max(groups, 2))
+    p = interval_p(figure, holding(figure, low, high), n=max(groups, 2))
     return {"slope": figure, "low": low, "high": high, "p": p}
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.human.records import Study
 from emotion_circuits.human.tables import Ratings
+from emotion_circuits.statistics import resample_counts
 
 __all__ = ["Bin", "Judged", "against_judges", "icc"]
 
@@ -120,7 +121,7 @@ def _judged(
     openings: Int[np.ndarray, " text"], seed: int,
 ) -> Judged:  # fmt: skip
     n = int(openings.max()) + 1
-    drawn = np.random.default_rng([seed, 7]).multinomial(n, np.full(n, 1 / n), size=_DRAWS)
+    drawn = resample_counts(n, _DRAWS, [seed, 7])
     whole = float(icc(judged, people, np.ones((1, len(judged))))[0])
     some = icc(judged, people, drawn[:, openings].astype(float))
     ends = None if np.isnan(some).all() else tuple(float(q) for q in np.nanquantile(some, [0.025, 0.975]))

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from emotion_circuits.statistics import resample_counts
+
 __all__ = ["Agreement", "Scale", "alpha", "alpha_with_intervals"]
 
 Scale = Literal["nominal", "ordinal", "interval"]
@@ -62,15 +64,14 @@ def alpha_with_intervals(table: Int[np.ndarray, "rater text"], scale: Scale, *, 
         return Agreement(float("nan"), nothing, nothing, texts, raters)
     given, rng = _given(table), np.random.default_rng([seed, 6])
     each = _coincidences(given, np.ones((1, raters)))[0]
-    by_text = _alpha(np.einsum("dt,tij->dij", _counts(rng, texts), each), scale)
+    by_text = _alpha(np.einsum("dt,tij->dij", resample_counts(texts, _DRAWS, rng).astype(float), each), scale)
     by_rater = np.concatenate(
-        [_alpha(_coincidences(given, part).sum(axis=1), scale) for part in np.array_split(_counts(rng, raters), 20)]
+        [
+            _alpha(_coincidences(given, part).sum(axis=1), scale)
+            for part in np.array_split(resample_counts(raters, _DRAWS, rng).astype(float), 20)
+        ]
     )
     return Agreement(float(_alpha(each.sum(axis=0)[None], scale)[0]), _ends(by_text), _ends(by_rater), texts, raters)
-
-
-def _counts(rng: np.random.Generator, n: int) -> Float[np.ndarray, "draw unit"]:
-    return rng.multinomial(n, np.full(n, 1 / n), size=_DRAWS).astype(float)
 
 
 def _ends(drawn: Float[np.ndarray, " draw"]) -> tuple[float, float]:

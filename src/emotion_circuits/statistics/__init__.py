@@ -8,6 +8,7 @@ from emotion_circuits.statistics.interval_coverage import interval_coverage
 from emotion_circuits.statistics.intervals import (
     bootstrap_mean_interval,
     bootstrap_mean_intervals,
+    holding,
     mean_interval,
     mean_intervals,
 )
@@ -20,6 +21,7 @@ from emotion_circuits.statistics.resampling import (
     Estimate,
     bootstrap_means,
     cluster_means,
+    resample_counts,
 )
 from emotion_circuits.statistics.shares import Share, clustered_share
 from emotion_circuits.statistics.supported import supported_shares
@@ -48,6 +50,7 @@ __all__ = [
     "coverage",
     "draft",
     "fdr",
+    "holding",
     "interval_coverage",
     "interval_p",
     "judge",
@@ -62,6 +65,7 @@ __all__ = [
     "rank_ps",
     "rate",
     "required_n",
+    "resample_counts",
     "smallest_effect",
     "supported_shares",
     "together",

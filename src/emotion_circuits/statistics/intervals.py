@@ -32,6 +32,7 @@ __all__ = [
     "bootstrap_mean_intervals",
     "ends_of_means",
     "fractions",
+    "holding",
     "mean_interval",
     "mean_intervals",
 ]
@@ -40,6 +41,18 @@ _DENOMINATOR = 20
 """Samples of a prompt up to which a mean of zeros and ones is known for one."""
 
 _Ends = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def holding(estimate: float, low: float, high: float) -> tuple[float, float]:
+    """The ends of an interval, moved out to its estimate where they leave it out.
+
+    Quantiles of draws may: a figure of all units need not lie among those of resampled ones.
+
+    Example:
+        >>> holding(0.9, 0.2, 0.8)
+        (0.2, 0.9)
+    """
+    return min(float(low), float(estimate)), max(float(high), float(estimate))
 
 
 def mean_intervals(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike, NDArray
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -20,6 +20,7 @@ __all__ = [
     "bootstrap_means",
     "cluster_means",
     "finite_matrix",
+    "resample_counts",
 ]
 
 _BLOCK = 2_000_000  # weights drawn at once: bounds memory to some megabytes whatever the number of resamples
@@ -87,8 +88,25 @@ def cluster_means(
     return sums / np.bincount(codes)[:, None], list(names)
 
 
-def _generator(seed: int | np.random.Generator) -> np.random.Generator:
+def _generator(seed: int | Sequence[int] | np.random.Generator) -> np.random.Generator:
     return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+
+
+def resample_counts(
+    units: int, resamples: int, seed: int | Sequence[int] | np.random.Generator = 0
+) -> Int[np.ndarray, "resample unit"]:
+    """How often each unit is drawn in each resample, for figures that are no means; those have :func:`bootstrap_means`.
+
+    Args:
+        units: that are drawn from, and as many are drawn.
+        resamples: draws.
+        seed: seed or generator.
+
+    Example:
+        >>> resample_counts(3, 2, seed=0).sum(axis=1).tolist()
+        [3, 3]
+    """
+    return _generator(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
 
 
 def bootstrap_means(

@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.statistics import interval_p, mean_intervals, paired_difference
+from emotion_circuits.statistics import holding, interval_p, mean_intervals, paired_difference, resample_counts
 from emotion_circuits.steering import NONE
 from emotion_circuits.steering.scoring import per_prompt
 
@@ -132,11 +132,6 @@ def _drawn(
     return total / np.maximum(known @ every.T, 1e-12)  # type: ignore[no-any-return]
 
 
-def _weights(scored: pd.DataFrame, seed: int) -> Float[np.ndarray, "draw opening"]:
-    n = scored["prompt_id"].nunique()
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_DRAWS).astype(float)
-
-
 def at_cost(
     scored: pd.DataFrame, methods: Mapping[str, Sequence[str]], value: str, *, ratio: float, seed: int = 0
 ) -> dict[str, tuple[AtCost, Float[np.ndarray, " draw"]]]:
@@ -154,19 +149,13 @@ def at_cost(
     """
     if ratio <= 1:
         raise EmotionCircuitsError(f"equal cost needs a perplexity ratio above 1, got {ratio:g}")
-    weights = _weights(scored, seed)
+    weights = resample_counts(scored["prompt_id"].nunique(), _DRAWS, seed).astype(float)
     found = {}
     for method, names in methods.items():
         effects, costs = (_drawn(scored, names, column, weights) for column in (f"p_{value}", "nats"))
         effect, reached = interpolated(effects, costs, float(np.log(ratio)))
-        low, high = np.quantile(effect[1:], [0.025, 0.975])
-        figures = AtCost(
-            float(effect[0]),
-            float(min(low, effect[0])),
-            float(max(high, effect[0])),
-            bool(reached[0]),
-            float(reached[1:].mean()),
-        )
+        ends = holding(effect[0], *np.quantile(effect[1:], [0.025, 0.975]))
+        figures = AtCost(float(effect[0]), *ends, bool(reached[0]), float(reached[1:].mean()))
         found[method] = (figures, effect)
     return found
 
@@ -183,10 +172,9 @@ def compared_at_cost(
         n: openings.
     """
     difference = found[method][1] - found[other][1]
-    low, high = (float(q) for q in np.quantile(difference[1:], [0.025, 0.975]))
     estimate = float(difference[0])
-    low, high = min(low, estimate), max(high, estimate)
-    return estimate, low, high, interval_p(estimate, (low, high), n=n)
+    ends = holding(estimate, *np.quantile(difference[1:], [0.025, 0.975]))
+    return estimate, *ends, interval_p(estimate, ends, n=n)
 
 
 def added(scored: pd.DataFrame, both: str, first: str, second: str, value: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from emotion_circuits.activations import SINK
 from emotion_circuits.activations.sinks import median_norm
 from emotion_circuits.model import LanguageModel, Site, observe
-from emotion_circuits.statistics import mean_intervals, rank_p
+from emotion_circuits.statistics import holding, mean_intervals, rank_p, resample_counts
 
 __all__ = ["along", "head_changes", "mean_states", "shares_along"]
 
@@ -98,15 +98,13 @@ def along(
     """
     share = float(shares_along(shift, direction[None])[0])
     wide, unit = shift.double(), torch.nn.functional.normalize(direction.double(), dim=-1)
-    weights = torch.from_numpy(
-        np.random.default_rng(seed).multinomial(len(wide), np.full(len(wide), 1 / len(wide)), size=_DRAWS) / len(wide)
-    )
+    weights = torch.from_numpy(resample_counts(len(wide), _DRAWS, seed) / len(wide))
     means = weights @ wide
     drawn = ((means @ unit) ** 2 / (means**2).sum(-1).clamp(min=1e-30)).numpy()
-    low, high = (float(q) for q in np.quantile(drawn, [0.025, 0.975]))
+    low, high = holding(share, *np.quantile(drawn, [0.025, 0.975]))
     mean = wide.mean(0)
     found = {
-        "share": share, "low": min(low, share), "high": max(high, share),
+        "share": share, "low": low, "high": high,
         "cosine": float(mean @ unit / mean.norm().clamp(min=1e-15)), "chance": 1 / shift.shape[-1], "p": 0.0,
     }  # fmt: skip
     for kind, rows in nulls.items():

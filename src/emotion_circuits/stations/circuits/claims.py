@@ -14,7 +14,7 @@ from emotion_circuits.circuits.overlap import EmotionOverlap
 from emotion_circuits.heads import Node
 from emotion_circuits.heads.screening import Screen
 from emotion_circuits.heads.tasks import by_group
-from emotion_circuits.statistics import About, Draft, draft, interval_p, rank_p
+from emotion_circuits.statistics import About, Draft, draft, interval_p, rank_p, resample_counts
 
 __all__ = ["attention_draft", "dissociation_draft", "overlap_draft"]
 
@@ -58,7 +58,7 @@ def attention_draft(
     def sizes(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.abs(w @ t) / len(t) for w, t in zip(weights, tables, strict=True)]
 
-    counts = [rng.multinomial(len(t), np.full(len(t), 1 / len(t)), size=draws).astype(float) for t in tables]
+    counts = [resample_counts(len(t), draws, rng).astype(float) for t in tables]
     low, high = (float(end) for end in np.quantile(_correlations(*sizes(counts)), [0.025, 0.975]))
     signs = [rng.choice([-1.0, 1.0], size=(draws, len(t))) for t in tables]
     exchanged = _correlations(*sizes(signs))

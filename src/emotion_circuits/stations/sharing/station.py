@@ -26,7 +26,7 @@ from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.stations.circuits.folder import CircuitsFolder
 from emotion_circuits.stations.sharing.folder import SharingFolder
 from emotion_circuits.stations.sharing.settings import SharingSettings
-from emotion_circuits.statistics import About, Draft, corrected, draft, interval_p
+from emotion_circuits.statistics import About, Draft, corrected, draft, holding, interval_p
 
 __all__ = ["inputs", "run"]
 
@@ -150,7 +150,7 @@ def _head_drafts(row: Mapping[Any, Any], model: str) -> list[Draft]:
     names, n = f"{row['task']}.{row['source']}.{row['target']}", int(row["groups"])
     about = About(corpus=str(row["target"]), arm=str(row["source"]), task=str(row["task"]), model=model)
     estimate, chance = float(row["correlation"]), float(row["chance"])
-    interval = _around(estimate, row["low"], row["high"])
+    interval = holding(estimate, row["low"], row["high"])
     beside = ("raw", "reliability_source", "reliability_target", "others", "wrong")
     heads = draft(
         f"sharing.heads.{names}", "sharing.heads", about, family="sharing.heads", estimate=estimate, interval=interval,
@@ -160,7 +160,7 @@ def _head_drafts(row: Mapping[Any, Any], model: str) -> list[Draft]:
     )  # fmt: skip
     if not np.isfinite(row["specific"]):
         return [heads]
-    apart, ends = float(row["specific"]), _around(row["specific"], row["specific_low"], row["specific_high"])
+    apart, ends = float(row["specific"]), holding(row["specific"], row["specific_low"], row["specific_high"])
     return [
         heads,
         draft(
@@ -169,10 +169,6 @@ def _head_drafts(row: Mapping[Any, Any], model: str) -> list[Draft]:
             given=heads.id,
         ),
     ]  # fmt: skip
-
-
-def _around(estimate: float, low: float, high: float) -> tuple[float, float]:
-    return min(float(low), float(estimate)), max(float(high), float(estimate))
 
 
 # -- circuits -------------------------------------------------------------------------------------------------------
@@ -256,7 +252,7 @@ def _circuit_drafts(row: Mapping[str, Any]) -> list[Draft]:
     """Beyond both kinds of random circuits: the kind that keeps more is the bar, the larger p counts."""
     names, n = f"{row['source']}.{row['target']}", int(row["groups"])
     about = About(corpus=str(row["target"]), arm=str(row["source"]), model=str(row["model"]))
-    estimate, interval = float(row["faithfulness"]), _around(row["faithfulness"], row["low"], row["high"])
+    estimate, interval = float(row["faithfulness"]), holding(row["faithfulness"], row["low"], row["high"])
     kinds = [kind for kind in ("random", "layers") if np.isfinite(row[kind])]
     bar = max(kinds, key=lambda kind: float(row[kind]))
     beside = {
@@ -273,7 +269,7 @@ def _circuit_drafts(row: Mapping[str, Any]) -> list[Draft]:
     )  # fmt: skip
     if not row["unrelated"]:
         return [whole]
-    apart, ends = float(row["specific"]), _around(row["specific"], row["specific_low"], row["specific_high"])
+    apart, ends = float(row["specific"]), holding(row["specific"], row["specific_low"], row["specific_high"])
     foreign = draft(
         f"sharing.circuit.specific.{names}", "sharing.circuit.specific", about, family="sharing.circuit.specific",
         estimate=apart, interval=ends, p=interval_p(apart, ends, n=max(n, 2)), n=n, smallest=_SMALLEST, reach=True,

@@ -12,7 +12,7 @@ from emotion_circuits.evaluation import judge_of, labelled_text
 from emotion_circuits.evaluation.validating import WRITTEN
 from emotion_circuits.prompts import Prompt, load_prompts
 from emotion_circuits.record.studied import Studied
-from emotion_circuits.statistics import About, Draft, draft, interval_p
+from emotion_circuits.statistics import About, Draft, draft, interval_p, resample_counts
 
 __all__ = ["BAR", "JUDGE", "agreement_beyond_chance", "judge_draft"]
 
@@ -74,7 +74,7 @@ def agreement_beyond_chance(
     for true, judged, group in zip(truth, called, groups, strict=True):
         counts[0, ids[group], labels.index(true)] += 1
         counts[1, ids[group], labels.index(true)] += true == judged
-    weights = np.random.default_rng(seed).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=_DRAWS)
+    weights = resample_counts(len(ids), _DRAWS, seed)
     drawn = np.array([_kappa(weight @ counts[1], weight @ counts[0]) for weight in weights])
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return _kappa(counts[1].sum(0), counts[0].sum(0)), float(low), float(high)
