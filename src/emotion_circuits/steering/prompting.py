@@ -13,7 +13,7 @@ from emotion_circuits.prompts import Prompt, load_prompts
 from emotion_circuits.prompts.attribute_parts import SHOTS, Prompting
 from emotion_circuits.steering.conditions import Condition
 
-__all__ = ["all_prompted", "examples_for", "few_shot_examples", "prompted"]
+__all__ = ["all_prompted", "examples_for", "few_shot_examples", "prompted", "wish_of"]
 
 
 def few_shot_examples(emotion: str, prompts: Sequence[Prompt], *, count: int = SHOTS, seed: int = 0) -> list[str]:
@@ -34,21 +34,22 @@ def few_shot_examples(emotion: str, prompts: Sequence[Prompt], *, count: int = S
     return [rows[int(i)] for i in np.random.default_rng(seed).permutation(len(rows))[:count]]
 
 
-def examples_for(emotion: str, phrases: Prompting) -> list[str]:
+def examples_for(emotion: str, phrases: Prompting, count: int | None = None) -> list[str]:
     """The sentences an attribute shows of an emotion.
 
     Args:
         emotion: which.
         phrases: of the attribute.
+        count: at most so many; by default all that the attribute's file names, or as many as are usual of its corpus.
 
     Raises:
         EmotionCircuitsError: none, or too few in the attribute's corpus.
     """
     if isinstance(phrases.examples, str):
-        return few_shot_examples(emotion, load_prompts(phrases.examples))
+        return few_shot_examples(emotion, load_prompts(phrases.examples), count=SHOTS if count is None else count)
     if emotion not in phrases.examples:
         raise EmotionCircuitsError(f"prompting.examples: no sentence of {emotion!r}; give some in the attribute's file")
-    return list(phrases.examples[emotion])
+    return list(phrases.examples[emotion])[:count]
 
 
 def prompted(
@@ -98,7 +99,7 @@ def all_prompted(
         EmotionCircuitsError: few-shot prompting without an emotion, an emotion the attribute has no phrase for, or as
             :func:`emotion_circuits.model.chat.chat_turns`.
     """
-    wishes = [_wish(condition, phrases, examples.get(str(condition.emotion))) for _, condition in asked]
+    wishes = [wish_of(condition, phrases, examples.get(str(condition.emotion))) for _, condition in asked]
     if not has_chat_template(model):
         return [(f"{wish}\n\n{text}", False) for wish, (text, _) in zip(wishes, asked, strict=True)]
     turns = [phrases.chat.format(instruction=wish, text=text) for wish, (text, _) in zip(wishes, asked, strict=True)]
@@ -109,8 +110,17 @@ def all_prompted(
     return [(head + text, True) for head, (text, _) in zip(heads, asked, strict=True)]
 
 
-def _wish(condition: Condition, phrases: Prompting, examples: Sequence[str] | None) -> str:
-    """What the model is asked for."""
+def wish_of(condition: Condition, phrases: Prompting, examples: Sequence[str] | None) -> str:
+    """What the model is asked for.
+
+    Args:
+        condition: of kind ``prompting``.
+        phrases: of the attribute.
+        examples: for ``few_shot``; by default the attribute's.
+
+    Raises:
+        EmotionCircuitsError: as :func:`all_prompted`.
+    """
     emotion = condition.emotion
     if emotion is not None and emotion not in phrases.instructions:
         raise EmotionCircuitsError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from emotion_circuits.stations.tuning.folder import TuningFolder
+from emotion_circuits.stations.tuning.settings import standing
 from emotion_circuits.statistics import About, Claim, Draft, draft
 
 __all__ = ["SMALLEST", "tuning_claims"]
@@ -47,10 +48,9 @@ def _less(folder: TuningFolder, shared: Mapping[str, Any], trusted: Claim | None
 
 def _effects(folder: TuningFolder, shared: Mapping[str, Any], trusted: Claim | None) -> Iterator[Draft]:
     table = folder.arms.read()
-    prompting = table[table["method"] == "prompting"]["strength"]
-    middle = sorted(prompting)[len(prompting) // 2] if len(prompting) else None
+    given = table.groupby("method")["strength"].agg(list)
     for row in table.to_dict("records"):
-        if row["strength"] != (middle if row["method"] == "prompting" else 1.0):
+        if row["strength"] != standing(row["method"], given[row["method"]]):
             continue
         yield draft(
             f"tuning.effect.{row['method']}", "tuning.effect",

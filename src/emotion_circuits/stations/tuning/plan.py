@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from jaxtyping import Float
+from torch import Tensor
+
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.prompts import Prompt, evenly, load_prompts
@@ -13,12 +16,12 @@ from emotion_circuits.prompts.attribute_parts import Prompting
 from emotion_circuits.stations.steering.plan import reported_corpus
 from emotion_circuits.stations.steering.steered import SteeredRun
 from emotion_circuits.stations.tuning.settings import ADAPTERS, TuningSettings
-from emotion_circuits.steering import Condition, SteeringVectors, few_shot_examples
-from emotion_circuits.steering.prompting import examples_for
+from emotion_circuits.steering import Condition, SteeringVectors
+from emotion_circuits.steering.prompting import examples_for, prompted, wish_of
 
 __all__ = [
     "ASKED", "PLAIN", "PREFERENCE", "Arm", "arms_of", "before_of", "less_arms", "named", "neutral_sentences", "null_arms",
-    "pushed", "removed", "reported", "shown", "value_of", "vectors_with",
+    "pushed", "removed", "reported", "value_of", "vectors_with",
 ]  # fmt: skip
 
 PLAIN = "plain"
@@ -88,13 +91,6 @@ def neutral_sentences(run: SteeredRun, count: int) -> list[Prompt]:
     rows = load_prompts(run.about.fit, split="test")
     kept = [p for p in rows if p.label == run.about.reference] if run.about.reference else rows
     return evenly(kept, min(count, len(kept)))
-
-
-def shown(phrases: Prompting, value: str, count: int) -> list[str]:
-    """So many sentences of a value, of those that the attribute shows."""
-    if isinstance(phrases.examples, str):
-        return few_shot_examples(value, load_prompts(phrases.examples), count=count) if count else []
-    return examples_for(value, phrases)[:count]
 
 
 def pushed(chosen: Condition, name: str, strength: float) -> Condition:
@@ -219,25 +215,16 @@ def null_arms(base: Condition, draws: int, shuffled: Sequence[str]) -> list[Cond
 
 def before_of(model: LanguageModel, arm: Arm, phrases: Prompting | None) -> tuple[str, list[int]]:
     """What an arm's words put before a text: the words, and all token ids in front of it."""
-    from emotion_circuits.steering.prompting import all_prompted
-
     # What is taken away is measured on texts of its own; elsewhere the words would drown it.
     if arm.condition.kind != "prompting" or phrases is None or arm.less:
         return "", list(model.encode([""]).ids[0])
-    examples = {str(arm.condition.emotion): shown(phrases, str(arm.condition.emotion), arm.shots)}
-    ((text, rendered),) = all_prompted(model, [("", arm.condition)], phrases, examples=examples)
+    examples = examples_for(str(arm.condition.emotion), phrases, arm.shots) if arm.shots else []
+    text, rendered = prompted(model, "", arm.condition, phrases, examples=examples)
     ids = model.encode([text], add_special_tokens=not rendered).ids[0]
-    plain = phrases.instructions[str(arm.condition.emotion)]
-    wish = phrases.few_shot.format(
-        instruction=plain, examples="\n".join(f"- {s}" for s in examples[str(arm.condition.emotion)])
-    ) if arm.shots else plain  # fmt: skip
-    return f"{wish}\n\n", list(ids)
+    return f"{wish_of(arm.condition, phrases, examples)}\n\n", list(ids)
 
 
-def vectors_with(vectors: SteeringVectors, taught: object) -> SteeringVectors:
+def vectors_with(vectors: SteeringVectors, taught: Float[Tensor, " d_model"]) -> SteeringVectors:
     """The run's directions and, in every layer alike, the vector that preferences taught; of any model."""
-    import torch
-
-    assert isinstance(taught, torch.Tensor)
     rows = taught.float()[None].expand(len(vectors.norms), -1)
     return replace(vectors.with_directions({PREFERENCE: rows}), made_of=None)

@@ -13,6 +13,7 @@ from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
 from emotion_circuits.page.telling import Told
 from emotion_circuits.stations.tuning.figures import frontier, head_grid, shift_by_layer
 from emotion_circuits.stations.tuning.folder import TuningFolder
+from emotion_circuits.stations.tuning.settings import standing
 from emotion_circuits.stations.tuning.words import method_words
 
 __all__ = ["overview", "sections"]
@@ -118,8 +119,7 @@ def overview(folder: TuningFolder) -> pd.DataFrame:
     arms, needs = folder.arms.read(), {row["method"]: row for row in folder.methods.read().to_dict("records")}
     harm, rows = folder.harm.read(), []
     for method, own in arms.groupby("method", sort=False):
-        own = own.sort_values("strength")
-        row = own.iloc[len(own) // 2] if method == "prompting" else own[own["strength"] == 1].iloc[0]
+        row = own[own["strength"] == standing(str(method), own["strength"])].iloc[0]
         margin = harm[harm["method"] == method]
         about = needs.get(method)
         rows.append(
@@ -154,16 +154,10 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 def _texts(texts: pd.DataFrame) -> Texts:
     first = texts.drop_duplicates(["method", "strength", "prompt"])
-    middle = {
-        method: sorted(rows["strength"].unique())[len(rows["strength"].unique()) // 2] if method == "prompting" else 1.0
-        for method, rows in first.groupby("method", sort=False)
-    }
-    columns = {
-        str(m): first[(first["method"] == m) & (first["strength"] == (0.0 if m == "none" else at))].set_index("prompt")[
-            "text"
-        ]
-        for m, at in middle.items()
-    }
+    columns = {}
+    for method, own in first.groupby("method", sort=False):
+        at = 0.0 if method == "none" else standing(str(method), own["strength"])
+        columns[str(method)] = own[own["strength"] == at].set_index("prompt")["text"]
     prompts = list(dict.fromkeys(first["prompt"]))[:_SHOWN]
     rows = tuple((p, tuple(str(column.get(p, "")) for column in columns.values())) for p in prompts)
     return Texts(

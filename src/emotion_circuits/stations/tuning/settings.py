@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from emotion_circuits.record.settings import Settings
 
-__all__ = ["ADAPTERS", "Method", "TuningSettings"]
+__all__ = ["ADAPTERS", "Method", "TuningSettings", "standing"]
 
 Method = Literal["prompting", "steering", "sft", "dpo", "preference", "baked"]
 ADAPTERS = ("sft", "dpo")
 """Methods that change weights by training."""
 _FIRST, _SECOND = ("prompting", *ADAPTERS), ("steering", "preference")
+
+
+def standing(method: str, strengths: Iterable[float]) -> float:
+    """The strength that stands for a method where one does: 1, and of prompting the middle number of sentences shown.
+
+    Args:
+        method: which.
+        strengths: it was given.
+
+    Example:
+        >>> standing("prompting", [0, 4, 2]), standing("steering", [0.5, 1.0, 1.5])
+        (2, 1.0)
+    """
+    given = sorted(set(strengths))
+    return given[len(given) // 2] if method == "prompting" else 1.0
 
 
 class TuningSettings(Settings):
@@ -120,7 +136,7 @@ class TuningSettings(Settings):
     @property
     def shown(self) -> int:
         """Sentences shown where one amount of prompting stands for all: the middle one."""
-        return self.shots[len(self.shots) // 2]
+        return int(standing("prompting", self.shots))
 
     def combined(self) -> tuple[tuple[str, str, str], ...]:
         """``(name, first, second)`` of the combinations both parts of which are asked for."""

@@ -47,11 +47,10 @@ from emotion_circuits.stations.tuning.plan import (
     pushed,
     removed,
     reported,
-    shown,
     value_of,
     vectors_with,
 )
-from emotion_circuits.stations.tuning.settings import ADAPTERS, TuningSettings
+from emotion_circuits.stations.tuning.settings import ADAPTERS, TuningSettings, standing
 from emotion_circuits.stations.tuning.tables import COST, LESS
 from emotion_circuits.statistics import corrected, mean_intervals, paired_difference
 from emotion_circuits.steering import (
@@ -64,6 +63,7 @@ from emotion_circuits.steering import (
     sweep,
 )
 from emotion_circuits.steering.injecting import layer_interventions
+from emotion_circuits.steering.prompting import examples_for
 from emotion_circuits.steering.scoring import per_prompt
 from emotion_circuits.tuning.adapting import adapted
 from emotion_circuits.tuning.examples import Example, corpus_examples, encoded, mixed, own_examples, refuse_seen
@@ -126,7 +126,7 @@ class _Work:
             writing_model(model), prompts, arms, vectors or self.vectors, folder=self.folder.sweep(name),
             sampling=Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature), samples=samples or self.own.samples,
             seed=self.seed, batch_rows=s.batch_rows, phrases=words, engine=self.context.engine,
-            examples={self.value: shown(words, self.value, shots)} if words is not None and shots else None,
+            examples={self.value: examples_for(self.value, words, shots)} if words is not None and shots else None,
         )  # fmt: skip
 
     def scored(self, table: pd.DataFrame, *, fluency: bool = True) -> pd.DataFrame:
@@ -355,14 +355,13 @@ def _costs(
         cost = neutral_cost(plain, next_tokens(model, bodies, before=before, interventions=edits), bodies)
         note(arm.condition.name, "kl", cost.kl)
         note(arm.condition.name, "loss", cost.loss)
-        stands = (
-            arm.less or arm.strength == (work.own.shown if arm.method == "prompting" else 1.0) or arm.method == "none"
-        )
+        stands = arm.less or arm.method == "none" or arm.strength == standing(arm.method, work.own.shots)
         if work.own.harm and stands:
             note(arm.condition.name, "harm", harm_margins(model, interventions=edits, before=wish))
     make_folder(path.parent)
-    COST.write(pd.DataFrame(rows), path)
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    COST.write(found, path)
+    return found
 
 
 def _inside(work: _Work, model: LanguageModel) -> _Inside:
