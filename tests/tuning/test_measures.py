@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from emotion_circuits.activations.sinks import measure_sinks
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import Add, Site
 from emotion_circuits.model.replicas import replica
@@ -107,11 +108,12 @@ def test_a_shift_along_the_direction_is_found_and_others_are_not():
     model = model_of()
     direction = random_direction(model.d_model, 5)
     rows = model.encode([f"{o} {i}" for o in OPENINGS for i in range(4)]).ids
-    plain, kept = mean_states(model, rows)
+    sinks = measure_sinks(model, [f"{o} {i}" for o in OPENINGS for i in range(4)])
+    plain, kept = mean_states(model, rows, sinks)
     nulls = {"random": torch.stack([random_direction(model.d_model, 100 + i) for i in range(99)])}
 
     def asked(vector):
-        shift = mean_states(shifted(model, 3 * vector), rows, kept)[0] - plain
+        shift = mean_states(shifted(model, 3 * vector), rows, sinks, kept)[0] - plain
         assert float(shift[:, 0].abs().max()) == 0, "nothing moves before the bias"
         found = along(shift[:, 1], direction, nulls, seed=0)
         assert found["share"] == pytest.approx(float(direction @ vector) ** 2, abs=1e-5)

@@ -1,6 +1,7 @@
 """All methods on a tiny random model with an invented attribute: the station, its page, its command."""
 
 import json
+import shutil
 
 import pytest
 
@@ -12,13 +13,15 @@ from emotion_circuits.exchange import read_vector
 from emotion_circuits.model import load_model
 from emotion_circuits.prompts import load_prompts
 from emotion_circuits.report.runs_page import write_tuning_page
+from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.stations.tuning import TUNING
+from emotion_circuits.stations.tuning.claims import tuning_claims
 from emotion_circuits.stations.tuning.folder import TuningFolder
 from emotion_circuits.stations.tuning.settings import TuningSettings
 from emotion_circuits.study import run_study
 from emotion_circuits.study.over_runs import run_over
 from fuzz_cases import call_here
-from study_cases import save_tiny, small
+from study_cases import resummed, save_tiny, small
 
 SMALL = {
     "examples": 8, "own_samples": 1, "longest": 8, "rank": 2, "sft_steps": 2, "dpo_steps": 2, "rows": 2, "vector_steps": 4,
@@ -105,6 +108,21 @@ def test_claims_are_of_declared_families_and_a_random_model_supports_none_of_eff
     assert {
         c.figures.null is not None for c in claims if c.kind in ("tuning.along", "tuning.removal", "tuning.after")
     } == {True}
+
+
+def test_the_shift_is_claimed_at_the_layer_that_the_run_steers(done, tmp_path):
+    """Also of an attribute with one value, where no layer has more directions than another."""
+    root, folder = done
+    (chosen,) = {c.about.layer for c in folder.read_claims() if c.kind == "tuning.along"}
+    assert (chosen,) == SteeringFolder.of(root / "run").choice.read().conditions()["warm"].layers
+    alone = TuningFolder.of(shutil.copytree(root / "all", tmp_path / "all"))
+    shift = folder.shift.read()
+    alone.shift.write(shift[shift["value"] == "warm"])
+    resummed(alone.path)
+    drafts = tuning_claims(alone, value="warm", model="tiny", layer=chosen, trusted=None)
+    (along,) = (d for d in drafts if d.kind == "tuning.along")
+    assert along.about.layer == chosen > 0
+    assert along.figures["estimate"] == shift.query("layer == @chosen and value == 'warm'")["share"].iloc[0]
 
 
 def test_a_value_is_taken_away_from_texts_that_were_asked_for_it(done):

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emotion_circuits.activations import SINK
-from emotion_circuits.activations.sinks import median_norm
+from emotion_circuits.activations import Sinks
 from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.statistics import holding, mean_intervals, rank_p, resample_counts
 
@@ -23,16 +22,16 @@ _ROWS = 8
 
 @torch.inference_mode()
 def mean_states(
-    model: LanguageModel, rows: Sequence[Sequence[int]], kept: Sequence[Tensor] | None = None
+    model: LanguageModel, rows: Sequence[Sequence[int]], sinks: Sinks, kept: Sequence[Tensor] | None = None
 ) -> tuple[Float[Tensor, "text layer d_model"], list[Tensor]]:
     """Mean state of each text behind every block, over its tokens but sinks.
 
     Args:
         model: the model.
         rows: token ids of the texts.
-        kept: per text ``[layer, position]``, the tokens that count; by default all but the first and those longer than
-            :data:`emotion_circuits.activations.SINK` times the median of their layer. Give those of the plain model to compare
-            means of the same tokens.
+        sinks: of the plain model.
+        kept: per text ``[layer, position]``, the tokens that count; by default all that are no sinks. Give those of the plain
+            model to compare means of the same tokens.
 
     Returns:
         The means in float64, and the tokens that counted.
@@ -47,10 +46,10 @@ def mean_states(
         stacked = torch.stack([record[site] for site in sites], dim=1).double().cpu()
         states += [stacked[index, :, : len(row)] for index, row in enumerate(some)]
     if kept is None:
-        norms = [state.norm(dim=-1) for state in states]
-        behind = torch.cat([norm[:, 1:] for norm in norms], dim=1)
-        medians = torch.tensor([median_norm(layer.numpy()) for layer in behind])[:, None]
-        kept = [(norm <= SINK * medians) & (torch.arange(norm.shape[1]) > 0) for norm in norms]
+        kept = [
+            ~torch.cat([sinks.among("resid_post", layer, own.norm(dim=-1)[None]) for layer, own in enumerate(state)])
+            for state in states
+        ]
     means = [
         torch.where(keep[..., None], state, 0.0).sum(1) / keep.sum(1, keepdim=True).clamp(min=1)
         for state, keep in zip(states, kept, strict=True)

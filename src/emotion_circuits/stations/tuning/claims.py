@@ -17,19 +17,20 @@ SMALLEST = 0.1
 """Of a change of the judge's probability, as in steering; of answers to harmful requests, nats per token."""
 
 
-def tuning_claims(folder: TuningFolder, *, value: str, model: str, trusted: Claim | None) -> list[Draft]:
+def tuning_claims(folder: TuningFolder, *, value: str, model: str, layer: int, trusted: Claim | None) -> list[Draft]:
     """What each method does at strength 1, at equal cost, together, inside, and to harmful requests.
 
     Args:
         folder: with its tables.
         value: that is compared.
         model: its name.
+        layer: at which the run steers.
         trusted: the claim that the judge is to be trusted, on which what it finds rests.
     """
     shared = {"value": value, "model": model}
     found = [*_effects(folder, shared, trusted), *_equal(folder, shared, trusted), *_added(folder, shared)]
     if folder.shift.exists():
-        found += [*_inside(folder, shared)]
+        found += _inside(folder, shared, layer)
     if folder.less.exists():
         found += _less(folder, shared, trusted)
     return [*found, *_harm(folder, shared)]
@@ -87,12 +88,8 @@ def _added(folder: TuningFolder, shared: Mapping[str, Any]) -> Iterator[Draft]:
         )  # fmt: skip
 
 
-def _inside(folder: TuningFolder, shared: Mapping[str, Any]) -> Iterator[Draft]:
+def _inside(folder: TuningFolder, shared: Mapping[str, Any], layer: int) -> Iterator[Draft]:
     own = folder.shift.read()
-    choice = own.groupby("layer")["value"].nunique()
-    layer = int(
-        choice.index[int(choice.to_numpy().argmax())]
-    )  # where the run steers: the other values' directions are looked at there alone
     at = own[own["layer"] == layer]
     row = at[at["value"] == shared["value"]].iloc[0].to_dict()
     others = at[at["value"] != shared["value"]]["share"]

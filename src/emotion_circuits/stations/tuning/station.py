@@ -186,7 +186,9 @@ def run(context: Context, folder: TuningFolder) -> None:
     if left:
         folder.leave_out(*left)
     trusted = next((c for c in SteeringFolder.of(run_.path).read_claims() if c.id == JUDGE), None)
-    folder.write_claims(corrected(tuning_claims(folder, value=value, model=model.name, trusted=trusted)))
+    folder.write_claims(
+        corrected(tuning_claims(folder, value=value, model=model.name, layer=work.chosen.layers[0], trusted=trusted))
+    )
 
 
 def _run(context: Context) -> SteeredRun:
@@ -392,8 +394,8 @@ def _inside(work: _Work, model: LanguageModel) -> _Inside:
     scored = work.scored(pd.concat([every, base], ignore_index=True))
     inside = inside_rows(scored, work.scored(null, fluency=False), work.value, seed=work.seed)
     rows = _read_tokens(work, base)
-    states, kept = mean_states(work.model, rows)
-    shift = mean_states(model, rows, kept)[0] - states
+    states, kept = mean_states(work.model, rows, store.sinks)
+    shift = mean_states(model, rows, store.sinks, kept)[0] - states
     table = shift_rows(
         shift, vectors, about.values, work.value, keys, draws=own.draws, layers=tuple(chosen.layers), seed=work.seed
     )
