@@ -213,41 +213,25 @@ def run_batch(
     frame: str = FRAME,
 ) -> tuple[dict[str, Float[Tensor, "layer row d"]], dict[str, Bool[Tensor, "layer row"]]]:
     """Pooled states of one batch of token ids by kind (on the CPU, in the model's dtype), and where there are none (NaN)."""
-    parts = list(
-        in_halves(
-            ids, lambda some: _run_batch(model, some, kinds, layers, pooling, sinks, frame), what="texts to be read"
-        )
-    )
-    states, absent = zip(*parts, strict=True)
-    return (
-        {kind: torch.cat([part[kind] for part in states], dim=1) for kind in kinds},
-        {kind: torch.cat([part[kind] for part in absent], dim=1) for kind in kinds},
-    )
-
-
-def _run_batch(
-    model: LanguageModel,
-    ids: Sequence[Sequence[int]],
-    kinds: Sequence[str],
-    layers: Sequence[int],
-    pooling: str,
-    sinks: Sinks,
-    frame: str,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     suffix = frame_tokens(model, frame) if pooling == "frame" else []
-    batch = model.collate([[*row, *suffix] for row in ids], side="right")
-    pooler = Pooler(batch, len(suffix), [PooledPositions(())] * len(ids), sinks)
     out = {kind: torch.empty(len(layers), len(ids), width(model, kind), dtype=model.dtype) for kind in kinds}
     absent = {kind: torch.zeros(len(layers), len(ids), dtype=torch.bool) for kind in kinds}
     place = {layer: i for i, layer in enumerate(layers)}
 
-    def take(kind: str, layer: int, states: Tensor, norms: Tensor) -> None:
-        found = pooler.pool(pooling, kind, layer, states, norms)
-        out[kind][place[layer]] = found.states.to("cpu", model.dtype)
-        absent[kind][place[layer]] = found.absent.cpu()
+    def run(rows: Sequence[int]) -> None:
+        batch = model.collate([[*ids[row], *suffix] for row in rows], side="right")
+        pooler, at = Pooler(batch, len(suffix), [PooledPositions(())] * len(rows), sinks), list(rows)
 
-    # What is read is checked, not what the model would have made of it.
-    run_judged(model, batch, kinds, layers, take, whole=False)
+        def take(kind: str, layer: int, states: Tensor, norms: Tensor) -> None:
+            found = pooler.pool(pooling, kind, layer, states, norms)
+            out[kind][place[layer], at] = found.states.to("cpu", model.dtype)
+            absent[kind][place[layer], at] = found.absent.cpu()
+
+        # What is read is checked, not what the model would have made of it.
+        run_judged(model, batch, kinds, layers, take, whole=False)
+
+    for _ in in_halves(range(len(ids)), run, what="texts to be read"):
+        pass
     return out, absent
 
 

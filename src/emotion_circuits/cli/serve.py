@@ -77,19 +77,22 @@ def serve(
             f"serving needs the extra 'serve' ({error}): pip install 'emotion-circuits[serve]'"
         ) from error
     from emotion_circuits.model import load_model
+    from emotion_circuits.model.vllm import python_of
 
+    # Said before a model is loaded.
+    if engine == "embedded" and vllm_python is not None:
+        raise EmotionCircuitsError("--vllm-python goes with --engine vllm")
+    place = python_of(vllm_python) if engine == "vllm" else None
     with long_running():
         name, revision = model_of(run, model, revision)
         loaded = load_model(
             name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
         )
-    if engine == "embedded" and vllm_python is not None:
-        raise EmotionCircuitsError("--vllm-python goes with --engine vllm")
     limits = Limits(rows=rows, tokens=tokens, queue=queue, seconds=seconds)
     key = os.environ.get(KEY) or None
     bounds = Bounds(per_minute=per_minute)
     with ExitStack() as held:
-        vllm = held.enter_context(_vllm(loaded, vllm_python, limits)) if engine == "vllm" else None
+        vllm = None if place is None else held.enter_context(_vllm(loaded, place, limits))
         service = held.enter_context(
             service_of(loaded, run, host=host, key=key, limits=limits, bounds=bounds, vllm=vllm)
         )
@@ -110,17 +113,11 @@ def serve(
             made.run(sockets=[sock])
 
 
-def _vllm(model: LanguageModel, python: Path | None, limits: Limits) -> Service:
+def _vllm(model: LanguageModel, python: Path | str, limits: Limits) -> Service:
     """A vLLM of the model, not started yet."""
-    from emotion_circuits.model.vllm import PYTHON, Service, identity_of
+    from emotion_circuits.model.vllm import Service, identity_of
 
-    place = python or os.environ.get(PYTHON)
-    if not place:
-        raise EmotionCircuitsError(
-            f"--engine vllm: name the Python of an environment with vLLM (--vllm-python, or {PYTHON}); docs/howto/vllm.md says "
-            "how to make one"
-        )
     dtype = str(model.writes or model.dtype).removeprefix("torch.")
-    found = identity_of(place, dtype)
+    found = identity_of(python, dtype)
     note(f"starting vLLM {found.vllm} in {dtype}")
-    return Service(place, model, dtype=dtype, rows=limits.rows, longest=limits.tokens)
+    return Service(python, model, dtype=dtype, rows=limits.rows, longest=limits.tokens)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +25,7 @@ from emotion_circuits.prompts.contrast import compared_with, labels_of
 from emotion_circuits.record.notes import checked
 
 if TYPE_CHECKING:
+    import pandas as pd
     from plotly.graph_objects import Figure
 
 __all__ = ["DirectionSet", "DirectionSetMeta"]
@@ -142,13 +142,9 @@ class DirectionSet:
         return norms_by_layer(self._lengths())
 
     def _lengths(self) -> pd.DataFrame:
-        relative = self.vectors.float().norm(dim=-1) / self.norms.float()
-        rows = [
-            {"emotion": label, "layer": layer, "relative_norm": float(relative[k, i])}
-            for k, label in enumerate(self.labels)
-            for i, layer in enumerate(self.layers)
-        ]
-        return pd.DataFrame(rows)
+        from emotion_circuits.directions.geometry import norms_by_layer
+
+        return norms_by_layer(self).rename(columns={"label": "emotion", "relative": "relative_norm"})
 
     @property
     def name(self) -> str:

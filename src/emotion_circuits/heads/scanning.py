@@ -100,36 +100,26 @@ def run_chunk(
     stop: int | None = None,
 ) -> Tensor:
     """Measure variants together that begin in one layer; arguments as those of :func:`run_variants`."""
-    parts = in_halves(
-        variants, lambda some: _run_chunk(model, base, some, layer, measure, watch, stop), what="variants of the run"
-    )
-    return torch.cat(list(parts))
+    rows = base.batch.input_ids.shape[0]
 
+    def run(some: Sequence[Variant]) -> Tensor:
+        times = len(some)
+        changes = [
+            replace(change, rows=tuple(range(place * rows, (place + 1) * rows)))
+            for place, variant in enumerate(some)
+            for change in variant
+        ]
+        pre = base.resid_pre[layer].repeat(times, 1, 1)
+        batch = _tiled(base.batch, times)
+        with observe(model, watch) as record, intervene(model, changes), resume(model, layer, pre, stop=stop):
+            if stop is None:
+                logits = model.logits(batch, last_only=True)
+            else:
+                model.hidden(batch, finite=False)
+                logits = pre.new_empty(times * rows, 0)
+        return measure(logits.unflatten(0, (times, rows)), record)
 
-def _run_chunk(
-    model: LanguageModel,
-    base: BaseRun,
-    variants: Sequence[Variant],
-    layer: int,
-    measure: Measure,
-    watch: Sequence[Site],
-    stop: int | None,
-) -> Tensor:
-    rows, times = base.batch.input_ids.shape[0], len(variants)
-    changes = [
-        replace(change, rows=tuple(range(place * rows, (place + 1) * rows)))
-        for place, variant in enumerate(variants)
-        for change in variant
-    ]
-    pre = base.resid_pre[layer].repeat(times, 1, 1)
-    batch = _tiled(base.batch, times)
-    with observe(model, watch) as record, intervene(model, changes), resume(model, layer, pre, stop=stop):
-        if stop is None:
-            logits = model.logits(batch, last_only=True)
-        else:
-            model.hidden(batch, finite=False)
-            logits = pre.new_empty(times * rows, 0)
-    return measure(logits.unflatten(0, (times, rows)), record)
+    return torch.cat(list(in_halves(variants, run, what="variants of the run")))
 
 
 def run_variants(

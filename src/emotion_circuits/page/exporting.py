@@ -7,7 +7,7 @@ import csv
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -49,12 +49,9 @@ def export_parts(page: Page, path: Path, folder: Path) -> Exported:
     Raises:
         EmotionCircuitsError: there is no browser.
     """
-    chromium()
-    folder.mkdir(parents=True, exist_ok=True)
     parts = [part for section in page.sections for part in section.parts]
-    names = [part.name for part in parts if isinstance(part, Figure)]
     return Exported(
-        off_the_loop(_figures, names, path, folder),
+        _drawn(_figures, page, path, folder),
         tuple(file for part in parts if not isinstance(part, Figure) for file in _table(part, folder)),
     )
 
@@ -70,10 +67,17 @@ def figure_pdfs(page: Page, path: Path, folder: Path) -> tuple[Path, ...]:
     Raises:
         EmotionCircuitsError: there is no browser.
     """
+    return _drawn(_sheets, page, path, folder)
+
+
+def _drawn(
+    draw: Callable[[list[str], Path, Path], tuple[Path, ...]], page: Page, path: Path, folder: Path
+) -> tuple[Path, ...]:
+    """Files of all figures, drawn by a browser."""
     chromium()
     folder.mkdir(parents=True, exist_ok=True)
     names = [part.name for section in page.sections for part in section.parts if isinstance(part, Figure)]
-    return off_the_loop(_sheets, names, path, folder)
+    return off_the_loop(draw, names, path, folder)
 
 
 def write_pdf(path: Path, pdf: Path) -> None:

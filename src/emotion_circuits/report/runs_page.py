@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from emotion_circuits.stations.registry import kinds, stations
 
 __all__ = ["write_alignment_page", "write_tuning_page"]
 
+_Own = tuple[str, str, tuple[tuple[str, str], ...]]
+"""Title, lead and facts of a page."""
+
 
 def write_alignment_page(folder: Path, *, language: str = "en") -> Path:
     """Write ``align.html`` into the folder of a comparison of two models; returns its path.
@@ -25,11 +28,7 @@ def write_alignment_page(folder: Path, *, language: str = "en") -> Path:
         folder: of :func:`emotion_circuits.study.over_runs.run_over`.
         language: of the page.
     """
-    manifest = read_finished(folder)
-    path = folder / "align.html"
-    with shown_as(studied_in(manifest).attribute, language):
-        write_page(_page(folder, manifest), path)
-    return path
+    return _written(folder, "align.html", language, _alignment)
 
 
 def write_tuning_page(folder: Path, *, language: str = "en") -> Path:
@@ -39,27 +38,24 @@ def write_tuning_page(folder: Path, *, language: str = "en") -> Path:
         folder: of :func:`emotion_circuits.study.over_runs.run_over`.
         language: of the page.
     """
+    return _written(folder, "tune.html", language, _tuning)
+
+
+def _written(
+    folder: Path, name: str, language: str, make: Callable[[Path, dict[str, Any], Sequence[Told]], _Own]
+) -> Path:
+    """A page of one station's claims; what is its own is made in the language that is spoken."""
     manifest = read_finished(folder)
-    path = folder / "tune.html"
     with shown_as(studied_in(manifest).attribute, language):
         told = tell(read_claims(folder), kinds())
-        about = told[0].claim.about
-        facts = (
-            (say("model"), str(about.model)),
-            (say("value"), term(str(about.value))),
-            (say("run"), ", ".join(str(run) for run in manifest["runs"])),
-        )
-        lead = say(
-            "What do words, steering, tuned weights and trained vectors do for {value} in texts of {model}, and what does each "
-            "cost? {supported} of {total} claims supported.",
-            value=term(str(about.value)), model=about.model, supported=sum(t.claim.verdict == "supported" for t in told),
-            total=len(told),
-        )  # fmt: skip
-        page = Page(
-            say("Methods compared"), lead, facts, _sections(folder, manifest, told), manifest["command"], manifest
-        )
-        write_page(page, path)
-    return path
+        made = make(folder, manifest, told)
+        sections = _sections(folder, manifest, told)
+        write_page(Page(*made, sections, manifest["command"], manifest), folder / name)
+    return folder / name
+
+
+def _supported(told: Sequence[Told]) -> int:
+    return sum(t.claim.verdict == "supported" for t in told)
 
 
 def _sections(folder: Path, manifest: dict[str, Any], told: Sequence[Told]) -> tuple[Section, ...]:
@@ -71,8 +67,22 @@ def _sections(folder: Path, manifest: dict[str, Any], told: Sequence[Told]) -> t
     )
 
 
-def _page(folder: Path, manifest: dict[str, Any]) -> Page:
-    told = tell(read_claims(folder), kinds())
+def _tuning(_folder: Path, manifest: dict[str, Any], told: Sequence[Told]) -> _Own:
+    about = told[0].claim.about
+    facts = (
+        (say("model"), str(about.model)),
+        (say("value"), term(str(about.value))),
+        (say("run"), ", ".join(str(run) for run in manifest["runs"])),
+    )
+    lead = say(
+        "What do words, steering, tuned weights and trained vectors do for {value} in texts of {model}, and what does each "
+        "cost? {supported} of {total} claims supported.",
+        value=term(str(about.value)), model=about.model, supported=_supported(told), total=len(told),
+    )  # fmt: skip
+    return say("Methods compared"), lead, facts
+
+
+def _alignment(folder: Path, _manifest: dict[str, Any], told: Sequence[Told]) -> _Own:
     choice = AlignmentFolder.of(folder).choice.read()
     first, second = choice.first, choice.second
     facts = (
@@ -88,6 +98,6 @@ def _page(folder: Path, manifest: dict[str, Any]) -> Page:
     )  # fmt: skip
     lead = say(
         "Do the emotion directions of {a} do their work in {b}? {supported} of {total} claims supported.",
-        a=first.model, b=second.model, supported=sum(t.claim.verdict == "supported" for t in told), total=len(told),
+        a=first.model, b=second.model, supported=_supported(told), total=len(told),
     )  # fmt: skip
-    return Page(say("Two models"), lead, facts, _sections(folder, manifest, told), manifest["command"], manifest)
+    return say("Two models"), lead, facts

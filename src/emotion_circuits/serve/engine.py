@@ -77,6 +77,34 @@ class Ticket:
         self.gone = True
 
 
+def refuse_too_much(tasks: Sequence[Task], size: int, limits: Limits) -> None:
+    """Refuse a request that no engine of these limits ever writes.
+
+    Args:
+        tasks: of the request.
+        size: their tokens together.
+        limits: of the engine.
+
+    Raises:
+        EmotionCircuitsError: more texts or tokens than are written at once.
+    """
+    if len(tasks) > limits.rows or size > limits.tokens:
+        raise EmotionCircuitsError(
+            f"{len(tasks)} texts of {size} tokens together; {limits.rows} texts and {limits.tokens} tokens are written at once"
+        )
+
+
+def full(pace: float, waiting: int, limits: Limits) -> FullError:
+    """Too much waits.
+
+    Args:
+        pace: seconds that a text took lately.
+        waiting: texts that wait.
+        limits: of the engine.
+    """
+    return FullError(max(1, round(pace * (1 + waiting / limits.rows))))
+
+
 class Writes(Protocol):
     """The seam between a server and what writes its texts.
 
@@ -167,16 +195,12 @@ class Engine:
         for task in tasks:
             task.check(self.model)
         ticket = Ticket(list(tasks), news, time.monotonic() + self.limits.seconds, told=[0] * len(tasks))
-        if len(tasks) > self.limits.rows or ticket.size > self.limits.tokens:
-            raise EmotionCircuitsError(
-                f"{len(tasks)} texts of {ticket.size} tokens together; {self.limits.rows} texts and {self.limits.tokens} tokens "
-                "are written at once"
-            )
+        refuse_too_much(tasks, ticket.size, self.limits)
         with self._changed:
             if self._closed:
                 raise FullError(60)
             if self._waiting and self.waiting + len(tasks) > self.limits.queue:
-                raise FullError(max(1, round(self._pace * (1 + self.waiting / self.limits.rows))))
+                raise full(self._pace, self.waiting, self.limits)
             self._waiting.append(ticket)
             self._changed.notify()
         return ticket

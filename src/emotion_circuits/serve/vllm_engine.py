@@ -12,7 +12,7 @@ from emotion_circuits.model import LanguageModel
 from emotion_circuits.model.replicas import replica
 from emotion_circuits.model.stepping import Row, Task, Token
 from emotion_circuits.model.vllm import Asking, Client
-from emotion_circuits.serve.engine import FullError, Limits, News, Ticket
+from emotion_circuits.serve.engine import FullError, Limits, News, Ticket, full, refuse_too_much
 
 __all__ = ["VllmEngine"]
 
@@ -100,18 +100,14 @@ class VllmEngine:
         for task in tasks:
             task.check(self.model)
         ticket = _Asked(list(tasks), news, time.monotonic() + self.limits.seconds)
-        if len(tasks) > self.limits.rows or ticket.size > self.limits.tokens:
-            raise EmotionCircuitsError(
-                f"{len(tasks)} texts of {ticket.size} tokens together; {self.limits.rows} texts and {self.limits.tokens} tokens "
-                "are written at once"
-            )
+        refuse_too_much(tasks, ticket.size, self.limits)
         ticket.askings = tuple(Asking(self.client, self.model, [task]) for task in tasks)
         ticket.rows = [asking.rows[0] for asking in ticket.askings]
         with self._lock:
             if self._closed:
                 raise FullError(60)
             if self._texts and self._texts + len(tasks) > self.limits.rows + self.limits.queue:
-                raise FullError(max(1, round(self._pace * (1 + self.waiting / self.limits.rows))))
+                raise full(self._pace, self.waiting, self.limits)
             self._open[ticket] = len(tasks)
         ticket.ends = threading.Timer(self.limits.seconds, self._late, (ticket,))
         ticket.ends.daemon = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -16,7 +15,7 @@ from emotion_circuits.evaluation import judge_texts, refuse_unfit
 from emotion_circuits.language import say
 from emotion_circuits.model import Blueprint, LanguageModel, blueprint
 from emotion_circuits.model.prefixes import neutral_prefix
-from emotion_circuits.model.vllm import Writer
+from emotion_circuits.model.vllm import Writer, python_of
 from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
 from emotion_circuits.prompts.attribute_parts import Openings
 from emotion_circuits.record.engines import Engine
@@ -137,17 +136,7 @@ def writer_of(python: Path | str | None, engine: Engine | None) -> Writer:
     Raises:
         EmotionCircuitsError: no environment is named, or another engine.
     """
-    from emotion_circuits.model.vllm import PYTHON, Writer
-
-    place = python or os.environ.get(PYTHON)
-    if not place:
-        raise EmotionCircuitsError(
-            say(
-                "writer vllm: name the Python of an environment with vLLM (--vllm-python, or {variable}); docs/howto/vllm.md "
-                "says how to make one",
-                variable=PYTHON,
-            )
-        )
+    place = python_of(python)
     if engine is not None and not isinstance(engine, Inline):
         raise EmotionCircuitsError(say("writer vllm: one service writes for this process; leave --engine out"))
     return Writer(place)

@@ -18,7 +18,7 @@ from emotion_circuits_vllm.asking import Asked, Edit
 from emotion_circuits_vllm.places import chosen, how_many
 from emotion_circuits_vllm.shelf import Vectors
 
-__all__ = ["FIELDS", "Acting", "Piece", "Sums", "stream"]
+__all__ = ["FIELDS", "Acting", "Piece", "Sums", "has_moved", "stream"]
 
 FIELDS = ("tokens", "before", "after", "first", "first_before", "first_after", "looked")
 """What is summed for each vector at each layer of a request; the text's first token is counted by itself. ``looked`` counts all
@@ -30,6 +30,20 @@ whether those were computed by a request on which the same steering acted."""
 
 _PROVEN = 4096
 _MOVED = 1e-4
+"""Residual norms by which a projection must have moved."""
+
+
+def has_moved(sums: Sequence[float], norm: float) -> bool:
+    """Whether a text's projection on a direction moved, at its first token or on average at the others.
+
+    Args:
+        sums: of :data:`FIELDS`.
+        norm: of the layer's residual stream.
+    """
+    n, before, after, first, first_before, first_after, _ = sums
+    return bool(
+        (n and abs(after - before) / n > _MOVED * norm) or (first and abs(first_after - first_before) > _MOVED * norm)
+    )
 
 
 @dataclass(frozen=True)
@@ -159,12 +173,7 @@ class Acting:
     def _prove(self, held: _Held) -> None:
         """Remember that a steering moved texts, for those that begin with what this one computed."""
         for (vector, layer), slot in held.slots.items():
-            n, before, after, first, first_before, first_after, _ = self._sums[slot].tolist()
-            norm = float(held.vectors.norms[layer])
-            moved = (n and abs(after - before) / n > _MOVED * norm) or (
-                first and abs(first_after - first_before) > _MOVED * norm
-            )
-            if moved:
+            if has_moved(self._sums[slot].tolist(), float(held.vectors.norms[layer])):
                 self._proven[held.salt, vector] = None
                 self._proven.move_to_end((held.salt, vector))
         while len(self._proven) > _PROVEN:

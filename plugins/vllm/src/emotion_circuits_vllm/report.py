@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from emotion_circuits_vllm.acting import Sums
+from emotion_circuits_vllm.acting import Sums, has_moved
 from emotion_circuits_vllm.asking import Asked
 from emotion_circuits_vllm.shelf import Vectors
 
 __all__ = ["report"]
-
-_MOVED = 1e-4
-"""Residual norms by which a projection must have moved."""
 
 
 def report(asked: Asked, vectors: Vectors, sums: Sums | None) -> dict[str, Any]:
@@ -43,13 +40,10 @@ def report(asked: Asked, vectors: Vectors, sums: Sums | None) -> dict[str, Any]:
         if first:
             one["first_token"] = {"projection_before": first_before / norm, "projection_after": first_after / norm}
         touched.append(one)
-        acts = (n and abs(after - before) / n > _MOVED * norm) or (
-            first and abs(first_after - first_before) > _MOVED * norm
-        )
         gated = all(e.gate for e in asked.edits if (e.vector, e.layer) == (vector, layer) and e.acts)
         looks = any(e.operation != "add" for e in asked.edits if e.vector == vector and e.acts)
         # What looks before it acts may find nothing to do, as long as it was there to look.
-        done = bool(acts) or (picked == 0 and cached > 0 and proven) or ((gated or looks) and looked > 0)
+        done = has_moved(row, norm) or (picked == 0 and cached > 0 and proven) or ((gated or looks) and looked > 0)
         moved[vector] = moved.get(vector, False) or done
         idle[vector] = idle.get(vector, True) and picked == 0 and cached == 0
     still = next((v for v, done in moved.items() if not done and not (asked.idle and idle[v] and not silent)), None)

@@ -64,13 +64,15 @@ class Routes:
         state.emotion_circuits_shelf = Shelf.of_environment()
 
 
+def _no_vectors() -> Response:
+    return JSONResponse({"error": {"message": "EMOTION_CIRCUITS_VECTORS names no vectors; nothing is steered"}}, 503)
+
+
 async def _about(request: Request) -> Response:
     state = request.app.state
     shelf, engine = state.emotion_circuits_shelf, state.emotion_circuits_engine
     if shelf is None:
-        return JSONResponse(
-            {"error": {"message": "EMOTION_CIRCUITS_VECTORS names no vectors; nothing is steered"}}, 503
-        )
+        return _no_vectors()
     model = engine.vllm_config.model_config
     return JSONResponse(
         {
@@ -91,9 +93,7 @@ async def _write(request: Request) -> Response:
         where = ".".join(str(part) for part in first["loc"][:4])
         return JSONResponse({"error": {"message": f"{where}: {first['msg']}"}}, 400)
     if request.app.state.emotion_circuits_shelf is None:
-        return JSONResponse(
-            {"error": {"message": "EMOTION_CIRCUITS_VECTORS names no vectors; nothing is steered"}}, 503
-        )
+        return _no_vectors()
     return StreamingResponse(_lines(request.app.state.emotion_circuits_engine, body), media_type="application/x-ndjson")
 
 

@@ -4,7 +4,7 @@ vLLM pins another transformers, so that it is never imported here: it is started
 """
 
 from emotion_circuits.model.vllm.client import Asking, Client
-from emotion_circuits.model.vllm.service import PYTHON, Identity, Service, identity_of
+from emotion_circuits.model.vllm.service import PYTHON, Identity, Service, identity_of, python_of
 from emotion_circuits.model.vllm.writer import Writer
 
-__all__ = ["PYTHON", "Asking", "Client", "Identity", "Service", "Writer", "identity_of"]
+__all__ = ["PYTHON", "Asking", "Client", "Identity", "Service", "Writer", "identity_of", "python_of"]

@@ -21,7 +21,7 @@ from emotion_circuits.language import say
 from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.vllm.client import Client
 
-__all__ = ["PYTHON", "Identity", "Service", "identity_of"]
+__all__ = ["PYTHON", "Identity", "Service", "identity_of", "python_of"]
 
 PYTHON = "EMOTION_CIRCUITS_VLLM_PYTHON"
 """Environment variable: the Python of an environment with vLLM and our plugin."""
@@ -56,6 +56,26 @@ class Identity:
     def to_json(self) -> dict[str, str]:
         """For manifests."""
         return {"engine": "vllm", **asdict(self)}
+
+
+def python_of(given: Path | str | None) -> Path | str:
+    """The Python of the environment that vLLM is in.
+
+    Args:
+        given: as it was named; ``None``: the environment variable :data:`PYTHON` names it.
+
+    Raises:
+        EmotionCircuitsError: nothing names one.
+    """
+    place = given or os.environ.get(PYTHON)
+    if not place:
+        raise EmotionCircuitsError(
+            say(
+                "vLLM: name the Python of an environment with it (--vllm-python, or {variable}); {how} says how to make one",
+                variable=PYTHON, how=_HOW,
+            )
+        )  # fmt: skip
+    return place
 
 
 def identity_of(python: Path | str, dtype: str) -> Identity:
