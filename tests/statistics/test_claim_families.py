@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -54,6 +54,14 @@ def test_incomplete_drafts_are_refused():
         some("a", 0.1, estimate=float("nan"))
 
 
+@pytest.mark.parametrize("side", ["greater", "less", "different"])
+def test_a_figure_at_chance_speaks_for_no_side(side):
+    """Whatever its p says: an interval that ends at chance would contradict a small q."""
+    (claim,) = corrected([some("a", 0.0, estimate=0.0, interval=(0.0, 0.5), n=8, side=side, smallest=None)])
+    assert claim.figures.p == claim.figures.q == 1.0
+    assert claim.verdict != "supported"
+
+
 @st.composite
 def drafts(draw):
     number = st.floats(-1, 1)
@@ -82,6 +90,7 @@ def drafts(draw):
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(drafts())
+@example([some("0", 0.0, estimate=0.0, interval=(0.0, 0.5), n=8, side="less", smallest=None)])
 def test_no_verdict_contradicts_its_figures(made):
     for claim in corrected(made):
         f = claim.figures

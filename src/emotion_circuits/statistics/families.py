@@ -54,8 +54,8 @@ def draft(
 ) -> Draft:
     """A claim that is still to be corrected and judged.
 
-    ``p`` may be two-sided or that of the claimed side. It comes out as that of the claimed side: where the estimate lies on the
-    other side of chance, ``max(p, 1 - p/2)``. On the claimed side a two-sided p stays as it is: twice as strict as it need be,
+    ``p`` may be two-sided or that of the claimed side. It comes out as that of the claimed side: where the estimate lies at
+    chance or on its other side, ``max(p, 1 - p/2)``. On the claimed side a two-sided p stays as it is: twice as strict as it need be,
     and in step with a 95 % interval, whose end beyond chance is a one-sided level of 2.5 %.
 
     Args:
@@ -89,7 +89,7 @@ def draft(
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise EmotionCircuitsError(f"claim {id!r}: {problems}") from error
-    if checked.p is not None and checked.towards < 0:
+    if checked.p is not None and checked.towards <= 0:
         figures = {**figures, "p": max(checked.p, 1 - checked.p / 2)}
     return Draft(id, kind, about, family, figures, reach, given)
 
