@@ -55,8 +55,8 @@ def draft(
     """A claim that is still to be corrected and judged.
 
     ``p`` may be two-sided or that of the claimed side. It comes out as that of the claimed side: where the estimate lies at
-    chance or on its other side, ``max(p, 1 - p/2)``. On the claimed side a two-sided p stays as it is: twice as strict as it need be,
-    and in step with a 95 % interval, whose end beyond chance is a one-sided level of 2.5 %.
+    chance or on its other side, ``max(p, 1 - p/2)``. On the claimed side a two-sided p stays as it is: twice as strict as it need
+    be, and in step with a 95 % interval, whose end beyond chance is a one-sided level of 2.5 %.
 
     Args:
         id: as in :class:`Claim`.
