@@ -22,6 +22,8 @@ from emotion_circuits.evaluation import (
     validate_on_bundled,
 )
 from emotion_circuits.language import speaking, term
+from emotion_circuits.model import bundled, install
+from emotion_circuits.model.opening import is_bundled
 from emotion_circuits.page.appearance import shown_as
 from emotion_circuits.page.figures import CYCLE, colour_of
 from emotion_circuits.prompts import available_attributes, lexicon, load_attribute, load_prompts
@@ -35,7 +37,22 @@ from emotion_circuits.study import load_config, studied
 def test_bundled_attributes_have_no_problem(name):
     found = load_attribute(name)
     assert found.name == name
+    for model in _read_by_judges(found):
+        install(model)
     assert check_attribute(found) == []
+
+
+def _read_by_judges(attribute):
+    """Bundled models whose states a judge of the attribute reads: with one that is not installed the check says so."""
+    features = (attribute.classifier and attribute.classifier.features) or ""
+    kind, _, model = features.partition(":")
+    return [model] if kind == "states" and is_bundled(model) else []
+
+
+def test_a_judge_of_a_model_that_is_not_installed_is_said(monkeypatch):
+    monkeypatch.setattr(bundled, "installed", lambda name: None)
+    problems = [p for p in check_attribute(load_attribute("emotion-ja")) if "not installed" in str(p)]
+    assert any("emotion-circuits models install gemma3-270m" in str(p) for p in problems)
 
 
 def test_emotion_in_english_is_what_the_page_and_the_lexicon_call_it():
