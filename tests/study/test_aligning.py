@@ -1,6 +1,7 @@
 """Two unrelated tiny models compared from the command line: everything works, and nothing is claimed."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from emotion_circuits.activations import ActivationStore, capture
 from emotion_circuits.cli.app import app
 from emotion_circuits.directions import compare_models
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.model import load_model
 from emotion_circuits.page.telling import tell
 from emotion_circuits.prompts import load_attribute, load_prompts
 from emotion_circuits.stations.alignment.claims import alignment_claims
@@ -25,9 +27,10 @@ def captures(tmp_path_factory):
     root = tmp_path_factory.mktemp("align")
     rows = load_prompts("implicit")
     for name, family in (("a", "llama"), ("b", "gpt_neox")):
-        capture(
-            tiny_model(family, max_position_embeddings=512), rows, root / name, kinds=("resid_post",), pooling="mean"
-        )
+        tiny, folder = tiny_model(family, max_position_embeddings=512), root / f"model-{name}"
+        tiny.hf.save_pretrained(folder)
+        tiny.tokenizer.save_pretrained(folder)
+        capture(load_model(folder), rows, root / name, kinds=("resid_post",), pooling="mean")
     return root
 
 
@@ -42,9 +45,34 @@ def test_the_command_writes_tables_claims_and_a_page(captures, tmp_path):
     assert [c["id"] for c in found["claims"]] == ["alignment.reading", "alignment.geometry"]
     table = pd.read_parquet(tmp_path / "alignment" / "alignment.parquet")
     assert len(table) == len(found["alignment"])
+    words = pd.read_parquet(tmp_path / "alignment" / "words.parquet")
+    assert words["features"].tolist()[2:] == [str(captures / "model-a"), str(captures / "model-b")]
+    reading = found["claims"][0]
+    # Random models let words through; that is no finding.
+    assert reading["verdict"] != "supported"
+    assert reading["figures"]["estimate"] == pytest.approx(
+        reading["figures"]["beside"]["auroc"] - words["auroc"].max(), abs=1e-6
+    )
     html = (tmp_path / "align.html").read_text(encoding="utf-8")
     assert html.count('class="claim ') == 2
     assert (tmp_path / "alignment" / "mapped.resid_post.mean.json").exists()
+
+
+def test_without_a_model_its_words_are_not_known_and_the_claim_stays_open(captures, tmp_path):
+    shutil.copytree(captures / "a", tmp_path / "a")
+    manifest = tmp_path / "a" / "manifest.json"
+    about = json.loads(manifest.read_text(encoding="utf-8"))
+    about["model"]["name"] = str(tmp_path / "gone")
+    manifest.write_text(json.dumps(about), encoding="utf-8")
+    done = CliRunner().invoke(
+        app, ["align", str(tmp_path / "a"), str(captures / "b"), "--depths", "0.5", "--draws", "20",
+              "--out", str(tmp_path / "out"), "--json"], catch_exceptions=False,
+    )  # fmt: skip
+    reading = json.loads(done.stdout)["claims"][0]
+    assert (reading["verdict"], reading["figures"]["interval"]) == ("inconclusive", None)
+    html = (tmp_path / "out" / "align.html").read_text(encoding="utf-8")
+    assert "The static embeddings of" in html
+    assert str(tmp_path / "gone") in html
 
 
 def test_a_comparison_is_kept_resumed_and_made_anew_when_a_run_changes(captures, tmp_path):
@@ -96,7 +124,8 @@ def test_claims_name_the_layers_chosen_on_validation(captures):
     row = found.chosen()
     for told in tell(corrected(alignment_claims(found)), kinds()):
         assert f"layer {row.layer_a} → {row.layer_b}" in told.statement
-        assert told.claim.figures.null is not None
+    beside = alignment_claims(found)[0].figures["beside"]
+    assert beside["shuffled_low"] <= beside["shuffled_high"]
 
 
 def test_bad_input(captures, tmp_path):

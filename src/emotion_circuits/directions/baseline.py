@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,9 @@ from emotion_circuits.model import LanguageModel
 
 __all__ = [
     "NGRAMS",
+    "NGRAM_FEATURES",
     "STATIC",
+    "Embed",
     "WordLabels",
     "WordReader",
     "best_by_corpus",
@@ -52,7 +55,7 @@ def _character() -> TfidfVectorizer:
     return TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
 
 
-_FEATURES: Mapping[str, Callable[[], object]] = {
+NGRAM_FEATURES: Mapping[str, Callable[[], Any]] = {
     "words": lambda: _word(1),
     "words 1-2": lambda: _word(2),
     "characters 2-5": _character,
@@ -164,7 +167,7 @@ def word_readers(
 
 
 def _candidates(embed: Embed | None) -> list[tuple[str, str, Pipeline]]:
-    found = [(NGRAMS, name, Pipeline([("features", make())])) for name, make in _FEATURES.items()]
+    found = [(NGRAMS, name, Pipeline([("features", make())])) for name, make in NGRAM_FEATURES.items()]
     if embed is not None:
         scaled = Pipeline([("features", FunctionTransformer(embed)), ("scale", StandardScaler())])
         found.append((STATIC, "mean static embedding", scaled))

@@ -7,6 +7,7 @@ it: directions from labels shuffled alike in both models, and directions fitted 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from emotion_circuits.directions.evaluating import auroc
 from emotion_circuits.directions.extractors import Examples, extract, permute_within
 
-__all__ = ["DirectionPair", "Sides", "mean_auroc", "mean_auroc_interval"]
+__all__ = ["DirectionPair", "Sides", "mean_auroc", "mean_auroc_differences", "mean_auroc_interval"]
 
 
 class DirectionPair(NamedTuple):
@@ -89,14 +90,38 @@ def mean_auroc_interval(
     seed: int = 0,
 ) -> tuple[float, float]:
     """95 % interval of :func:`mean_auroc`: bootstrap over groups, percentiles."""
+    return _middle([mean_auroc(scores[at], truth[at]) for at in _resampled(groups, draws, seed)])
+
+
+def mean_auroc_differences(
+    scores: Float[Tensor, "row label"],
+    others: Float[Tensor, "row label"],
+    truth: Int[Tensor, " row"],
+    groups: Int[Tensor, " row"],
+    *,
+    draws: int = 200,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of how much higher the first scores' :func:`mean_auroc` is: the same groups are drawn for both."""
+    return _middle(
+        [
+            mean_auroc(scores[at], truth[at]) - mean_auroc(others[at], truth[at])
+            for at in _resampled(groups, draws, seed)
+        ]
+    )
+
+
+def _resampled(groups: Int[Tensor, " row"], draws: int, seed: int) -> Iterator[Int[Tensor, " draw"]]:
+    """Rows of groups drawn with replacement."""
     rng = np.random.default_rng(seed)
     order = torch.argsort(groups, stable=True)
     members = [
         m.numpy() for m in torch.split(order, torch.bincount(torch.unique(groups, return_inverse=True)[1]).tolist())
     ]
-    found = []
     for _ in range(draws):
-        at = torch.tensor(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
-        found.append(mean_auroc(scores[at], truth[at]))
-    low, high = np.nanquantile(found, [0.025, 0.975])
+        yield torch.tensor(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
+
+
+def _middle(values: Sequence[float]) -> tuple[float, float]:
+    low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)

@@ -7,7 +7,7 @@ from emotional sentences, and from whether a mapped direction of one model does 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,10 +25,12 @@ from emotion_circuits.directions.alignment import (
     mapped_overlap,
     random_map,
 )
+from emotion_circuits.directions.baseline import Embed
 from emotion_circuits.directions.correspondence import DirectionPair, Sides, mean_auroc, mean_auroc_interval
 from emotion_circuits.directions.direction_set import DirectionSet
-from emotion_circuits.directions.extractors import Examples
+from emotion_circuits.directions.extractors import Examples, extract
 from emotion_circuits.directions.fitting import fit_directions
+from emotion_circuits.directions.mapped_words import carried_words
 from emotion_circuits.directions.matching import match_layers, shared_sentences
 from emotion_circuits.directions.subspace_tables import subspaces_between
 from emotion_circuits.directions.subspaces import linear_cka, overlap_chance, rsa
@@ -56,6 +58,8 @@ class Comparison:
             ``auroc`` (mean over emotions of the mapped direction telling the other model's test sentences of that emotion
             from all others) with its bootstrap interval ``auroc_*``, ``auroc_random_*``, ``auroc_shuffled_*``, the
             one-sided ``p`` against shuffled labels, and ``auroc_own`` (its own directions). Ranges hold 95 %.
+        words: at the chosen layers and method, what directions of words carry over instead:
+            :func:`~.mapped_words.carried_words`.
         subspaces: for models of one width (else empty): :func:`~.subspace_tables.subspaces_between`.
         maps: the fitted maps by (layer_a, layer_b, method).
         directions: each model's own directions.
@@ -65,6 +69,7 @@ class Comparison:
 
     similarity: pd.DataFrame
     alignment: pd.DataFrame
+    words: pd.DataFrame
     subspaces: pd.DataFrame
     maps: dict[tuple[int, int, str], LinearMap]
     directions: tuple[DirectionSet, DirectionSet]
@@ -73,8 +78,7 @@ class Comparison:
 
     def chosen(self) -> pd.Series:
         """The row of :attr:`alignment` whose map predicts neutral validation sentences best."""
-        paired = self.alignment[self.alignment["control"] == "paired"]
-        return paired.iloc[int(paired["r2_validation"].to_numpy().argmax())]
+        return _best(self.alignment)
 
     def mapped(self) -> DirectionSet:
         """The first model's directions in the second's space at the chosen layer pair, at that layer only."""
@@ -91,6 +95,11 @@ class Comparison:
                 "sinks": b.fit.get("sinks"),
             },
         )  # fmt: skip
+
+
+def _best(alignment: pd.DataFrame) -> pd.Series:
+    paired = alignment[alignment["control"] == "paired"]
+    return paired.iloc[int(paired["r2_validation"].to_numpy().argmax())]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +127,7 @@ def compare_models(
     depths: Sequence[float] = (0.5, 0.67, 0.83),
     draws: int = 100,
     reference: str | None = "neutral",
+    embed: Mapping[str, Embed] | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compare two models that were captured on the same sentences.
@@ -132,6 +142,8 @@ def compare_models(
         depths: relative depths of the layers compared.
         draws: random directions, label shuffles and halvings for the nulls.
         reference: label of neutral sentences, without which no map can be fitted.
+        embed: static embeddings (:func:`~.baseline.static_embeddings`) by the name of their model, of both where they can be
+            had; they and n-grams are what mapped directions are held against.
         seed: of everything drawn.
 
     Raises:
@@ -189,13 +201,27 @@ def compare_models(
                     judged = _judge(m, held, sides.directions(), nulls, draws, seed)
                     alignment.append({**place, "method": method, "control": control, **judged})
                 bar.advance()
+    table = pd.DataFrame(alignment)
+    at = _best(table)
+    x = a.pooled(kind, pooling, int(at["layer_a"]))[at_a].double()
+    y = b.pooled(kind, pooling, int(at["layer_b"]))[at_b].double()
+
+    def scored(features: Tensor) -> Tensor:
+        """Test sentences along directions of any features, mapped as the chosen row's are."""
+        fitted = fit_map(features[fit_on], y[fit_on], method=str(at["method"]), seed=seed)
+        own = extract(extractor, Examples(features[train], labels[train], groups[train], names)).vectors
+        return y[test] @ fitted.directions(own).T
+
+    words = carried_words(
+        rows["text"].tolist(), train, scored, scored(x), labels[test], groups[test], embed=embed or {}, seed=seed
+    )
     subspaces = pd.DataFrame()
     if a.d_model == b.d_model:
         subspaces = subspaces_between(
             a, b, kind=kind, pooling=pooling, extractor=extractor, depths=depths, reference=reference, seed=seed
         )
     return Comparison(
-        pd.DataFrame(similarity), pd.DataFrame(alignment), subspaces, maps, (own_a, own_b),
+        pd.DataFrame(similarity), table, words, subspaces, maps, (own_a, own_b),
         int(groups[test].unique().numel()), excluded,
     )  # fmt: skip
 

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
+import pandas as pd
+
 from emotion_circuits.directions import Comparison
-from emotion_circuits.statistics import About, Draft, draft
+from emotion_circuits.directions.baseline import STATIC
+from emotion_circuits.statistics import About, Draft, draft, holding, interval_p
 
 __all__ = ["alignment_claims"]
 
 
-def alignment_claims(found: Comparison) -> list[Draft]:
+def alignment_claims(found: Comparison, without: Collection[str] = ()) -> list[Draft]:
     """That mapped directions read in the other model, and that they lie where its own lie.
 
     Args:
         found: of :func:`emotion_circuits.directions.compare_models`.
+        without: models whose static embeddings could not be had: that states carry over more than words stays open then.
     """
     row = found.chosen()
     about = About(layers=(int(row["layer_a"]), int(row["layer_b"])), method=str(row["method"]))
-    reading = draft(
-        "alignment.reading",
-        "alignment.reading",
-        about,
-        family="alignment.reading",
-        estimate=float(row["auroc"]),
-        interval=(float(row["auroc_low"]), float(row["auroc_high"])),
-        chance=0.5,
-        null=(float(row["auroc_shuffled_low"]), float(row["auroc_shuffled_high"])),
-        p=float(row["p"]),
-        smallest=0.05,
-        n=found.groups,
-        beside={"own": float(row["auroc_own"])},
-    )
+    reading = _reading(found, row, about, whole=not without)
     geometry = draft(
         "alignment.geometry",
         "alignment.geometry",
@@ -49,3 +43,31 @@ def alignment_claims(found: Comparison) -> list[Draft]:
         },
     )
     return [reading, geometry]
+
+
+def _reading(found: Comparison, row: pd.Series, about: About, *, whole: bool) -> Draft:
+    """Beyond words that were carried over alike, and beyond labels that mean nothing: p is the larger of both."""
+    words = found.words.iloc[int(found.words["auroc"].to_numpy().argmax())]
+    interval = holding(float(words["difference"]), float(words["difference_low"]), float(words["difference_high"]))
+    tested: dict[str, Any] = {}
+    # Without an embedding layer to hold them against, what is left could be words that n-grams do not know.
+    if whole and STATIC in set(found.words["family"]):
+        past = interval_p(float(words["difference"]), interval, n=max(found.groups, 2))
+        tested = {"interval": interval, "p": max(past, float(row["p"]))}
+    return draft(
+        "alignment.reading",
+        "alignment.reading",
+        about,
+        family="alignment.reading",
+        estimate=float(words["difference"]),
+        smallest=0.02,
+        n=found.groups,
+        beside={
+            "auroc": float(row["auroc"]),
+            "words": float(words["auroc"]),
+            "shuffled_low": float(row["auroc_shuffled_low"]),
+            "shuffled_high": float(row["auroc_shuffled_high"]),
+            "own": float(row["auroc_own"]),
+        },
+        **tested,
+    )

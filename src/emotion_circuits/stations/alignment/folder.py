@@ -46,6 +46,7 @@ class Choice(_Record):
         matching: how their layers were paired.
         method: how the map was fitted.
         excluded: sentences captured in both of which attention sinks leave nothing in some layer.
+        without: models whose embedding layer was not at hand, and why; directions were then not held against it.
     """
 
     first: Side
@@ -54,6 +55,7 @@ class Choice(_Record):
     matching: str
     method: str
     excluded: int = 0
+    without: dict[str, str] = {}
 
 
 class AlignmentFolder(StationFolder):
@@ -62,6 +64,7 @@ class AlignmentFolder(StationFolder):
     station = "alignment"
     similarity = TableFile(tables.SIMILARITY)
     alignment = TableFile(tables.ALIGNMENT)
+    words = TableFile(tables.WORDS)
     subspaces = TableFile(tables.SUBSPACES)
     steering = TableFile(tables.STEERING)
     texts = TableFile(tables.TEXTS)

@@ -20,7 +20,10 @@ __all__ = ["sections"]
 def sections(folder: AlignmentFolder, _manifest: dict[str, Any], claims: Sequence[Told]) -> tuple[Section, ...]:
     """Reading, geometry and, where the second model was steered, its texts."""
     alignment, choice = folder.alignment.read(), folder.choice.read()
-    parts: list[Part] = [*_figures(alignment, _row(alignment, choice)), *_tables(folder, alignment)]
+    parts: list[Part] = [
+        *_figures(alignment, _row(alignment, choice), folder.words.read()),
+        *_tables(folder, alignment),
+    ]
     if folder.texts.exists():
         parts[2:2] = [_texts(folder.texts.read())]
     prose = say(
@@ -33,7 +36,14 @@ def sections(folder: AlignmentFolder, _manifest: dict[str, Any], claims: Sequenc
     title = say(
         "Do the directions of {first} do their work in {second}?", first=choice.first.model, second=choice.second.model
     )
-    return (Section("alignment", title, (prose,), tuple(claims), tuple(parts)),)
+    lacking = tuple(
+        say(
+            "The static embeddings of {model} were not at hand ({why}): whether states carry over more than words stays open.",
+            model=model, why=why,
+        )
+        for model, why in choice.without.items()
+    )  # fmt: skip
+    return (Section("alignment", title, (prose, *lacking), tuple(claims), tuple(parts)),)
 
 
 def _row(alignment: pd.DataFrame, choice: Choice) -> pd.Series:
@@ -43,7 +53,7 @@ def _row(alignment: pd.DataFrame, choice: Choice) -> pd.Series:
     return alignment[own & (alignment["matching"] == choice.matching)].iloc[0]
 
 
-def _figures(alignment: pd.DataFrame, row: Any) -> list[Part]:
+def _figures(alignment: pd.DataFrame, row: Any, words: pd.DataFrame) -> list[Part]:
     return [
         Figure(
             "transfer",
@@ -55,8 +65,10 @@ def _figures(alignment: pd.DataFrame, row: Any) -> list[Part]:
             ),
             alignment_dots(alignment, quantity="auroc"),
             say(
-                "At the chosen layers {figure} {ends}, shuffled labels {null}, the model's own directions {own}.",
+                "At the chosen layers {figure} {ends}, words carried over alike {words}, shuffled labels {null}, the model's own "
+                "directions {own}.",
                 figure=number(row["auroc"]), ends=interval(row["auroc_low"], row["auroc_high"]),
+                words=number(words["auroc"].max()),
                 null=interval(row["auroc_shuffled_low"], row["auroc_shuffled_high"]), own=number(row["auroc_own"]),
             ),
         ),
@@ -100,6 +112,16 @@ def _tables(folder: AlignmentFolder, alignment: pd.DataFrame) -> list[Part]:
                 "sentences in both models (shares their noise, see cos2_shuffled); cos2_apart: of disjoint halves."
             ),
             alignment,
+            folded=True,
+        ),
+        Table(
+            "words-aligned",
+            say("Words carried over alike"),
+            say(
+                "Directions of word features, mapped at the chosen layers as those of states are, each by a map of its own that "
+                "was fitted on the same neutral training sentences. 'difference': what states tell more."
+            ),
+            folder.words.read(),
             folded=True,
         ),
     ]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from emotion_circuits.activations import ActivationStore
 from emotion_circuits.activations.store import ROWS
-from emotion_circuits.directions import compare_models
+from emotion_circuits.directions import compare_models, static_embeddings
+from emotion_circuits.directions.baseline import Embed
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import judge_of
+from emotion_circuits.model import blueprint, load_model, weights_sha256
 from emotion_circuits.prompts import Prompt, evenly, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.alignment.claims import alignment_claims
@@ -49,6 +56,33 @@ def _judges(context: Context) -> dict[str, str]:
     return {name: judge_of(a, name, cache=False).version for name in (a.judges[0], *a.figure_judges())}
 
 
+def _embeddings(stores: Sequence[ActivationStore]) -> tuple[dict[str, Embed], dict[str, str]]:
+    """Static embeddings of the models that were captured, and why there are none of some.
+
+    A model is loaded when its embeddings are asked for, and let go: nothing else of it is needed.
+    """
+    found: dict[str, Embed] = {}
+    lacking: dict[str, str] = {}
+    for store in stores:
+        captured_model = store.manifest["model"]
+        name, revision = str(captured_model["name"]), captured_model["revision"]
+        try:
+            plan = blueprint(name, device="cpu", revision=revision)
+            if plan is None:
+                lacking[name] = f"not installed: emotion-circuits models install {name}"
+            elif weights_sha256(plan) != captured_model["weights_sha256"]:
+                lacking[name] = "its weights are not those that were captured"
+            else:
+                found[name] = partial(_embedded, name, revision)
+        except EmotionCircuitsError as error:
+            lacking[name] = str(error)
+    return found, lacking
+
+
+def _embedded(name: str, revision: str | None, texts: Sequence[str]) -> Float[np.ndarray, "text d_model"]:
+    return static_embeddings(load_model(name, revision=revision, device="cpu", check=False), texts)
+
+
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the two captures and the seed; with steering the openings and the judge too."""
     own = context.config.of(AlignmentSettings)
@@ -66,6 +100,7 @@ def run(context: Context, folder: AlignmentFolder) -> None:
     """Compare the two models, and where it is asked for steer the second one."""
     own, seed = context.config.of(AlignmentSettings), context.config.seed
     stores = [captured(path) for path in context.runs]
+    embeddings, lacking = _embeddings(stores)
     found = compare_models(
         *stores,
         kind=own.kind,
@@ -75,8 +110,9 @@ def run(context: Context, folder: AlignmentFolder) -> None:
         draws=own.draws,
         seed=seed,
         reference=context.about.reference,
+        embed=embeddings,
     )
-    for name in ("similarity", "alignment", "subspaces"):
+    for name in ("similarity", "alignment", "words", "subspaces"):
         if len(getattr(found, name)):
             getattr(folder, name).write(getattr(found, name))
     folder.save_mapped(found.mapped())
@@ -89,10 +125,10 @@ def run(context: Context, folder: AlignmentFolder) -> None:
     folder.choice.write(
         Choice(
             first=first, second=second, layers=layers, matching=str(row["matching"]), method=str(row["method"]),
-            excluded=found.excluded,
+            excluded=found.excluded, without=lacking,
         )
     )  # fmt: skip
-    claims = alignment_claims(found)
+    claims = alignment_claims(found, lacking)
     if own.steer:
         attribute, openings = context.about.attribute, _openings(context)
         steered = steer_with_mapped(context.model, found, openings, attribute, folder.sweep, own, seed=seed)

@@ -6,7 +6,7 @@ from emotion_circuits.record.tables import Column, Table, ends
 from emotion_circuits.stations.directions.tables import OVERLAPS
 from emotion_circuits.stations.steering.tables import EFFECT_COLUMNS, JUDGED, SWEEP
 
-__all__ = ["ALIGNMENT", "SIMILARITY", "STEERING", "SUBSPACES", "TEXTS"]
+__all__ = ["ALIGNMENT", "SIMILARITY", "STEERING", "SUBSPACES", "TEXTS", "WORDS"]
 
 _SIDES = (
     Column("layer_a", "int", "layer of the first model, counted from 0"),
@@ -58,6 +58,17 @@ ALIGNMENT = Table(
         Column("auroc_own", "float", f"{_AUROC}, by its own directions", "AUROC"),
         Column("strength", "float", "ridge penalty, 0 without one", "mean eigenvalues"),
         Column("rank", "float", "rank of the map", "dimensions"),
+    ),
+)
+WORDS = Table(
+    "words",
+    "directions of word features, mapped like those of states at the chosen layers",
+    (
+        Column("family", "text", "n-grams or static embeddings"),
+        Column("features", "text", "which n-grams, or whose embeddings"),
+        Column("auroc", "float", f"{_AUROC}, by directions of the features mapped by a map of their own", "AUROC"),
+        Column("difference", "float", "AUROC of the mapped directions of states minus that of the features", "AUROC"),
+        *ends("difference_", "its 95 % interval, bootstrap by group", "AUROC"),
     ),
 )
 SUBSPACES = Table(

@@ -20,22 +20,28 @@ def _where(claim: Claim) -> str:
 
 
 def _reading(claim: Claim) -> Words:
+    beside = claim.figures.beside
     return Words(
         say(
             "Directions of the first model, mapped by neutral sentences alone, tell the second model's test sentences apart "
-            "better than mapped directions of shuffled labels ({where}).",
+            "better than directions of words do that were mapped alike ({where}).",
             where=_where(claim),
         ),
-        term("AUROC, mean over emotions, each against all other sentences"),
+        term("difference of AUROCs, mean over values, each against all other sentences"),
         term("groups of sentences"),
-        say("directions of shuffled labels"),
-        (
-            say("The model's own directions reach {own}.", own=number(claim.figures.beside["own"])),
+        notes=(
             say(
-                "p is the share of label shuffles that do as well; it cannot be below 1/(draws + 1).",
+                "Mapped directions reach {mapped}; the best of n-grams and of both models' static embeddings {words}; mapped "
+                "directions of shuffled labels {shuffled}; the model's own directions {own}.",
+                mapped=number(beside["auroc"]), words=number(beside["words"]), own=number(beside["own"]),
+                shuffled=interval(beside["shuffled_low"], beside["shuffled_high"]),
+            ),
+            say(
+                "p is the larger one of two: that of the difference, and the share of label shuffles that do as well as the "
+                "mapped directions, which cannot be below 1/(draws + 1)."
             ),
         ),
-    )
+    )  # fmt: skip
 
 
 def _geometry(claim: Claim) -> Words:
@@ -89,11 +95,11 @@ ASPECTS = (
         ("alignment.reading",),
         "alignment",
         some="One model's directions, carried over by a map of neutral sentences alone, tell the other model's "
-        "test sentences apart (AUROC {figure}, {beside}).",
-        none="That one model's directions tell the other model's test sentences apart is not shown (AUROC "
-        "{figure}, {beside}).",
-        plainly="One model's directions tell the other model's sentences apart.",
-        otherwise="That one model's directions tell the other model's sentences apart is not shown.",
+        "test sentences apart better than words carried over alike (by {figure}, {beside}).",
+        none="That one model's directions tell the other model's test sentences apart better than words carried over alike is "
+        "not shown (by {figure}, {beside}).",
+        plainly="One model's directions tell the other model's sentences apart better than words do.",
+        otherwise="That one model's directions tell the other model's sentences apart better than words do is not shown.",
     ),
     Aspect(
         "stable",
