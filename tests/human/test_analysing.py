@@ -20,31 +20,9 @@ from emotion_circuits.human.words import KINDS
 from emotion_circuits.language import speaking
 from emotion_circuits.page.telling import tell
 from emotion_circuits.sealing import read_sealed
-from human_cases import HOSTILE, VALUES, answered, text_rows, written_run
+from human_cases import HOSTILE, VALUES, answered, reader, text_rows, written_run
 
 ARMS = ("unsteered", "steered", "random", "prompted")
-
-
-def reader(rng, key, *, told=0.8):
-    """Somebody who names what a text was steered or prompted to, ``told`` of the time; checks are answered rightly."""
-
-    def choose(secret, item):
-        if secret.kind in ("gold", "attention"):
-            return {"emotion": VALUES[0], "intensity": 5, "naturalness": 6} | secret.expected
-        meant = [key.texts[t].value if key.texts[t].arm in ("steered", "prompted") else "" for t in secret.texts]
-        if secret.kind == "pair":
-            strong = [m == item.ask for m in meant]
-            if strong[0] == strong[1]:
-                return {"choice": str(rng.choice(["left", "tie", "right"]))}
-            return {"choice": "left" if strong[0] == (rng.random() < told) else "right"}
-        named = meant[0] if meant[0] and rng.random() < told else "none"
-        return {
-            "emotion": named,
-            "intensity": 0 if named == "none" else int(rng.integers(3, 7)),
-            "naturalness": int(rng.integers(4, 7)),
-        }
-
-    return choose
 
 
 def random_answers(rng):

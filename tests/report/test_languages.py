@@ -10,6 +10,7 @@ import pytest
 
 from emotion_circuits.catalogues import read_catalogue
 from emotion_circuits.errors import EmotionCircuitsError
+from emotion_circuits.human import words as human_words
 from emotion_circuits.language import gap, nsay, say, speaking, term
 from emotion_circuits.page.page import write_page
 from emotion_circuits.page.telling import tell
@@ -42,7 +43,7 @@ def sentences():
     found = literals()
     for question in asked.QUESTIONS:
         found |= {question.text, question.unstudied}
-    for aspect in aspects():
+    for aspect in (*aspects(), *human_words.ASPECTS):
         found |= set(aspect.sentences())
     rows = json.loads((files("emotion_circuits.report") / "plan.json").read_text(encoding="utf-8"))
     found |= {row[key] for row in rows for key in ("what", "phase", "pilot", "level")}

@@ -142,6 +142,7 @@ def analyse(
     for out in found.excluded:
         typer.echo(f"left out: {out.rater} ({', '.join(out.reasons)})")
     typer.echo(f"{len(found.raters) - len(found.excluded)} of {len(found.raters)} raters count. Page: {page.resolve()}")
+    typer.echo(f"In the run's report: emotion-circuits report {open_study(study).key.run} --human {study}")
 
 
 def _alpha(value: float | None) -> str:

@@ -18,6 +18,12 @@ def report(
         Path | None,
         typer.Option(help="Folder written by 'align --out': answers whether it is stable across models."),
     ] = None,
+    human: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of an analysed study of people who read this run's texts; 'human' in the run's folder where that exists."
+        ),
+    ] = None,
     plan: Annotated[
         bool,
         typer.Option(
@@ -49,6 +55,8 @@ def report(
 
     Example: emotion-circuits report runs/demo --lang ja --pdf report.pdf --figures figures/ --paper paper/
     """
+    from emotion_circuits.human.analysing import ANALYSIS
+    from emotion_circuits.human.reported import people_of
     from emotion_circuits.page.browser import chromium
     from emotion_circuits.page.exporting import export_parts, write_pdf
     from emotion_circuits.report.paper import write_paper
@@ -57,7 +65,9 @@ def report(
     if pdf is not None or figures is not None or paper is not None:
         # Said before anything is written.
         chromium()
-    written = render_report(run, out=out, language=lang, aligned=aligned, plan=plan)
+    study = human if human is not None or not (run / "human" / ANALYSIS).is_file() else run / "human"
+    further = () if study is None else (people_of(run, study),)
+    written = render_report(run, out=out, language=lang, aligned=aligned, further=further, plan=plan)
     exported = None if figures is None else export_parts(written.page, written.path, figures)
     if pdf is not None:
         write_pdf(written.path, pdf)

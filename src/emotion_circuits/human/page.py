@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +14,9 @@ from emotion_circuits.human.words import KINDS
 from emotion_circuits.language import say, speaking, spoken_option, term
 from emotion_circuits.page.figures import CYCLE, GREY, dress
 from emotion_circuits.page.page import Figure, Page, Section, Table, write_page
-from emotion_circuits.page.telling import counted, tell
+from emotion_circuits.page.telling import Told, counted, tell
 
-__all__ = ["write_human_page"]
+__all__ = ["read_by_people", "write_human_page"]
 
 
 def write_human_page(folder: Path, study: Study, found: Analysis, *, language: str = "en") -> Path:
@@ -54,6 +55,27 @@ def _page(folder: Path, study: Study, found: Analysis) -> Page:
         f"emotion-circuits human analyse {folder}{spoken_option()}",
         design.model_dump(mode="json", exclude={"items", "forms", "words", "labels"}),
     )
+
+
+def read_by_people(found: Analysis, claims: Sequence[Told]) -> tuple[Section, ...]:
+    """One section for the report of the run whose texts were read: claims, what was understood, and judges beside people.
+
+    Args:
+        found: of the study.
+        claims: its claims, told.
+    """
+    own = (_claims(found), _understood(found), _judges(found))
+    prose = say(
+        "{kept} of {all} raters count by the rules that were declared before anybody had rated; they gave {singles} ratings of "
+        "single texts and {pairs} of pairs.",
+        kept=len(found.raters) - len(found.excluded), all=len(found.raters), singles=found.ratings[0], pairs=found.ratings[1],
+    )  # fmt: skip
+    return (
+        Section(
+            "human", say("What people read"), (prose, *(line for part in own for line in part.prose)), tuple(claims),
+            tuple(part for section in own for part in section.parts),
+        ),
+    )  # fmt: skip
 
 
 def _claims(found: Analysis) -> Section:

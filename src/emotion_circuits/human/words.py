@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from emotion_circuits.language import say, term
 from emotion_circuits.page.numerals import number, percent
-from emotion_circuits.page.words import Kind, Words
+from emotion_circuits.page.words import Aspect, Kind, Words
 from emotion_circuits.statistics import Claim
 
-__all__ = ["KINDS"]
+__all__ = ["ASPECTS", "KINDS"]
 
 
 def _means(claim: Claim) -> tuple[str, ...]:
@@ -75,3 +75,28 @@ KINDS = {
         Kind("human.natural", _natural),
     )
 }
+
+ASPECTS = (
+    Aspect(
+        "steered",
+        "people name the value in steered texts",
+        ("human.transmitted",),
+        "human",
+        where={"arm": ("unsteered", "random")},
+        some="People who read the texts blind name the value that was steered to more often: {supported} of {total} ({names}; "
+        "clearest: {figure}, {beside}).",
+        none="That people who read the texts blind name the value that was steered to more often is not shown (tested: {total}; "
+        "closest: {figure}, {beside}).",
+        plainly="People who read the texts blind name it: {names}.",
+        otherwise="That people who read the texts blind name it is not shown.",
+        names="value",
+    ),
+    Aspect("steered", "… beside texts of a prompt", ("human.transmitted",), "human", where={"arm": ("prompted",)}),
+    Aspect(
+        "steered", "people find more of the value in steered texts", ("human.intense", "human.stronger"), "human",
+        where={"arm": ("unsteered", "random")},
+    ),
+    Aspect("steered", "… beside texts of a prompt, pair by pair", ("human.stronger",), "human", where={"arm": ("prompted",)}),
+    Aspect("steered", "what people's ratings of naturalness say of the cost", ("human.natural",), "human"),
+)  # fmt: skip
+"""Which of the report's questions they answer, beside the run's own claims."""

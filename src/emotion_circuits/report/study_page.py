@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from emotion_circuits.language import say, term
 from emotion_circuits.page.appearance import shown_as
 from emotion_circuits.page.page import Page, Part, Section, Table, write_page
 from emotion_circuits.page.telling import Told, tell
+from emotion_circuits.page.words import Aspect, Kind
 from emotion_circuits.record.reading import read_claims, read_finished
 from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.report.plan import plan_rows, plan_table
@@ -18,10 +20,28 @@ from emotion_circuits.report.questions import answer_questions, with_texts
 from emotion_circuits.stations.alignment.folder import AlignmentFolder
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.registry import aspects, kinds, stations
+from emotion_circuits.statistics import Claim
 
-__all__ = ["Report", "render_report", "summary_table", "write_report"]
+__all__ = ["Further", "Report", "render_report", "summary_table", "write_report"]
 
 REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Further:
+    """What is known of a run beside what its own stations found.
+
+    Attributes:
+        claims: about the run's texts or model.
+        kinds: words for their kinds.
+        aspects: which questions they answer; told before those of the stations.
+        sections: that show them, made in the language of the page.
+    """
+
+    claims: tuple[Claim, ...]
+    kinds: Mapping[str, Kind]
+    aspects: tuple[Aspect, ...]
+    sections: Callable[[Sequence[Told]], tuple[Section, ...]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,7 @@ def write_report(
     out: Path | None = None,
     language: str = "en",
     aligned: Path | str | None = None,
+    further: Sequence[Further] = (),
     plan: bool = False,
 ) -> Path:
     """Write a run's report and return its path; see :func:`render_report`.
@@ -58,9 +79,10 @@ def write_report(
         out: the HTML file; by default in the run's folder.
         language: code of a language that there is a catalogue of.
         aligned: folder of a comparison with another model.
+        further: what others found out about the run.
         plan: whether the figures that a research plan's pilot reported stand beside the run's.
     """
-    return render_report(run, out=out, language=language, aligned=aligned, plan=plan).path
+    return render_report(run, out=out, language=language, aligned=aligned, further=further, plan=plan).path
 
 
 def render_report(
@@ -69,6 +91,7 @@ def render_report(
     out: Path | None = None,
     language: str = "en",
     aligned: Path | str | None = None,
+    further: Sequence[Further] = (),
     plan: bool = False,
 ) -> Report:
     """Write a run's report from its artefacts; nothing is computed anew.
@@ -78,6 +101,7 @@ def render_report(
         out: the HTML file; ``report.html`` in the run's folder by default, with the language's code where that is not English.
         language: one of :data:`emotion_circuits.language.LANGUAGES`.
         aligned: folder of a comparison with another model; ``aligned`` in the run's folder where that exists.
+        further: what others found out about the run, such as people who read its texts.
         plan: whether the figures that a research plan's pilot reported stand beside the run's.
 
     Raises:
@@ -89,7 +113,7 @@ def render_report(
     path = out or run / (REPORT if language == "en" else f"report.{language}.html")
     about = studied_in(manifest)
     with shown_as(about.attribute, language) as spoken:
-        page = _page(run, manifest, folder, about, plan=plan)
+        page = _page(run, manifest, folder, about, further, plan=plan)
         write_page(page, path)
     return Report(path, page, frozenset(spoken.missing), language, folder)
 
@@ -128,21 +152,27 @@ def _aligned(run: Path, given: Path | str | None) -> Path | None:
     return None
 
 
-def _page(run: Path, manifest: dict[str, Any], aligned: Path | None, about: Studied, *, plan: bool) -> Page:
+def _page(
+    run: Path, manifest: dict[str, Any], aligned: Path | None, about: Studied, further: Sequence[Further], *, plan: bool
+) -> Page:
     model = manifest["model"]
-    every = tell([*read_claims(run), *(() if aligned is None else read_claims(aligned))], kinds())
+    own = tell([*read_claims(run), *(() if aligned is None else read_claims(aligned))], kinds())
+    others = [(one, tell(one.claims, one.kinds)) for one in further]
+    every = (*own, *(told for _, claims in others for told in claims))
     emotions, labels = (say(", ").join(term(e) for e in names) for names in (about.values, about.labels))
     sections = (
         *((_plan_section(run, aligned, every, manifest),) if plan else ()),
         *_sections(run, manifest, every),
         *(() if aligned is None else _sections(aligned, read_finished(aligned), every)),
+        *(section for one, claims in others for section in one.sections(claims)),
         _method_section(run),
     )
+    told_first = (*(aspect for one in further for aspect in one.aspects), *aspects())
     return Page(
         title=say("Emotion in {model}", model=_called(model)),
         lead=_lead(manifest, every, labels),
         facts=_facts(manifest, about, emotions),
-        answers=with_texts(answer_questions(every, str(run), aspects()), sections),
+        answers=with_texts(answer_questions(every, str(run), told_first), sections),
         sections=sections,
         command=manifest["command"],
         manifest=manifest,
