@@ -11,6 +11,8 @@ from emotion_circuits.record.reading import write_manifest
 from emotion_circuits.record.studied import studied
 from emotion_circuits.stations.steering import tables
 from emotion_circuits.stations.steering.folder import Choice, SteeringFolder
+from emotion_circuits.stations.tuning import tables as tuning_tables
+from emotion_circuits.stations.tuning.folder import TuningFolder
 from emotion_circuits.steering import Condition
 from serve_cases import filled
 from study_cases import small
@@ -120,3 +122,30 @@ def reader(rng, key, *, told=0.8, values=VALUES):
         }
 
     return choose
+
+
+def tuned_folder(root, run, *, method="sft", value="anger", strengths=(0.5, 1.0), prompts=None):
+    """What ``tune`` leaves of one method's texts on the run's openings."""
+    table = SteeringFolder.of(run).test.read()
+    shown = list(dict.fromkeys(table["prompt"])) if prompts is None else prompts
+    place = root / "tuned"
+    folder = TuningFolder.of(place)
+    folder.path.mkdir(parents=True)
+    folder.texts.write(
+        filled(
+            tuning_tables.TEXTS,
+            [
+                {
+                    "method": way, "strength": strength, "prompt": prompt, "text": f" {way} {strength} wrote {prompt}",
+                    "label": value, "probability": 0.9, "nats": 2.0,
+                }
+                for way, ways in ((method, strengths), ("none", (0.0,))) for strength in ways for prompt in shown
+            ],
+        )
+    )  # fmt: skip
+    files = {f.name: file_sha256(f) for f in sorted(folder.path.iterdir())}
+    write_note(folder.path, {"status": "complete", "key": "tuning", "files": files})
+    write_manifest(
+        place, {"stations": {"tuning": "tuning"}, "config": {"tuning": {"value": value}}, "runs": [str(run)]}
+    )
+    return place

@@ -8,10 +8,11 @@ import pytest
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.human.allocating import pairs_for, singles_for
+from emotion_circuits.human.choosing import Tuned
 from emotion_circuits.human.designing import Wanted, design_study
 from emotion_circuits.human.records import open_study, read_design
 from emotion_circuits.sealing import read_sealed, write_sealed
-from human_cases import VALUES, conditions, text_rows, written_run
+from human_cases import VALUES, conditions, text_rows, tuned_folder, written_run
 
 SMALL = Wanted(raters=8, singles=12, pairs=12, studies=2, seed=3)
 
@@ -178,3 +179,38 @@ def test_texts_of_other_strengths_are_no_control(tmp_path):
     rows = [{**r, "alpha": 0.4} if r["kind"] == "random" else r for r in text_rows()]
     study = design_study(written_run(tmp_path, rows), tmp_path / "s", SMALL)
     assert "random" in study.design.missing
+
+
+def test_texts_of_tuned_weights_are_an_arm_of_the_value_they_were_tuned_to(run, tmp_path):
+    place = tuned_folder(tmp_path, run)
+    study = design_study(
+        run, tmp_path / "s", Wanted(raters=8, singles=12, pairs=12, studies=2, tuned=Tuned(place, "sft"))
+    )
+    assert study.design.values == ("anger",)
+    assert study.design.arms == ("unsteered", "steered", "random", "prompted", "tuned")
+    tuned = {name: s for name, s in study.key.texts.items() if s.arm == "tuned"}
+    assert {s.prompt_id for s in tuned.values()} == {f"p{o:02d}" for o in range(12)}
+    assert {s.judges["emotion"]["anger"] for s in tuned.values()} == {0.9}
+    texts = {
+        item.texts[0][""] for name, item in study.design.items.items() if set(study.key.items[name].texts) & set(tuned)
+        and item.kind == "single"
+    }  # fmt: skip
+    assert all(text.startswith(" sft 1.0 wrote") for text in texts)
+    held = {h.id: h.side for h in study.design.hypotheses if h.against == "tuned"}
+    assert held == {f"human.{kind}.anger.tuned": "different" for kind in ("transmitted", "stronger", "natural")}
+    assert "sft" not in json.dumps(study.design.model_dump(mode="json", exclude={"items"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "values", "message"),
+    [
+        ({"method": "dpo"}, None, r"--method sft: .* it has: dpo"),
+        ({}, ("gratitude",), "--value gratitude: the weights were tuned to anger alone"),
+        ({"prompts": ["Elsewhere"]}, None, "other openings .* tuning.openings=report"),
+        (None, None, "holds no tuned texts"),
+    ],
+)
+def test_tuned_texts_that_do_not_fit_are_refused(run, tmp_path, change, values, message):
+    place = tmp_path / "tuned" if change is None else tuned_folder(tmp_path, run, **change)
+    with pytest.raises(EmotionCircuitsError, match=message):
+        design_study(run, tmp_path / "s", Wanted(raters=8, values=values, studies=2, tuned=Tuned(place, "sft")))

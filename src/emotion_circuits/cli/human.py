@@ -52,23 +52,30 @@ def design(
     preference: Annotated[
         float, typer.Option(min=0.5, max=0.99, help="How often the steered text of a pair is taken, not to be missed.")
     ] = 0.65,
+    tuned: Annotated[
+        Path | None, typer.Option(help="Folder of 'tune' for this run: its texts are a further arm, 'tuned'.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="Which of its methods writes that arm.")] = "sft",
     studies: Annotated[int, typer.Option(min=2, help="Studies simulated per plan, for power.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Freeze a study: texts, raters' forms, hypotheses, tests, exclusion rules and power; the key goes into a file apart.
 
-    Arms: unsteered, steered, a random direction of the same size, prompted. An arm that the run did not write is said to be
-    missing. Raters see texts under names that tell nothing, in a balanced order, on balanced sides.
+    Arms: unsteered, steered, a random direction of the same size, prompted, and with --tuned what tuned weights write. An arm
+    that the run did not write is said to be missing. Raters see texts under names that tell nothing, in a balanced order, on
+    balanced sides.
 
     Example: emotion-circuits human design runs/demo --out study
     """
+    from emotion_circuits.human.choosing import Tuned
     from emotion_circuits.human.designing import Wanted, design_study
     from emotion_circuits.human.records import Assumed
 
     wanted = Wanted(
         raters=raters, openings=openings, values=None if not values else tuple(values), singles=singles, pairs=pairs,
         gold=gold, attention=attention, repeats=repeats, seed=seed, studies=studies,
+        tuned=None if tuned is None else Tuned(tuned, method),
         assumed=Assumed(base=base, effect=effect, prompted=effect, preference=preference),
     )  # fmt: skip
     with long_running():

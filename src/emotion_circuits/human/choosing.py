@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.human.records import Arm, Source, sha256
+from emotion_circuits.human.records import ARMS, Arm, Source, sha256
 from emotion_circuits.prompts import Attribute, load_prompts
 from emotion_circuits.record.reading import read_finished
 from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.stations.steering.folder import SteeringFolder
+from emotion_circuits.stations.tuning.folder import TuningFolder
 from emotion_circuits.steering import Condition
 
-__all__ = ["Chosen", "Slot", "choose_texts", "gold_texts"]
+__all__ = ["Chosen", "Slot", "Tuned", "choose_texts", "gold_texts"]
 
 LEAST = 8
 """Openings below which no verdict can be given."""
@@ -55,7 +56,27 @@ class Chosen:
         return tuple(dict.fromkeys(arm for arm, _ in self.slots))
 
 
-def choose_texts(run: Path, *, seed: int, openings: int | None = None, values: Sequence[str] | None = None) -> Chosen:
+@dataclass(frozen=True)
+class Tuned:
+    """Texts of tuned weights.
+
+    Attributes:
+        folder: that ``tune`` wrote for the run.
+        method: whose texts, at the strength it was trained to.
+    """
+
+    folder: Path
+    method: str
+
+
+def choose_texts(
+    run: Path,
+    *,
+    seed: int,
+    openings: int | None = None,
+    values: Sequence[str] | None = None,
+    tuned: Tuned | None = None,
+) -> Chosen:
     """One text per arm, value and opening, drawn by the seed from those the run wrote.
 
     Args:
@@ -63,6 +84,7 @@ def choose_texts(run: Path, *, seed: int, openings: int | None = None, values: S
         seed: of the draws: which samples, which random directions, which openings.
         openings: how many; all that every arm has by default.
         values: of the run; all that have a chosen condition by default.
+        tuned: texts of tuned weights, as a further arm; the study is of the value that they were tuned to then.
 
     Raises:
         EmotionCircuitsError: no finished steering, no such value, nothing chosen, or too few openings.
@@ -70,11 +92,16 @@ def choose_texts(run: Path, *, seed: int, openings: int | None = None, values: S
     about, folder = studied_in(read_finished(run)), SteeringFolder.of(run)
     table = folder.test.read()
     conditions = folder.choice.read().conditions()
-    wanted = _wanted(run, about, conditions, values)
+    learnt = (
+        None if tuned is None else _Learnt.read(tuned, run, table, tuple(v for v in about.values if v in conditions))
+    )
+    wanted = _wanted(run, about, conditions, values if learnt is None else learnt.only(values))
     rng = np.random.default_rng([seed, 1])
     sources = {slot: _rows(table, slot, conditions) for slot in _slots(wanted)}
+    if learnt is not None:
+        sources["tuned", learnt.value] = learnt.rows
     missing: dict[str, str] = {}
-    for arm in ("unsteered", "steered", "random", "prompted"):
+    for arm in ARMS:
         few = {
             s: sources[s]["prompt_id"].nunique()
             for s in sources
@@ -112,6 +139,51 @@ def choose_texts(run: Path, *, seed: int, openings: int | None = None, values: S
             texts[slot, prompt_id] = (str(row["text"]), _source(slot, row, judges))
     first = table.drop_duplicates("prompt_id").set_index("prompt_id")["prompt"]
     return Chosen(about.attribute, wanted, {p: str(first[p]) for p in kept}, texts, missing)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """The texts of tuned weights on the run's own openings, as rows of the run's table.
+
+    Attributes:
+        value: that they were tuned to.
+        rows: ``prompt_id prompt sample text condition`` and the judge's probability.
+    """
+
+    value: str
+    rows: pd.DataFrame
+
+    @classmethod
+    def read(cls, tuned: Tuned, run: Path, table: pd.DataFrame, known: Sequence[str]) -> _Learnt:
+        texts = TuningFolder.of(tuned.folder).texts
+        if not texts.exists():
+            raise EmotionCircuitsError(
+                f"{tuned.folder}: holds no tuned texts; make them with emotion-circuits tune {run} --out {tuned.folder}"
+            )
+        own = texts.read()
+        own = own[own["strength"] == 1.0]
+        if tuned.method not in set(own["method"]):
+            raise EmotionCircuitsError(
+                f"--method {tuned.method}: {tuned.folder} has no texts of it; it has: {', '.join(dict.fromkeys(own['method']))}"
+            )
+        value = read_finished(tuned.folder)["config"]["tuning"]["value"] or known[0]
+        ids = table.drop_duplicates("prompt").set_index("prompt")["prompt_id"]
+        own = own[(own["method"] == tuned.method) & own["prompt"].isin(ids.index)]
+        if own.empty:
+            raise EmotionCircuitsError(
+                f"{tuned.folder}: was written on other openings than {run}; tune with --set tuning.openings=report"
+            )
+        rows = own.assign(
+            prompt_id=own["prompt"].map(ids), sample=own.groupby("prompt").cumcount(), condition=tuned.method,
+            **{f"p_{value}": own["probability"]},
+        )  # fmt: skip
+        return cls(str(value), rows)
+
+    def only(self, values: Sequence[str] | None) -> tuple[str, ...]:
+        """Its value is what the study is of: other values have no such arm."""
+        if values is not None and tuple(values) != (self.value,):
+            raise EmotionCircuitsError(f"--value {', '.join(values)}: the weights were tuned to {self.value} alone")
+        return (self.value,)
 
 
 def _wanted(

@@ -9,7 +9,7 @@ import numpy as np
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.human.allocating import spread
-from emotion_circuits.human.choosing import Chosen, choose_texts, gold_texts
+from emotion_circuits.human.choosing import Chosen, Tuned, choose_texts, gold_texts
 from emotion_circuits.human.hypotheses import declared
 from emotion_circuits.human.material import INTENSITY, LANGUAGES, NATURALNESS, labels_of, material
 from emotion_circuits.human.powering import planned, raters_for
@@ -47,6 +47,7 @@ class Wanted:
         gold: unmistakable texts per rater.
         attention: checks per rater.
         repeats: texts per rater that come again.
+        tuned: texts of tuned weights, as a further arm.
         seed: of every draw.
         studies: simulated per plan.
         rules: of exclusion.
@@ -61,6 +62,7 @@ class Wanted:
     gold: int = 3
     attention: int = 2
     repeats: int = 3
+    tuned: Tuned | None = None
     seed: int = 0
     studies: int = 40
     rules: Rules = field(default_factory=Rules)
@@ -83,7 +85,7 @@ def design_study(run: Path, out: Path, wanted: Wanted | None = None) -> Study:
             enough.
     """
     wanted = wanted or Wanted()
-    chosen = choose_texts(run, seed=wanted.seed, openings=wanted.openings, values=wanted.values)
+    chosen = choose_texts(run, seed=wanted.seed, openings=wanted.openings, values=wanted.values, tuned=wanted.tuned)
     openings = len(chosen.openings)
     each = {"singles": min(wanted.singles, openings), "pairs": min(wanted.pairs, openings)}
     counts = sorted({wanted.raters} if wanted.raters is not None else set(TRIED))

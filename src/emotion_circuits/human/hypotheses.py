@@ -26,10 +26,10 @@ _MEASURES: dict[str, tuple[float, str]] = {
 }
 """Kind → smallest distance that matters, and what is measured."""
 _SIDES: dict[str, dict[Arm, Side]] = {
-    "human.transmitted": {"unsteered": "greater", "random": "greater", "prompted": "different"},
+    "human.transmitted": {"unsteered": "greater", "random": "greater", "prompted": "different", "tuned": "different"},
     "human.intense": {"unsteered": "greater", "random": "greater"},
-    "human.stronger": {"unsteered": "greater", "random": "greater", "prompted": "different"},
-    "human.natural": {"unsteered": "less", "prompted": "different"},
+    "human.stronger": {"unsteered": "greater", "random": "greater", "prompted": "different", "tuned": "different"},
+    "human.natural": {"unsteered": "less", "prompted": "different", "tuned": "different"},
 }
 _HOW = "two-way clusters of raters and openings, t test, Benjamini–Hochberg over all hypotheses of the study"
 

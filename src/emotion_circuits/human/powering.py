@@ -49,7 +49,7 @@ def power_of(
     for number in range(studies):
         ratings, careless = simulated(layout, assumed, np.random.default_rng([seed, 4, number]))
         for claim in claims_of(hypotheses, ratings.without(careless), values, layout.slots):
-            if claim.about.arm == "prompted" or (claim.kind == "human.natural" and not assumed.cost):
+            if claim.about.arm in ("prompted", "tuned") or (claim.kind == "human.natural" and not assumed.cost):
                 continue  # not assumed to differ
             hits.setdefault(claim.kind, []).append(claim.verdict == "supported")
     return Planned(

@@ -22,8 +22,8 @@ DESIGN, KEY = "design.json", "key.json"
 FORMAT = 1
 NONE = "none"
 """What a rater answers who reads none of the values."""
-Arm = Literal["unsteered", "steered", "random", "prompted"]
-ARMS: tuple[Arm, ...] = ("unsteered", "steered", "random", "prompted")
+Arm = Literal["unsteered", "steered", "random", "prompted", "tuned"]
+ARMS: tuple[Arm, ...] = ("unsteered", "steered", "random", "prompted", "tuned")
 
 
 class _Record(BaseModel):
@@ -56,7 +56,7 @@ class Assumed(_Record):
     Attributes:
         base: share of unsteered texts in which a rater names the value.
         effect: how much larger that share is in steered texts.
-        prompted: and in prompted ones.
+        prompted: and in prompted ones, and in those of tuned weights.
         preference: how often the steered text of a pair is taken, ties counted half.
         intensity: mean intensity where the value is named, on the scale from 0 to 6.
         cost: by how much steered texts are less natural, in points of 7.

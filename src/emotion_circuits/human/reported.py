@@ -40,7 +40,7 @@ def _refuse_other_texts(run: Path, study: Path, opened: Study) -> None:
     # By the texts, not by the folder's name: a run may have been moved, or steered anew since.
     folder = SteeringFolder.of(run)
     own = {sha256(str(text)) for text in folder.test.read()["text"]} if folder.test.exists() else set()
-    strange = [source for source in opened.key.texts.values() if source.sha256 not in own]
+    strange = [source for source in opened.key.texts.values() if source.arm != "tuned" and source.sha256 not in own]
     if strange:
         raise EmotionCircuitsError(
             f"{study}: {len(strange)} of its {len(opened.key.texts)} texts are not among those that {run} wrote; it was made of "

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.special import expit, logit, ndtr
 
 from emotion_circuits.human.allocating import pairs_for, singles_for
-from emotion_circuits.human.records import Arm, Assumed
+from emotion_circuits.human.records import ARMS, Arm, Assumed
 from emotion_circuits.human.tables import Pairs, Ratings, Singles
 
 __all__ = ["Layout", "layout_of", "pair_kinds", "simulated", "slots_of", "truths"]
@@ -26,7 +26,7 @@ _NATURAL, _SPREAD = 4.6, 1.1
 
 def slots_of(values: Sequence[str], arms: Sequence[Arm]) -> list[Slot]:
     """Arm and value of every text on an opening."""
-    others: list[Slot] = [(arm, v) for arm in ("steered", "random", "prompted") if arm in arms for v in values]  # type: ignore[misc]
+    others: list[Slot] = [(arm, v) for arm in ARMS[1:] if arm in arms for v in values]
     return [("unsteered", ""), *others]
 
 
@@ -95,9 +95,13 @@ def _naming(values: Sequence[str], slots: Sequence[Slot], assumed: Assumed) -> F
     found = np.empty((len(slots), len(values)))
     for s, (arm, value) in enumerate(slots):
         for v, name in enumerate(values):
-            gain = {"steered": assumed.effect, "prompted": assumed.prompted}.get(arm, 0.0) if name == value else 0.0
+            gain = _gains(assumed).get(arm, 0.0) if name == value else 0.0
             found[s, v] = _solved(min(assumed.base + gain, 0.99), total)
     return found
+
+
+def _gains(assumed: Assumed) -> dict[Arm, float]:
+    return {"steered": assumed.effect, "prompted": assumed.prompted, "tuned": assumed.prompted}
 
 
 def _solved(share: float, spread: float) -> float:
@@ -136,11 +140,10 @@ def truths(assumed: Assumed) -> dict[tuple[str, str], float]:
     gain = assumed.effect
     return {
         **{("human.transmitted", arm): gain for arm in ("unsteered", "random")},
-        ("human.transmitted", "prompted"): gain - assumed.prompted,
+        **{("human.transmitted", arm): gain - assumed.prompted for arm in ("prompted", "tuned")},
         **{("human.stronger", arm): preferred for arm in ("unsteered", "random")},
-        ("human.stronger", "prompted"): 0.5,
-        ("human.natural", "unsteered"): cost - whole,
-        ("human.natural", "prompted"): cost - whole,
+        **{("human.stronger", arm): 0.5 for arm in ("prompted", "tuned")},
+        **{("human.natural", arm): cost - whole for arm in ("unsteered", "prompted", "tuned")},
     }
 
 
@@ -203,7 +206,7 @@ def _pairs(
 ) -> Pairs:  # fmt: skip
     r, o, k, swapped = layout.compared.T
     v, first, second = np.array(layout.pairs).T[:, k]
-    strength = np.array([_preference(assumed) if arm in ("steered", "prompted") else 0.0 for arm, _ in layout.slots])
+    strength = np.array([_preference(assumed) if arm in _gains(assumed) else 0.0 for arm, _ in layout.slots])
     at = strength[first] - strength[second] + texts[o, first, v] - texts[o, second, v]
     # A rater prefers a side, whichever text stands there; an opening may bring one arm out better than another.
     at = (

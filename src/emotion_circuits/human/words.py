@@ -91,12 +91,18 @@ ASPECTS = (
         otherwise="That people who read the texts blind name it is not shown.",
         names="value",
     ),
-    Aspect("steered", "… beside texts of a prompt", ("human.transmitted",), "human", where={"arm": ("prompted",)}),
+    Aspect(
+        "steered", "… beside texts of a prompt or of tuned weights", ("human.transmitted",), "human",
+        where={"arm": ("prompted", "tuned")},
+    ),
     Aspect(
         "steered", "people find more of the value in steered texts", ("human.intense", "human.stronger"), "human",
         where={"arm": ("unsteered", "random")},
     ),
-    Aspect("steered", "… beside texts of a prompt, pair by pair", ("human.stronger",), "human", where={"arm": ("prompted",)}),
+    Aspect(
+        "steered", "… beside texts of a prompt or of tuned weights, pair by pair", ("human.stronger",), "human",
+        where={"arm": ("prompted", "tuned")},
+    ),
     Aspect("steered", "what people's ratings of naturalness say of the cost", ("human.natural",), "human"),
 )  # fmt: skip
 """Which of the report's questions they answer, beside the run's own claims."""
