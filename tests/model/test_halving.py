@@ -66,7 +66,7 @@ def test_other_errors_pass():
     ("station", "tokens", "what"),
     [("capture", 300, "sentences"), ("sweep", 90, "texts"), ("scan", 60, "variants of the run")],
 )
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_figures_are_those_of_a_roomy_device(family, station, tokens, what, tmp_path, caplog):
     model, work = tiny_model(family), station_cases.STATIONS[station]
     roomy, narrow = tmp_path / "roomy", tmp_path / "narrow"

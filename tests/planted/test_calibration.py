@@ -88,6 +88,7 @@ class Refusing:
         return Superposed().plant(spec)
 
 
+@pytest.mark.slow
 def test_rejected_models_are_counted() -> None:
     found = calibrate([6, 7], generators=["staged", Refusing()], n_pairs=12, edges=False, no_circuit=1)
     staged, refusing = found.generators
@@ -99,6 +100,7 @@ def test_rejected_models_are_counted() -> None:
         calibrate([7], generators=["staged", Refusing()], n_pairs=12, edges=False, no_circuit=1)
 
 
+@pytest.mark.slow
 def test_much_noise_hides_the_circuit() -> None:
     curve = difficulty_curve([7], [0.2, 3.5], generators=["staged", "superposed"], n_pairs=12, edges=False)
     at = {(p.difficulty, m.name): m.median for p in curve for m in p.methods if m.generator == "staged"}

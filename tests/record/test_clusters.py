@@ -121,7 +121,8 @@ def test_an_error_of_a_part_is_the_same_one_from_ray_and_it_goes_on(ray):
     computed(ray, Compute(tensors, 1))
 
 
-@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
 def test_stations_of_a_model_are_the_same_bytes_by_ray_with_a_worker_killed(threads, ray, root, tmp_path):
     with torch_threads(threads):
         for name in ("capture", "sweep"):
@@ -143,6 +144,7 @@ def test_actors_killed_at_twenty_random_moments_cost_their_parts_only(ray, tmp_p
     assert again <= 20
 
 
+@pytest.mark.slow
 def test_ray_leaves_signals_alone(ray):
     computed(ray, Compute(tensors, 0), PARTS[:1])
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -215,6 +217,7 @@ def test_jobs_give_the_same_bytes_and_one_that_is_killed_is_sent_again(slurm, tm
     assert [p.name for p in (tmp_path / "jobs").iterdir()] == ["logs"]
 
 
+@pytest.mark.slow
 def test_an_error_of_a_part_is_the_same_one_from_a_job(slurm, capfd):
     with pytest.raises(EmotionCircuitsError, match=r"^the corpus has no row 5$") as raised:
         computed(slurm, Compute(failing, None))

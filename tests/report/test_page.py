@@ -177,7 +177,7 @@ def test_a_browser_that_is_given_up_leaves_no_process(bare):
     started = set()
 
     def stand_still():
-        with open_page(bare, timeout=25) as tab:
+        with open_page(bare, timeout=12) as tab:
             started.update(set(own.children(recursive=True)) - before)
             # A browser that stands still does not even notice that it should end.
             for process in started:

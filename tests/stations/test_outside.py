@@ -100,7 +100,7 @@ def test_its_claims_are_in_the_summary_and_in_tracking(outside):
     assert "length" in {row["stage"] for row in compared["stages"]}
 
 
-@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("language", [pytest.param("en", marks=pytest.mark.slow), "ja"])
 def test_it_is_on_the_page(outside, language):
     root, command, *_ = outside
     command("report", "run", "--lang", language, "--out", f"{language}.html", "--json")

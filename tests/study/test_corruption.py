@@ -32,7 +32,7 @@ def found(recorded, count, **options):
 
 
 def test_a_sample_of_damaged_files(recorded):
-    found(recorded, 20)
+    found(recorded, 8)
 
 
 @pytest.mark.slow
