@@ -43,6 +43,29 @@ def test_shared_directions_are_carried_and_nothing_else_is(sets):
         assert row["shuffled_low"] <= row["auroc"] <= row["shuffled_high"]
 
 
+def test_what_another_attributes_directions_do_as_well_is_not_beyond_them(sets, tmp_path):
+    same, other, _ = sets
+    names = dict(zip(VALUES, ("joy", "rage", "regret"), strict=True))
+
+    def renamed(name, **how):
+        store = planted_store(tmp_path / name, groups=60, words=False, topic=1.0, **how)
+        labels = [names.get(label, label) for label in store.rows["label"]]
+        return LabelledStates.of(store.relabelled(labels), name, tuple(names.values()), "neutral")
+
+    unlike, alike = renamed("nothing of it", strength=0.0, seed=9), renamed("the same in other words")
+    for wrong, holds in ((unlike, True), (alike, False)):
+        row = (
+            transfer_table([same, other, wrong], draws=20, resamples=100)
+            .set_index(["source", "target"])
+            .loc[("a", "b")]
+        )
+        assert row["beyond"] == pytest.approx(row["auroc"] - row["wrong"])
+        assert row["beyond_low"] <= row["beyond"] <= row["beyond_high"] or not holds
+        assert (row["beyond_low"] > 0) == holds
+    alone = transfer_table([same, other], draws=20, resamples=50)
+    assert alone["beyond"].isna().all()
+
+
 def test_a_set_read_by_itself_is_its_own_ceiling(sets):
     table = transfer_table(sets[:2], draws=20, resamples=50).set_index(["source", "target"])
     own = table.loc[("a", "a")]

@@ -96,8 +96,9 @@ def transfer_table(
 
     Returns:
         One row per pair: ``source target values layer auroc low high shuffled_low shuffled_high p words difference
-        difference_low difference_high wrong own own_low own_high share groups``. Intervals hold 95 %; ``share`` is what of the
-        target's own reading above chance is reached.
+        difference_low difference_high wrong beyond beyond_low beyond_high own own_low own_high share groups``. Intervals hold
+        95 %; ``beyond`` is what is told more than by the best of other attributes' directions, missing where there are none;
+        ``share`` is what of the target's own reading above chance is reached.
 
     Raises:
         EmotionCircuitsError: fewer than two sets, sets of different models, or none that share a value.
@@ -153,12 +154,18 @@ def _row(
     boots = {name: np.array([aurocs(arm[d], truth[d]).mean() for d in drawn]) for name, arm in arms.items()}
     ends = {name: np.nanquantile(boot, [0.025, 0.975]) for name, boot in boots.items()}
     apart = np.nanquantile(boots["real"] - boots["words"], [0.025, 0.975])
+    wrong, beyond = _wrong(others, truth), (float("nan"), float("nan"))
+    if others:
+        # The best one is looked for again in every resample: it is the best that is to be beaten, not the one that was best here.
+        best = np.array([_wrong([other[d] for other in others], truth[d]) for d in drawn])
+        beyond = tuple(np.nanquantile(boots["real"] - best, [0.025, 0.975]).tolist())
     return {
         "source": source.data.name, "target": target.name, "values": ", ".join(values), "layer": source.layer,
         "auroc": real, "low": float(ends["real"][0]), "high": float(ends["real"][1]),
         "shuffled_low": float(np.quantile(null, 0.025)), "shuffled_high": float(np.quantile(null, 0.975)),
         "p": rank_p(real, null), "words": plain["words"], "difference": real - plain["words"],
-        "difference_low": float(apart[0]), "difference_high": float(apart[1]), "wrong": _wrong(others, truth),
+        "difference_low": float(apart[0]), "difference_high": float(apart[1]), "wrong": wrong,
+        "beyond": real - wrong, "beyond_low": beyond[0], "beyond_high": beyond[1],
         "own": plain["own"], "own_low": float(ends["own"][0]), "own_high": float(ends["own"][1]),
         "share": (real - 0.5) / (plain["own"] - 0.5) if plain["own"] > 0.5 else float("nan"),
         "groups": len(np.unique(target.groups[at])),

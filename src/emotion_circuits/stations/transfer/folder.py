@@ -26,6 +26,8 @@ TRANSFERS = Table(
         Column("difference", "float", "states minus words", "AUROC"),
         *ends("difference_", "its 95 % interval, bootstrap by group", "AUROC"),
         Column("wrong", "float", "the best that directions of another attribute do, where there is one", "AUROC"),
+        Column("beyond", "float", "states minus those; missing where there is none", "AUROC"),
+        *ends("beyond_", "its 95 % interval, bootstrap by group, the best one looked for in every resample", "AUROC"),
         Column("own", "float", "the same of the target's own directions", "AUROC"),
         *ends("own_", "its 95 % interval, bootstrap by group", "AUROC"),
         Column("share", "float", "what of the target's own reading above chance is reached", "share"),

@@ -19,7 +19,7 @@ from emotion_circuits.record.studied import studied_in
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.transfer.folder import TransferFolder
 from emotion_circuits.stations.transfer.settings import TransferSettings
-from emotion_circuits.statistics import About, Draft, corrected, draft, interval_p
+from emotion_circuits.statistics import About, Draft, corrected, draft, holding, interval_p
 
 __all__ = ["inputs", "labelled", "run"]
 
@@ -100,4 +100,12 @@ def _drafts(row: dict[Any, Any], model: str) -> list[Draft]:
         p=interval_p(row["difference"], apart, n=max(int(row["groups"]), 2)), beside={"words": row["words"]},
         given=reading.id,
     )  # fmt: skip
-    return [reading, words]
+    if pd.isna(row["wrong"]):
+        return [reading, words]
+    beyond = holding(row["beyond"], row["beyond_low"], row["beyond_high"])
+    other = draft(
+        f"transfer.other.{names}", "transfer.other", about, family="transfer.other",
+        estimate=row["beyond"], interval=beyond, smallest=0.02, n=int(row["groups"]),
+        p=interval_p(row["beyond"], beyond, n=max(int(row["groups"]), 2)), beside={"other": row["wrong"]}, given=reading.id,
+    )  # fmt: skip
+    return [reading, words, other]

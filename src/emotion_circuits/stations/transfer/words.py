@@ -40,13 +40,26 @@ def _words(claim: Claim) -> Words:
     )  # fmt: skip
 
 
-KINDS = (Kind("transfer.reading", _reading), Kind("transfer.words", _words))
+def _other(claim: Claim) -> Words:
+    return Words(
+        say(
+            "Directions of {source} tell the test sentences of {target} apart better than the best of another attribute's "
+            "directions do.",
+            source=claim.about.arm, target=claim.about.corpus,
+        ),
+        term("difference of AUROCs"),
+        term("groups of sentences"),
+        notes=(say("The best of another attribute's directions reaches {wrong}.", wrong=number(claim.figures.beside["other"])),),
+    )  # fmt: skip
+
+
+KINDS = (Kind("transfer.reading", _reading), Kind("transfer.words", _words), Kind("transfer.other", _other))
 
 ASPECTS = (
     Aspect(
         "stable",
         "what one set of sentences teaches reads another",
-        ("transfer.reading", "transfer.words"),
+        ("transfer.reading", "transfer.words", "transfer.other"),
         "transfer",
         some="Directions carried over to other sentences read them: {supported} of {total} ({names}; clearest: "
         "{figure}, {beside}).",
