@@ -164,7 +164,7 @@ def test_what_is_done_is_reused_and_what_was_cut_off_goes_on(done, places, monke
     def cut(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(station, "_compared", cut)
+    monkeypatch.setattr(station, "write_comparison", cut)
     with pytest.raises(KeyboardInterrupt):
         tuned(places, "again", methods=("steering", "dpo"), combine=())
     kept = TuningFolder.of(root / "again")

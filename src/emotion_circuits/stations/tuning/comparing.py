@@ -1,0 +1,143 @@
+"""From scored texts and costs to the station's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emotion_circuits.prompts import load_prompts
+from emotion_circuits.record.notes import read_note
+from emotion_circuits.stations.tuning.plan import (
+    ASKED,
+    Arm,
+    named,
+)
+from emotion_circuits.stations.tuning.tables import LESS
+from emotion_circuits.stations.tuning.work import Work
+from emotion_circuits.statistics import mean_intervals, paired_difference
+from emotion_circuits.steering import (
+    NONE,
+)
+from emotion_circuits.steering.scoring import per_prompt
+from emotion_circuits.tuning.frontier import added, arm_rows, at_cost, compared_at_cost
+from emotion_circuits.tuning.trained import Trained
+
+__all__ = ["write_comparison", "write_methods", "write_taken"]
+
+
+def _figures(costs: pd.DataFrame, name: str, what: str) -> np.ndarray:
+    rows = costs[(costs["condition"] == name) & (costs["what"] == what)].sort_values("row")
+    return rows["figure"].to_numpy(float)
+
+
+def write_comparison(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd.DataFrame) -> None:
+    """The tables of effects and costs."""
+    own, folder, value = work.own, work.folder, work.value
+    beside: dict[str, dict[str, Any]] = {
+        arm.condition.name: {"method": arm.method, "strength": arm.strength} for arm in arms
+    }
+    table = arm_rows(scored, beside, value, judge=work.run.about.judge)
+    base = _figures(costs, NONE.name, "loss")
+    for what, of in (("kl", lambda f: f), ("loss", lambda f: f - base)):
+        found = [mean_intervals(of(_figures(costs, str(name), what)))[0] for name in table["condition"]]
+        table[what] = [e.estimate for e in found]
+        table[f"{what}_low"], table[f"{what}_high"] = [e.low for e in found], [e.high for e in found]
+    folder.arms.write(table)
+    names = {str(m): [a.condition.name for a in arms if a.method == m] for m in own.methods}
+    methods = {m: arms_ for m, arms_ in names.items() if arms_}
+    levels = at_cost(scored, methods, value, ratio=own.at_ratio, seed=work.seed)
+    rows = []
+    n = scored["prompt_id"].nunique()
+    for method, (at, _) in levels.items():
+        apart = (np.nan,) * 4
+        if method != "steering" and "steering" in levels:
+            apart = compared_at_cost(levels, method, "steering", n)
+        rows.append(
+            {
+                "method": method, "ratio": own.at_ratio, "effect": at.effect, "low": at.low, "high": at.high,
+                "reached": at.reached, "reached_share": at.reached_share, "n": n,
+                **dict(zip(("difference", "difference_low", "difference_high", "p"), apart, strict=True)),
+            }
+        )  # fmt: skip
+    folder.equal.write(pd.DataFrame(rows))
+    written = set(table["condition"])
+    sums = []
+    for name, first, second in own.combined():
+        alone = named(first, own.shown if first == "prompting" else 1), named(second, 1)
+        if {named(name, 1), *alone} <= written:
+            sums.append({"method": name, **added(scored, named(name, 1), *alone, value)})
+    folder.additive.write(pd.DataFrame(sums))
+    folder.harm.write(pd.DataFrame(list(_harm(beside, costs))))
+    label = f"{work.run.about.judge}_label"
+    about = {NONE.name: {"method": "none", "strength": 0.0}, **beside}
+    kept = scored[scored["condition"].isin(list(about))]
+    folder.texts.write(
+        pd.DataFrame(
+            {
+                "method": [about[c]["method"] for c in kept["condition"]],
+                "strength": [float(about[c]["strength"]) for c in kept["condition"]],
+                "prompt": kept["prompt"].to_list(), "text": kept["text"].to_list(), "label": kept[label].to_list(),
+                "probability": kept[f"p_{value}"].to_numpy(float), "nats": kept["nats"].to_numpy(float),
+            }
+        )
+    )  # fmt: skip
+
+
+def write_taken(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd.DataFrame) -> None:
+    """The table of what is taken away from texts that were asked for the value."""
+    value = work.value
+    beside = {a.condition.name: {"method": a.method} for a in arms if a.condition.name != ASKED}
+    table = arm_rows(scored, beside, value, judge=work.run.about.judge, base=ASKED)
+    column = f"p_{value}"
+    asked, plain = (float(per_prompt(scored, name, column).mean()) for name in (ASKED, NONE.name))
+    table = table.assign(asked=asked, plain=plain)
+    table["gone"] = -table["change"] / (asked - plain) if asked > plain else np.nan
+    base = _figures(costs, NONE.name, "harm")
+    for what in ("kl", "harm"):
+        ends = []
+        for name in table["condition"]:
+            own = _figures(costs, str(name), what)
+            found = (own - base if what == "harm" else own) if len(own) else np.full(2, np.nan)
+            ends.append(mean_intervals(found)[0] if np.isfinite(found).all() else None)
+        for key, of in (("", "estimate"), ("_low", "low"), ("_high", "high")):
+            table[f"{what}{key}"] = [np.nan if e is None else float(getattr(e, of)) for e in ends]
+    kept = [c.name for c in LESS.columns]
+    work.folder.less.write(table[kept])
+
+
+def _harm(beside: Mapping[str, Mapping[str, Any]], costs: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    base = _figures(costs, NONE.name, "harm")
+    for name, about in beside.items():
+        own = _figures(costs, name, "harm")
+        if len(own) and len(base):
+            d = paired_difference(own, base, direction=1)
+            yield {
+                "method": about["method"], "margin": d.treated, "base": d.control, "change": d.estimate, "low": d.low,
+                "high": d.high, "p": d.p, "n": d.n,
+            }  # fmt: skip
+
+
+def write_methods(work: Work, trained: Mapping[str, Trained]) -> None:
+    """Parameters, seconds and data of every method."""
+    own, run_, model = work.own, work.run, work.model
+    steered = len(work.chosen.layers) * model.d_model
+    sentences = len(load_prompts(run_.about.fit, split="train"))
+    # What directions need before one can be added: states of sentences, and their fit.
+    made = sum(
+        float((read_note(run_.path / name) or {}).get("timing", {}).get("seconds", 0.0))
+        for name in ("capture", "directions")
+    )
+    fixed: dict[str, Callable[[], tuple[int, float, int]]] = {
+        "prompting": lambda: (0, 0.0, own.shown),
+        "steering": lambda: (steered, made, sentences),
+        "baked": lambda: (steered, made, sentences),
+    }
+    rows = []
+    for method in own.methods:
+        t = trained.get(method)
+        parameters, seconds, examples = fixed[method]() if t is None else (t.parameters, t.seconds, t.examples)
+        rows.append({"method": method, "parameters": parameters, "seconds": seconds, "examples": examples})
+    work.folder.methods.write(pd.DataFrame(rows))
