@@ -274,14 +274,14 @@ def api_page(package: str) -> str:
 
 
 def findings_page(readme: Path) -> str:
-    """The README's section on what is found, with its links turned towards the site's pages."""
-    section = re.search(
+    """The README's sections on what is found, with their links turned towards the site's pages."""
+    sections = re.findall(
         r"^## (What it finds[^\n]*)\n(.*?)(?=^## |\Z)", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-    if section is None:
+    if not sections:
         raise ValueError(f"{readme}: has no section 'What it finds …'")
-    text = re.sub(r"`docs/([\w/.-]+\.md)`", r"[\1](\1)", section[2]).replace("](docs/", "](")
-    return f"# {section[1]}\n{text}"
+    text = "\n".join(f"{'##' if n else '#'} {title}\n{told}" for n, (title, told) in enumerate(sections))
+    return re.sub(r"`docs/([\w/.-]+\.md)`", r"[\1](\1)", text).replace("](docs/", "](")
 
 
 # -- notebook ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from hooks import API, cli_page, command_tree, findings_page, settings_page  # noqa: E402
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.ja.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.fixture

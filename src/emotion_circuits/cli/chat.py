@@ -241,9 +241,11 @@ class _Talk:
         return plan(self.model, self.served, wanted, tokens=tokens, spoken=said, chat=said is not None)
 
     def _table(self, rows: list[Row]) -> Table:
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
-        table = Table("the model", f"{self.emotion}, dose {self.dose:g}", show_lines=True, expand=sys.stdout.isatty())
+        # Halves, so that nothing moves sideways while both are written.
+        heads = (Column(head, ratio=1) for head in ("the model", f"{self.emotion}, dose {self.dose:g}"))
+        table = Table(*heads, show_lines=True, expand=sys.stdout.isatty())
         table.add_row(*(Text(row.text.strip()) for row in rows))
         return table

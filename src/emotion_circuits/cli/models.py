@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from emotion_circuits.cli.completing import MODELS, offering
 from emotion_circuits.cli.shared import Device, Dtype, JsonFlag, Pickle, Revision, long_running, print_table, show_json
@@ -43,16 +43,27 @@ def list_models(as_json: JsonFlag = False) -> None:
     if as_json:
         show_json({"bundled": rows, "families": families})
         return
+    # A name is to be copied, so that it stays whole on a narrow terminal.
     table = Table(
-        "name", "what", "layers", "heads", "d", "licence", "origin", "MB", "installed", title="Bundled models"
+        Column("name", no_wrap=True),
+        Column("what", overflow="fold"),
+        "shape",
+        "licence",
+        "MB",
+        "installed",
+        title="Bundled models",
     )
     for row in rows:
-        cells = [str(row[key]) for key in ("name", "about", "layers")]
-        cells += [
-            f"{row['heads']} ({row['kv_heads']} KV)",
-            *(str(row[key]) for key in ("d_model", "licence", "origin")),
-        ]
-        table.add_row(*cells, str(row["download_mb"]), "yes" if row["installed"] else "no")
+        shape = f"{row['layers']} layers of width {row['d_model']}, {row['heads']} heads ({row['kv_heads']} KV)"
+        installed = "yes" if row["installed"] else "no"
+        table.add_row(
+            str(row["name"]),
+            f"{row['about']} ({row['origin']})",
+            shape,
+            str(row["licence"]),
+            str(row["download_mb"]),
+            installed,
+        )
     print_table(table)
     known = ", ".join(families.values())
     typer.echo(f"Any Hugging Face id, local folder or .gguf file of these families: {known}")
