@@ -142,6 +142,20 @@ def test_what_holds_of_one_value_alone_is_partly_so():
     assert "for gratitude." in answer.gist
 
 
+def test_fluency_alone_is_no_steering():
+    """Unsteered text is fluent, too: a condition that is kept makes no answer of effects that are not shown."""
+    kinds = of("steering.effect", "steering.fluency")
+    for effect, verdict in (("inconclusive", "not shown"), ("not supported", "no")):
+        claims = [changed(c, verdict=effect if c.kind == "steering.effect" else "supported") for c in kinds]
+        answer = answers(claims)["steered"]
+        assert answer.verdict == verdict
+        assert answer.gist.index("is not shown") < answer.gist.index("stays fluent")
+    alone = [changed(c, verdict="supported") for c in of("steering.fluency")]
+    assert answers(alone)["steered"].verdict == "not shown"
+    unkept = [changed(c, verdict="supported" if c.kind == "steering.effect" else "inconclusive") for c in kinds]
+    assert answers(unkept)["steered"].verdict == "partly"
+
+
 def test_what_is_there_is_said_before_what_is_not():
     claims = [changed(c, verdict="supported" if c.kind == "trace.attention" else "inconclusive") for c in CLAIMS]
     gist = answers(claims)["taken-in"].gist

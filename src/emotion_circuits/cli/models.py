@@ -55,14 +55,14 @@ def list_models(as_json: JsonFlag = False) -> None:
     )
     for row in rows:
         shape = f"{row['layers']} layers of width {row['d_model']}, {row['heads']} heads ({row['kv_heads']} KV)"
-        installed = "yes" if row["installed"] else "no"
+        there = "yes" if row["installed"] else "no"
         table.add_row(
             str(row["name"]),
             f"{row['about']} ({row['origin']})",
             shape,
             str(row["licence"]),
             str(row["download_mb"]),
-            installed,
+            there,
         )
     print_table(table)
     known = ", ".join(families.values())

@@ -67,6 +67,7 @@ class Aspect:
         names: the field that names a claim; all that tell it from others by default.
         plainly: the same without a figure, where at least one is supported; may name ``{names}``.
         otherwise: where none is supported.
+        condition: what the others must keep, such as fluency; where nothing else is supported, it answers nothing.
     """
 
     question: str
@@ -80,6 +81,7 @@ class Aspect:
     names: str = ""
     plainly: str = ""
     otherwise: str = ""
+    condition: bool = False
 
     def fits(self, claim: Claim) -> bool:
         """Whether a claim belongs to it."""

@@ -70,11 +70,8 @@ def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run
         text,
         _joined(sentences),
         rows,
-        verdict=_verdict([own for _, own in deciding]),
-        # What is there comes before what is not; the rest stands below.
-        gist=_joined(
-            [_plain(aspect, own) for aspect, own in sorted(deciding, key=lambda part: not _held(part[1]))[:_SENTENCES]]
-        ),
+        verdict=_verdict(deciding),
+        gist=_joined([_plain(aspect, own) for aspect, own in _in_turn(deciding)[:_SENTENCES]]),
         strips=tuple(strip for aspect, own in deciding for strip in _strips(aspect, own)),
     )
 
@@ -96,16 +93,24 @@ def with_texts(answers: Sequence[Answer], sections: Sequence[Section], rows: int
     return tuple(found)
 
 
-def _verdict(groups: Sequence[Sequence[Told]]) -> str:
-    """Whether what decides is supported of all that was asked about, of some, or of nothing."""
-    if not groups:
+def _verdict(deciding: Sequence[tuple[Aspect, list[Told]]]) -> str:
+    """Whether what decides is supported of all that was asked about, of some, or of nothing.
+
+    A condition that is kept while nothing is shown to happen is no part of a yes: unsteered text is fluent, too.
+    """
+    if not deciding:
         return ""
-    held = [_held(own) for own in groups]
-    if all(share == 1 for share in held):
-        return YES
-    if any(held):
+    if all(_held(own) == 1 for _, own in deciding):
+        return YES if any(not aspect.condition for aspect, _ in deciding) else OPEN
+    if any(_held(own) for aspect, own in deciding if not aspect.condition):
         return PARTLY
-    return NO if all(t.claim.verdict == "not supported" for own in groups for t in own) else OPEN
+    asked = [own for aspect, own in deciding if not aspect.condition] or [own for _, own in deciding]
+    return NO if all(t.claim.verdict == "not supported" for own in asked for t in own) else OPEN
+
+
+def _in_turn(deciding: Sequence[tuple[Aspect, list[Told]]]) -> list[tuple[Aspect, list[Told]]]:
+    """What is there comes before what is not, and conditions come last; the rest stands below."""
+    return sorted(deciding, key=lambda part: (part[0].condition, not _held(part[1])))
 
 
 def _held(own: Sequence[Told]) -> float:

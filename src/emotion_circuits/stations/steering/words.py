@@ -208,5 +208,6 @@ ASPECTS = (
         names="value",
         plainly="The text stays fluent for {names}.",
         otherwise="That the text stays fluent is not shown.",
+        condition=True,
     ),
 )
