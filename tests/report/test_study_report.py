@@ -17,7 +17,7 @@ from emotion_circuits.language import speaking
 from emotion_circuits.page.browser import open_page
 from emotion_circuits.page.figures import steering_heatmaps
 from emotion_circuits.page.latex import cited_in
-from emotion_circuits.page.page import Figure, Section, Table, write_page
+from emotion_circuits.page.page import Figure, Section, Sheet, Sheets, Table, write_page
 from emotion_circuits.page.telling import tell
 from emotion_circuits.record.reading import read_claims, read_finished
 from emotion_circuits.report.paper import methods, write_paper
@@ -107,7 +107,8 @@ def test_the_japanese_page_leaves_no_sentence_untranslated(run, tmp_path):
     html = written.path.read_text(encoding="utf-8")
     assert '<html lang="ja">' in html
     body = re.sub(
-        r"<(script|style|pre|code).*?</\1>|<tbody lang=\"en\">.*?</tbody>|<table class=\"sortable.*?</table>",
+        r"<(script|style|pre|code).*?</\1>|<tbody lang=\"en\">.*?</tbody>|<table class=\"sortable.*?</table>"
+        r"|<select class=\"choice.*?</select>",  # values of a table's column
         "",
         html,
         flags=re.S,
@@ -188,6 +189,78 @@ def test_the_whole_page_works_in_a_browser(run, tmp_path, view):
             )
             == 0
         )
+
+
+@browser
+def test_a_click_in_a_figure_and_the_list_open_what_is_known(run, tmp_path):
+    path = write_report(run, out=tmp_path / "r.html")
+    looks = pd.read_parquet(run / "trace" / "attention.parquet")
+    with open_page(path) as tab:
+        assert tab.evaluate("drawAll().then(() => true)")
+        # The middle of the panel of heads is a head; its sheet has the figures of the run's table.
+        tab.locator("#plot-attention").scroll_into_view_if_needed()
+        box = tab.locator("#plot-attention .nsewdrag").first.bounding_box()
+        tab.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+        tab.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+        tab.locator("dialog[open]").wait_for()
+        name = tab.locator("#sheet-title").text_content()
+        assert re.fullmatch(r"L\d+H\d+", name)
+        own = looks[
+            (looks["split"] == "test") & ("L" + looks["layer"].astype(str) + "H" + looks["head"].astype(str) == name)
+        ]
+        shown = tab.locator(".known table").first.text_content()
+        assert shown.count("attends to emotion words") == len(own) == 3
+        # From the head to its layer, and out by the keyboard.
+        tab.locator(".see button").first.click()
+        assert tab.locator("#sheet-title").text_content() == f"layer {name[1 : name.index('H')]}"
+        assert "core" in tab.locator(".known").text_content()
+        tab.keyboard.press("Escape")
+        assert not tab.evaluate("document.querySelector('dialog').open")
+        kinds = tab.evaluate("[...document.querySelectorAll('.closer optgroup')].map(g => g.label)")
+        assert kinds[0] == "layers"
+        assert [k for k in kinds if k.startswith("tokens of")]
+        tab.locator(".closer select").select_option("T1")
+        assert "Who writes" in tab.locator(".known").text_content()
+        assert errors(tab) == []
+
+
+@browser
+def test_steered_texts_are_looked_through_by_arm_opening_and_label(run, tmp_path):
+    path = write_report(run, out=tmp_path / "r.html")
+    texts = pd.read_parquet(run / "steering" / "test.parquet")
+    rows = "[...document.querySelectorAll('#every-text tbody tr')].filter(r => !r.hidden)"
+    with open_page(path) as tab:
+        tab.evaluate("document.getElementById('every-text').closest('details').open = true")
+        arm, opening, label = tab.locator("#every-text").locator("xpath=../../div[@class='tools']//select").all()
+        every = tab.evaluate(f"{rows}.length")
+        arm.select_option("gratitude: steered")
+        steered = texts[(texts["kind"] == "emotion") & (texts["emotion"] == "gratitude")]
+        assert tab.evaluate(f"{rows}.map(r => r.cells[2].textContent)") == steered["text"].tolist()
+        prompt = steered["prompt"].iloc[2]
+        opening.select_option(prompt)
+        assert tab.evaluate(f"{rows}.length") == (steered["prompt"] == prompt).sum() < len(steered)
+        opening.select_option("all")
+        found = steered["emotion_label"].iloc[0]
+        label.select_option(found)
+        assert tab.evaluate(f"{rows}.length") == (steered["emotion_label"] == found).sum()
+        arm.select_option("all")
+        label.select_option("all")
+        assert tab.evaluate(f"{rows}.length") == every > len(steered)
+
+
+def test_a_sheet_that_could_end_its_script_is_text(tmp_path):
+    sheet = Sheet("L0H0", "heads", "</script><b>", (("A table", ("what",), (("</script>",),)),), ("L9H9",))
+    parts = (Sheets("sheets", "Look", "Closer.", (sheet,)), Figure("f", "F", "C", go.Figure(), sheet="{y}"))
+    write_page(page(parts=parts), tmp_path / "p.html")
+    html = (tmp_path / "p.html").read_text(encoding="utf-8")
+    data = html.split('id="sheets-data">')[1].split("</script>")[0]
+    assert json.loads(data)[0]["title"] == "</script><b>"
+    assert 'data-sheet="{y}"' in html
+    # Without a list there is nothing to open, and no figure says that there is.
+    write_page(page(parts=parts[1:]), tmp_path / "q.html")
+    alone = (tmp_path / "q.html").read_text(encoding="utf-8")
+    assert "data-sheet=" not in alone.split("<script")[0]
+    assert "A click on a mark" not in alone
 
 
 def test_heatmaps_keep_the_order_of_layers_and_one_collapse_does_not_hide_the_rest():

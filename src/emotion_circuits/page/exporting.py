@@ -16,7 +16,7 @@ import pandas as pd
 
 from emotion_circuits.language import say
 from emotion_circuits.page.browser import chromium, off_the_loop, open_page
-from emotion_circuits.page.page import Comparisons, Figure, Page, Table, Texts
+from emotion_circuits.page.page import Comparisons, Figure, Page, Sheets, Table, Texts
 from emotion_circuits.paths import replacing, write_table
 
 __all__ = ["Exported", "export_parts", "figure_pdfs", "write_pdf"]
@@ -52,7 +52,7 @@ def export_parts(page: Page, path: Path, folder: Path) -> Exported:
     parts = [part for section in page.sections for part in section.parts]
     return Exported(
         _drawn(_figures, page, path, folder),
-        tuple(file for part in parts if not isinstance(part, Figure) for file in _table(part, folder)),
+        tuple(file for part in parts if not isinstance(part, Figure | Sheets) for file in _table(part, folder)),
     )
 
 

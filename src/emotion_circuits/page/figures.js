@@ -43,7 +43,8 @@ function draw(plot) {
   if (plot.dataset.drawn === "yes") return Promise.resolve();
   plot.dataset.drawn = "yes";
   const figure = dressed(sources.get(plot), night.matches);
-  return library().react(plot, figure.data, figure.layout, { responsive: true, displaylogo: false });
+  return library().react(plot, figure.data, figure.layout, { responsive: true, displaylogo: false })
+    .then(() => plot.dispatchEvent(new Event("drawn")));
 }
 const near = new IntersectionObserver(entries => {
   for (const entry of entries) if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target); }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ __all__ = [
     "Page",
     "Part",
     "Section",
+    "Sheet",
+    "Sheets",
     "Strip",
     "Table",
     "Texts",
@@ -123,6 +125,8 @@ class Figure:
         caption: what is shown, with units and chance level.
         figure: the plotly figure.
         alternative: the finding in words, for those who don't see the picture.
+        sheet: name of the :class:`Sheet` that a click on a mark opens, made of the mark's ``{x}``, ``{y}``, ``{text}`` or
+            ``{customdata}``.
     """
 
     name: str
@@ -130,6 +134,7 @@ class Figure:
     caption: str
     figure: Any
     alternative: str = ""
+    sheet: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ class Table:
         caption: what the columns mean.
         frame: the rows; floats are shown with three significant digits.
         folded: shown on demand.
+        choices: columns of which one value can be picked, so that only its rows are shown.
     """
 
     name: str
@@ -149,6 +155,7 @@ class Table:
     caption: str
     frame: pd.DataFrame
     folded: bool = False
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,43 @@ class Comparisons:
     rows: tuple[Any, ...]
 
 
-Part = Figure | Table | Texts | Comparisons
+@dataclass(frozen=True)
+class Sheet:
+    """What is known of one thing that a reader points at.
+
+    Attributes:
+        name: what figures call it.
+        kind: what sort of thing it is; the list is ordered by it.
+        title: heading.
+        tables: title, headings and rows, all as they are read.
+        see: names of other sheets.
+    """
+
+    name: str
+    kind: str
+    title: str
+    tables: tuple[tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]], ...]
+    see: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sheets:
+    """A list of things to look at closely; each opens beside the page, from the list or by a click in a figure.
+
+    Attributes:
+        name: file-safe name.
+        title: heading.
+        caption: what can be looked at.
+        sheets: one per thing.
+    """
+
+    name: str
+    title: str
+    caption: str
+    sheets: tuple[Sheet, ...]
+
+
+Part = Figure | Table | Texts | Comparisons | Sheets
 
 
 @dataclass(frozen=True)
@@ -335,6 +378,15 @@ def _own(name: str) -> Markup:
     return Markup((files("emotion_circuits.page") / name).read_text(encoding="utf-8"))
 
 
+def _sheets_data(part: Sheets) -> Markup:
+    return _script_json([asdict(sheet) for sheet in part.sheets])
+
+
+def _values(frame: pd.DataFrame, column: str) -> list[str]:
+    """What can be picked of a column, in the order of its rows."""
+    return [str(value) for value in dict.fromkeys(frame[column]) if value is not None]
+
+
 def _script_json(value: object) -> Markup:
     return Markup(json.dumps(value, ensure_ascii=False).replace("<", "\\u003c"))
 
@@ -356,6 +408,8 @@ def write_page(page: Page, path: Path) -> None:
         shown=_shown,
         term=term,
         slug=slug,
+        sheets_data=_sheets_data,
+        values=_values,
         counted=_counted,
         figure=figure_words,
         null_range=null_words,
@@ -370,8 +424,12 @@ def write_page(page: Page, path: Path) -> None:
         css=_own("page.css"),
         tables=_own("tables.js"),
         figures=_own("figures.js"),
+        sheets=_own("sheets.js"),
+        looked=any(isinstance(part, Sheets) for section in page.sections for part in section.parts),
         plotly=Markup(get_plotlyjs()),
-        words=_script_json({"rows": say("rows: {shown} of {all}")}),
+        words=_script_json(
+            {"rows": say("rows: {shown} of {all}"), "see": say("See also"), "pick": say("What to look at")}
+        ),
         manifest=escape(json.dumps(page.manifest, indent=2, ensure_ascii=False)),
     )
     with replacing(path) as temporary:

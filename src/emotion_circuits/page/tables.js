@@ -18,13 +18,20 @@ for (const table of document.querySelectorAll("table.sortable")) {
   }));
 }
 for (const filter of document.querySelectorAll("input.filter")) {
-  const body = document.getElementById(filter.getAttribute("aria-controls")).tBodies[0], count = filter.closest(".tools").querySelector(".count");
-  filter.addEventListener("input", () => {
+  const tools = filter.closest(".tools"), body = document.getElementById(filter.getAttribute("aria-controls")).tBodies[0];
+  const count = tools.querySelector(".count"), choices = [...tools.querySelectorAll("select.choice")];
+  const sift = () => {
     const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
-    for (const row of body.rows) { const text = row.textContent.toLowerCase(); row.hidden = !wanted.every(w => text.includes(w)); shown += !row.hidden; }
+    for (const row of body.rows) {
+      const text = row.textContent.toLowerCase();
+      const picked = choices.every(c => !c.value || row.cells[c.dataset.column].textContent === c.value);
+      row.hidden = !(picked && wanted.every(w => text.includes(w)));
+      shown += !row.hidden;
+    }
     count.textContent = words.rows.replace("{shown}", shown).replace("{all}", body.rows.length);
-  });
+  };
+  for (const control of [filter, ...choices]) control.addEventListener("input", sift);
 }
 // A link into a folded part opens it.
 function unfold() {

@@ -15,6 +15,7 @@ from emotion_circuits.page.telling import Told, tell
 from emotion_circuits.page.words import Aspect, Kind
 from emotion_circuits.record.reading import read_claims, read_finished
 from emotion_circuits.record.studied import Studied, studied_in
+from emotion_circuits.report.looking import looking_section
 from emotion_circuits.report.plan import plan_rows, plan_table
 from emotion_circuits.report.questions import answer_questions, with_texts
 from emotion_circuits.stations.alignment.folder import AlignmentFolder
@@ -160,11 +161,13 @@ def _page(
     others = [(one, tell(one.claims, one.kinds)) for one in further]
     every = (*own, *(told for _, claims in others for told in claims))
     emotions, labels = (say(", ").join(term(e) for e in names) for names in (about.values, about.labels))
+    closer = looking_section(run)
     sections = (
         *((_plan_section(run, aligned, every, manifest),) if plan else ()),
         *_sections(run, manifest, every),
         *(() if aligned is None else _sections(aligned, read_finished(aligned), every)),
         *(section for one, claims in others for section in one.sections(claims)),
+        *((closer,) if closer is not None else ()),
         _method_section(run),
     )
     told_first = (*(aspect for one in further for aspect in one.aspects), *aspects())

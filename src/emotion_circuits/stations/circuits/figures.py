@@ -58,6 +58,7 @@ def attention_against_effect(heads: pd.DataFrame, *, name: str) -> go.Figure:
             y=part["effect_shown"],
             mode="markers+text" if text else "markers",
             text=part["node"],
+            customdata=part["node"],
             textposition=_apart(part) if text else None,
             textfont={"size": 11},
             marker={"size": 8 if text else 5, "color": "#D55E00" if text else "rgba(128,128,128,0.6)"},

@@ -50,6 +50,7 @@ def sections(folder: CircuitsFolder, _manifest: dict[str, Any], claims: Sequence
             ),
             head_grids(heads, _train_gap(circuit, table)),
             say("{sure} of {measured} measured heads are beyond the null.", sure=sure, measured=len(measured)),
+            sheet="L{y}H{x}",
         ),
         _attention(heads, claims, len(measured) == len(heads)),
         Figure(
@@ -79,6 +80,7 @@ def sections(folder: CircuitsFolder, _manifest: dict[str, Any], claims: Sequence
             ),
             circuit_figure(circuit),
             _strongest(circuit),
+            sheet="{customdata}",
         ),
         Table(
             "circuit-members",
@@ -109,6 +111,8 @@ _CARRIED = N_(
 def _carried(folder: CircuitsFolder) -> list[Part]:
     table = folder.carriers.read()
     tested = table[table["split"] == "test"].reset_index(drop=True)
+    # An MLP has the name here that it has where writers and readers are shown.
+    tested = tested.assign(component=[f"L{n[1:]} MLP" if n.startswith("M") else n for n in tested["component"]])
     found: list[Part] = []
     for emotion, own in tested.groupby("emotion", sort=False):
         own = own.sort_values("difference", key=np.abs, ascending=False, kind="stable").head(15)
@@ -127,6 +131,7 @@ def _carried(folder: CircuitsFolder) -> list[Part]:
                     "The largest is {name}: {figure}.",
                     name=top["component"], figure=estimate(float(top["difference"]), (float(top["low"]), float(top["high"]))),
                 ),
+                sheet="{y}",
             )
         )  # fmt: skip
     if folder.agreement.exists():
@@ -253,6 +258,7 @@ def _attention(heads: pd.DataFrame, claims: Sequence[Told], every: bool) -> Figu
         ),
         attention_against_effect(shown, name=name),
         words,
+        sheet="{customdata}",
     )
 
 

@@ -63,6 +63,7 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                 ),
                 draw.accuracy_by_layer(part.rename(columns={"set": "series"})),
                 say("The layer chosen on validation is {layer}.", layer=choice.layer) + gap() + _accuracies(reader),
+                sheet="L{x}",
             ),
             Figure(
                 "extractors",

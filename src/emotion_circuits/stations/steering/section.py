@@ -63,7 +63,7 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
     evaluators = pd.DataFrame(list(folder.evaluators.read().rows), columns=list(Validation.model_fields))
     bound = float(settings["max_perplexity_ratio"])
     # What was found comes first; how it was chosen comes after.
-    parts: list[Part] = _found(folder, chosen) if chosen else []
+    parts: list[Part] = _found(folder, chosen, judge) if chosen else []
     parts += _tried(folder, grid, bound)
     if folder.comparison.exists():
         parts.append(_comparison(folder.comparison.read()))
@@ -251,12 +251,13 @@ def _comparison(table: pd.DataFrame) -> Figure:
     )
 
 
-def _found(folder: SteeringFolder, chosen: dict[str, Condition]) -> list[Part]:
+def _found(folder: SteeringFolder, chosen: dict[str, Condition], judge: str) -> list[Part]:
     effects, arms, matrix = folder.effects.read(), folder.arms.read(), folder.matrix.read()
     against = folder.against.read()
     against = against.assign(evaluator=[_EVALUATORS.get(m, m) for m in against["metric"]])
     return [
         _texts(folder.test.read(), effects, chosen),
+        _every_text(folder.test.read(), effects, judge),
         Figure(
             "against-random",
             say("On test openings, beside controls of the same norm and beside prompting"),
@@ -307,6 +308,49 @@ def _found(folder: SteeringFolder, chosen: dict[str, Condition]) -> list[Part]:
             folded=True,
         ),
     ]
+
+
+def _every_text(scored: pd.DataFrame, effects: pd.DataFrame, judge: str) -> Table:
+    """Every continuation of the test openings, one a row, but for those of random directions that were not the best."""
+    best = {
+        str(name)
+        for c in ("best_random", "best_shuffled")
+        if c in effects
+        for name in effects[c]
+        if isinstance(name, str)
+    }
+    shown = scored[~scored["kind"].isin(["random", "shuffled"]) | scored["condition"].isin(best)].reset_index(drop=True)
+    columns = {"arm": [_arm(row) for row in shown[["kind", "condition", "emotion"]].to_dict("records")]}
+    columns |= {"opening": shown["prompt"].tolist(), "text": shown["text"].tolist()}
+    label = f"{judge}_label"
+    if label in shown:
+        columns["classed_as"] = shown[label].tolist()
+    columns |= {name: shown[name].tolist() for name in ("vader", "perplexity") if name in shown}
+    return Table(
+        "every-text",
+        say("Every text, to look through"),
+        say(
+            "All continuations of the test openings under every arm; of random and label-shuffled directions those of the best "
+            "one. classed as: the label that the judge gives; perplexity: under the unsteered model, missing for random "
+            "directions. Pick an arm, an opening or a label."
+        ),
+        pd.DataFrame(columns),
+        folded=True,
+        choices=tuple(name for name in ("arm", "opening", "classed_as") if name in columns),
+    )
+
+
+def _arm(row: dict[Any, Any]) -> str:
+    """What was done, in words; controls keep their names."""
+    condition, emotion = str(row["condition"]), term(str(row["emotion"]))
+    if row["kind"] == "none":
+        return say("unsteered")
+    if row["kind"] == "emotion":
+        return say("{emotion}: steered", emotion=emotion)
+    if row["kind"] == "prompting":
+        way = condition.rpartition(" ")[2]
+        return say("{emotion}: asked for in words", emotion=emotion) + say(" ({way})", way=term(way))
+    return condition
 
 
 def _labelled(folder: SteeringFolder) -> list[Part]:

@@ -47,6 +47,7 @@ def sections(folder: TraceFolder, _manifest: dict[str, Any], claims: Sequence[To
                 ),
                 component_bars(own, count=15),
                 _largest(own),
+                sheet="{y}",
             )
         )
     if folder.attention.exists():
@@ -65,6 +66,7 @@ def sections(folder: TraceFolder, _manifest: dict[str, Any], claims: Sequence[To
                 ),
                 readers_bars(own, count=15),
                 _largest(own),
+                sheet="{y}",
             )
         )
     parts += [
@@ -117,6 +119,7 @@ def _sentence(found: Trace, emotion: str, readers: pd.DataFrame) -> tuple[Figure
             ),
             projection_heatmap(found, emotion),
             say("The model would go on with {words}.", words=words),
+            sheet="T{x}",
         ),
         Figure(
             "trace-path",
@@ -128,6 +131,7 @@ def _sentence(found: Trace, emotion: str, readers: pd.DataFrame) -> tuple[Figure
             ),
             path_picture(found, emotion, readers=readers[readers["emotion"] == emotion]),
             say("A line shows where a head looks while it writes, not that what it reads there causes it."),
+            sheet="{text}",
         ),
     )
 
@@ -147,6 +151,7 @@ def _attention(table: pd.DataFrame) -> Figure:
         ),
         attention_panels(table),
         say("{sure} of {total} pairs of a head and an emotion have q < 0.05.", sure=sure, total=len(table)),
+        sheet="L{y}H{x}",
     )
 
 
