@@ -174,6 +174,9 @@ def test_the_whole_page_works_in_a_browser(run, tmp_path, view):
         drawn = tab.evaluate("drawAll().then(() => document.querySelectorAll('.plot .main-svg').length)")
         assert drawn > 0
         assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        # Nothing of an answer's texts is hidden at the side.
+        assert tab.locator("table.few").count() == 1
+        assert tab.evaluate("(t => t.scrollWidth <= t.parentElement.clientWidth)(document.querySelector('table.few'))")
         assert errors(tab) == []
         # Each picture has words, each table a caption and headings with a scope, each id is there once.
         assert tab.evaluate(

@@ -29,6 +29,8 @@ function dressed(figure, dark) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: look.ink, family: font, size: 13 },
     xaxis: axis, yaxis: axis, hoverlabel: { font: { family: font } }, colorway: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777"],
     modebar: { bgcolor: "rgba(0,0,0,0)", color: look.zero, activecolor: look.ink } } };
+  // Pale cells let the paper through, so that their figures need its ink.
+  for (const trace of copy.data) if (trace.type === "heatmap" && trace.texttemplate && trace.opacity < 1) trace.textfont = { color: look.ink };
   if (dark) {
     for (const trace of copy.data) if (isDiverging(trace.colorscale)) trace.colorscale = diverging[true];
     for (const key of Object.keys(copy.layout)) if (key.startsWith("coloraxis") && isDiverging(copy.layout[key].colorscale)) copy.layout[key].colorscale = diverging[true];

@@ -112,7 +112,7 @@ def _carried(folder: CircuitsFolder) -> list[Part]:
     table = folder.carriers.read()
     tested = table[table["split"] == "test"].reset_index(drop=True)
     # An MLP has the name here that it has where writers and readers are shown.
-    tested = tested.assign(component=[f"L{n[1:]} MLP" if n.startswith("M") else n for n in tested["component"]])
+    tested = tested.assign(component=[_named(n) for n in tested["component"]])
     found: list[Part] = []
     for emotion, own in tested.groupby("emotion", sort=False):
         own = own.sort_values("difference", key=np.abs, ascending=False, kind="stable").head(15)
@@ -161,6 +161,12 @@ def _carried(folder: CircuitsFolder) -> list[Part]:
         )
     )
     return found
+
+
+def _named(node: str) -> str:
+    """A node in words; an MLP as the trace calls it."""
+    ends = {"embed": say("embedding"), "logits": say("answers' logits")}
+    return ends.get(node, f"L{node[1:]} MLP" if node.startswith("M") else node)
 
 
 def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: int) -> tuple[str, ...]:
@@ -228,7 +234,7 @@ def _strongest(circuit: Circuit) -> str:
     edge = max(circuit.edges, key=lambda e: abs(e.score))
     return say(
         "The strongest link leads from {writer} to {reader} ({score} of the gap).",
-        writer=edge.writer, reader=edge.reader, score=signed(edge.score),
+        writer=_named(edge.writer), reader=_named(edge.reader), score=signed(edge.score),
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ def extractor_dots(table: pd.DataFrame) -> go.Figure:
     Args:
         table: :func:`emotion_circuits.directions.compare_extractors`.
     """
-    table = table.assign(name=table["extractor"] + " · " + table["pooling"])
+    pairs = zip(table["extractor"], table["pooling"], strict=True)
+    table = table.assign(name=[f"{term(e)} · {term(p)}".replace("_", " ") for e, p in pairs])
     if table["kind"].nunique() > 1:
         table = table.assign(name=table["name"] + " · " + table["kind"])
     corpora = list(dict.fromkeys(table["set"]))
@@ -194,7 +195,8 @@ def alignment_dots(table: pd.DataFrame, *, quantity: str) -> go.Figure:
     figure.update_xaxes(title="cos²" if quantity == "cos2_apart" else "AUROC")
     figure.update_yaxes(autorange="reversed")
     dress(figure, 180 + 19 * len(names))
-    return figure.update_layout(margin={"l": 260})
+    # Names this long leave a narrow screen no room for the figures: it scrolls.
+    return figure.update_layout(margin={"l": 260}, meta=620)
 
 
 def attention_panels(table: pd.DataFrame) -> go.Figure:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from emotion_circuits.language import N_, gap, say, term
 from emotion_circuits.page import figures as draw
-from emotion_circuits.page.numerals import interval, number, percent
+from emotion_circuits.page.numerals import estimate, number, percent
 from emotion_circuits.page.page import Figure, Section, Table
 from emotion_circuits.page.telling import Told
 from emotion_circuits.stations.directions import figures as lines
@@ -120,8 +120,8 @@ _CORPORA = {
 def _accuracies(reader: pd.DataFrame) -> str:
     told = [
         say(
-            "'{set}': {accuracy} {ends}, words alone {words}, chance {chance}",
-            set=row["set"], accuracy=number(row["accuracy"]), ends=interval(row["low"], row["high"]),
+            "'{set}': {accuracy}, words alone {words}, chance {chance}",
+            set=row["set"], accuracy=estimate(float(row["accuracy"]), (row["low"], row["high"])),
             words=number(row["words_alone"]), chance=number(row["chance"]),
         )
         for row in reader.to_dict("records")

@@ -158,7 +158,7 @@ def pareto_front(table: pd.DataFrame, front: pd.DataFrame, *, bound: float) -> g
     figure.add_vline(x=bound, line={"color": GREY, "dash": "dot"})
     # On a logarithmic axis a note's place is a logarithm, a line's is not.
     figure.add_annotation(x=np.log10(bound), y=1, yref="paper", text=say("bound"), showarrow=False, xanchor="left")
-    ticks = [0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100]
+    ticks = [0.5, 1, 2, 5, 10, 20, 50, 100]
     figure.update_xaxes(
         title=say("perplexity ratio to unsteered text (95 % interval)"), type="log", tickvals=ticks,
         ticktext=[f"{t:g}" for t in ticks],

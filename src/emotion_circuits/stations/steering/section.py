@@ -205,7 +205,9 @@ def _tried(folder: SteeringFolder, grid: pd.DataFrame, bound: float) -> list[Par
         ),
         pictures.pareto_front(normed, front, bound=bound),
     )
-    looked = normed["n"].nunique() > 1
+    # Cells of a grid that is mostly empty are too small to be read: rows of what was tried are not.
+    tried = normed[["layer", "alpha"]].drop_duplicates()
+    looked = normed["n"].nunique() > 1 or 2 * len(tried) < normed["layer"].nunique() * normed["alpha"].nunique()
     found: list[Part] = [_looked_for(normed), pareto_figure] if looked else _given(folder, normed, pareto_figure, bound)
     if raw.any():
         found.append(
