@@ -15,7 +15,9 @@ PROTOCOL = 1
 def register() -> None:
     """Called by vLLM in each of its processes."""
     from emotion_circuits_vllm.shelf import Shelf
+    from emotion_circuits_vllm.watching import watch
 
+    watch()
     shelf = Shelf.of_environment()
     if shelf is not None:
         from emotion_circuits_vllm.attaching import attach

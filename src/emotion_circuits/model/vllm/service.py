@@ -26,6 +26,9 @@ __all__ = ["PYTHON", "Identity", "Service", "identity_of", "python_of"]
 PYTHON = "EMOTION_CIRCUITS_VLLM_PYTHON"
 """Environment variable: the Python of an environment with vLLM and our plugin."""
 
+_WATCHED = "EMOTION_CIRCUITS_WATCHED_PIPE"
+"""As the plugin calls it (``emotion_circuits_vllm.watching``), which is not installed here."""
+
 _HOW = "docs/howto/vllm.md"
 _ASK = """
 import importlib.metadata as m, json
@@ -173,8 +176,14 @@ class Service:
             vectors = folder / "vectors"
             vectors.mkdir()
             client = Client(f"http://127.0.0.1:{_free_port()}", secrets.token_urlsafe(24), vectors)
+            # The other end is closed by the kernel when this process ends, however it ends; the plugin ends vLLM then.
+            held, kept = os.pipe()
+            self._exit.callback(os.close, kept)
             self._exit.callback(self._stop)
-            self._start(client)
+            try:
+                self._start(client, held)
+            finally:
+                os.close(held)
             self._wait(client)
             self._exit = self._exit.pop_all()
         return client
@@ -187,11 +196,12 @@ class Service:
         """The number of its process, while it runs."""
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
-    def _start(self, client: Client) -> None:
+    def _start(self, client: Client, held: int) -> None:
         environment = {
             **_environment(), "VLLM_PLUGINS": "emotion_circuits", "EMOTION_CIRCUITS_VECTORS": str(client.folder),
             # Not in the arguments, which everybody on the machine can read.
             "VLLM_API_KEY": client.key,
+            _WATCHED: str(os.fstat(held).st_ino),
             "VLLM_USE_V2_MODEL_RUNNER": "0", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1",
         }  # fmt: skip
         if self.model.device.type == "cpu":
@@ -209,7 +219,7 @@ class Service:
             self._process = subprocess.Popen(
                 command,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=held,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
