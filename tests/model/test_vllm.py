@@ -13,7 +13,9 @@ from contextlib import closing
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from emotion_circuits.cli.app import app
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LAST, REST, Ablate, Add, Clamp, Gate, Positions, Sampling, Site, generate
 from emotion_circuits.model.intervening import for_rows
@@ -476,3 +478,22 @@ def test_the_writer_writes_what_generate_does(tmp_path):
         assert writer.identity(model)["engine"] == "vllm"
     ours = generate(model, PROMPTS, how, interventions=for_rows(push, (0, 2)))
     assert texts == ours
+
+
+@pytest.mark.slow
+def test_the_command_prints_what_vllm_writes_beside_what_it_writes_unsteered(tmp_path):
+    saved_tiny("llama", tmp_path / "llama")
+    told = {}
+    for writer in ("own", "vllm"):
+        asked = [
+            "steer", "--model", str(tmp_path / "llama"), "--emotion", "gratitude", "--layer", "1", "--alpha", "2",
+            "--temperature", "0", "--dtype", "float32", "--max-new-tokens", "12", "--writer", writer, "--json", *PROMPTS,
+        ]  # fmt: skip
+        done = CliRunner().invoke(app, asked, catch_exceptions=False)
+        told[writer] = json.loads(done.stdout)["rows"]
+    assert len(told["own"]) == len(PROMPTS)
+    for one, other in zip(told["own"], told["vllm"], strict=True):
+        for which in ("base", "steered"):
+            assert other[which] == one[which]
+            assert math.isclose(other[f"{which}_perplexity"], one[f"{which}_perplexity"], rel_tol=1e-3)
+    assert any(row["base"] != row["steered"] for row in told["vllm"])
