@@ -55,6 +55,11 @@ def refusals(config: Any) -> list[str]:
         found.append("the proof of a pipeline's earlier stages does not come back: use --tensor-parallel-size instead")
     if getattr(config.parallel_config, "use_ubatching", False):
         found.append("micro-batches (DBO) are not known here: leave them out")
+    if "StableLmForCausalLM" in (config.model_config.hf_config.architectures or ()):
+        found.append(
+            "StableLM's blocks hand on a part that nobody reads beside the whole stream, so that what was done would be measured "
+            "wrongly: use the embedded engine"
+        )
     if config.kv_transfer_config is not None:
         found.append("keys and values from another server may be of another steering: leave the KV connector out")
     return found
