@@ -21,6 +21,10 @@ from emotion_circuits.model import LAST, REST, Ablate, Add, Clamp, Gate, Positio
 from emotion_circuits.model.intervening import for_rows
 from emotion_circuits.model.stepping import Along, Stepper, Task
 from emotion_circuits.model.vllm import PYTHON, Asking, Writer
+from emotion_circuits.record.reading import read_finished
+from emotion_circuits.stations.steering.folder import SteeringFolder
+from emotion_circuits.study import run_study
+from study_cases import small
 from vllm_cases import _CHANGES, NEEDED, directions, saved_tiny, service_of
 
 pytestmark = [NEEDED, pytest.mark.timeout(1800)]
@@ -429,6 +433,18 @@ def test_equal_seeds_write_equal_texts(tiny):
     assert texts[0] == texts[1] != texts[2] == texts[3] != texts[4]
 
 
+def test_texts_drawn_after_prompts_in_pieces_are_those_of_their_seeds(tiny):
+    """What vLLM draws after a part of a prompt is thrown away; it takes nothing from the draws of the text."""
+    model, client = tiny
+    how = Sampling(max_new_tokens=12, min_new_tokens=12, temperature=1.0, top_p=0.9)
+    tasks = [Task(ids=long_prompt(model, 150, salt=f"{i} "), sampling=how, seed=i + 1) for i in range(4)]
+    together = written(client, model, tasks)
+    assert {row.reason for row in together} == {"length"}, together[0].error
+    for task, row in zip(tasks, together, strict=True):
+        (alone,) = written(client, model, [task])
+        assert alone.ids == row.ids
+
+
 def test_the_server_s_engine_hands_texts_on_and_bounds_them(tiny):
     from emotion_circuits.serve.engine import FullError, Limits
     from emotion_circuits.serve.vllm_engine import VllmEngine
@@ -504,3 +520,20 @@ def test_the_command_prints_what_vllm_writes_beside_what_it_writes_unsteered(tmp
             assert other[which] == one[which]
             assert math.isclose(other[f"{which}_perplexity"], one[f"{which}_perplexity"], rel_tol=1e-3)
     assert any(row["base"] != row["steered"] for row in told["vllm"])
+
+
+@pytest.mark.slow
+def test_a_study_has_its_continuations_written_and_the_proof_that_steering_acted(tmp_path):
+    saved_tiny("llama", tmp_path / "llama")
+    asked = small(
+        tmp_path / "llama", writer="vllm", dtype="float32", **{"steering.null_prompts": 8, "circuits.emotion_heads": 2}
+    )
+    done = run_study(asked, tmp_path / "run")
+    assert {stage.name: stage.status for stage in done.stages}["steering"] == "ran"
+    manifest = read_finished(tmp_path / "run")
+    assert manifest["model"]["writer"]["engine"] == "vllm"
+    test = SteeringFolder.of(tmp_path / "run").test.read()
+    assert set(test["kind"]) >= {"none", "emotion", "random", "shuffled", "prompting"}
+    base = test[test["kind"] == "none"].set_index("prompt_id")["text"]
+    steered = test[test["kind"] == "emotion"]
+    assert (steered["text"] != steered["prompt_id"].map(base)).any()

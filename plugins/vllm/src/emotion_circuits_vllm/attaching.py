@@ -6,9 +6,10 @@ refused when the server starts; nothing is left out in silence.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -316,7 +317,8 @@ def _steer_workers(shelf: Shelf) -> None:
 
     def sampling(made: Callable[..., Any]) -> Callable[..., Any]:
         def sample_tokens(self: Any, *rest: Any, **named: Any) -> Any:
-            output = made(self, *rest, **named)
+            with _undrawn(self):
+                output = made(self, *rest, **named)
             acting: Acting | None = getattr(self, KEY, None)
             if acting is not None and output is not None and getattr(output, "req_ids", None):
                 setattr(output, KEY, acting.sums(output.req_ids))
@@ -325,6 +327,24 @@ def _steer_workers(shelf: Shelf) -> None:
         return sample_tokens
 
     _wrap(GPUModelRunner, "sample_tokens", sampling)
+
+
+@contextlib.contextmanager
+def _undrawn(runner: Any) -> Iterator[None]:
+    """Prompts that are read in parts have their draws left alone: what is drawn after a part that is not the last is thrown away.
+
+    vLLM takes such a draw back by the generator's offset. Generators of a CPU have none, and the whole engine ends. Without a
+    generator of its own a row draws from the common one, which no text depends on.
+    """
+    held = {}
+    if runner.device.type == "cpu":
+        generators, rows = runner.input_batch.generators, runner.discard_request_mask.np[: runner.input_batch.num_reqs]
+        held = {row: generators.pop(row) for row in map(int, rows.nonzero()[0]) if row in generators}
+    try:
+        yield
+    finally:
+        if held:
+            generators.update(held)
 
 
 def _blocks(model: nn.Module, count: int) -> nn.ModuleList:
