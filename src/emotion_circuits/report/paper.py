@@ -66,7 +66,8 @@ def write_paper(run: Path, written: Report, folder: Path) -> tuple[Path, ...]:
             "methods.tex": "\n\n".join(latex_prose(p, entries) for p in paragraphs) + "\n",
             "references.bib": bibliography(list(keys), entries),
             # Read by latexmk, so that the bare command takes the right engine.
-            "latexmkrc": "@default_files = ('paper.tex');\n$pdf_mode = 4;  # LuaLaTeX\n",
+            # Lines of the log that are broken at 79 characters hide from latexmk that a bibliography is to be made.
+            "latexmkrc": "@default_files = ('paper.tex');\n$pdf_mode = 4;  # LuaLaTeX\n$ENV{max_print_line} = 2000;\n",
             **_tables(written.page),
         }
         contents["paper.tex"] = _document(written, "".join(contents.values()))
