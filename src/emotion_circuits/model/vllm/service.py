@@ -21,7 +21,7 @@ from emotion_circuits.language import say
 from emotion_circuits.model.language_model import LanguageModel
 from emotion_circuits.model.vllm.client import Client
 
-__all__ = ["PYTHON", "Identity", "Service", "identity_of", "python_of"]
+__all__ = ["PYTHON", "Identity", "Service", "cause_in", "identity_of", "python_of"]
 
 PYTHON = "EMOTION_CIRCUITS_VLLM_PYTHON"
 """Environment variable: the Python of an environment with vLLM and our plugin."""
@@ -127,6 +127,20 @@ def _environment() -> dict[str, str]:
     }
 
 
+def cause_in(log: str) -> str:
+    """The line of vLLM's log that says what went wrong: our plugin's, or the last error that is not the news of an earlier one.
+
+    Args:
+        log: all of it.
+    """
+    lines = log.splitlines()
+    said = [line for line in lines if "emotion-circuits:" in line]
+    errors = [line for line in lines if "Error" in line]
+    first = [line for line in errors if "EngineDeadError" not in line]
+    found = (said or first or errors or lines or [""])[-1].strip()
+    return found[max(found.find("emotion-circuits:"), 0) :][-600:]
+
+
 class Service:
     """vLLM at work on a model; to be used in a ``with`` block.
 
@@ -230,14 +244,14 @@ class Service:
         while True:
             assert self._process is not None
             if self._process.poll() is not None:
-                raise EmotionCircuitsError(say("vLLM did not start: {why}", why=self._why()))
+                raise EmotionCircuitsError(say("vLLM did not start: {why}", why=self.why()))
             try:
                 about = client.about()
                 break
             except OSError:
                 if time.monotonic() > until:
                     raise EmotionCircuitsError(
-                        say("vLLM did not answer within {seconds:g} s: {why}", seconds=self.patience, why=self._why())
+                        say("vLLM did not answer within {seconds:g} s: {why}", seconds=self.patience, why=self.why())
                     ) from None
             time.sleep(0.5)
         if (about["layers"], about["width"]) != (self.model.n_layers, self.model.d_model):
@@ -250,12 +264,9 @@ class Service:
                 )
             )
 
-    def _why(self) -> str:
-        """The line of its log that says it."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.is_file() else []
-        told = [line for line in lines if "emotion-circuits:" in line] or [line for line in lines if "Error" in line]
-        found = (told or lines or [""])[-1].strip()
-        return found[max(found.find("emotion-circuits:"), 0) :][-600:]
+    def why(self) -> str:
+        """The line of its log that says what went wrong."""
+        return cause_in(self._log.read_text(encoding="utf-8", errors="replace") if self._log.is_file() else "")
 
     def _stop(self) -> None:
         process, self._process = self._process, None

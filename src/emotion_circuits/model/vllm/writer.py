@@ -33,7 +33,7 @@ class Writer:
         self._identities: dict[str, Identity] = {}
         self._lock = threading.Lock()
         self._exit = contextlib.ExitStack()
-        self._client: tuple[str | None, Client] | None = None
+        self._client: tuple[str | None, Client, Service] | None = None
 
     def identity(self, model: LanguageModel) -> dict[str, Any]:
         """What texts depend on besides the model: engine, versions, dtype.
@@ -88,7 +88,9 @@ class Writer:
             raise
         broken = next((row for row in written if row.reason not in ("stop", "length")), None)
         if broken is not None:
-            raise WritingError(say("vLLM wrote no text: {why}", why=broken.error))
+            # An engine that has died says so, and its log why.
+            why = self._client[2].why() if "EngineDead" in broken.error and self._client is not None else broken.error
+            raise WritingError(say("vLLM wrote no text: {why}", why=why))
         return [
             Generated(prompt, row.text, row.ids, row.reason == "stop")
             for prompt, row in zip(prompts, written, strict=True)
@@ -102,7 +104,7 @@ class Writer:
             if self._client is None:
                 self.identity(model)
                 service = Service(self.python, model, dtype=_dtype(model), rows=self.rows)
-                self._client = place, self._exit.enter_context(service)
+                self._client = place, self._exit.enter_context(service), service
             return self._client[1]
 
 
