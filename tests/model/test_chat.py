@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -104,6 +107,41 @@ def test_the_system_s_own_limit_of_two_gibibytes_holds_too() -> None:
     done = subprocess.run(["bash", "-c", command], input=json.dumps(request).encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert "needs more than" in json.loads(done.stdout)["error"]
+
+
+def test_one_worker_renders_for_many_threads_and_a_new_one_where_it_was_ended(model) -> None:
+    model.tokenizer.chat_template = "{{ messages[0].content }}!"
+    assert chat.chat_turns(model, ["Hello"]) == ["Hello!"]
+    worker = chat._kept._process
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda i: chat.chat_turns(model, [f"turn {i}"]), range(40)))
+    assert said == [[f"turn {i}!"] for i in range(40)]
+    assert chat._kept._process is worker
+    worker.kill()
+    worker.wait()
+    assert chat.chat_turns(model, ["Again"]) == ["Again!"]
+    assert chat._kept._process is not worker
+
+
+def test_where_nothing_can_be_forked_a_process_renders_once(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "fork")
+    model.tokenizer.chat_template = "{{ messages[0].content }}!"
+    assert chat.chat_turns(model, ["Hello"]) == ["Hello!"]
+    model.tokenizer.chat_template = "{{ 1 / 0 }}"
+    with pytest.raises(EmotionCircuitsError, match="ZeroDivisionError"):
+        chat.chat_turns(model, ["Hello"])
+
+
+def test_the_worker_ends_with_the_program(tmp_path) -> None:
+    code = (
+        "from emotion_circuits.model import chat\n"
+        "print(chat._ask({'template': 'x', 'conversations': [[]], 'special': {}, 'today': None, 'memory': 1 << 29, "
+        "'seconds': 20, 'characters': 10}), chat._kept._process.pid)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("{'texts': ['x']}")
+    assert done.stderr == ""
+    assert not psutil.pid_exists(int(done.stdout.split()[-1]))
 
 
 def test_a_tokenizer_with_several_templates_and_no_default_is_one_line(model) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,19 +142,75 @@ def _special(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _ask(request: dict[str, Any]) -> dict[str, Any]:
+class _Kept:
+    """A worker that stays: starting Python costs more than rendering a turn. Every request is answered in a fork of it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer, ``{"late": true}``, or ``{"code": …}`` of a process that ended without one."""
+        with self._lock:
+            process = self._alive()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except BrokenPipeError:
+                line = b""
+            if line.endswith(b"\n"):
+                return dict(json.loads(line))
+            self._process = None
+            return {"code": process.wait()}
+
+    def _alive(self) -> subprocess.Popen[bytes]:
+        # A fork of this process must not read from its parent's pipes.
+        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            command = [sys.executable, "-P", str(Path(chat_worker.__file__)), "--kept"]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            self._owner = os.getpid()
+            atexit.register(_end, self._process, self._owner)
+        return self._process
+
+
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if owner == os.getpid() and process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.wait()
+
+
+_kept = _Kept()
+
+
+def _once(request: dict[str, Any]) -> dict[str, Any]:
+    """As :meth:`_Kept.ask`, where processes cannot be forked."""
     command = [sys.executable, "-P", str(Path(chat_worker.__file__))]
     try:
         done = subprocess.run(
             command, input=json.dumps(request).encode(), capture_output=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"it takes longer than {_SECONDS} seconds"}
+        return {"late": True}
     try:
-        answer: dict[str, Any] = json.loads(done.stdout)
+        return dict(json.loads(done.stdout))
     except ValueError:
+        return {"code": done.returncode}
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    answer = _kept.ask(request) if hasattr(os, "fork") else _once(request)
+    if answer.get("late"):
+        return {"error": f"it takes longer than {_SECONDS} seconds"}
+    if "code" in answer:
         # The system ends a process that goes beyond a limit, and a deep recursion in the parser ends itself.
         return {
-            "error": f"its process ended with code {done.returncode}, as one does that takes too much memory or time"
+            "error": f"its process ended with code {answer['code']}, as one does that takes too much memory or time"
         }
     return answer

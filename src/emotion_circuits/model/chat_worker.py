@@ -1,4 +1,4 @@
-"""Renders a chat template in a process of its own: ``python -P chat_worker.py``, a request on standard input.
+"""Renders a chat template in a process of its own: ``python -P chat_worker.py [--kept]``, requests on standard input.
 
 A template comes with a model and is a program: it may ask for ten gigabytes or for ever. This file imports nothing of the
 package and nothing heavy, so that little memory is needed beside the limit. What it offers a template is what transformers
@@ -7,7 +7,11 @@ offers it.
 
 import datetime
 import json
+import os
+import select
+import signal
 import sys
+import time
 from typing import Any
 
 import jinja2
@@ -78,20 +82,59 @@ def _limit(memory: int, seconds: int) -> None:
             continue
 
 
-def main() -> None:
-    """Answer one request: ``{"texts": […]}`` or ``{"error": …}``."""
-    request = json.loads(sys.stdin.buffer.read())
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """``{"texts": […]}`` or ``{"error": …}``, within the request's limits, which stay this process's."""
     _limit(request["memory"], request["seconds"])
     try:
-        answer: dict[str, Any] = {"texts": _rendered(request)}
+        return {"texts": _rendered(request)}
     except MemoryError:
-        answer = {"error": f"it needs more than {request['memory'] >> 20} MiB"}
+        return {"error": f"it needs more than {request['memory'] >> 20} MiB"}
     except RecursionError:
-        answer = {"error": "it is nested without end"}
+        return {"error": "it is nested without end"}
     except Exception as error:  # a template can raise anything
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        answer = {"error": first if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {first}"}
-    sys.stdout.buffer.write(json.dumps(answer).encode())
+        return {"error": first if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {first}"}
+
+
+def _forked(request: dict[str, Any]) -> bytes:
+    """The answer of a fork of this process, which ends with it; nothing of a template is left here.
+
+    Where it gives none, ``{"code": …}`` of its end, or ``{"late": true}``.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            with os.fdopen(writing, "wb") as out:
+                out.write(json.dumps(_answer(request)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    until, found = time.monotonic() + request["seconds"], b""
+    with os.fdopen(reading, "rb", buffering=0) as answer:
+        while (left := until - time.monotonic()) > 0 and select.select([answer], [], [], left)[0]:
+            part = answer.read(1 << 16)
+            if not part:
+                break
+            found += part
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return b'{"late": true}'
+    _, status = os.waitpid(child, 0)
+    return found or json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode()
+
+
+def main() -> None:
+    """Answer one request; with ``--kept`` one per line, each in a fork, until there are no more."""
+    if sys.argv[1:] == ["--kept"]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl+C is for the program, which closes this one's input
+        for line in sys.stdin.buffer:
+            sys.stdout.buffer.write(_forked(json.loads(line)) + b"\n")
+            sys.stdout.buffer.flush()
+        return
+    sys.stdout.buffer.write(json.dumps(_answer(json.loads(sys.stdin.buffer.read()))).encode())
 
 
 if __name__ == "__main__":
