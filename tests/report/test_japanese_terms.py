@@ -28,6 +28,7 @@ OTHERS = {
     "clean / corrupted prompt": "クリーン",
     "control": "コントロール",
     "pooling": "プール法",
+    "steering": "操舵|舵取り",
 }
 """Word of the glossary → other Japanese words for the same thing, which stand nowhere."""
 
