@@ -18,7 +18,7 @@ from sklearn.decomposition import TruncatedSVD
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from emotion_circuits.directions.baseline import NGRAM_FEATURES, NGRAMS, STATIC, Embed
+from emotion_circuits.directions.baseline import NGRAM_FEATURES, NGRAMS, STATIC
 from emotion_circuits.directions.correspondence import mean_auroc, mean_auroc_differences
 
 __all__ = ["carried_words"]
@@ -36,7 +36,7 @@ def carried_words(
     truth: Tensor,
     groups: Tensor,
     *,
-    embed: Mapping[str, Embed],
+    static: Mapping[str, Float[Tensor, "row d"]],
     draws: int = 400,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def carried_words(
         mapped: the same scores of the states' mapped directions.
         truth: place of the label of each test row.
         groups: number of the group of each test row.
-        embed: static embeddings by the name of their model; without any, n-grams stand alone.
+        static: static embeddings of all rows by the name of their model; without any, n-grams stand alone.
         draws: of the bootstrap over groups.
         seed: of the axes and the bootstrap.
 
@@ -58,11 +58,12 @@ def carried_words(
         ``difference_low, difference_high``.
     """
     rows = []
-    features = [(NGRAMS, name, lambda n=name: _ngrams(texts, train, n, seed)) for name in _FEATURES] + [
-        (STATIC, name, lambda e=of: torch.tensor(e(texts))) for name, of in embed.items()
+    features = [
+        *((NGRAMS, name, _ngrams(texts, train, name, seed)) for name in _FEATURES),
+        *((STATIC, name, values) for name, values in static.items()),
     ]
     for family, name, values in features:
-        scores = scored(values().double())
+        scores = scored(values.double())
         low, high = mean_auroc_differences(mapped, scores, truth, groups, draws=draws, seed=seed)
         auroc = mean_auroc(scores, truth)
         rows.append(

@@ -160,6 +160,8 @@ def compare_models(
     )
     if own_a.labels != own_b.labels:
         raise EmotionCircuitsError(f"the captures have different emotions: {own_a.labels} and {own_b.labels}")
+    # First, since a model that cannot be loaded is to be said before the maps are fitted, and not after.
+    static = {name: torch.tensor(of(rows["text"].tolist())) for name, of in (embed or {}).items()}
     names = own_a.names
     labels = torch.tensor([names.index(v) for v in rows["label"]])
     groups = group_numbers(rows)
@@ -213,7 +215,7 @@ def compare_models(
         return y[test] @ fitted.directions(own).T
 
     words = carried_words(
-        rows["text"].tolist(), train, scored, scored(x), labels[test], groups[test], embed=embed or {}, seed=seed
+        rows["text"].tolist(), train, scored, scored(x), labels[test], groups[test], static=static, seed=seed
     )
     subspaces = pd.DataFrame()
     if a.d_model == b.d_model:
