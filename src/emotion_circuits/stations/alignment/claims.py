@@ -60,6 +60,7 @@ def _reading(found: Comparison, row: pd.Series, about: About, *, whole: bool) ->
         about,
         family="alignment.reading",
         estimate=float(words["difference"]),
+        chance=0.0,
         smallest=0.02,
         n=found.groups,
         beside={

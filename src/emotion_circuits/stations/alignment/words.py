@@ -29,6 +29,7 @@ def _reading(claim: Claim) -> Words:
         ),
         term("difference of AUROCs, mean over values, each against all other sentences"),
         term("groups of sentences"),
+        chance=say("no difference"),
         notes=(
             say(
                 "Mapped directions reach {mapped}; the best of n-grams and of both models' static embeddings {words}; mapped "

@@ -96,7 +96,7 @@ def _drafts(row: dict[Any, Any], model: str) -> list[Draft]:
     apart = (min(row["difference_low"], row["difference"]), max(row["difference_high"], row["difference"]))
     words = draft(
         f"transfer.words.{names}", "transfer.words", about, family="transfer.words",
-        estimate=row["difference"], interval=apart, smallest=0.05, n=int(row["groups"]),
+        estimate=row["difference"], interval=apart, chance=0.0, smallest=0.05, n=int(row["groups"]),
         p=interval_p(row["difference"], apart, n=max(int(row["groups"]), 2)), beside={"words": row["words"]},
         given=reading.id,
     )  # fmt: skip
@@ -105,7 +105,7 @@ def _drafts(row: dict[Any, Any], model: str) -> list[Draft]:
     beyond = holding(row["beyond"], row["beyond_low"], row["beyond_high"])
     other = draft(
         f"transfer.other.{names}", "transfer.other", about, family="transfer.other",
-        estimate=row["beyond"], interval=beyond, smallest=0.02, n=int(row["groups"]),
+        estimate=row["beyond"], interval=beyond, chance=0.0, smallest=0.02, n=int(row["groups"]),
         p=interval_p(row["beyond"], beyond, n=max(int(row["groups"]), 2)), beside={"other": row["wrong"]}, given=reading.id,
     )  # fmt: skip
     return [reading, words, other]

@@ -36,6 +36,7 @@ def _words(claim: Claim) -> Words:
         ),
         term("difference of AUROCs"),
         term("groups of sentences"),
+        chance=say("no difference"),
         notes=(say("The n-grams reach {words}.", words=number(claim.figures.beside["words"])),),
     )  # fmt: skip
 
@@ -49,6 +50,7 @@ def _other(claim: Claim) -> Words:
         ),
         term("difference of AUROCs"),
         term("groups of sentences"),
+        chance=say("no difference"),
         notes=(say("The best of another attribute's directions reaches {wrong}.", wrong=number(claim.figures.beside["other"])),),
     )  # fmt: skip
 
