@@ -123,6 +123,22 @@ def test_one_worker_renders_for_many_threads_and_a_new_one_where_it_was_ended(mo
     assert chat._kept._process is not worker
 
 
+def test_an_answer_that_nobody_waited_for_is_not_the_next_one(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.tokenizer.chat_template = "{{ messages[0].content }}!"
+    assert chat.chat_turns(model, ["Hello"]) == ["Hello!"]
+    worker = chat._kept._process
+
+    class Interrupted:
+        def readline(self) -> bytes:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "stdout", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        chat.chat_turns(model, ["first"])
+    assert chat.chat_turns(model, ["second"]) == ["second!"]
+    assert worker.poll() is not None
+
+
 def test_where_nothing_can_be_forked_a_process_renders_once(model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "fork")
     model.tokenizer.chat_template = "{{ messages[0].content }}!"

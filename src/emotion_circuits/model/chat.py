@@ -162,6 +162,12 @@ class _Kept:
                 line = process.stdout.readline()
             except BrokenPipeError:
                 line = b""
+            except BaseException:
+                # Its answer is still to come, and would be taken for that of the next request.
+                self._process = None
+                process.kill()
+                process.wait()
+                raise
             if line.endswith(b"\n"):
                 return dict(json.loads(line))
             self._process = None
@@ -183,7 +189,12 @@ def _end(process: subprocess.Popen[bytes], owner: int) -> None:
     if owner == os.getpid() and process.stdin is not None:
         with contextlib.suppress(OSError):
             process.stdin.close()
-        process.wait()
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            # Another process holds its input open, or it renders still: nobody waits for that.
+            process.kill()
+            process.wait()
 
 
 _kept = _Kept()

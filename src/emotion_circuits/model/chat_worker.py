@@ -108,8 +108,9 @@ def _forked(request: dict[str, Any]) -> bytes:
             os.close(reading)
             with os.fdopen(writing, "wb") as out:
                 out.write(json.dumps(_answer(request)).encode())
-        finally:
             os._exit(0)
+        finally:
+            os._exit(1)
     os.close(writing)
     until, found = time.monotonic() + request["seconds"], b""
     with os.fdopen(reading, "rb", buffering=0) as answer:
@@ -123,7 +124,7 @@ def _forked(request: dict[str, Any]) -> bytes:
             os.waitpid(child, 0)
             return b'{"late": true}'
     _, status = os.waitpid(child, 0)
-    return found or json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode()
+    return found if found and status == 0 else json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode()
 
 
 def main() -> None:

@@ -48,12 +48,20 @@ def alignment_claims(found: Comparison, without: Collection[str] = ()) -> list[D
 def _reading(found: Comparison, row: pd.Series, about: About, *, whole: bool) -> Draft:
     """Beyond words that were carried over alike, and beyond labels that mean nothing: p is the larger of both."""
     words = found.words.iloc[int(found.words["auroc"].to_numpy().argmax())]
-    interval = holding(float(words["difference"]), float(words["difference_low"]), float(words["difference_high"]))
+    # Every kind of words is to be beaten: the one that does best is not always the one that is least surely beaten.
+    ends = [
+        holding(*row)
+        for row in found.words[["difference", "difference_low", "difference_high"]].to_numpy(float).tolist()
+    ]
+    interval = min(low for low, _ in ends), min(high for _, high in ends)
     tested: dict[str, Any] = {}
     # Without an embedding layer to hold them against, what is left could be words that n-grams do not know.
     if whole and STATIC in set(found.words["family"]):
-        past = interval_p(float(words["difference"]), interval, n=max(found.groups, 2))
-        tested = {"interval": interval, "p": max(past, float(row["p"]))}
+        past = [
+            interval_p(float(d), own, n=max(found.groups, 2)) if d > 0 else 1.0
+            for d, own in zip(found.words["difference"], ends, strict=True)
+        ]
+        tested = {"interval": interval, "p": max(*past, float(row["p"]))}
     return draft(
         "alignment.reading",
         "alignment.reading",
