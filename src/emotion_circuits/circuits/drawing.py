@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_circuits.circuits.circuit import Circuit, CircuitEdge
 from emotion_circuits.heads import Node
+from emotion_circuits.heads.nodes import shown_node
 from emotion_circuits.language import N_, say
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ def circuit_figure(circuit: Circuit, *, n_edges: int = 24, share: float = 0.04) 
                 if role
                 else {"size": 12},
                 hovertext=[text for _, _, text in nodes],
-                # The name that the trace gives an MLP, too.
-                customdata=[f"L{name[1:]} MLP" if name.startswith("M") else name for name, _, _ in nodes],
+                customdata=[shown_node(name) for name, _, _ in nodes],
                 hoverinfo="text",
                 name=say(_ROLES.get(role, role)) if role else "",
                 showlegend=bool(role),

@@ -127,8 +127,8 @@ def analyse(
     from emotion_circuits.human.words import KINDS
     from emotion_circuits.page.telling import claim_json, figure_words, tell
 
-    found = analysed(study)
-    page = write_human_page(study, open_study(study), found, language=lang)
+    found, opened = analysed(study), open_study(study)
+    page = write_human_page(study, opened, found, language=lang)
     told = tell(found.claims, KINDS)
     if as_json:
         show_json({**found.model_dump(mode="json"), "claims": [claim_json(one) for one in told], "page": str(page)})
@@ -149,7 +149,7 @@ def analyse(
     for out in found.excluded:
         typer.echo(f"left out: {out.rater} ({', '.join(out.reasons)})")
     typer.echo(f"{len(found.raters) - len(found.excluded)} of {len(found.raters)} raters count. Page: {page.resolve()}")
-    typer.echo(f"In the run's report: emotion-circuits report {open_study(study).key.run} --human {study}")
+    typer.echo(f"In the run's report: emotion-circuits report {opened.key.run} --human {study}")
 
 
 def _alpha(value: float | None) -> str:

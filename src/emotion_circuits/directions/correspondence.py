@@ -7,7 +7,6 @@ it: directions from labels shuffled alike in both models, and directions fitted 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,8 +17,9 @@ from torch import Tensor
 
 from emotion_circuits.directions.evaluating import auroc
 from emotion_circuits.directions.extractors import Examples, extract, permute_within
+from emotion_circuits.directions.labelled_states import rows_of_drawn_groups
 
-__all__ = ["DirectionPair", "Sides", "mean_auroc", "mean_auroc_differences", "mean_auroc_interval"]
+__all__ = ["DirectionPair", "Sides", "mean_auroc", "mean_auroc_draws", "mean_auroc_interval"]
 
 
 class DirectionPair(NamedTuple):
@@ -81,6 +81,19 @@ def mean_auroc(scores: Float[Tensor, "row label"], truth: Int[Tensor, " row"]) -
     return float(np.nanmean([auroc(scores[:, k], truth == k) for k in range(scores.shape[1])]))
 
 
+def mean_auroc_draws(
+    scores: Float[Tensor, "row label"],
+    truth: Int[Tensor, " row"],
+    groups: Int[Tensor, " row"],
+    *,
+    draws: int = 200,
+    seed: int = 0,
+) -> Float[np.ndarray, " draw"]:
+    """:func:`mean_auroc` of as many groups, drawn with replacement; one seed draws the same groups for any scores."""
+    drawn = rows_of_drawn_groups(groups.numpy(), draws, np.random.default_rng(seed))
+    return np.array([mean_auroc(scores[at], truth[at]) for at in map(torch.from_numpy, drawn)])
+
+
 def mean_auroc_interval(
     scores: Float[Tensor, "row label"],
     truth: Int[Tensor, " row"],
@@ -90,38 +103,5 @@ def mean_auroc_interval(
     seed: int = 0,
 ) -> tuple[float, float]:
     """95 % interval of :func:`mean_auroc`: bootstrap over groups, percentiles."""
-    return _middle([mean_auroc(scores[at], truth[at]) for at in _resampled(groups, draws, seed)])
-
-
-def mean_auroc_differences(
-    scores: Float[Tensor, "row label"],
-    others: Float[Tensor, "row label"],
-    truth: Int[Tensor, " row"],
-    groups: Int[Tensor, " row"],
-    *,
-    draws: int = 200,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """95 % interval of how much higher the first scores' :func:`mean_auroc` is: the same groups are drawn for both."""
-    return _middle(
-        [
-            mean_auroc(scores[at], truth[at]) - mean_auroc(others[at], truth[at])
-            for at in _resampled(groups, draws, seed)
-        ]
-    )
-
-
-def _resampled(groups: Int[Tensor, " row"], draws: int, seed: int) -> Iterator[Int[Tensor, " draw"]]:
-    """Rows of groups drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    order = torch.argsort(groups, stable=True)
-    members = [
-        m.numpy() for m in torch.split(order, torch.bincount(torch.unique(groups, return_inverse=True)[1]).tolist())
-    ]
-    for _ in range(draws):
-        yield torch.tensor(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
-
-
-def _middle(values: Sequence[float]) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    low, high = np.nanquantile(mean_auroc_draws(scores, truth, groups, draws=draws, seed=seed), [0.025, 0.975])
     return float(low), float(high)

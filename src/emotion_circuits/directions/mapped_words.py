@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from emotion_circuits.directions.baseline import NGRAM_FEATURES, NGRAMS, STATIC
-from emotion_circuits.directions.correspondence import mean_auroc, mean_auroc_differences
+from emotion_circuits.directions.correspondence import mean_auroc, mean_auroc_draws
 
 __all__ = ["carried_words"]
 
@@ -62,14 +62,16 @@ def carried_words(
         *((NGRAMS, name, _ngrams(texts, train, name, seed)) for name in _FEATURES),
         *((STATIC, name, values) for name, values in static.items()),
     ]
+    reached, drawn = mean_auroc(mapped, truth), mean_auroc_draws(mapped, truth, groups, draws=draws, seed=seed)
     for family, name, values in features:
         scores = scored(values.double())
-        low, high = mean_auroc_differences(mapped, scores, truth, groups, draws=draws, seed=seed)
+        apart = drawn - mean_auroc_draws(scores, truth, groups, draws=draws, seed=seed)
+        low, high = np.nanquantile(apart, [0.025, 0.975])
         auroc = mean_auroc(scores, truth)
         rows.append(
             {
-                "family": family, "features": name, "auroc": auroc, "difference": mean_auroc(mapped, truth) - auroc,
-                "difference_low": low, "difference_high": high,
+                "family": family, "features": name, "auroc": auroc, "difference": reached - auroc,
+                "difference_low": float(low), "difference_high": float(high),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

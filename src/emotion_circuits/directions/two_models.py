@@ -205,17 +205,24 @@ def compare_models(
                 bar.advance()
     table = pd.DataFrame(alignment)
     at = _best(table)
-    x = a.pooled(kind, pooling, int(at["layer_a"]))[at_a].double()
-    y = b.pooled(kind, pooling, int(at["layer_b"]))[at_b].double()
+    best = (int(at["layer_a"]), int(at["layer_b"]), str(at["method"]))
+    x, y = a.pooled(kind, pooling, best[0])[at_a].double(), b.pooled(kind, pooling, best[1])[at_b].double()
 
-    def scored(features: Tensor) -> Tensor:
-        """Test sentences along directions of any features, mapped as the chosen row's are."""
-        fitted = fit_map(features[fit_on], y[fit_on], method=str(at["method"]), seed=seed)
+    def scored(features: Tensor, fitted: LinearMap | None = None) -> Tensor:
+        """Test sentences along directions of any features, by a map of their own, fitted as the chosen one is."""
+        fitted = fitted or fit_map(features[fit_on], y[fit_on], method=best[2], seed=seed)
         own = extract(extractor, Examples(features[train], labels[train], groups[train], names)).vectors
         return y[test] @ fitted.directions(own).T
 
     words = carried_words(
-        rows["text"].tolist(), train, scored, scored(x), labels[test], groups[test], static=static, seed=seed
+        rows["text"].tolist(),
+        train,
+        scored,
+        scored(x, maps[best]),
+        labels[test],
+        groups[test],
+        static=static,
+        seed=seed,
     )
     subspaces = pd.DataFrame()
     if a.d_model == b.d_model:

@@ -14,8 +14,20 @@ from typing import Literal
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel, Site
 
-__all__ = ["EMBED", "LOGITS", "Edge", "Node", "all_edges", "all_nodes", "head_nodes", "mlp_nodes", "parse_nodes"]
+__all__ = [
+    "EMBED",
+    "LOGITS",
+    "Edge",
+    "Node",
+    "all_edges",
+    "all_nodes",
+    "head_nodes",
+    "mlp_nodes",
+    "parse_nodes",
+    "shown_node",
+]
 
+_MLP = re.compile(r"M(\d+)")
 _FORM = re.compile(r"^(?:L(\d+)H(\d+)|M(\d+)|embed|logits)$")
 
 
@@ -123,3 +135,17 @@ def parse_nodes(model: LanguageModel, names: Iterable[str]) -> list[Node]:
     for node in nodes:
         model.check_site(node.site)
     return nodes
+
+
+def shown_node(name: str) -> str:
+    """A part's name as figures show it: an MLP has the name there that it has where what parts write is traced.
+
+    Args:
+        name: of a node, or any other part's, which stays as it is.
+
+    Example:
+        >>> shown_node("M3"), shown_node("L3H2")
+        ('L3 MLP', 'L3H2')
+    """
+    found = _MLP.fullmatch(name)
+    return f"L{found[1]} MLP" if found else name

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from emotion_circuits.human import two_ways
-from emotion_circuits.human.records import Arm, Hypothesis
+from emotion_circuits.human.records import RIVALS, Arm, Hypothesis
 from emotion_circuits.human.tables import Ratings
 from emotion_circuits.human.two_ways import TwoWay
 from emotion_circuits.statistics import About, Claim, Draft, corrected, draft
@@ -25,11 +25,12 @@ _MEASURES: dict[str, tuple[float, str]] = {
     "human.natural": (0.5, "naturalness, steered minus other arm"),
 }
 """Kind → smallest distance that matters, and what is measured."""
+_EITHER: dict[Arm, Side] = dict.fromkeys(RIVALS, "different")
 _SIDES: dict[str, dict[Arm, Side]] = {
-    "human.transmitted": {"unsteered": "greater", "random": "greater", "prompted": "different", "tuned": "different"},
+    "human.transmitted": {"unsteered": "greater", "random": "greater", **_EITHER},
     "human.intense": {"unsteered": "greater", "random": "greater"},
-    "human.stronger": {"unsteered": "greater", "random": "greater", "prompted": "different", "tuned": "different"},
-    "human.natural": {"unsteered": "less", "prompted": "different", "tuned": "different"},
+    "human.stronger": {"unsteered": "greater", "random": "greater", **_EITHER},
+    "human.natural": {"unsteered": "less", **_EITHER},
 }
 _HOW = "two-way clusters of raters and openings, t test, Benjamini–Hochberg over all hypotheses of the study"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emotion_circuits.human.hypotheses import claims_of, declared
-from emotion_circuits.human.records import Arm, Assumed, Planned
+from emotion_circuits.human.records import RIVALS, Arm, Assumed, Planned
 from emotion_circuits.human.simulating import layout_of, simulated
 
 __all__ = ["ENOUGH", "planned", "power_of", "raters_for"]
@@ -49,7 +49,7 @@ def power_of(
     for number in range(studies):
         ratings, careless = simulated(layout, assumed, np.random.default_rng([seed, 4, number]))
         for claim in claims_of(hypotheses, ratings.without(careless), values, layout.slots):
-            if claim.about.arm in ("prompted", "tuned") or (claim.kind == "human.natural" and not assumed.cost):
+            if claim.about.arm in RIVALS or (claim.kind == "human.natural" and not assumed.cost):
                 continue  # not assumed to differ
             hits.setdefault(claim.kind, []).append(claim.verdict == "supported")
     return Planned(

@@ -14,8 +14,8 @@ from emotion_circuits.prompts.loading import validation_messages
 from emotion_circuits.sealing import read_sealed, write_sealed
 
 __all__ = [
-    "ARMS", "DESIGN", "FORMAT", "KEY", "NONE", "Arm", "Assumed", "Design", "Form", "Hypothesis", "Item", "Key", "Planned",
-    "Rules", "Secret", "Source", "Study", "open_study", "read_design", "write_study",
+    "ARMS", "DESIGN", "FORMAT", "KEY", "NONE", "RIVALS", "Arm", "Assumed", "Design", "Form", "Hypothesis", "Item", "Key",
+    "Planned", "Rules", "Secret", "Source", "Study", "open_study", "read_design", "write_study",
 ]  # fmt: skip
 
 DESIGN, KEY = "design.json", "key.json"
@@ -24,6 +24,8 @@ NONE = "none"
 """What a rater answers who reads none of the values."""
 Arm = Literal["unsteered", "steered", "random", "prompted", "tuned"]
 ARMS: tuple[Arm, ...] = ("unsteered", "steered", "random", "prompted", "tuned")
+RIVALS: tuple[Arm, ...] = ("prompted", "tuned")
+"""Other ways to bring a value about: whether steering does more or less than they is asked, and neither is assumed."""
 
 
 class _Record(BaseModel):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.special import expit, logit, ndtr
 
 from emotion_circuits.human.allocating import pairs_for, singles_for
-from emotion_circuits.human.records import ARMS, Arm, Assumed
+from emotion_circuits.human.records import ARMS, RIVALS, Arm, Assumed
 from emotion_circuits.human.tables import Pairs, Ratings, Singles
 
 __all__ = ["Layout", "layout_of", "pair_kinds", "simulated", "slots_of", "truths"]
@@ -101,7 +101,7 @@ def _naming(values: Sequence[str], slots: Sequence[Slot], assumed: Assumed) -> F
 
 
 def _gains(assumed: Assumed) -> dict[Arm, float]:
-    return {"steered": assumed.effect, "prompted": assumed.prompted, "tuned": assumed.prompted}
+    return {"steered": assumed.effect, **dict.fromkeys(RIVALS, assumed.prompted)}
 
 
 def _solved(share: float, spread: float) -> float:
@@ -140,10 +140,10 @@ def truths(assumed: Assumed) -> dict[tuple[str, str], float]:
     gain = assumed.effect
     return {
         **{("human.transmitted", arm): gain for arm in ("unsteered", "random")},
-        **{("human.transmitted", arm): gain - assumed.prompted for arm in ("prompted", "tuned")},
+        **{("human.transmitted", arm): gain - assumed.prompted for arm in RIVALS},
         **{("human.stronger", arm): preferred for arm in ("unsteered", "random")},
-        **{("human.stronger", arm): 0.5 for arm in ("prompted", "tuned")},
-        **{("human.natural", arm): cost - whole for arm in ("unsteered", "prompted", "tuned")},
+        **{("human.stronger", arm): 0.5 for arm in RIVALS},
+        **{("human.natural", arm): cost - whole for arm in ("unsteered", *RIVALS)},
     }
 
 

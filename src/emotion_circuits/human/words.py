@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emotion_circuits.human.records import RIVALS
 from emotion_circuits.language import say, term
 from emotion_circuits.page.numerals import number, percent
 from emotion_circuits.page.words import Aspect, Kind, Words
@@ -93,7 +94,7 @@ ASPECTS = (
     ),
     Aspect(
         "steered", "… beside texts of a prompt or of tuned weights", ("human.transmitted",), "human",
-        where={"arm": ("prompted", "tuned")},
+        where={"arm": RIVALS},
     ),
     Aspect(
         "steered", "people find more of the value in steered texts", ("human.intense", "human.stronger"), "human",
@@ -101,7 +102,7 @@ ASPECTS = (
     ),
     Aspect(
         "steered", "… beside texts of a prompt or of tuned weights, pair by pair", ("human.stronger",), "human",
-        where={"arm": ("prompted", "tuned")},
+        where={"arm": RIVALS},
     ),
     Aspect("steered", "what people's ratings of naturalness say of the cost", ("human.natural",), "human"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from emotion_circuits.directions.trace_pictures import shown_token
+from emotion_circuits.heads.nodes import shown_node
 from emotion_circuits.language import say, term
 from emotion_circuits.page.numerals import estimate, fixed, number, places, probability, signed
 from emotion_circuits.page.page import Section, Sheet, Sheets
@@ -74,11 +75,6 @@ def _order(name: str) -> tuple[int, bool, int]:
     return (int(layer[1]) if layer else -1, head is None, int(head[1]) if head else -1)
 
 
-def _called(node: str) -> str:
-    """An MLP as the trace names it; the circuits call it M3."""
-    return f"L{node[1:]} MLP" if re.fullmatch(r"M\d+", node) else node
-
-
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
@@ -98,10 +94,10 @@ def _measured(trace: TraceFolder, circuits: CircuitsFolder) -> dict[str, _Rows]:
     if circuits.carriers.exists():
         carries = say("carries to the direction (residual norms)")
         for row in _test(circuits.carriers.read()):
-            found.setdefault(_called(str(row["component"])), []).append(_beside_null(carries, row))
+            found.setdefault(shown_node(str(row["component"])), []).append(_beside_null(carries, row))
     if circuits.heads.exists():
         for row in circuits.heads.read().to_dict("records"):
-            own = found.setdefault(_called(str(row["node"])), [])
+            own = found.setdefault(shown_node(str(row["node"])), [])
             own.append(
                 (say("estimated effect on answers of pairs (logits, train)"), "", signed(row["attribution"]), "", "")
             )
@@ -234,7 +230,7 @@ class _Texts:
         alone = held.drop_duplicates(["group", "label"], keep=False)
         self.rows = list(zip(alone["id"], alone["label"], alone["text"], strict=True))
         keyed = effects.merge(alone[["id", "group", "label"]], left_on=["group", "value"], right_on=["group", "label"])
-        named = [_called(str(node)) for node in keyed["node"]]
+        named = [shown_node(str(node)) for node in keyed["node"]]
         self.carried = pd.DataFrame({"node": named, "sentence": keyed["id"], "effect": keyed["effect"]})
         self.by_node = dict(iter(self.carried.groupby("node", sort=False)))
         self.told = {name: (term(str(label)), text) for name, label, text in self.rows}

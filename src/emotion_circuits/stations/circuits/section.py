@@ -11,6 +11,7 @@ import pandas as pd
 from emotion_circuits.circuits import Circuit
 from emotion_circuits.circuits.drawing import circuit_figure, curve_figure
 from emotion_circuits.directions.trace_pictures import component_bars
+from emotion_circuits.heads.nodes import shown_node
 from emotion_circuits.language import N_, gap, say, term
 from emotion_circuits.page.numerals import estimate, fixed, interval, percent, signed
 from emotion_circuits.page.page import Figure, Part, Section, Table, Texts
@@ -164,9 +165,9 @@ def _carried(folder: CircuitsFolder) -> list[Part]:
 
 
 def _named(node: str) -> str:
-    """A node in words; an MLP as the trace calls it."""
+    """A node in words."""
     ends = {"embed": say("embedding"), "logits": say("answers' logits")}
-    return ends.get(node, f"L{node[1:]} MLP" if node.startswith("M") else node)
+    return ends.get(node, shown_node(node))
 
 
 def _prose(circuit: Circuit, heads: pd.DataFrame, measured: pd.DataFrame, sure: int) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from emotion_circuits.stations.scaling.folder import ScalingFolder
 from emotion_circuits.stations.scaling.settings import ScalingSettings
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.stations.transfer.station import labelled
-from emotion_circuits.statistics import About, Draft, corrected, draft
+from emotion_circuits.statistics import About, Draft, corrected, draft, holding
 
 __all__ = ["inputs", "run"]
 
@@ -115,7 +115,7 @@ def _steered(run: Path, name: str, ratio: float) -> pd.DataFrame:
 
 
 def _difference(row: dict[Any, Any], scenes: int) -> Draft:
-    interval = (min(row["low"], row["difference"]), max(row["high"], row["difference"]))
+    interval = holding(row["difference"], row["low"], row["high"])
     tested: dict[str, Any] = {"interval": interval, "p": row["p"]}
     if interval[0] == interval[1]:
         # Both models tell values best at their first layer: there is no gain of which anything could be said.
@@ -141,7 +141,7 @@ def _trends(
             draft(
                 f"scaling.trend.{family}", "scaling.trend", About(model=family), family="scaling.trend",
                 estimate=slope["slope"],
-                interval=(min(slope["low"], slope["slope"]), max(slope["high"], slope["slope"])), p=slope["p"], n=scenes,
+                interval=holding(slope["slope"], slope["low"], slope["high"]), p=slope["p"], n=scenes,
                 side="different", smallest=0.01,
             )
         )  # fmt: skip

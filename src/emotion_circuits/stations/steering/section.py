@@ -254,12 +254,12 @@ def _comparison(table: pd.DataFrame) -> Figure:
 
 
 def _found(folder: SteeringFolder, chosen: dict[str, Condition], judge: str) -> list[Part]:
-    effects, arms, matrix = folder.effects.read(), folder.arms.read(), folder.matrix.read()
+    effects, arms, matrix, written = folder.effects.read(), folder.arms.read(), folder.matrix.read(), folder.test.read()
     against = folder.against.read()
     against = against.assign(evaluator=[_EVALUATORS.get(m, m) for m in against["metric"]])
     return [
-        _texts(folder.test.read(), effects, chosen),
-        _every_text(folder.test.read(), effects, judge),
+        _texts(written, effects, chosen),
+        _every_text(written, effects, judge),
         Figure(
             "against-random",
             say("On test openings, beside controls of the same norm and beside prompting"),

@@ -83,29 +83,25 @@ def _drafts(row: dict[Any, Any], model: str) -> list[Draft]:
         return []
     about = About(corpus=str(row["target"]), arm=str(row["source"]), layer=int(row["layer"]), model=model)
     names = f"{row['source']}.{row['target']}"
-    interval = (min(row["low"], row["auroc"]), max(row["high"], row["auroc"]))
     reading = draft(
-        f"transfer.reading.{names}", "transfer.reading", about, family="transfer.reading",
-        estimate=row["auroc"], interval=interval, chance=0.5, null=(row["shuffled_low"], row["shuffled_high"]), p=row["p"],
-        smallest=0.05, n=int(row["groups"]),
+        f"transfer.reading.{names}", "transfer.reading", about, family="transfer.reading", estimate=row["auroc"],
+        interval=holding(row["auroc"], row["low"], row["high"]), chance=0.5,
+        null=(row["shuffled_low"], row["shuffled_high"]), p=row["p"], smallest=0.05, n=int(row["groups"]),
         beside={
             "own": row["own"], "share": row["share"],
             **({} if pd.isna(row["wrong"]) else {"wrong": row["wrong"]}),
         },
     )  # fmt: skip
-    apart = (min(row["difference_low"], row["difference"]), max(row["difference_high"], row["difference"]))
-    words = draft(
-        f"transfer.words.{names}", "transfer.words", about, family="transfer.words",
-        estimate=row["difference"], interval=apart, chance=0.0, smallest=0.05, n=int(row["groups"]),
-        p=interval_p(row["difference"], apart, n=max(int(row["groups"]), 2)), beside={"words": row["words"]},
-        given=reading.id,
-    )  # fmt: skip
-    if pd.isna(row["wrong"]):
-        return [reading, words]
-    beyond = holding(row["beyond"], row["beyond_low"], row["beyond_high"])
-    other = draft(
-        f"transfer.other.{names}", "transfer.other", about, family="transfer.other",
-        estimate=row["beyond"], interval=beyond, chance=0.0, smallest=0.02, n=int(row["groups"]),
-        p=interval_p(row["beyond"], beyond, n=max(int(row["groups"]), 2)), beside={"other": row["wrong"]}, given=reading.id,
-    )  # fmt: skip
-    return [reading, words, other]
+
+    def ahead(kind: str, column: str, smallest: float, beside: dict[str, float]) -> Draft:
+        interval = holding(row[column], row[f"{column}_low"], row[f"{column}_high"])
+        return draft(
+            f"{kind}.{names}", kind, about, family=kind, estimate=row[column], interval=interval, chance=0.0,
+            smallest=smallest, n=int(row["groups"]), p=interval_p(row[column], interval, n=max(int(row["groups"]), 2)),
+            beside=beside, given=reading.id,
+        )  # fmt: skip
+
+    found = [reading, ahead("transfer.words", "difference", 0.05, {"words": row["words"]})]
+    if not pd.isna(row["wrong"]):
+        found.append(ahead("transfer.other", "beyond", 0.02, {"other": row["wrong"]}))
+    return found

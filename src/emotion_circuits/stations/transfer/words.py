@@ -29,30 +29,29 @@ def _reading(claim: Claim) -> Words:
 
 
 def _words(claim: Claim) -> Words:
-    return Words(
+    return _ahead(
         say(
             "Directions of {source} tell the test sentences of {target} apart better than n-grams tuned on {source} do.",
             source=claim.about.arm, target=claim.about.corpus,
         ),
-        term("difference of AUROCs"),
-        term("groups of sentences"),
-        chance=say("no difference"),
-        notes=(say("The n-grams reach {words}.", words=number(claim.figures.beside["words"])),),
+        say("The n-grams reach {words}.", words=number(claim.figures.beside["words"])),
     )  # fmt: skip
 
 
 def _other(claim: Claim) -> Words:
-    return Words(
+    return _ahead(
         say(
             "Directions of {source} tell the test sentences of {target} apart better than the best of another attribute's "
             "directions do.",
             source=claim.about.arm, target=claim.about.corpus,
         ),
-        term("difference of AUROCs"),
-        term("groups of sentences"),
-        chance=say("no difference"),
-        notes=(say("The best of another attribute's directions reaches {wrong}.", wrong=number(claim.figures.beside["other"])),),
+        say("The best of another attribute's directions reaches {wrong}.", wrong=number(claim.figures.beside["other"])),
     )  # fmt: skip
+
+
+def _ahead(statement: str, note: str) -> Words:
+    counted = term("groups of sentences")
+    return Words(statement, term("difference of AUROCs"), counted, chance=say("no difference"), notes=(note,))
 
 
 KINDS = (Kind("transfer.reading", _reading), Kind("transfer.words", _words), Kind("transfer.other", _other))
