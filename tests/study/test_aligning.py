@@ -14,6 +14,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import load_model
 from emotion_circuits.page.telling import tell
 from emotion_circuits.prompts import load_attribute, load_prompts
+from emotion_circuits.report.runs_page import write_alignment_page
 from emotion_circuits.stations.alignment.claims import alignment_claims
 from emotion_circuits.stations.alignment.settings import AlignmentSettings
 from emotion_circuits.stations.alignment.steering import steer_with_mapped
@@ -71,8 +72,34 @@ def test_without_a_model_its_words_are_not_known_and_the_claim_stays_open(captur
     reading = json.loads(done.stdout)["claims"][0]
     assert (reading["verdict"], reading["figures"]["interval"]) == ("inconclusive", None)
     html = (tmp_path / "out" / "align.html").read_text(encoding="utf-8")
-    assert "The static embeddings of" in html
+    assert "whether states carry over more than static embeddings do was not measured" in html
     assert str(tmp_path / "gone") in html
+    assert len(json.loads(done.stdout)["left_out"]) == 1
+    write_alignment_page(tmp_path / "out", language="ja")
+    japanese = (tmp_path / "out" / "align.html").read_text(encoding="utf-8")
+    assert "静的埋め込みより多くを状態が移すかは測られなかった" in japanese
+
+
+def test_a_model_that_is_there_since_is_measured(captures, tmp_path):
+    """What a page advises to install changes what is known, so the comparison is made anew."""
+    shutil.copytree(captures / "a", tmp_path / "a")
+    manifest = tmp_path / "a" / "manifest.json"
+    about = json.loads(manifest.read_text(encoding="utf-8"))
+    there = about["model"]["name"]
+    about["model"]["name"] = str(tmp_path / "gone")
+    manifest.write_text(json.dumps(about), encoding="utf-8")
+
+    def align():
+        done = CliRunner().invoke(
+            app, ["align", str(tmp_path / "a"), str(captures / "b"), "--depths", "0.5", "--draws", "20",
+                  "--out", str(tmp_path / "out"), "--json"], catch_exceptions=False,
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+    assert align()["left_out"]
+    shutil.copytree(there, tmp_path / "gone")
+    again = align()
+    assert (again["left_out"], again["claims"][0]["figures"]["interval"] is None) == ([], False)
 
 
 def test_a_comparison_is_kept_resumed_and_made_anew_when_a_run_changes(captures, tmp_path):

@@ -98,6 +98,7 @@ def align_command(
             for name in ("similarity", "alignment", "subspaces", "steering")
         }
         claims = tell(read_claims(place), kinds())
+        left_out = [str(row) for row in folder.left_out()]
     if as_json:
         rows = {name: table.to_dict("records") for name, table in tables.items()}
         show_json(
@@ -105,6 +106,7 @@ def align_command(
                 **rows,
                 "steering": rows["steering"] or None,
                 "claims": [claim_json(told) for told in claims],
+                "left_out": left_out,
                 "page": None if page is None else str(page),
             }
         )
@@ -112,6 +114,8 @@ def align_command(
     _print(tables["similarity"], tables["alignment"])
     for told in claims:
         typer.echo(f"{told.claim.verdict}: {told.statement} {told.notes}")
+    for why in left_out:
+        typer.echo(f"left out: {why}")
     if page is not None:
         typer.echo(f"Page: {page.resolve()}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -14,16 +13,16 @@ from emotion_circuits.statistics import About, Draft, draft, holding, interval_p
 __all__ = ["alignment_claims"]
 
 
-def alignment_claims(found: Comparison, without: Collection[str] = ()) -> list[Draft]:
+def alignment_claims(found: Comparison, *, whole: bool = True) -> list[Draft]:
     """That mapped directions read in the other model, and that they lie where its own lie.
 
     Args:
         found: of :func:`emotion_circuits.directions.compare_models`.
-        without: models whose static embeddings could not be had: that states carry over more than words stays open then.
+        whole: both models' static embeddings were had; that states carry over more than words stays open where not.
     """
     row = found.chosen()
     about = About(layers=(int(row["layer_a"]), int(row["layer_b"])), method=str(row["method"]))
-    reading = _reading(found, row, about, whole=not without)
+    reading = _reading(found, row, about, whole=whole)
     geometry = draft(
         "alignment.geometry",
         "alignment.geometry",

@@ -46,7 +46,6 @@ class Choice(_Record):
         matching: how their layers were paired.
         method: how the map was fitted.
         excluded: sentences captured in both of which attention sinks leave nothing in some layer.
-        without: models whose embedding layer was not at hand, and why; directions were then not held against it.
     """
 
     first: Side
@@ -55,7 +54,6 @@ class Choice(_Record):
     matching: str
     method: str
     excluded: int = 0
-    without: dict[str, str] = {}
 
 
 class AlignmentFolder(StationFolder):

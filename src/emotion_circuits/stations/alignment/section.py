@@ -36,14 +36,7 @@ def sections(folder: AlignmentFolder, _manifest: dict[str, Any], claims: Sequenc
     title = say(
         "Do the directions of {first} do their work in {second}?", first=choice.first.model, second=choice.second.model
     )
-    lacking = tuple(
-        say(
-            "The static embeddings of {model} were not at hand ({why}): whether states carry over more than words stays open.",
-            model=model, why=why,
-        )
-        for model, why in choice.without.items()
-    )  # fmt: skip
-    return (Section("alignment", title, (prose, *lacking), tuple(claims), tuple(parts)),)
+    return (Section("alignment", title, (prose,), tuple(claims), tuple(parts)),)
 
 
 def _row(alignment: pd.DataFrame, choice: Choice) -> pd.Series:

@@ -16,8 +16,10 @@ from emotion_circuits.directions import compare_models, static_embeddings
 from emotion_circuits.directions.baseline import Embed
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import judge_of
+from emotion_circuits.language import N_
 from emotion_circuits.model import blueprint, load_model, weights_sha256
 from emotion_circuits.prompts import Prompt, evenly, prompts_sha256
+from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.alignment.claims import alignment_claims
 from emotion_circuits.stations.alignment.folder import AlignmentFolder, Choice, Side
@@ -27,6 +29,11 @@ from emotion_circuits.stations.steering.plan import other_openings
 from emotion_circuits.statistics import corrected
 
 __all__ = ["captured", "inputs", "run"]
+
+STATIC_WORDS = "whether states carry over more than static embeddings do"
+NOT_INSTALLED = N_("{model} is not installed: emotion-circuits models install {model}")
+OTHER_WEIGHTS = N_("the weights of {model} are not those that were captured")
+NOT_OPENED = N_("{model} cannot be opened here: {why}")
 
 
 def captured(run: Path) -> ActivationStore:
@@ -56,27 +63,31 @@ def _judges(context: Context) -> dict[str, str]:
     return {name: judge_of(a, name, cache=False).version for name in (a.judges[0], *a.figure_judges())}
 
 
-def _embeddings(stores: Sequence[ActivationStore]) -> tuple[dict[str, Embed], dict[str, str]]:
+def _embeddings(stores: Sequence[ActivationStore]) -> tuple[dict[str, Embed], list[NotMeasured]]:
     """Static embeddings of the models that were captured, and why there are none of some.
 
     A model is loaded when its embeddings are asked for, and let go: nothing else of it is needed.
     """
     found: dict[str, Embed] = {}
-    lacking: dict[str, str] = {}
+    lacking: dict[str, NotMeasured] = {}
     for store in stores:
-        captured_model = store.manifest["model"]
-        name, revision = str(captured_model["name"]), captured_model["revision"]
+        of = store.manifest["model"]
+        name, revision = str(of["name"]), of["revision"]
+        key = name if revision is None else f"{name}@{revision}"
+        why, values = "", {"model": key}
         try:
             plan = blueprint(name, device="cpu", revision=revision)
             if plan is None:
-                lacking[name] = f"not installed: emotion-circuits models install {name}"
-            elif weights_sha256(plan) != captured_model["weights_sha256"]:
-                lacking[name] = "its weights are not those that were captured"
-            else:
-                found[name] = partial(_embedded, name, revision)
+                why = NOT_INSTALLED
+            elif weights_sha256(plan) != of["weights_sha256"]:
+                why = OTHER_WEIGHTS
         except EmotionCircuitsError as error:
-            lacking[name] = str(error)
-    return found, lacking
+            why, values = NOT_OPENED, {**values, "why": str(error)}
+        if why:
+            lacking[key] = NotMeasured(reason=why, values=values, what=STATIC_WORDS)
+        else:
+            found[key] = partial(_embedded, name, revision)
+    return {key: of for key, of in found.items() if key not in lacking}, list(lacking.values())
 
 
 def _embedded(name: str, revision: str | None, texts: Sequence[str]) -> Float[np.ndarray, "text d_model"]:
@@ -84,12 +95,14 @@ def _embedded(name: str, revision: str | None, texts: Sequence[str]) -> Float[np
 
 
 def inputs(context: Context) -> dict[str, Any]:
-    """The settings, the two captures and the seed; with steering the openings and the judge too."""
+    """The settings, the two captures, whose static embeddings can be had, the seed; with steering openings and judges."""
     own = context.config.of(AlignmentSettings)
+    stores = [captured(run) for run in context.runs]
     steered = {"openings": prompts_sha256(_openings(context)), "judges": _judges(context)} if own.steer else {}
     return {
         "alignment": own.model_dump(mode="json"),
-        "captures": [captured(run).manifest["hash"] for run in context.runs],
+        "captures": [store.manifest["hash"] for store in stores],
+        "embeddings": sorted(_embeddings(stores)[0]),
         "seed": context.config.seed,
         "reference": context.about.reference,
         **steered,
@@ -125,10 +138,12 @@ def run(context: Context, folder: AlignmentFolder) -> None:
     folder.choice.write(
         Choice(
             first=first, second=second, layers=layers, matching=str(row["matching"]), method=str(row["method"]),
-            excluded=found.excluded, without=lacking,
+            excluded=found.excluded,
         )
     )  # fmt: skip
-    claims = alignment_claims(found, lacking)
+    if lacking:
+        folder.leave_out(*lacking)
+    claims = alignment_claims(found, whole=not lacking)
     if own.steer:
         attribute, openings = context.about.attribute, _openings(context)
         steered = steer_with_mapped(context.model, found, openings, attribute, folder.sweep, own, seed=seed)
