@@ -124,7 +124,7 @@ def reader(rng, key, *, told=0.8, values=VALUES):
     return choose
 
 
-def tuned_folder(root, run, *, method="sft", value="anger", strengths=(0.5, 1.0), prompts=None):
+def tuned_folder(root, run, *, method="sft", value="anger", strengths=(0.5, 1.0), prompts=None, of="steering"):
     """What ``tune`` leaves of one method's texts on the run's openings."""
     table = SteeringFolder.of(run).test.read()
     shown = list(dict.fromkeys(table["prompt"])) if prompts is None else prompts
@@ -146,6 +146,12 @@ def tuned_folder(root, run, *, method="sft", value="anger", strengths=(0.5, 1.0)
     files = {f.name: file_sha256(f) for f in sorted(folder.path.iterdir())}
     write_note(folder.path, {"status": "complete", "key": "tuning", "files": files})
     write_manifest(
-        place, {"stations": {"tuning": "tuning"}, "config": {"tuning": {"value": value}}, "runs": [str(run)]}
+        place,
+        {
+            "stations": {"tuning": "tuning"},
+            "config": {"tuning": {"value": value}},
+            "runs": [str(run)],
+            "made_of": [{"steering": of}],
+        },
     )
     return place

@@ -201,11 +201,18 @@ def test_texts_of_tuned_weights_are_an_arm_of_the_value_they_were_tuned_to(run, 
     assert "sft" not in json.dumps(study.design.model_dump(mode="json", exclude={"items"}))
 
 
+def test_texts_of_a_method_that_learns_nothing_are_no_arm_of_tuned_weights(run, tmp_path):
+    place = tuned_folder(tmp_path, run, method="steering")
+    with pytest.raises(EmotionCircuitsError, match="--method steering: learns nothing"):
+        design_study(run, tmp_path / "s", Wanted(raters=8, studies=2, tuned=Tuned(place, "steering")))
+
+
 @pytest.mark.parametrize(
     ("change", "values", "message"),
     [
         ({"method": "dpo"}, None, r"--method sft: .* it has: dpo"),
         ({}, ("gratitude",), "--value gratitude: the weights were tuned to anger alone"),
+        ({"of": "steered anew"}, None, "was not made of .* as it is now"),
         ({"prompts": ["Elsewhere"]}, None, "other openings .* tuning.openings=report"),
         (None, None, "holds no tuned texts"),
     ],

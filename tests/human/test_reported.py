@@ -70,3 +70,17 @@ def test_a_study_of_other_texts_and_one_without_analysis_are_refused(read, runs,
     (tmp_path / "open" / "analysis.json").unlink()
     with pytest.raises(EmotionCircuitsError, match="not analysed yet: emotion-circuits human analyse"):
         people_of(run, tmp_path / "open")
+
+
+def test_a_study_of_other_texts_in_the_runs_folder_is_left_out_and_said(read, runs, tmp_path):
+    """Whoever asked for it by name is refused; whoever did not still has a report."""
+    shutil.copytree(runs / "b", tmp_path / "b")
+    shutil.copytree(read[1], tmp_path / "b" / "human")
+    asked = ["report", str(tmp_path / "b"), "--out", str(tmp_path / "b.html")]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "left out of the report" in done.stderr
+    assert "texts are not among those that" in " ".join(done.stderr.split())
+    assert 'id="human"' not in (tmp_path / "b.html").read_text(encoding="utf-8")
+    with pytest.raises(EmotionCircuitsError, match="texts are not among those that"):
+        CliRunner().invoke(app, [*asked, "--human", str(tmp_path / "b" / "human")], catch_exceptions=False)

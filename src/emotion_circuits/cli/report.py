@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emotion_circuits.cli.shared import JsonFlag, Language, show_json
+from emotion_circuits.cli.shared import JsonFlag, Language, note, show_json
+from emotion_circuits.errors import EmotionCircuitsError
+
+if TYPE_CHECKING:
+    from emotion_circuits.report.study_page import Further
 
 
 def report(
@@ -55,8 +59,6 @@ def report(
 
     Example: emotion-circuits report runs/demo --lang ja --pdf report.pdf --figures figures/ --paper paper/
     """
-    from emotion_circuits.human.analysing import ANALYSIS
-    from emotion_circuits.human.reported import people_of
     from emotion_circuits.page.browser import chromium
     from emotion_circuits.page.exporting import export_parts, write_pdf
     from emotion_circuits.report.paper import write_paper
@@ -65,8 +67,7 @@ def report(
     if pdf is not None or figures is not None or paper is not None:
         # Said before anything is written.
         chromium()
-    study = human if human is not None or not (run / "human" / ANALYSIS).is_file() else run / "human"
-    further = () if study is None else (people_of(run, study),)
+    further = _read_by_people(run, human)
     written = render_report(run, out=out, language=lang, aligned=aligned, further=further, plan=plan)
     exported = None if figures is None else export_parts(written.page, written.path, figures)
     if pdf is not None:
@@ -90,3 +91,17 @@ def report(
         typer.echo(f"{len(exported.figures)} figure files and {len(exported.tables)} table files: {figures.resolve()}")
     if paper is not None:
         typer.echo(f"For LaTeX: {(paper / 'paper.tex').resolve()} (latexmk compiles it, in its folder)")
+
+
+def _read_by_people(run: Path, asked: Path | None) -> tuple[Further, ...]:
+    """What people read: the study that was asked for, or the one in the run's folder as far as it is of these texts."""
+    from emotion_circuits.human.reported import people_of, study_in
+
+    study = asked or study_in(run)
+    try:
+        return () if study is None else (people_of(run, study),)
+    except EmotionCircuitsError as error:
+        if asked is not None:
+            raise
+        note(f"left out of the report: {error}")
+        return ()

@@ -16,6 +16,7 @@ from emotion_circuits.record.reading import read_finished
 from emotion_circuits.record.studied import Studied, studied_in
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.stations.tuning.folder import TuningFolder
+from emotion_circuits.stations.tuning.settings import TRAINED
 from emotion_circuits.steering import Condition
 
 __all__ = ["Chosen", "Slot", "Tuned", "choose_texts", "gold_texts"]
@@ -160,13 +161,26 @@ class _Learnt:
             raise EmotionCircuitsError(
                 f"{tuned.folder}: holds no tuned texts; make them with emotion-circuits tune {run} --out {tuned.folder}"
             )
+        manifest = read_finished(tuned.folder)
+        # By what it was made of, not by the folder's name: a run may have been moved, or steered anew since.
+        if [keys.get("steering") for keys in manifest.get("made_of", ())] != [
+            read_finished(run)["stations"]["steering"]
+        ]:
+            raise EmotionCircuitsError(
+                f"{tuned.folder}: was not made of {run} as it is now, but of {', '.join(manifest['runs'])}; tune it with "
+                f"emotion-circuits tune {run} --out FOLDER"
+            )
+        if tuned.method not in TRAINED:
+            raise EmotionCircuitsError(
+                f"--method {tuned.method}: learns nothing, so it is no arm of tuned weights; one of {', '.join(TRAINED)}"
+            )
         own = texts.read()
         own = own[own["strength"] == 1.0]
         if tuned.method not in set(own["method"]):
             raise EmotionCircuitsError(
                 f"--method {tuned.method}: {tuned.folder} has no texts of it; it has: {', '.join(dict.fromkeys(own['method']))}"
             )
-        value = read_finished(tuned.folder)["config"]["tuning"]["value"] or known[0]
+        value = manifest["config"]["tuning"]["value"] or known[0]
         ids = table.drop_duplicates("prompt").set_index("prompt")["prompt_id"]
         own = own[(own["method"] == tuned.method) & own["prompt"].isin(ids.index)]
         if own.empty:

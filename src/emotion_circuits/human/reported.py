@@ -14,7 +14,13 @@ from emotion_circuits.report.study_page import Further
 from emotion_circuits.sealing import read_sealed
 from emotion_circuits.stations.steering.folder import SteeringFolder
 
-__all__ = ["people_of"]
+__all__ = ["people_of", "study_in"]
+
+
+def study_in(run: Path) -> Path | None:
+    """The analysed study of people in a run's own folder, where there is one."""
+    own = run / "human"
+    return own if (own / ANALYSIS).is_file() else None
 
 
 def people_of(run: Path, study: Path) -> Further:

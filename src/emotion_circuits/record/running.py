@@ -91,7 +91,7 @@ def station_keys(context: Context, stations: Sequence[Station]) -> dict[str, str
                 # What stands before every text changes whatever reads one.
                 **({} if context.config.prefix == "none" else {"prefix": context.config.prefix}),
                 "needs": {name: keys[name] for name in station.needs},
-                "runs": [[_key_of(run, name) for name in station.needs_of_runs] for run in context.runs],
+                "runs": [list(keys.values()) for keys in keys_of_runs(station, context.runs)],
             }
         )
     return keys
@@ -105,6 +105,15 @@ def left_out(config: StudySettings, stations: Sequence[Station]) -> dict[str, No
         if why is not None:
             found[station.name] = why
     return found
+
+
+def keys_of_runs(station: Station, runs: Sequence[Path]) -> list[dict[str, str]]:
+    """The keys of every other run's stations that it needs, as they lie there now.
+
+    Raises:
+        EmotionCircuitsError: one has not finished, or a file of it was changed.
+    """
+    return [{name: _key_of(run, name) for name in station.needs_of_runs} for run in runs]
 
 
 def _key_of(run: Path, name: str) -> str:

@@ -12,7 +12,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.model import LanguageModel
 from emotion_circuits.record.manifest import environment
 from emotion_circuits.record.reading import write_manifest
-from emotion_circuits.record.running import StationReport, run_stations, station_keys
+from emotion_circuits.record.running import StationReport, keys_of_runs, run_stations, station_keys
 from emotion_circuits.record.settings import Settings, StudySettings
 from emotion_circuits.record.station import Context, Station
 
@@ -64,6 +64,7 @@ def run_over(
                 "seed": config.seed,
                 "config": config.model_dump(mode="json"),
                 "runs": [str(run) for run in runs],
+                "made_of": keys_of_runs(station, context.runs),
                 "studied": context.about.to_json(),
                 "environment": environment(),
                 "stations": station_keys(context, [station]),
