@@ -220,6 +220,7 @@ def test_a_click_in_a_figure_and_the_list_open_what_is_known(run, tmp_path):
         tab.keyboard.press("Escape")
         assert not tab.evaluate("document.querySelector('dialog').open")
         kinds = tab.evaluate("[...document.querySelectorAll('.closer optgroup')].map(g => g.label)")
+        assert len(set(kinds)) == len(kinds)
         assert kinds[0] == "layers"
         assert [k for k in kinds if k.startswith("tokens of")]
         tab.locator(".closer select").select_option("T1")

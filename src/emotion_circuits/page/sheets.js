@@ -41,9 +41,10 @@ dialog.addEventListener("click", event => { if (event.target === dialog) dialog.
 
 const list = made("select"), label = made("label", words.pick + " ");
 list.append(made("option", "–", { value: "" }));
+const kinds = new Map();
 for (const sheet of sheets.values()) {
-  if (list.lastElementChild.label !== sheet.kind) list.append(Object.assign(document.createElement("optgroup"), { label: sheet.kind }));
-  list.lastElementChild.append(made("option", sheet.title, { value: sheet.name }));
+  if (!kinds.has(sheet.kind)) kinds.set(sheet.kind, list.appendChild(made("optgroup", "", { label: sheet.kind })));
+  kinds.get(sheet.kind).append(made("option", sheet.title, { value: sheet.name }));
 }
 list.addEventListener("change", () => { if (list.value) look(list.value); });
 dialog.addEventListener("close", () => { list.value = ""; });

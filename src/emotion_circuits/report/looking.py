@@ -29,6 +29,8 @@ _TOP = 8
 
 _Table = tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]
 _Rows = list[tuple[str, ...]]
+_Measured = list[tuple[float, tuple[str, ...]]]
+"""Rows, each behind its q; not a number where it has none."""
 
 
 def looking_section(run: Path) -> Section | None:
@@ -78,9 +80,9 @@ def _order(name: str) -> tuple[int, bool, int]:
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _measured(trace: TraceFolder, circuits: CircuitsFolder) -> dict[str, _Rows]:
-    """Part → rows of what was measured of it."""
-    found: dict[str, _Rows] = {}
+def _measured(trace: TraceFolder, circuits: CircuitsFolder) -> dict[str, _Measured]:
+    """Part → what was measured of it."""
+    found: dict[str, _Measured] = {}
     writes = say("writes at the last token (residual norms)")
     for row in _test(trace.writers.read()):
         found.setdefault(str(row["component"]), []).append(_beside_null(writes, row))
@@ -98,9 +100,8 @@ def _measured(trace: TraceFolder, circuits: CircuitsFolder) -> dict[str, _Rows]:
     if circuits.heads.exists():
         for row in circuits.heads.read().to_dict("records"):
             own = found.setdefault(shown_node(str(row["node"])), [])
-            own.append(
-                (say("estimated effect on answers of pairs (logits, train)"), "", signed(row["attribution"]), "", "")
-            )
+            estimated = say("estimated effect on answers of pairs (logits, train)")
+            own.append((float("nan"), (estimated, "", signed(row["attribution"]), "", "")))
             if row["effect"] == row["effect"]:
                 own.append(
                     _beside_null(say("measured effect on answers of pairs (logits, test)"), row, figure="effect")
@@ -112,16 +113,16 @@ def _test(table: pd.DataFrame) -> list[dict[Any, Any]]:
     return table[table["split"] == "test"].to_dict("records")
 
 
-def _beside_null(what: str, row: Mapping[Any, Any], figure: str = "difference") -> tuple[str, ...]:
+def _beside_null(what: str, row: Mapping[Any, Any], figure: str = "difference") -> tuple[float, tuple[str, ...]]:
     null = ""
     if "null_low" in row and row["null_low"] == row["null_low"]:
         decimals = places(row["null_low"], row["null_high"])
         null = f"{fixed(row['null_low'], decimals)} … {fixed(row['null_high'], decimals)}"
     shown = estimate(float(row[figure]), (row["low"], row["high"]))
-    return (what, term(str(row.get("emotion", ""))), shown, null, probability(row["q"]))
+    return float(row["q"]), (what, term(str(row.get("emotion", ""))), shown, null, probability(row["q"]))
 
 
-def _part(name: str, rows: _Rows, texts: _Texts) -> Sheet:
+def _part(name: str, measured: _Measured, texts: _Texts) -> Sheet:
     columns = (say("what"), say("emotion"), say("figure [95 % interval]"), say("null (95 %)"), "q")
     layer = re.match(r"L\d+", name)
     kind = say("heads") if re.search(r"H\d+$", name) else say("MLPs and other parts")
@@ -129,12 +130,12 @@ def _part(name: str, rows: _Rows, texts: _Texts) -> Sheet:
         name,
         kind,
         term(name),
-        ((say("What it does, test sentences and pairs"), columns, tuple(rows)), *texts.of(name)),
+        ((say("What it does, test sentences and pairs"), columns, tuple(row for _, row in measured)), *texts.of(name)),
         (layer[0],) if layer else (),
     )
 
 
-def _layers(run: Path, parts: list[str], measured: dict[str, _Rows]) -> Iterator[Sheet]:
+def _layers(run: Path, parts: list[str], measured: dict[str, _Measured]) -> Iterator[Sheet]:
     readings = _readings(run)
     inside: dict[str, list[str]] = {}
     for name in parts:
@@ -147,15 +148,11 @@ def _layers(run: Path, parts: list[str], measured: dict[str, _Rows]) -> Iterator
         if rows:
             read = (say("corpus"), say("accuracy"), say("words alone"), say("chance"))
             tables.append((say("Emotion read from its states, test sentences"), read, tuple(rows)))
-        beyond = [(name, *row) for name in names for row in measured[name] if row[4] and _small(row[4])]
+        beyond = [(name, *row) for name in names for q, row in measured[name] if q < 0.05]
         if beyond:
             columns = (say("part"), say("what"), say("emotion"), say("figure [95 % interval]"), say("null (95 %)"), "q")
             tables.append((say("Parts with q < 0.05 (claims ask for more)"), columns, tuple(beyond)))
         yield Sheet(layer_name, say("layers"), say("layer {layer}", layer=layer_name[1:]), tuple(tables), tuple(names))
-
-
-def _small(q: str) -> bool:
-    return q.startswith("<") or (q not in ("", "–") and float(q) < 0.05)
 
 
 def _readings(run: Path) -> dict[int, _Rows]:

@@ -11,6 +11,7 @@ import select
 import signal
 import stat
 import threading
+import time
 
 __all__ = ["WATCHED", "watch"]
 
@@ -44,7 +45,11 @@ def _is_it(asked: str) -> bool:
 
 def _wait(parent: int) -> None:
     while True:
-        ready, _, _ = select.select([0], [], [], _LOOK)
+        try:
+            ready, _, _ = select.select([0], [], [], _LOOK)
+        except OSError:  # its end was closed here: the parent alone can be seen then
+            ready = []
+            time.sleep(_LOOK)
         # Nothing is ever written into it: that it can be read means that it was closed. A process forked by the parent may hold
         # the other end beyond its death, which is why the parent is looked at as well.
         if (ready and not os.read(0, 4096)) or os.getppid() != parent:
