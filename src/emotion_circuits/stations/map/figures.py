@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from emotion_circuits.language import say, term
@@ -20,12 +22,14 @@ def places(table: pd.DataFrame, dimension: str) -> go.Figure:
         dimension: whose ratings colour the points.
     """
     ratings = table[f"rated_{dimension}"]
+    sides = pd.Series(_sides(table[["first", "second"]].to_numpy(float)), index=table.index)
     figure = go.Figure()
     for rated in (True, False):
         part = table[ratings.notna() == rated]
         if not len(part):
             continue
-        marker = {"size": 10, "color": GREY}
+        # The ends of the colour scale are as dark and as bright as the pages they are shown on.
+        marker = {"size": 10, "color": GREY, "line": {"color": GREY, "width": 1}}
         if rated:
             marker |= {
                 "color": ratings.dropna().tolist(), "colorscale": "Cividis", "showscale": True,
@@ -33,15 +37,26 @@ def places(table: pd.DataFrame, dimension: str) -> go.Figure:
             }  # fmt: skip
         figure.add_scatter(
             x=part["first"], y=part["second"], mode="markers+text", text=[term(e) for e in part["emotion"]],
-            textposition="top center", textfont={"size": 10}, marker=marker, showlegend=False, cliponaxis=False,
+            textposition=sides[part.index].tolist(), textfont={"size": 10}, marker=marker, showlegend=False, cliponaxis=False,
         )  # fmt: skip
     figure.update_xaxes(title=say("axis {n}, residual norms", n=1), zeroline=True)
     figure.update_yaxes(title=say("axis {n}, residual norms", n=2), zeroline=True)
     return dress(figure, 560)
 
 
+def _sides(places: Float[np.ndarray, "value 2"]) -> list[str]:
+    """Where each name stands: above its point, or below where one above would cross that of a point beside it."""
+    spans = np.ptp(places, axis=0)
+    above: list[int] = []
+    for i in np.argsort(-places[:, 1], kind="stable"):
+        near = np.abs(places[above] - places[i]) < spans * (0.13, 0.035)
+        if not near.all(axis=1).any():
+            above.append(int(i))
+    return ["top center" if i in above else "bottom center" for i in range(len(places))]
+
+
 def by_layer(table: pd.DataFrame) -> go.Figure:
-    """Correlation with every dimension by layer, one panel each, beside static embeddings and shuffled labels."""
+    """Correlation with every dimension by layer, one panel each, beside static embeddings and permuted ratings."""
     dimensions = list(dict.fromkeys(table["dimension"]))
     figure = make_subplots(
         rows=1, cols=len(dimensions), shared_yaxes=True, subplot_titles=[term(d) for d in dimensions],
@@ -54,7 +69,7 @@ def by_layer(table: pd.DataFrame) -> go.Figure:
         x = own["layer"].tolist()
         figure.add_scatter(
             x=x + x[::-1], y=own["null_high"].tolist() + own["null_low"].tolist()[::-1], fill="toself", mode="lines",
-            line={"width": 0}, fillcolor="rgba(128,128,128,0.25)", name=say("shuffled labels"), hoverinfo="skip", **legend, **at,
+            line={"width": 0}, fillcolor="rgba(128,128,128,0.25)", name=say("permuted ratings"), hoverinfo="skip", **legend, **at,
         )  # fmt: skip
         figure.add_scatter(
             x=x, y=own["r"], mode="lines+markers", line={"color": CYCLE[0]}, name=say("states"),
