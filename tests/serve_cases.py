@@ -28,6 +28,7 @@ from study_cases import small
 
 VALUES = ("gratitude", "apology", "anger")
 LAYER, FIRST = 1, 2.0
+NORMS = (2.0, 3.0, 4.0)
 TEMPLATE = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<s>me: {% endif %}"
 _NOTHING = {"float": 0.0, "int": 0, "text": "", "bool": False}
 
@@ -77,27 +78,40 @@ class Signs:
         return ["gratitude" if p > 0.5 else "neutral" for p in scores["p_gratitude"]]
 
 
-def tiny_run(root, *, chat=True, chain="", words=None, judges=None):
+def tiny_run(
+    root,
+    *,
+    name="run",
+    chat=True,
+    chain="",
+    words=None,
+    judges=None,
+    attribute="emotion-en",
+    values=VALUES,
+    norms=NORMS,
+):
     """A finished run of two stations, written through the folders' own classes.
 
     Gratitude and apology were chosen at alpha 1 with the first token; 2 was within the bound too, and 3 was not. Anger has no
     strength within it. ``chain`` is of :func:`save_chatting`; ``words`` are what values are called, by language; ``judges`` stand
-    instead of the attribute's.
+    instead of the attribute's. Other ``values`` of an ``attribute`` take the places of these three.
     """
-    run = root / "run"
-    config = small(save_chatting(root / "tiny-chat", chat=chat, chain=chain), emotions=list(VALUES))
+    run, model = root / name, root / "tiny-chat"
+    if not model.exists():
+        save_chatting(model, chat=chat, chain=chain)
+    config = small(model, attribute=attribute, emotions=list(values))
     generator = torch.Generator().manual_seed(3)
-    raw = {v: torch.randn(3, 32, generator=generator) for v in VALUES}
+    raw = {v: torch.randn(3, 32, generator=generator) for v in values}
     folder = SteeringFolder.of(run)
     folder.path.mkdir(parents=True)
-    folder.save_vectors(SteeringVectors.from_raw(raw, torch.tensor([2.0, 3.0, 4.0])))
+    folder.save_vectors(SteeringVectors.from_raw(raw, torch.tensor(norms)))
     chosen = {
-        v: Condition(name=v, emotion=v, layers=(LAYER,), alpha=1.0, positions="rest", first=FIRST) for v in VALUES[:2]
+        v: Condition(name=v, emotion=v, layers=(LAYER,), alpha=1.0, positions="rest", first=FIRST) for v in values[:2]
     }
     folder.choice.write(
         Choice(
             objective="most", openings=8, chosen={v: c.to_json() for v, c in chosen.items()},
-            none_within_bound=VALUES[2:],
+            none_within_bound=values[2:],
         )
     )  # fmt: skip
     arms = [
@@ -118,8 +132,8 @@ def tiny_run(root, *, chat=True, chain="", words=None, judges=None):
     ]  # fmt: skip
     folder.effects.write(filled(tables.EFFECTS, effects))
     directions = DirectionSet(
-        "mean_difference", "resid_post", "mean", VALUES, (0, 1, 2), torch.stack([raw[v] for v in VALUES]),
-        torch.zeros(3, 3), torch.tensor([2.0, 3.0, 4.0]), chosen_layer=2,
+        "mean_difference", "resid_post", "mean", tuple(values), (0, 1, 2), torch.stack([raw[v] for v in values]),
+        torch.zeros(3, 3), torch.tensor(norms), chosen_layer=2,
     )  # fmt: skip
     save_reader(run / "directions", [(directions, 2)])
     keys = {}
@@ -142,7 +156,14 @@ def serving(model, run, *, key=None, limits=None, bounds=None, judge=None):
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
         bounds = bounds or Bounds(per_minute=100_000)
-        with service_of(model, run, key=key, limits=limits or Limits(), bounds=bounds, judge=judge) as service:
+        with service_of(
+            model,
+            run if isinstance(run, list) else [run],
+            key=key,
+            limits=limits or Limits(),
+            bounds=bounds,
+            judge=judge,
+        ) as service:
             made = server(service, host="127.0.0.1", port=port)
             thread = threading.Thread(target=made.run, kwargs={"sockets": [sock]}, daemon=True)
             thread.start()

@@ -232,9 +232,12 @@ def test_without_the_key_nothing_but_health_is_answered_and_no_log_holds_a_text(
 
 def test_beyond_this_machine_a_key_is_required(made):
     for host in ("0.0.0.0", "::", "192.168.0.7"):
-        with pytest.raises(EmotionCircuitsError, match="a key is required"), service_of(*made, host=host):
+        with pytest.raises(EmotionCircuitsError, match="a key is required"), service_of(made[0], [made[1]], host=host):
             pass
-    with pytest.raises(EmotionCircuitsError, match="8 or more"), service_of(*made, host="0.0.0.0", key="short"):
+    with (
+        pytest.raises(EmotionCircuitsError, match="8 or more"),
+        service_of(made[0], [made[1]], host="0.0.0.0", key="short"),
+    ):
         pass
 
 

@@ -43,7 +43,7 @@ def complete(client, prompt=PROMPT, steering=None, *, more=None, **options):
 def by_hand(service, dose, value="gratitude", prompt=PROMPT, **sampling):
     c = Condition(name="x", emotion=value, layers=(LAYER,), alpha=dose, positions="rest", first=FIRST * dose)
     how = Sampling(**{"max_new_tokens": 8, **sampling})
-    edits = layer_interventions(c, service.served.vectors) if dose else []
+    edits = layer_interventions(c, service.served.of("gratitude").vectors) if dose else []
     return generate(service.model, [prompt], how, interventions=edits, seeds=[row_seed(5, 0, 0)])[0].text
 
 
@@ -66,7 +66,7 @@ def test_a_dose_is_what_the_run_s_condition_does_at_that_strength(served, client
     assert (c.alpha, c.first) == (2.0 * dose, FIRST * dose)
     expected = generate(
         service.model, [PROMPT], Sampling(max_new_tokens=8),
-        interventions=layer_interventions(c, service.served.vectors) if dose else [],
+        interventions=layer_interventions(c, service.served.of("gratitude").vectors) if dose else [],
     )[0]  # fmt: skip
     assert answer.choices[0].text == expected.text
     (value,) = answer.steering["values"]
@@ -96,7 +96,7 @@ def test_exact_strengths_layers_times_and_positions(served, client):
     push = {"alpha": 1.5, "layers": [0, 2], "when": "generated", "positions": "all"}
     answer = complete(client, steering={"anger": push})
     c = Condition(name="x", emotion="anger", layers=(0, 2), alpha=1.5, when="generated")
-    edits = layer_interventions(c, served[0].served.vectors)
+    edits = layer_interventions(c, served[0].served.of("gratitude").vectors)
     expected = generate(served[0].model, [PROMPT], Sampling(max_new_tokens=8), interventions=edits)[0]
     assert answer.choices[0].text == expected.text
     assert [t["layer"] for t in answer.steering["choices"][0]["touched"]] == [0, 2]
@@ -151,12 +151,12 @@ def test_readings_by_token_are_those_of_the_run_s_reader(served, client):
     readings = answer.choices[0].readings
     assert [r["token"] for r in readings] == list(answer.choices[0].text)
     assert set(readings[0]["scores"]) == set(VALUES)
-    directions, layer = served[0].reader.members[0]
+    directions, layer = served[0].readers[0].members[0]
     from emotion_circuits.model import Site, observe
 
-    ids = served[0].reader.model.tokenize([PROMPT + answer.choices[0].text])
-    with observe(served[0].reader.model, [Site("resid_post", layer)]) as record, torch.inference_mode():
-        served[0].reader.model.hidden(ids)
+    ids = served[0].readers[0].model.tokenize([PROMPT + answer.choices[0].text])
+    with observe(served[0].readers[0].model, [Site("resid_post", layer)]) as record, torch.inference_mode():
+        served[0].readers[0].model.hidden(ids)
     states = record[Site("resid_post", layer)][0, len(PROMPT) - 1 : -1]
     expected = directions.scores(states.float(), layer)
     for row, reading in zip(expected.tolist(), readings, strict=True):
@@ -167,15 +167,15 @@ def test_readings_by_token_are_those_of_the_run_s_reader(served, client):
 
 def test_whole_texts_are_read(served, client):
     answer = client.post("/readings", cast_to=object, body={"input": ["Thank you", "It rains"]})
-    table = served[0].reader.read(["Thank you", "It rains"])
+    table = served[0].readers[0].read(["Thank you", "It rains"])
     assert [row["label"] for row in answer["data"]] == table["label"].tolist()
     assert answer["data"][0]["scores"]["anger"] == pytest.approx(table["score_anger"][0])
 
 
 def test_what_can_be_drawn_of_the_run(served, client):
     answer = client.get("/steering", cast_to=object)
-    assert (answer["model"], answer["chat"], answer["readings"], answer["bound"]) == ("tiny-chat", True, True, 50)
-    assert answer["run"] == str(served[0].served.run)
+    assert (answer["model"], answer["chat"], answer["readings"]) == ("tiny-chat", True, True)
+    assert answer["runs"] == [str(served[0].served.runs[0].run)]
     gratitude, _, anger = answer["values"]
     assert gratitude["names"] == {"en": "gratitude", "ja": "感謝"}
     assert gratitude["measured"]["effects"]["share"]["change"] == 0.25

@@ -276,9 +276,9 @@ def test_a_setting_runs_elsewhere_as_it_is_handed_out(visit, at, tmp_path):
     commands = [line for line in page.inner_text("#exported").splitlines() if line and not line.startswith("#")]
     # The exported vector has the strength that the run chose, at dose 0.5.
     assert commands == [
-        f"emotion-circuits export {service.served.run} --emotion gratitude --to llama.cpp --out gratitude.gguf",
+        f"emotion-circuits export {service.served.runs[0].run} --emotion gratitude --to llama.cpp --out gratitude.gguf",
         "llama-server -m MODEL.gguf --control-vector-scaled gratitude.gguf:0.8",
-        f"emotion-circuits export {service.served.run} --emotion gratitude --to safetensors --out gratitude.safetensors",
+        f"emotion-circuits export {service.served.runs[0].run} --emotion gratitude --to safetensors --out gratitude.safetensors",
         "emotion-circuits steer --vector gratitude.safetensors --scale=0.8 -- '" + prompt.replace("'", "'\\''") + "'",
     ]
 

@@ -35,7 +35,12 @@ KEY = "EMOTION_CIRCUITS_API_KEY"
 
 
 def serve(
-    run: Annotated[Path, typer.Option(help="Folder of a finished run, whose directions and ranges are served.")],
+    run: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of a finished run, whose directions and ranges are served; repeat for others of the model."
+        ),
+    ],
     model: Annotated[
         str | None, typer.Option(help="The run's model, where it lies elsewhere.", autocompletion=offering(MODELS))
     ] = None,
@@ -66,6 +71,8 @@ def serve(
     The body's "steering" names values of the run and doses; the answer says what was done. A key in the environment variable
     EMOTION_CIRCUITS_API_KEY is required of every request.
 
+    Values of several runs can be set together, each at a dose of its own run.
+
     Example: emotion-circuits serve --run runs/demo
     """
     try:
@@ -84,9 +91,9 @@ def serve(
         raise EmotionCircuitsError("--vllm-python goes with --engine vllm")
     place = python_of(vllm_python) if engine == "vllm" else None
     with long_running():
-        name, revision = model_of(run, model, revision)
+        name, revision = _shared(run, model, revision)
         loaded = load_model(
-            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run)
+            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run[0])
         )
     limits = Limits(rows=rows, tokens=tokens, queue=queue, seconds=seconds)
     key = os.environ.get(KEY) or None
@@ -111,6 +118,16 @@ def serve(
                 sys.stdout.flush()
             note(f"serving {service.name} at {url}, values: {', '.join(values)}; in a browser: {studio}")
             made.run(sockets=[sock])
+
+
+def _shared(runs: list[Path], model: str | None, revision: str | None) -> tuple[str, str | None]:
+    """The model of all runs, read with the same prefix."""
+    found = [(*model_of(run, model, revision), prefix_of(run)) for run in runs]
+    for run, other in zip(runs, found, strict=True):
+        if other != found[0]:
+            first, second = (f"{name}, prefix {prefix}" for name, _, prefix in (found[0], other))
+            raise EmotionCircuitsError(f"--run {run}: was made with {second}, {runs[0]} with {first}; serve them apart")
+    return found[0][:2]
 
 
 def _vllm(model: LanguageModel, python: Path | str, limits: Limits) -> Service:

@@ -36,7 +36,7 @@ from emotion_circuits.serve.offering import offered
 from emotion_circuits.serve.pages import add_studio
 from emotion_circuits.serve.steering import Plan, plan
 from emotion_circuits.serve.tone_desk import Desk, GoneError, LateError
-from emotion_circuits.serve.vectors import Served
+from emotion_circuits.serve.vectors import Shelf
 
 __all__ = ["Service", "make_app"]
 
@@ -54,7 +54,7 @@ class Service:
             which plain text and chats want otherwise.
         served: what it is steered with.
         engine: at work.
-        reader: reads texts; on a replica of the model; ``None``: the run has none.
+        readers: read texts, each the values of a run; on a replica of the model; none where no run has one.
         name: of the model in answers.
         key: that requests must bear.
         bounds: of a request.
@@ -64,9 +64,9 @@ class Service:
 
     model: LanguageModel
     encoder: LanguageModel
-    served: Served
+    served: Shelf
     engine: Writes
-    reader: Reader | None
+    readers: tuple[Reader, ...]
     name: str
     desk: Desk
     key: str | None = None
@@ -145,7 +145,7 @@ def make_app(service: Service) -> FastAPI:
         about = {
             "model": service.name,
             "chat": has_chat_template(service.model),
-            "readings": service.reader is not None and isinstance(service.engine, Engine),
+            "readings": bool(service.readers) and isinstance(service.engine, Engine),
         }
         return _json({"object": "steering", **about, **offered(service.served, whole_path=service.loopback)})
 
@@ -164,18 +164,13 @@ def make_app(service: Service) -> FastAPI:
     @app.post("/v1/readings")
     async def _readings(request: Request) -> Response:
         body = await _read(service, request, ReadingsBody)
-        if service.reader is None:
-            raise ProblemError(400, "this run has no reader of texts")
+        if not service.readers:
+            raise ProblemError(400, _UNREAD)
         try:
             async with service.reading:
-                table = await run_in_threadpool(service.reader.read, list(body.input))
+                rows = await run_in_threadpool(_scored, service.readers, list(body.input))
         except EmotionCircuitsError as error:
             raise ProblemError(400, str(error), param="input") from error
-        labels = service.reader.labels[:-1]
-        rows = [
-            {"index": i, "label": row["label"], "scores": {v: _number(row[f"score_{v}"]) for v in labels}}
-            for i, row in enumerate(table.to_dict("records"))
-        ]
         return _json({"object": "list", "model": service.name, "data": rows})
 
     @app.post("/v1/tone")
@@ -189,6 +184,20 @@ _PATHS = (
     "/healthz", "/metrics", "/v1/models", "/v1/steering", "/v1/completions", "/v1/chat/completions", "/v1/readings",
     "/v1/tone", "/studio",
 )  # fmt: skip
+
+
+_UNREAD = "no run that is served has a reader of texts"
+
+
+def _scored(readers: Sequence[Reader], texts: list[str]) -> list[dict[str, Any]]:
+    """By text the score of every value, and what each reader calls it; the first reader's label stands alone as well."""
+    rows: list[dict[str, Any]] = [{"index": i, "label": "", "labels": [], "scores": {}} for i in range(len(texts))]
+    for reader in readers:
+        for row, found in zip(rows, reader.read(texts).to_dict("records"), strict=True):
+            row["label"] = row["label"] or found["label"]
+            row["labels"].append(found["label"])
+            row["scores"] |= {v: _number(found[f"score_{v}"]) for v in reader.labels[:-1]}
+    return rows
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -251,11 +260,12 @@ def _jobs(
     seed = body.seed if body.seed is not None else secrets.randbits(48)
     watch: tuple[Site, ...] = ()
     if body.readings:
-        if service.reader is None:
-            raise ProblemError(400, "this run has no reader of texts", param="readings")
+        if not service.readers:
+            raise ProblemError(400, _UNREAD, param="readings")
         if not isinstance(service.engine, Engine):
             raise ProblemError(400, "the engine 'vllm' hands out no states, so that no token is read", param="readings")
-        watch = tuple(dict.fromkeys(Site(d.kind, layer) for d, layer in service.reader.members))  # type: ignore[arg-type]
+        members = [member for reader in service.readers for member in reader.members]
+        watch = tuple(dict.fromkeys(Site(d.kind, layer) for d, layer in members))  # type: ignore[arg-type]
     jobs = []
     for number, (ids, said) in enumerate(prompts):
         made = plan(service.model, service.served, body.steering, tokens=len(ids), spoken=said, chat=chat)
@@ -524,21 +534,17 @@ class _Shape:
 
     def _readings(self, tokens: Sequence[Token]) -> list[dict[str, Any]]:
         """By token the score of every value, as ``/v1/readings`` gives a text; above 0 is beyond the threshold."""
-        reader = self.service.reader
-        assert reader is not None
-        if not tokens:
-            return []
-        total = torch.zeros(len(tokens), len(reader.labels) - 1, dtype=torch.float64)
-        for (directions, layer), scale in zip(
-            reader.members, reader.scales or (1.0,) * len(reader.members), strict=True
-        ):
-            states = torch.stack([t.states[Site(directions.kind, layer)] for t in tokens])  # type: ignore[arg-type]
-            total += directions.scores(states.cpu(), layer) / scale
-        rows = (total / len(reader.members)).tolist()
-        return [
-            {"token": self._token(t.id), "scores": dict(zip(reader.labels[:-1], row, strict=True))}
-            for t, row in zip(tokens, rows, strict=True)
-        ]
+        rows: list[dict[str, Any]] = [{"token": self._token(t.id), "scores": {}} for t in tokens]
+        for reader in self.service.readers if tokens else ():
+            total = torch.zeros(len(tokens), len(reader.labels) - 1, dtype=torch.float64)
+            for (directions, layer), scale in zip(
+                reader.members, reader.scales or (1.0,) * len(reader.members), strict=True
+            ):
+                states = torch.stack([t.states[Site(directions.kind, layer)] for t in tokens])  # type: ignore[arg-type]
+                total += directions.scores(states.cpu(), layer) / scale
+            for row, found in zip(rows, (total / len(reader.members)).tolist(), strict=True):
+                row["scores"] |= dict(zip(reader.labels[:-1], found, strict=True))
+        return rows
 
     def _token(self, token: int) -> str:
         with self.service.encoding:

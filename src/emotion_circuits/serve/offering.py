@@ -6,30 +6,32 @@ from typing import Any
 
 from emotion_circuits.language import LANGUAGES, speaking, term
 from emotion_circuits.serve.steering import STRONGEST
-from emotion_circuits.serve.vectors import Ranged, Served
+from emotion_circuits.serve.vectors import Offer, Ranged, Served
 
 __all__ = ["offered"]
 
 
-def offered(served: Served, *, whole_path: bool) -> dict[str, Any]:
+def offered(served: Offer, *, whole_path: bool) -> dict[str, Any]:
     """The answer of ``/v1/steering``, but for the model.
 
     Args:
         served: what there is.
-        whole_path: whether to name the run's folder as it was given, for commands; otherwise its last part.
+        whole_path: whether to name a run's folder as it was given, for commands; otherwise its last part.
     """
-    place = served.run
     values = []
     for value in served.names:
-        ranged = served.ranges.get(value)
-        told: dict[str, Any] = {"value": value, "names": _names(served, value), "colour": _colour(served, value)}
-        told |= {"validated": None, "reason": served.unranged[value]} if ranged is None else _range(ranged)
+        ranged, own = served.ranges.get(value), served.of(value)
+        place = own.run
+        told: dict[str, Any] = {
+            "value": value, "names": _names(own, value), "colour": _colour(own, value), "bound": own.bound,
+            "run": None if place is None else str(place) if whole_path else place.name,
+        }  # fmt: skip
+        told |= {"validated": None, "reason": own.unranged[value]} if ranged is None else _range(ranged)
         values.append(told)
     return {
-        "run": None if place is None else str(place) if whole_path else place.name,
+        "runs": list(dict.fromkeys(told["run"] for told in values)),
         "unit": "residual norms of the layer",
         "allowed": [-STRONGEST, STRONGEST],
-        "bound": served.bound,
         "curve_on": "validation openings of the run",
         "values": values,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -20,7 +20,7 @@ from emotion_circuits.serve.app import Service, make_app
 from emotion_circuits.serve.engine import Engine, Limits
 from emotion_circuits.serve.guarding import Bounds, is_loopback, server_of
 from emotion_circuits.serve.tone_desk import Desk
-from emotion_circuits.serve.vectors import of_run
+from emotion_circuits.serve.vectors import shelved
 from emotion_circuits.serve.vllm_engine import VllmEngine
 
 __all__ = ["server", "service_of"]
@@ -29,7 +29,7 @@ __all__ = ["server", "service_of"]
 @contextlib.contextmanager
 def service_of(
     model: LanguageModel,
-    run: Path,
+    runs: Sequence[Path],
     *,
     host: str = "127.0.0.1",
     key: str | None = None,
@@ -38,20 +38,21 @@ def service_of(
     judge: Evaluator | None = None,
     vllm: Client | None = None,
 ) -> Iterator[Service]:
-    """A service of a finished run, its engine at work inside the ``with`` block.
+    """A service of finished runs, its engine at work inside the ``with`` block.
 
     Args:
-        model: the run's.
-        run: its folder.
+        model: the runs'.
+        runs: their folders.
         host: that will be listened at.
         key: that requests must bear.
         limits: of the engine.
         bounds: of a request.
-        judge: that reads texts for ``/v1/tone``; by default the one that decides for what the run studied.
+        judge: that reads texts for ``/v1/tone``; by default the one that decides for what a run studied.
         vllm: a vLLM of the model, which writes in the place of this program's own engine.
 
     Raises:
-        EmotionCircuitsError: an address beyond this machine without a key; a run that cannot be served, or another model's.
+        EmotionCircuitsError: an address beyond this machine without a key; a run that cannot be served, or another model's; a
+            value that two runs have.
     """
     if not is_loopback(host) and not key:
         raise EmotionCircuitsError(
@@ -59,13 +60,14 @@ def service_of(
         )
     if key is not None and (len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key):
         raise EmotionCircuitsError("the API key needs 8 or more printable ASCII characters without spaces")
-    served = of_run(run)
+    served = shelved(runs)
     writer = writing_model(model) if vllm is None else model
-    served.vectors.check_fits(writer)
-    reader = None
-    if (run / "directions" / READER_FILE).is_file():
-        # The engine's thread runs the model at all times; texts are read by modules of their own with the same weights.
-        reader = Reader.load(replica(model), run / "directions")
+    for one in served.runs:
+        one.vectors.check_fits(writer)
+    places = [run / "directions" for run in runs if (run / "directions" / READER_FILE).is_file()]
+    # The engine's thread runs the model at all times; texts are read by modules of their own with the same weights.
+    reading = replica(model) if places else model
+    readers = tuple(Reader.load(reading, place) for place in places)
     encoder = replica(writer)
     # Before the engine is at work: a replica of a model at work would have its hooks.
     scoring = replica(model)
@@ -76,7 +78,7 @@ def service_of(
             encoder,
             served,
             engine,
-            reader,
+            readers,
             Path(model.name).name,
             desk,
             key,

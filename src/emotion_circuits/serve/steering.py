@@ -12,7 +12,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import say
 from emotion_circuits.model import Intervention, LanguageModel, Positions, Site
 from emotion_circuits.model.stepping import Along, Row
-from emotion_circuits.serve.vectors import Served
+from emotion_circuits.serve.vectors import Offer
 from emotion_circuits.steering import Condition
 from emotion_circuits.steering.injecting import layer_interventions
 
@@ -83,7 +83,7 @@ class Plan:
         along: what is measured; ``of`` tells of which value, at which layer.
     """
 
-    served: Served
+    served: Offer
     asked: tuple[Asked, ...]
     interventions: tuple[Intervention, ...]
     along: tuple[Along, ...]
@@ -101,12 +101,15 @@ class Plan:
         return None
 
     def _moved(self, row: Row, place: int) -> bool:
-        touched, norm = row.touched[place], float(self.served.vectors.norms[self.of[place][1]])
+        touched, norm = row.touched[place], self._norm(*self.of[place])
         moves = (
             (touched.after - touched.before, touched.tokens),
             (touched.first_after - touched.first_before, touched.first),
         )
         return any(n and abs(by) / n > _MOVED * norm for by, n in moves)
+
+    def _norm(self, number: int, layer: int) -> float:
+        return float(self.served.of(self.asked[number].value).vectors.norms[layer])
 
     def report(self, rows: Sequence[Row]) -> dict[str, Any]:
         """What the answer says: what was asked for, and by text what was done."""
@@ -130,7 +133,7 @@ class Plan:
     def _touched(self, row: Row) -> list[dict[str, Any]]:
         found = []
         for (number, layer), touched in zip(self.of, row.touched, strict=True):
-            norm = float(self.served.vectors.norms[layer])
+            norm = self._norm(number, layer)
             n = touched.tokens
             entry: dict[str, Any] = {
                 "value": self.asked[number].value, "layer": layer, "tokens": n,
@@ -147,7 +150,7 @@ class Plan:
 
 def plan(
     model: LanguageModel,
-    served: Served,
+    served: Offer,
     wanted: Mapping[str, Push],
     *,
     tokens: int,
@@ -169,10 +172,14 @@ def plan(
             request that no token would feel.
     """
     asked = tuple(_asked(model, served, value, push, chat=chat) for value, push in wanted.items())
+    if sum(one.acts for one in asked) > 1:
+        alone = say("effect and cost were measured of each value alone, not of several at once")
+        asked = tuple(replace(one, warnings=(*one.warnings, alone)) if one.measured else one for one in asked)
     interventions: list[Intervention] = []
     along, of = [], []
     for number, one in enumerate(asked):
-        own = layer_interventions(one.condition, served.vectors)
+        vectors = served.of(one.value).vectors
+        own = layer_interventions(one.condition, vectors)
         if spoken is not None:
             own = [part for i in own for part in _within(i, spoken)]
         if one.acts and not own:
@@ -182,13 +189,13 @@ def plan(
             )
         interventions += own
         for layer in one.condition.layers if one.acts else ():
-            along.append(Along(Site("resid_post", layer), served.vectors.direction(one.value, layer)))
+            along.append(Along(Site("resid_post", layer), vectors.direction(one.value, layer)))
             of.append((number, layer))
     left_out = tokens - len(spoken) if spoken is not None else None
     return Plan(served, asked, tuple(interventions), tuple(along), tuple(of), left_out)
 
 
-def _asked(model: LanguageModel, served: Served, value: str, push: Push, *, chat: bool) -> Asked:
+def _asked(model: LanguageModel, served: Offer, value: str, push: Push, *, chat: bool) -> Asked:
     where = f"steering.{value}"
     if value not in served.names:
         raise EmotionCircuitsError(f"{where}: there is no such value; there are: {', '.join(served.names)}")

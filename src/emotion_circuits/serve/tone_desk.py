@@ -15,7 +15,7 @@ from emotion_circuits.model.stepping import Row, Task, Token
 from emotion_circuits.serve.bodies import ToneBody
 from emotion_circuits.serve.engine import FullError, Writes
 from emotion_circuits.serve.toning import Options, Toner
-from emotion_circuits.serve.vectors import Served
+from emotion_circuits.serve.vectors import Served, Shelf
 from emotion_circuits.tone.goals import Goal, Wish, goal_of, names_of
 
 __all__ = ["AT_ONCE", "Desk", "GoneError", "LateError"]
@@ -38,7 +38,7 @@ class Desk:
 
     Args:
         model: that the engine writes with.
-        served: the run's vectors and ranges.
+        served: the runs' vectors and ranges.
         scoring: a replica that perplexity is measured with.
         encoder: a replica whose tokenizer reads requests.
         engine: writes.
@@ -49,31 +49,35 @@ class Desk:
     def __init__(
         self,
         model: LanguageModel,
-        served: Served,
+        served: Shelf,
         scoring: LanguageModel,
         encoder: LanguageModel,
         engine: Writes,
         encoding: threading.Lock,
         judge: Evaluator | None = None,
     ) -> None:
-        self._parts = (model, served, scoring)
+        self.served, self._models = served, (model, scoring)
         self.encoder, self.engine, self.encoding, self.judge = encoder, engine, encoding, judge
-        self._toner: Toner | None = None
+        self._toners: dict[int, Toner] = {}
         self._loading, self._places = threading.Lock(), threading.Semaphore(AT_ONCE)
 
-    def toner(self) -> Toner:
-        """The agent.
+    def toner(self, run: Served) -> Toner:
+        """The agent for what a run studied.
+
+        Args:
+            run: of those that are served.
 
         Raises:
             EmotionCircuitsError: the run has no judge that could read for it.
         """
         with self._loading:
-            if self._toner is None:
-                model, served, scoring = self._parts
-                self._toner = Toner(
-                    model, served, scoring, encoder=self.encoder, judge=self.judge, encoding=self.encoding
+            place = self.served.runs.index(run)
+            if place not in self._toners:
+                model, scoring = self._models
+                self._toners[place] = Toner(
+                    model, run, scoring, encoder=self.encoder, judge=self.judge, encoding=self.encoding
                 )
-            return self._toner
+            return self._toners[place]
 
     def answer(self, body: ToneBody, gone: threading.Event) -> dict[str, Any]:
         """What a body asks for.
@@ -92,8 +96,8 @@ class Desk:
             raise FullError(max(1, round(self.engine.limits.seconds / 4)))
         try:
             deadline = time.monotonic() + self.engine.limits.seconds
-            toner = self.toner()
-            options = options_of(body, toner)
+            options = options_of(body, self.served)
+            toner = self.toner(_run_of(options.goal, self.served))
             turns = body.prompt if body.prompt is not None else _turns(body)
             made = toner.prepare(turns, options)
             return {**toner.answer(made, self._writing(gone, deadline)).to_json(), "judge": toner.judge.name}
@@ -134,9 +138,26 @@ def _turns(body: ToneBody) -> list[dict[str, str]]:
     return [{"role": "system" if m.role == "developer" else m.role, "content": m.text} for m in body.messages or ()]
 
 
-def options_of(body: ToneBody, toner: Toner) -> Options:
+def _run_of(goal: Goal, served: Shelf) -> Served:
+    """The run whose judge reads for a goal."""
+    known = [wish.value for wish in goal.wishes if wish.value in served.names]
+    runs = list(dict.fromkeys(map(served.of, known))) or [served.runs[0]]
+    if len(runs) > 1:
+        raise EmotionCircuitsError(
+            f"{', '.join(known)}: of several runs, each with a judge of its own; ask for values of one of them, and steer with "
+            "the others by 'steering' in /v1/chat/completions"
+        )
+    return runs[0]
+
+
+def options_of(body: ToneBody, served: Shelf) -> Options:
     """How a body wants its tone looked for."""
-    names = names_of(toner.attribute, toner.values)
+    names: dict[str, str] = {}
+    for about in (run.about for run in served.runs):
+        if about is not None:
+            names |= {
+                name: value for name, value in names_of(about.attribute, about.values).items() if name not in names
+            }
     wishes = {} if not body.goal else {w.value: w for w in goal_of(body.goal, (), names).wishes}
     for name, target in body.targets.items():
         value = names.get(name.strip().lower(), name)

@@ -6,10 +6,10 @@ text's first token is scaled with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.steering import Condition, SteeringVectors
 from emotion_circuits.steering.scoring import REPEATS
 
-__all__ = ["Ranged", "Served", "of_run"]
+__all__ = ["Offer", "Ranged", "Served", "Shelf", "of_run", "shelved"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,90 @@ class Served:
     def names(self) -> tuple[str, ...]:
         """Every value that can be named."""
         return (*self.ranges, *self.unranged)
+
+    def of(self, _value: str) -> Served:
+        """Itself, whatever the value."""
+        return self
+
+
+class Offer(Protocol):
+    """What a request may name: the values of one run, or of several.
+
+    Attributes:
+        names: every value that can be named.
+        ranges: of the values that were chosen on validation.
+        unranged: values that have vectors and no range, with the reason.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every value that can be named."""
+        ...
+
+    @property
+    def ranges(self) -> Mapping[str, Ranged]:
+        """Of the values that were chosen on validation."""
+        ...
+
+    @property
+    def unranged(self) -> Mapping[str, str]:
+        """Values that have vectors and no range, with the reason."""
+        ...
+
+    def of(self, value: str) -> Served:
+        """Whose vectors a value is steered with."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Shelf:
+    """The values of several runs of one model; each keeps the vectors and norms of its own run.
+
+    Attributes:
+        runs: at least one; no value is of two of them (:func:`shelved`).
+    """
+
+    runs: tuple[Served, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every value that can be named."""
+        return tuple(name for run in self.runs for name in run.names)
+
+    @property
+    def ranges(self) -> Mapping[str, Ranged]:
+        """Of the values that were chosen on validation."""
+        return {value: ranged for run in self.runs for value, ranged in run.ranges.items()}
+
+    @property
+    def unranged(self) -> Mapping[str, str]:
+        """Values that have vectors and no range, with the reason."""
+        return {value: why for run in self.runs for value, why in run.unranged.items()}
+
+    def of(self, value: str) -> Served:
+        """The run that a value is of."""
+        return next(run for run in self.runs if value in run.names)
+
+
+def shelved(runs: Sequence[Path]) -> Shelf:
+    """What finished runs make servable together.
+
+    Args:
+        runs: their folders, at least one.
+
+    Raises:
+        EmotionCircuitsError: as :func:`of_run`; a value that two of them have.
+    """
+    shelf: list[Served] = []
+    for run in runs:
+        found = of_run(run)
+        for other in shelf:
+            if twice := sorted(set(found.names) & set(other.names)):
+                raise EmotionCircuitsError(
+                    f"--run {run}: its {', '.join(twice)} cannot be told from that of {other.run}; serve one of the two"
+                )
+        shelf.append(found)
+    return Shelf(tuple(shelf))
 
 
 def of_run(run: Path) -> Served:

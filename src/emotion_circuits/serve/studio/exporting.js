@@ -55,7 +55,7 @@ function vector(setting, { offer }) {
     const dose = setting.steering[value.value];
     if (dose === undefined || !value.validated) continue;
     const file = value.value.replace(/[^\w-]/g, "_");
-    const run = quoted(offer.run === null ? "RUN" : offer.run.replace(/^-/, "./-"));
+    const run = quoted(value.run === null ? "RUN" : value.run.replace(/^-/, "./-"));
     const times = Number((dose / value.chosen).toPrecision(6));
     lines.push(
       `# ${say("vector-llama")}${value.first ? `${say("gap")}${say("vector-first")}` : ""}`,

@@ -27,7 +27,7 @@ function setting(side = "steered") {
   const turn = { role: "user", content: prompt };
   const messages = { base: [...(talk?.base ?? []), turn], steered: [...(talk?.steered ?? []), turn] };
   return {
-    mode: mode(), prompt, options, steering: tone.steering(), model: offer.model, run: offer.run, blind: byId("blind").checked,
+    mode: mode(), prompt, options, steering: tone.steering(), model: offer.model, run: offer.runs.filter(Boolean).join("; "), blind: byId("blind").checked,
     ...(mode() === "chat" ? { messages: side ? messages[side] : messages } : {}),
   };
 }
@@ -103,7 +103,7 @@ function again(row) {
 function open() {
   byId("key-form").hidden = true;
   byId("studio").hidden = false;
-  byId("about").textContent = [offer.model, offer.run].filter(Boolean).join(" · ");
+  byId("about").textContent = [offer.model, ...offer.runs].filter(Boolean).join(" · ");
   byId("mode-chat").disabled = !offer.chat;
   byId("no-chat").hidden = offer.chat;
   byId("readings").disabled = !offer.readings;

@@ -59,7 +59,7 @@ export class Tone {
 
   draw() {
     byId("beyond-warning").hidden = !this.beyond;
-    this.rows = this.offer.values.map((value, place) => (value.validated ? this.row(value, place) : without(value, place, this.offer.bound)));
+    this.rows = this.offer.values.map((value, place) => (value.validated ? this.row(value, place) : without(value, place, value.bound)));
     byId("values").replaceChildren(...this.rows.map((row) => row.element));
     this.rows.forEach((row) => row.show());
   }
@@ -71,7 +71,7 @@ export class Tone {
     const slider = el("input", { type: "range", min, max, step: STEP, "aria-describedby": `about-${place}`, on: { input: () => take(slider) } });
     const figure = el("input", { type: "number", min, max, step: STEP, required: true, on: { change: () => take(figure) } });
     const own = telling("button", "own-dose", { dose: number(value.chosen) }, { type: "button", on: { click: () => take({ valueAsNumber: value.chosen }) } });
-    const curve = value.curve.length ? curveOf(value, this.offer.bound, this.range, nameOf(value)) : null;
+    const curve = value.curve.length ? curveOf(value, value.bound, this.range, nameOf(value)) : null;
     told(slider, "dose-of", { value: nameOf(value) }, "aria-label");
     told(figure, "dose-figure", { value: nameOf(value) }, "aria-label");
     const show = () => {
