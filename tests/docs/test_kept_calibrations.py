@@ -24,10 +24,11 @@ def kept():
     return json.loads((ROOT / "docs" / "calibration.json").read_text(encoding="utf-8"))
 
 
-def test_the_readme_quotes_what_is_kept(calibrated, kept):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_the_readmes_quote_what_is_kept(calibrated, kept, name):
+    readme = (ROOT / name).read_text(encoding="utf-8")
     shown = readme.partition(calibrated.BEGIN)[2].partition(calibrated.END)[0]
-    assert shown == calibrated.table(kept)
+    assert shown == calibrated.table(kept, calibrated.READMES[name])
 
 
 def test_every_kind_exists_and_says_what_made_it(kept):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -43,7 +45,12 @@ def frontier(arms: pd.DataFrame, cost: str, at: float | None = None) -> go.Figur
     figure.add_hline(y=0, line={"color": GREY, "dash": "dot"})
     figure.add_vline(x=start, line={"color": GREY, "dash": "dot"})
     if at is not None:
-        figure.add_vline(x=at, line={"color": GREY, "dash": "dash"}, annotation_text=say("equal cost"))
+        figure.add_vline(x=at, line={"color": GREY, "dash": "dash"})
+        # An annotation's place on an axis of logarithms is a logarithm, a line's is not.
+        figure.add_annotation(
+            x=math.log10(at) if cost == "ratio" else at, y=1, yref="paper", xanchor="left", yanchor="top",
+            text=say("equal cost"), showarrow=False,
+        )  # fmt: skip
     title = say("perplexity ratio (log scale)") if cost == "ratio" else say("divergence on neutral sentences (nats)")
     ticks = {"type": "log", "tickvals": _ticks(arms["ratio"]), "ticktext": [f"{t:g}" for t in _ticks(arms["ratio"])]}
     figure.update_xaxes(title=title, **(ticks if cost == "ratio" else {}))
