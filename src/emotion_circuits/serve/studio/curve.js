@@ -20,12 +20,13 @@ export function curveOf(value, bound, [low, high], name) {
     .filter((p) => p.dose >= low - 1e-9 && p.dose <= high + 1e-9 && p.change !== null)
     .sort((a, b) => a.dose - b.dose);
   const x = (dose) => EDGE + ((dose - low) / (high - low)) * (WIDE - 2 * EDGE);
-  const ends = points.flatMap((p) => [p.low ?? p.change, p.high ?? p.change]);
-  // Intervals of few openings reach beyond what a probability can change by; the drawing ends there.
-  const possible = (change) => Math.min(Math.max(change, -1), 1);
-  const up = possible(Math.max(0.1, ...ends));
-  const height = scale(possible(Math.min(0, ...ends)), up, TOP);
-  const y = (change) => height(possible(change));
+  // Points of few openings stand on the way to the choice: their wide intervals would flatten the others, and end at the edge.
+  const openings = Math.max(0, ...points.map((p) => p.n ?? 0));
+  const firm = points.filter((p) => p.n === undefined || 2 * p.n >= openings);
+  const ends = [...points.map((p) => p.change), ...firm.flatMap((p) => [p.low ?? p.change, p.high ?? p.change])];
+  const up = Math.min(Math.max(0.1, ...ends), 1), down = Math.max(Math.min(0, ...ends), -1);
+  const height = scale(down, up, TOP);
+  const y = (change) => height(Math.min(Math.max(change, down), up));
   const most = Math.max(1.1, (bound ?? 1.5) * 1.15);
   const least = Math.min(0.9, ...points.map((p) => p.ratio_low ?? p.ratio ?? 1));
   const cost = scale(Math.log(Math.max(least, 0.5)), Math.log(most), COST);
