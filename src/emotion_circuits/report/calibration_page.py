@@ -51,7 +51,9 @@ def share_dots(rates: pd.DataFrame, bars: dict[float, str], top: float = 1.0) ->
         },
     )  # fmt: skip
     for at, dash in bars.items():
-        figure.add_vline(x=at, line={"color": GREY, "dash": dash}, annotation_text=f"{at:.0%}", annotation_position="top")
+        figure.add_vline(
+            x=at, line={"color": GREY, "dash": dash}, annotation_text=f"{at:.0%}", annotation_position="top"
+        )
     figure.update_xaxes(title=say("share of claims that come out supported"), range=[0, top], tickformat=".0%")
     figure.update_yaxes(autorange="reversed")
     dress(figure, 140 + 34 * len(rates))
