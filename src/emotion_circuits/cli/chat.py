@@ -231,6 +231,7 @@ class _Talk:
         from pydantic import ValidationError
 
         from emotion_circuits.serve.steering import STRONGEST, Push, plan
+        from emotion_circuits.serve.vectors import Shelf
 
         try:
             wanted = {self.emotion: Push(dose=self.dose)} if steered else {}
@@ -238,7 +239,8 @@ class _Talk:
             raise EmotionCircuitsError(
                 f"dose: must be from {-STRONGEST:g} to {STRONGEST:g}, got {self.dose:g}"
             ) from error
-        return plan(self.model, self.served, wanted, tokens=tokens, spoken=said, chat=said is not None)
+        shelf = Shelf((self.served,))
+        return plan(self.model, shelf, wanted, tokens=tokens, spoken=said, chat=said is not None)
 
     def _table(self, rows: list[Row]) -> Table:
         from rich.table import Column, Table

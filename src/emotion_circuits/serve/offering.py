@@ -6,12 +6,12 @@ from typing import Any
 
 from emotion_circuits.language import LANGUAGES, speaking, term
 from emotion_circuits.serve.steering import STRONGEST
-from emotion_circuits.serve.vectors import Offer, Ranged, Served
+from emotion_circuits.serve.vectors import Ranged, Served, Shelf
 
 __all__ = ["offered"]
 
 
-def offered(served: Offer, *, whole_path: bool) -> dict[str, Any]:
+def offered(served: Shelf, *, whole_path: bool) -> dict[str, Any]:
     """The answer of ``/v1/steering``, but for the model.
 
     Args:

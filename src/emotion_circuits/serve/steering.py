@@ -12,7 +12,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import say
 from emotion_circuits.model import Intervention, LanguageModel, Positions, Site
 from emotion_circuits.model.stepping import Along, Row
-from emotion_circuits.serve.vectors import Offer
+from emotion_circuits.serve.vectors import Shelf
 from emotion_circuits.steering import Condition
 from emotion_circuits.steering.injecting import layer_interventions
 
@@ -83,7 +83,7 @@ class Plan:
         along: what is measured; ``of`` tells of which value, at which layer.
     """
 
-    served: Offer
+    served: Shelf
     asked: tuple[Asked, ...]
     interventions: tuple[Intervention, ...]
     along: tuple[Along, ...]
@@ -150,7 +150,7 @@ class Plan:
 
 def plan(
     model: LanguageModel,
-    served: Offer,
+    served: Shelf,
     wanted: Mapping[str, Push],
     *,
     tokens: int,
@@ -195,7 +195,7 @@ def plan(
     return Plan(served, asked, tuple(interventions), tuple(along), tuple(of), left_out)
 
 
-def _asked(model: LanguageModel, served: Offer, value: str, push: Push, *, chat: bool) -> Asked:
+def _asked(model: LanguageModel, served: Shelf, value: str, push: Push, *, chat: bool) -> Asked:
     where = f"steering.{value}"
     if value not in served.names:
         raise EmotionCircuitsError(f"{where}: there is no such value; there are: {', '.join(served.names)}")

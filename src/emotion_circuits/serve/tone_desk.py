@@ -58,7 +58,7 @@ class Desk:
     ) -> None:
         self.served, self._models = served, (model, scoring)
         self.encoder, self.engine, self.encoding, self.judge = encoder, engine, encoding, judge
-        self._toners: dict[int, Toner] = {}
+        self._toners: dict[Served, Toner] = {}
         self._loading, self._places = threading.Lock(), threading.Semaphore(AT_ONCE)
 
     def toner(self, run: Served) -> Toner:
@@ -71,13 +71,12 @@ class Desk:
             EmotionCircuitsError: the run has no judge that could read for it.
         """
         with self._loading:
-            place = self.served.runs.index(run)
-            if place not in self._toners:
+            if run not in self._toners:
                 model, scoring = self._models
-                self._toners[place] = Toner(
+                self._toners[run] = Toner(
                     model, run, scoring, encoder=self.encoder, judge=self.judge, encoding=self.encoding
                 )
-            return self._toners[place]
+            return self._toners[run]
 
     def answer(self, body: ToneBody, gone: threading.Event) -> dict[str, Any]:
         """What a body asks for.
@@ -153,11 +152,9 @@ def _run_of(goal: Goal, served: Shelf) -> Served:
 def options_of(body: ToneBody, served: Shelf) -> Options:
     """How a body wants its tone looked for."""
     names: dict[str, str] = {}
-    for about in (run.about for run in served.runs):
-        if about is not None:
-            names |= {
-                name: value for name, value in names_of(about.attribute, about.values).items() if name not in names
-            }
+    for run in reversed(served.runs):  # where two call a value alike, the first one's is meant
+        if run.about is not None:
+            names |= names_of(run.about.attribute, run.about.values)
     wishes = {} if not body.goal else {w.value: w for w in goal_of(body.goal, (), names).wishes}
     for name, target in body.targets.items():
         value = names.get(name.strip().lower(), name)

@@ -15,7 +15,7 @@ from emotion_circuits.model.chat import chat_prompts, has_chat_template, spoken
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.model.stepping import Row, Stepper, Task
 from emotion_circuits.serve.steering import STRONGEST, Plan, Push, plan
-from emotion_circuits.serve.vectors import Served
+from emotion_circuits.serve.vectors import Served, Shelf
 from emotion_circuits.tone.goals import Goal
 from emotion_circuits.tone.planning import Planned, planned
 from emotion_circuits.tone.reading import Unsteered, Written, impartial_judge, read_texts, unsteered
@@ -446,7 +446,8 @@ class Toner:
             value: Push(dose=unit * ask.dose, when=self.served.ranges[value].condition.when)
             for value, unit in request.doses.items() if ask.dose
         }  # fmt: skip
-        made = plan(self.model, self.served, wanted, tokens=len(rendered.ids), spoken=rendered.said, chat=request.chat)
+        shelf = Shelf((self.served,))
+        made = plan(self.model, shelf, wanted, tokens=len(rendered.ids), spoken=rendered.said, chat=request.chat)
         tasks = [
             Task(
                 ids=rendered.ids, sampling=options.sampling, seed=row_seed(options.seed, ask.draw, sample),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.steering import Condition, SteeringVectors
 from emotion_circuits.steering.scoring import REPEATS
 
-__all__ = ["Offer", "Ranged", "Served", "Shelf", "of_run", "shelved"]
+__all__ = ["Ranged", "Served", "Shelf", "of_run", "shelved"]
 
 
 @dataclass(frozen=True)
@@ -71,43 +71,10 @@ class Served:
         """Every value that can be named."""
         return (*self.ranges, *self.unranged)
 
-    def of(self, _value: str) -> Served:
-        """Itself, whatever the value."""
-        return self
-
-
-class Offer(Protocol):
-    """What a request may name: the values of one run, or of several.
-
-    Attributes:
-        names: every value that can be named.
-        ranges: of the values that were chosen on validation.
-        unranged: values that have vectors and no range, with the reason.
-    """
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every value that can be named."""
-        ...
-
-    @property
-    def ranges(self) -> Mapping[str, Ranged]:
-        """Of the values that were chosen on validation."""
-        ...
-
-    @property
-    def unranged(self) -> Mapping[str, str]:
-        """Values that have vectors and no range, with the reason."""
-        ...
-
-    def of(self, value: str) -> Served:
-        """Whose vectors a value is steered with."""
-        ...
-
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """The values of several runs of one model; each keeps the vectors and norms of its own run.
+    """The values of one or more runs of one model; each keeps the vectors and norms of its own run.
 
     Attributes:
         runs: at least one; no value is of two of them (:func:`shelved`).
