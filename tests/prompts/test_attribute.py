@@ -100,6 +100,24 @@ def test_a_classifier_knows_texts_that_are_none_of_the_values(tmp_path):
     assert [j.name for j in judges] == ["colours", "colours-forced", "colours"]
 
 
+INSTRUCTIONS = {"warm": ["Warmly."], "cold": ["Coldly."], "plain": ["Plainly."]}
+ASKED = {"fit": "openings.jsonl", "choose": "openings.jsonl", "report": "fresh.jsonl", "instructions": INSTRUCTIONS}
+
+
+def test_requests_of_chat_lie_beside_the_file_and_their_splits_are_checked(tmp_path):
+    found = load_attribute(write_colours(tmp_path, chat=ASKED))
+    assert found.chat.fit == str(tmp_path / "openings.jsonl")
+    assert not [problem for problem in check_attribute(found) if "chat" in problem]
+    phrases = found.chat.prompting(0, "plain", found.prompting)
+    assert (phrases.plain, phrases.instructions) == ("Plainly.", {"warm": "Warmly.", "cold": "Coldly."})
+    assert phrases.chat.format(text="What now?", instruction="Warmly.") == "What now?\n\nWarmly."
+    (tmp_path / "b").mkdir()
+    turned = load_attribute(write_colours(tmp_path / "b", chat={**ASKED, "choose": "fresh.jsonl", "report": "gone"}))
+    told = "\n".join(check_attribute(turned))
+    assert "fresh.jsonl has no request in its split validation; add some" in told
+    assert "chat.report: gone: neither" in told
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -122,6 +140,19 @@ def test_a_classifier_knows_texts_that_are_none_of_the_values(tmp_path):
         ({"colours": {"warm": "red"}}, r"colours\.warm"),
         ({"words": {"ja": {"hot": "x"}}}, r"words\.ja: hot is none of the values and reference"),
         ({"lexicon": {"hot": ["x"]}}, "lexicon: hot is none of the values"),
+        (
+            {"chat": {**ASKED, "instructions": {"warm": ["a"], "cold": ["b"]}}},
+            "instructions: none for plain; every label",
+        ),
+        (
+            {"chat": {**ASKED, "instructions": {**INSTRUCTIONS, "hot": ["x"]}}},
+            r"chat\.instructions: hot is none of the values",
+        ),
+        (
+            {"chat": {**ASKED, "instructions": {**INSTRUCTIONS, "cold": ["x", "y"]}}},
+            r"instructions: every label needs equally many, one at least; there are: warm 1, cold 2, plain 1",
+        ),
+        ({"chat": {**ASKED, "ask": "{request}"}}, r"chat\.ask: .*needs the places \{request\}, \{instruction\}"),
         (
             {"prompting": {**COLOURS["prompting"], "few_shot": "{examples}"}},
             r"prompting\.few_shot: needs the places \{examples\}, \{instruction\}",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["MODELS", "PROFILES", "attributes", "offering", "values"]
 
-PROFILES = ("quick", "plan", "baseline", "extended")
+PROFILES = ("quick", "plan", "chat", "baseline", "extended")
 MODELS = ("smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 
 

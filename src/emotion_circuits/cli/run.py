@@ -43,7 +43,7 @@ def run(
     ] = None,
     profile: Annotated[
         str | None,
-        typer.Option(help="quick (the default), plan, baseline or extended.", autocompletion=offering(PROFILES)),
+        typer.Option(help="quick (the default), plan, chat, baseline or extended.", autocompletion=offering(PROFILES)),
     ] = None,
     attribute: Annotated[
         str | None,

@@ -19,6 +19,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.paths import path_of
 from emotion_circuits.prompts.attribute_parts import (
     Asked,
+    Chat,
     Classifier,
     Corpora,
     HubModel,
@@ -73,6 +74,7 @@ class Attribute(Part):
         words: language of reports → label → what it is called there.
         colours: label → its colour in figures, ``#RRGGBB``; others get the palette's.
         prompting: the baseline in words; without it steering has none.
+        chat: requests and instructions; without them steering is not measured in chat.
     """
 
     name: Value
@@ -95,6 +97,7 @@ class Attribute(Part):
     words: dict[str, dict[str, str]] = Field(default_factory=dict)
     colours: dict[str, Colour] = Field(default_factory=dict)
     prompting: Prompting | None = None
+    chat: Chat | None = None
 
     _file: Path | None = PrivateAttr(default=None)
 
@@ -122,6 +125,10 @@ class Attribute(Part):
             raise ValueError("title: needs English at least, e.g. title: {en: Politeness}")
         self._check_keys("values", self.values, self._by_value())
         self._check_keys("values and reference", self.labels, self._by_label())
+        if self.chat is not None and (
+            lacking := [label for label in self.labels if label not in self.chat.instructions]
+        ):
+            raise ValueError(f"chat.instructions: none for {', '.join(lacking)}; every label needs some")
         metrics = (*_ALWAYS, *self.judges)
         self._check_keys("judges, share, probability and words", metrics, {"metrics": self.metrics})
         return self
@@ -137,7 +144,9 @@ class Attribute(Part):
         return found
 
     def _by_label(self) -> dict[str, Mapping[str, Any]]:
-        asked = {} if self.asked is None else {"asked.answers": self.asked.answers}
+        asked: dict[str, Mapping[str, Any]] = {} if self.asked is None else {"asked.answers": self.asked.answers}
+        if self.chat is not None:
+            asked["chat.instructions"] = self.chat.instructions
         return {"colours": self.colours, **asked, **{f"words.{code}": names for code, names in self.words.items()}}
 
     @staticmethod
@@ -292,8 +301,12 @@ def _placed(attribute: Attribute, place: Callable[[str], str]) -> Attribute:
     prompting = attribute.prompting
     if prompting is not None and isinstance(prompting.examples, str):
         prompting = prompting.model_copy(update={"examples": place(prompting.examples)})
+    chat = attribute.chat
+    if chat is not None:
+        chat = chat.model_copy(update={name: place(getattr(chat, name)) for name in ("fit", "choose", "report")})
     return attribute.model_copy(
         update={
+            "chat": chat,
             "corpora": Corpora(fit=every(corpora.fit), trace=None if corpora.trace is None else place(corpora.trace)),
             "openings": None
             if openings is None

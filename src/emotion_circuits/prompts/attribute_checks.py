@@ -26,7 +26,7 @@ def text_problems(attribute: Attribute, values: Sequence[str] | None = None) -> 
     """
     wanted = tuple(values) if values is not None else attribute.values
     checks: tuple[Callable[[Attribute, tuple[str, ...]], Iterator[str]], ...] = (
-        _fitted, _traced, _opened, _paired, _classified, _tested, _worded, _asked,
+        _fitted, _traced, _opened, _answered, _paired, _classified, _tested, _worded, _asked,
     )  # fmt: skip
     return [problem for check in checks for problem in check(attribute, wanted)]
 
@@ -78,19 +78,28 @@ def _opened(attribute: Attribute, _values: tuple[str, ...]) -> Iterator[str]:
     openings = attribute.openings
     if openings is None:
         return
-    for field, name, splits in (
-        ("choose", openings.choose, ("train", "validation")),
-        ("report", openings.report, ("test",)),
-        ("held", openings.held, ("test",)),
-    ):
-        if name is None:
-            continue
-        rows, problems = _rows(f"openings.{field}", [name])
-        yield from problems
-        yield from _other_language(f"openings.{field}", rows, attribute)
-        absent = [split for split in splits if split not in {row.split for row in rows}]
-        if rows and absent:
-            yield f"openings.{field}: {name} has no opening in its split {', '.join(absent)}; add some"
+    yield from _in_splits(attribute, "openings.choose", openings.choose, "opening", "train", "validation")
+    yield from _in_splits(attribute, "openings.report", openings.report, "opening", "test")
+    if openings.held is not None:
+        yield from _in_splits(attribute, "openings.held", openings.held, "opening", "test")
+
+
+def _in_splits(attribute: Attribute, field: str, name: str, what: str, *splits: str) -> Iterator[str]:
+    rows, problems = _rows(field, [name])
+    yield from problems
+    yield from _other_language(field, rows, attribute)
+    absent = [split for split in splits if split not in {row.split for row in rows}]
+    if rows and absent:
+        yield f"{field}: {name} has no {what} in its split {', '.join(absent)}; add some"
+
+
+def _answered(attribute: Attribute, _values: tuple[str, ...]) -> Iterator[str]:
+    chat = attribute.chat
+    if chat is None:
+        return
+    yield from _in_splits(attribute, "chat.fit", chat.fit, "request", "train")
+    yield from _in_splits(attribute, "chat.choose", chat.choose, "request", "validation")
+    yield from _in_splits(attribute, "chat.report", chat.report, "request", "test")
 
 
 def _paired(attribute: Attribute, values: tuple[str, ...]) -> Iterator[str]:

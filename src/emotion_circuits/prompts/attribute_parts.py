@@ -8,7 +8,7 @@ from typing import Any, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["SHOTS", "Asked", "Classifier", "Corpora", "HubModel", "Labelled", "Openings", "Part", "Prompting"]
+__all__ = ["SHOTS", "Asked", "Chat", "Classifier", "Corpora", "HubModel", "Labelled", "Openings", "Part", "Prompting"]
 
 SHOTS = 4
 """Training sentences of a corpus that few-shot prompting shows."""
@@ -157,4 +157,51 @@ class Prompting(Part):
     def _places(cls, template: str, info: Any) -> str:
         return _with_places(
             template, ("examples", "instruction") if info.field_name == "few_shot" else ("instruction", "text")
+        )
+
+
+class Chat(Part):
+    """Chat: requests that lean to no value, and the contrasting instructions under which a model answers them.
+
+    Attributes:
+        fit: corpus of requests; on those of its train split a model writes the replies that directions are fitted on.
+        choose: corpus on whose validation split conditions are chosen.
+        report: corpus on whose test split the choice is reported.
+        instructions: per label, several ways to ask for it; without a reference the values alone.
+        ask: the user's turn, of ``{request}`` and ``{instruction}``.
+    """
+
+    fit: str
+    choose: str
+    report: str
+    instructions: dict[str, tuple[str, ...]] = Field(min_length=1)
+    ask: str = "{request}\n\n{instruction}"
+
+    @model_validator(mode="after")
+    def _as_many_of_each(self) -> Chat:
+        counts = {label: len(ways) for label, ways in self.instructions.items()}
+        if len(set(counts.values())) > 1 or not min(counts.values()):
+            told = ", ".join(f"{label} {count}" for label, count in counts.items())
+            raise ValueError(f"instructions: every label needs equally many, one at least; there are: {told}")
+        return self
+
+    @field_validator("ask")
+    @classmethod
+    def _asks(cls, template: str) -> str:
+        return _with_places(template, ("request", "instruction"))
+
+    def prompting(self, way: int, reference: str | None, few_shot: Prompting | None) -> Prompting:
+        """The instructions of one way as the phrases that prompting arms ask with.
+
+        Args:
+            way: which of the instructions.
+            reference: label of replies that express no value.
+            few_shot: the attribute's baseline in words, for the sentences that it shows.
+        """
+        return Prompting(
+            plain="" if reference is None else self.instructions[reference][way],
+            instructions={label: ways[way] for label, ways in self.instructions.items() if label != reference},
+            examples={} if few_shot is None else few_shot.examples,
+            few_shot="{instruction}\n{examples}" if few_shot is None else few_shot.few_shot,
+            chat=self.ask.replace("{request}", "{text}"),
         )

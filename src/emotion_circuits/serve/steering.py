@@ -10,11 +10,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import say
-from emotion_circuits.model import Intervention, LanguageModel, Positions, Site
+from emotion_circuits.model import Intervention, LanguageModel, Site
 from emotion_circuits.model.stepping import Along, Row
 from emotion_circuits.serve.vectors import Shelf
 from emotion_circuits.steering import Condition
-from emotion_circuits.steering.injecting import layer_interventions
+from emotion_circuits.steering.injecting import layer_interventions, said_only
 
 __all__ = ["Asked", "Plan", "Push", "Steering", "plan"]
 
@@ -181,7 +181,7 @@ def plan(
         vectors = served.of(one.value).vectors
         own = layer_interventions(one.condition, vectors)
         if spoken is not None:
-            own = [part for i in own for part in _within(i, spoken)]
+            own = said_only(own, [spoken])
         if one.acts and not own:
             raise EmotionCircuitsError(
                 f"steering.{one.value}: would touch no token: the last token of a chat's prompt is the template's; use when "
@@ -197,6 +197,8 @@ def plan(
 
 def _asked(model: LanguageModel, served: Shelf, value: str, push: Push, *, chat: bool) -> Asked:
     where = f"steering.{value}"
+    if value in served.unwritten:
+        raise EmotionCircuitsError(f"{where}: {served.unwritten[value]}")
     if value not in served.names:
         raise EmotionCircuitsError(f"{where}: there is no such value; there are: {', '.join(served.names)}")
     ranged = served.ranges.get(value)
@@ -231,20 +233,10 @@ def _asked(model: LanguageModel, served: Shelf, value: str, push: Push, *, chat:
             say("the run measured with when '{measured}', not '{asked}'", measured=condition.when, asked=push.when)
         )
         condition = replace(condition, when=push.when)
-    if chat:
+    measured_in_chat = served.of(value).chat
+    if chat and not measured_in_chat:
         warnings.append(say("the run measured on openings that are continued, not on chat"))
+    elif measured_in_chat and not chat:
+        warnings.append(say("the run measured on requests of a chat, not on texts that are continued"))
     measured = ranged.measured if ranged is not None and push.dose is not None else None
     return Asked(value, push.dose, condition, tuple(warnings), measured)
-
-
-def _within(i: Intervention, spoken: Sequence[int]) -> list[Intervention]:
-    """An intervention on what was said and on what is written, the template's tokens left alone but for the attention sink."""
-    if i.positions.kind == "indices":  # the first token, an attention sink
-        return [i]
-    parts = []
-    places = () if i.positions.kind == "last" else tuple(p for p in spoken if p or i.positions.kind == "all")
-    if i.when != "generated" and places:
-        parts.append(replace(i, positions=Positions.per_row([places]), when="prompt"))
-    if i.when != "prompt":
-        parts.append(replace(i, positions=Positions("all"), when="generated"))
-    return parts

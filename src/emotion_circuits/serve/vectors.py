@@ -7,7 +7,7 @@ text's first token is scaled with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,9 @@ class Served:
         run: folder they are from; ``None``: from no run.
         about: what it studied.
         bound: perplexity ratio, steered over unsteered, that a strength had to keep.
+        unwritten: values without a direction, with the reason.
+        chat: whether ranges, effects and costs are of a chat's replies; otherwise of openings that are continued. ``None``: of
+            neither.
     """
 
     vectors: SteeringVectors
@@ -65,6 +68,8 @@ class Served:
     run: Path | None = None
     about: Studied | None = None
     bound: float | None = None
+    unwritten: Mapping[str, str] = field(default_factory=dict)
+    chat: bool | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,6 +101,11 @@ class Shelf:
     def unranged(self) -> Mapping[str, str]:
         """Values that have vectors and no range, with the reason."""
         return {value: why for run in self.runs for value, why in run.unranged.items()}
+
+    @property
+    def unwritten(self) -> Mapping[str, str]:
+        """Values without a direction, with the reason."""
+        return {value: why for run in self.runs for value, why in run.unwritten.items()}
 
     def of(self, value: str) -> Served:
         """The run that a value is of."""
@@ -138,16 +148,22 @@ def of_run(run: Path) -> Served:
     grid = folder.grid.read()
     effects = folder.effects.read() if folder.effects.exists() else None
     bound = float(manifest["config"]["steering"]["max_perplexity_ratio"])
+    chat = manifest["config"]["steering"].get("texts") == "chat"
     ranges = {}
     for value, chosen in choice.conditions().items():
         strongest = _strongest(chosen, grid, bound)
         scale = chosen.alpha / strongest.alpha if strongest.alpha else 1.0
-        measured = None if effects is None else _measured(effects, value, scale)
+        measured = None if effects is None else _measured(effects, value, scale, chat)
         ranges[value] = Ranged(strongest, measured, scale, curve_of(grid, strongest, bound))
     reason = f"no strength that the run tried kept perplexity within {bound:g} times the unsteered"
     about = studied_in(manifest)
     unranged = {v: reason for v in about.values if v in vectors.unit and v not in ranges}
-    return Served(vectors, ranges, unranged, run, about, bound)
+    unwritten = {
+        value: f"asked for it in words, the model wrote only {count} replies that came out so, too few for a direction; it is "
+        "not forced"
+        for value, count in choice.unwritten.items()
+    }
+    return Served(vectors, ranges, unranged, run, about, bound, unwritten, chat)
 
 
 def _strongest(chosen: Condition, grid: pd.DataFrame, bound: float) -> Condition:
@@ -159,7 +175,7 @@ def _strongest(chosen: Condition, grid: pd.DataFrame, bound: float) -> Condition
     return replace(chosen, alpha=float(strongest))
 
 
-def _measured(effects: pd.DataFrame, value: str, dose: float) -> dict[str, Any] | None:
+def _measured(effects: pd.DataFrame, value: str, dose: float, chat: bool) -> dict[str, Any] | None:
     rows = effects[effects["emotion"] == value]
     if rows.empty:
         return None
@@ -170,5 +186,5 @@ def _measured(effects: pd.DataFrame, value: str, dose: float) -> dict[str, Any] 
         "dose": dose,
         "effects": {str(row["metric"]): {name: row[name] for name in names} for row in of},
         "cost": cost,
-        "on": "test openings of the run",
+        "on": "test requests of the run" if chat else "test openings of the run",
     }

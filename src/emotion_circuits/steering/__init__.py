@@ -2,6 +2,7 @@
 
 from emotion_circuits.steering.apart import FIRST_ONLY, REST_ONLY, taken_apart, token_effects
 from emotion_circuits.steering.conditions import NONE, Condition, check_conditions, controls, grid, shared_controls
+from emotion_circuits.steering.contrasting import LabelledRows, shuffled_labels
 from emotion_circuits.steering.effects import (
     Effects,
     beside_controls,
@@ -22,7 +23,6 @@ from emotion_circuits.steering.vectors import (
     neutral_mean,
     random_direction,
     shuffled_directions,
-    shuffled_labels,
     vectors_from_store,
 )
 
@@ -35,6 +35,7 @@ __all__ = [
     "Choice",
     "Condition",
     "Effects",
+    "LabelledRows",
     "SteeringVectors",
     "beside_controls",
     "check_conditions",

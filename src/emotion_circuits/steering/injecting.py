@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +13,7 @@ from emotion_circuits.model import ALL, LAST, REST, Ablate, Add, Clamp, Gate, In
 from emotion_circuits.steering.conditions import Condition
 from emotion_circuits.steering.vectors import SteeringVectors, random_direction
 
-__all__ = ["interventions_for", "layer_interventions"]
+__all__ = ["interventions_for", "layer_interventions", "said_only"]
 
 
 def _direction(condition: Condition, name: str, layer: int, vectors: SteeringVectors) -> Float[Tensor, " d_model"]:
@@ -107,14 +108,44 @@ def layer_interventions(
     return found
 
 
-def interventions_for(conditions: Sequence[Condition], vectors: SteeringVectors) -> list[Intervention]:
+def interventions_for(
+    conditions: Sequence[Condition], vectors: SteeringVectors, said: Sequence[Sequence[int]] | None = None
+) -> list[Intervention]:
     """The interventions of a batch whose rows have the given conditions.
 
     Args:
         conditions: one per row of the batch.
         vectors: the directions.
+        said: of chat, per row the places of the tokens that somebody said (:func:`said_only`).
     """
     rows: dict[Condition, list[int]] = {}
     for row, condition in enumerate(conditions):
         rows.setdefault(condition, []).append(row)
-    return [i for condition, where in rows.items() for i in layer_interventions(condition, vectors, tuple(where))]
+    found: list[Intervention] = []
+    for condition, where in rows.items():
+        own = layer_interventions(condition, vectors, tuple(where))
+        found += own if said is None else said_only(own, [said[row] for row in where])
+    return found
+
+
+def said_only(interventions: Sequence[Intervention], said: Sequence[Sequence[int]]) -> list[Intervention]:
+    """Interventions on what was said in a chat and on what is written; the template's tokens are left alone but for the first.
+
+    The first token is an attention sink: what acts there acts on every token, not on what the template says.
+
+    Args:
+        interventions: of :func:`layer_interventions`, on so many rows as ``said`` has.
+        said: per row, the places of the tokens that somebody said (:func:`emotion_circuits.model.chat.spoken`).
+    """
+    found: list[Intervention] = []
+    for i in interventions:
+        if i.positions.kind == "indices":
+            found.append(i)
+            continue
+        everywhere = i.positions.kind == "all"
+        places = [() if i.positions.kind == "last" else tuple(p for p in row if p or everywhere) for row in said]
+        if i.when != "generated" and any(places):
+            found.append(replace(i, positions=Positions.per_row(places), when="prompt"))
+        if i.when != "prompt":
+            found.append(replace(i, positions=ALL, when="generated"))
+    return found

@@ -82,6 +82,7 @@ def all_prompted(
     phrases: Prompting,
     *,
     examples: Mapping[str, Sequence[str]],
+    requests: bool = False,
 ) -> list[tuple[str, bool]]:
     """The text to feed for each opening and prompting condition, and whether a chat template rendered it.
 
@@ -94,6 +95,7 @@ def all_prompted(
             neutral arm.
         phrases: of the attribute.
         examples: for ``few_shot``, by emotion; by default the attribute's.
+        requests: the texts are requests to be answered; nothing of them begins the answer, and a chat template is needed.
 
     Raises:
         EmotionCircuitsError: few-shot prompting without an emotion, an emotion the attribute has no phrase for, or as
@@ -103,6 +105,8 @@ def all_prompted(
     if not has_chat_template(model):
         return [(f"{wish}\n\n{text}", False) for wish, (text, _) in zip(wishes, asked, strict=True)]
     turns = [phrases.chat.format(instruction=wish, text=text) for wish, (text, _) in zip(wishes, asked, strict=True)]
+    if requests:
+        return [(turn, True) for turn in chat_turns(model, turns)]
     refuse_special(
         model, [text for text, _ in asked]
     )  # a template may drop it from its turn; it also begins the answer

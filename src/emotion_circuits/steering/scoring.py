@@ -48,7 +48,8 @@ def score_sweep(table: pd.DataFrame, evaluators: Sequence[Evaluator], fluency: F
 
     Labels of an evaluator go to ``<evaluator>_label``, probabilities of the first that gives some to ``p_<label>`` and of others
     to ``<evaluator>_p_<label>``. Perplexity is that of the continuation after the *plain* opening under the unsteered model,
-    for prompting conditions too, so that all arms are read alike. It is that of the tokens that were written (column ``ids``);
+    for prompting conditions too, so that all arms are read alike; in chat (column ``asked``) that of a reply to the plain
+    request. It is that of the tokens that were written (column ``ids``);
     texts of a table without them are tokenized, which is said.
 
     Args:
@@ -76,7 +77,9 @@ def score_sweep(table: pd.DataFrame, evaluators: Sequence[Evaluator], fluency: F
             )
         scored = pd.concat([scored, found], axis=1)
     if fluency is not None:
-        costs = fluency.score(scored["prompt"].tolist(), scored["text"].tolist(), ids=_ids(scored))
+        chat = "asked" in scored
+        before = scored["asked" if chat else "prompt"].tolist()
+        costs = fluency.score(before, scored["text"].tolist(), ids=_ids(scored), add_special_tokens=not chat)
         costs = costs.drop(columns="n_tokens")
         scored = pd.concat([scored, costs], axis=1)
     return scored

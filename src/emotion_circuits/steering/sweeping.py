@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, chain, groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pandas as pd
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
 from emotion_circuits.model import Generated, LanguageModel, Sampling, generate, weights_sha256
+from emotion_circuits.model.chat import chat_turns, spoken
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.model.halving import in_halves
 from emotion_circuits.paths import hash_json, replacing
@@ -28,7 +29,7 @@ from emotion_circuits.prompts.attribute_parts import Prompting
 from emotion_circuits.record.engines import Compute, Engine
 from emotion_circuits.record.parts import PARTS, Kept, Parts, Tables
 from emotion_circuits.steering.conditions import Condition, check_conditions
-from emotion_circuits.steering.injecting import interventions_for, layer_interventions
+from emotion_circuits.steering.injecting import interventions_for, layer_interventions, said_only
 from emotion_circuits.steering.prompting import all_prompted, examples_for
 from emotion_circuits.steering.vectors import SteeringVectors
 
@@ -50,6 +51,8 @@ class _Cell:
     rendered: bool
     tokens: int
     place: tuple[int, int, int]  # prompt, condition, sample: the order of the finished table
+    asked: str | None = None  # of chat: the unadorned request as the template renders it
+    said: tuple[int, ...] = ()  # of chat: places of the tokens that are not the template's
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ def sweep_config(
     seed: int,
     batch_rows: int,
     asking: Asking,
+    *,
+    chat: bool = False,
 ) -> dict[str, Any]:
     """Everything the texts depend on."""
     found = {
@@ -98,6 +103,8 @@ def sweep_config(
         "examples": {k: list(v) for k, v in asking.examples.items()},
         "conditions": [c.to_json() for c in conditions],
     }
+    if chat:
+        found["chat"] = True
     if model.written_by is not None:
         found["writer"] = model.written_by.identity(model)
     if asking.phrases is not None:
@@ -119,6 +126,7 @@ def sweep(
     phrases: Prompting | None = None,
     examples: Mapping[str, Sequence[str]] | None = None,
     engine: Engine | None = None,
+    chat: bool = False,
 ) -> pd.DataFrame:
     """Continue every prompt under every condition.
 
@@ -137,10 +145,13 @@ def sweep(
         phrases: of the attribute; needed where an arm is prompted.
         examples: emotion → sentences for few-shot prompting; by default those of ``phrases``.
         engine: where batches are written; in this process by default.
+        chat: the prompts are requests, which the model answers through its chat template. Conditions act on what was said and on
+            what is written, not on the template's tokens (:func:`emotion_circuits.steering.injecting.said_only`).
 
     Returns:
         One row per (condition, prompt, sample), in that order: ``condition kind emotion alpha layers how units first
-        prompt_id group split sample prompt context text ids n_tokens finished``.
+        prompt_id group split sample prompt context text ids n_tokens finished``; of chat also ``asked``, the request without
+        any instruction as the template renders it.
 
     Raises:
         EmotionCircuitsError: bad arguments, a folder that holds another sweep, one in use by another process, or a
@@ -157,8 +168,8 @@ def sweep(
     if how.temperature == 0 and samples > 1:
         raise EmotionCircuitsError("greedy decoding gives one continuation per prompt: use samples=1 or a temperature")
     asking = _asking(arms, phrases, examples)
-    config = sweep_config(model, rows, arms, vectors, how, samples, seed, batch_rows, asking)
-    writing = _Writing(_cells(model, rows, arms, samples, asking, how.max_new_tokens), vectors, how, seed)
+    config = sweep_config(model, rows, arms, vectors, how, samples, seed, batch_rows, asking, chat=chat)
+    writing = _Writing(_cells(model, rows, arms, samples, asking, how.max_new_tokens, chat=chat), vectors, how, seed)
     batches = _chunks(writing.cells, batch_rows)
     edges = [0, *accumulate(map(len, batches))]
     work, tasks = {"sha256": hash_json(config), **config}, [list(pair) for pair in pairwise(edges)]
@@ -193,6 +204,8 @@ def _cells(
     samples: int,
     asking: Asking,
     room: int = 0,
+    *,
+    chat: bool = False,
 ) -> list[_Cell]:
     """All cells, ordered so that a batch changes about the same layers of prompts of about one length.
 
@@ -200,22 +213,34 @@ def _cells(
     """
     asked = [(p.text, c) for p in prompts for c in conditions if c.kind == "prompting"]
     renderings = iter(
-        all_prompted(model, asked, asking.phrases, examples=asking.examples) if asking.phrases is not None else ()
+        all_prompted(model, asked, asking.phrases, examples=asking.examples, requests=chat)
+        if asking.phrases is not None
+        else ()
     )
+    turns = chat_turns(model, [prompt.text for prompt in prompts]) if chat else None
     found: list[_Cell] = []
     for p, prompt in enumerate(prompts):
+        plain = (prompt.text, False) if turns is None else (turns[p], True)
         for c, condition in enumerate(conditions):
-            text, rendered = next(renderings) if condition.kind == "prompting" else (prompt.text, False)
+            text, rendered = next(renderings) if condition.kind == "prompting" else plain
             for s in range(samples):
-                found.append(_Cell(prompt, condition, s, text, rendered, 0, (c, p, s)))
+                found.append(
+                    _Cell(prompt, condition, s, text, rendered, 0, (c, p, s), None if turns is None else turns[p])
+                )
     lengths: dict[tuple[str, bool], int] = {}
+    said: dict[str, tuple[int, ...]] = {}
     for rendered in (False, True):
-        texts = {cell.context: cell.prompt.id for cell in found if cell.rendered == rendered}
-        rows = model.encode(list(texts), add_special_tokens=not rendered, room=room, names=list(texts.values())).ids
-        lengths |= {(text, rendered): len(row) for text, row in zip(texts, rows, strict=True)}
+        of = {cell.context: cell.prompt for cell in found if cell.rendered == rendered}
+        names = [prompt.id for prompt in of.values()]
+        read = model.encode(list(of), add_special_tokens=not rendered, room=room, names=names)
+        lengths |= {(text, rendered): len(row) for text, row in zip(of, read.ids, strict=True)}
+        if chat:
+            for (text, prompt), row, offsets in zip(of.items(), read.ids, read.offsets, strict=True):
+                places = spoken(text, [prompt.text], offsets)
+                # Where the template changed the request, nothing can be told from it.
+                said[text] = tuple(range(len(row)) if places is None else places)
     sized = [
-        _Cell(x.prompt, x.condition, x.sample, x.context, x.rendered, lengths[x.context, x.rendered], x.place)
-        for x in found
+        replace(cell, tokens=lengths[cell.context, cell.rendered], said=said.get(cell.context, ())) for cell in found
     ]
     return sorted(sized, key=_order)
 
@@ -267,6 +292,7 @@ def _run(model: LanguageModel, writing: _Writing, task: Sequence[int]) -> pd.Dat
             [cell.context for cell in cells],
             [cell.condition for cell in cells],
             writing,
+            said=[cell.said for cell in cells] if cells[0].asked is not None else None,
             seeds=[row_seed(writing.seed, cell.prompt.id, cell.sample) for cell in cells],
             add_special_tokens=not cells[0].rendered,
         )
@@ -288,6 +314,7 @@ def _run(model: LanguageModel, writing: _Writing, task: Sequence[int]) -> pd.Dat
                 "split": cell.prompt.split,
                 "sample": cell.sample,
                 "prompt": cell.prompt.text,
+                **({} if cell.asked is None else {"asked": cell.asked}),
                 "context": cell.context,
                 "text": out.text,
                 "ids": " ".join(map(str, out.token_ids)),
@@ -301,14 +328,21 @@ def _run(model: LanguageModel, writing: _Writing, task: Sequence[int]) -> pd.Dat
 
 
 def _generate(
-    model: LanguageModel, texts: Sequence[str], conditions: Sequence[Condition], writing: _Writing, **rest: Any
+    model: LanguageModel,
+    texts: Sequence[str],
+    conditions: Sequence[Condition],
+    writing: _Writing,
+    *,
+    said: Sequence[Sequence[int]] | None,
+    **rest: Any,
 ) -> list[Generated]:
     """By the model itself, or by what writes in its place, which is told of every row by itself."""
     if model.written_by is None:
-        done = interventions_for(conditions, writing.vectors)
+        done = interventions_for(conditions, writing.vectors, said)
         return generate(model, texts, writing.how, interventions=done, **rest)
     by_row = {condition: layer_interventions(condition, writing.vectors) for condition in set(conditions)}
-    written: list[Generated] = model.written_by.generate(
-        model, texts, writing.how, interventions=[by_row[condition] for condition in conditions], **rest
-    )
+    each = [by_row[condition] for condition in conditions]
+    if said is not None:
+        each = [said_only(own, [places]) for own, places in zip(each, said, strict=True)]
+    written: list[Generated] = model.written_by.generate(model, texts, writing.how, interventions=each, **rest)
     return written

@@ -7,10 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -24,8 +23,8 @@ from emotion_circuits.model import LanguageModel, Site, observe
 from emotion_circuits.model.language_model import Batch
 from emotion_circuits.model.made_of import ModelMark
 from emotion_circuits.paths import replacing
-from emotion_circuits.prompts.contrast import compared_with, labels_of
 from emotion_circuits.record.notes import checked
+from emotion_circuits.steering.contrasting import Contrast, LabelledRows
 
 __all__ = [
     "SteeringVectors",
@@ -33,7 +32,6 @@ __all__ = [
     "neutral_mean",
     "random_direction",
     "shuffled_directions",
-    "shuffled_labels",
     "vectors_from_store",
 ]
 
@@ -284,7 +282,7 @@ def random_direction(d_model: int, seed: int) -> Float[Tensor, " d_model"]:
 
 @torch.inference_mode()
 def first_token_mean(
-    model: LanguageModel, texts: Sequence[str], *, batch_rows: int = 32
+    model: LanguageModel, texts: Sequence[str], *, batch_rows: int = 32, add_special_tokens: bool = True
 ) -> Float[Tensor, "layer d_model"]:
     """Mean state of the texts' first token at every layer's output.
 
@@ -292,11 +290,13 @@ def first_token_mean(
         model: the model.
         texts: any texts.
         batch_rows: texts per batch.
+        add_special_tokens: ``False`` for text from a chat template.
     """
     sites = [Site("resid_post", layer) for layer in range(model.n_layers)]
     total = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
     for start in range(0, len(texts), batch_rows):
-        whole = model.tokenize(texts[start : start + batch_rows], side="right")
+        some = texts[start : start + batch_rows]
+        whole = model.tokenize(some, side="right", add_special_tokens=add_special_tokens)
         # Nothing that follows is seen from the first token.
         batch = Batch(whole.input_ids[:, :1], whole.attention_mask[:, :1])
         with observe(model, sites) as record:
@@ -325,17 +325,12 @@ def vectors_from_store(
     Raises:
         EmotionCircuitsError: no neutral rows, or no emotional ones.
     """
-    labels, states, _ = _labelled_states(store, kind, pooling, split)
-    names = _names(labels, reference)
-    means = {name: _mean(labels, states, name) for name in labels_of(names, reference)}
-    raw = {
-        name: means[name] - torch.stack([means[other] for other in compared_with(name, names, reference)]).mean(0)
-        for name in names
-    }
+    rows = LabelledRows.of_store(store, kind=kind, pooling=pooling, split=split)
+    raw = rows.differences(reference)
     found = replace(
         SteeringVectors.from_raw(raw, residual_norms(store)), made_of=ModelMark.noted(store.manifest.get("model"))
     )
-    return found.with_neutral(_neutral(labels, states, reference))
+    return found.with_neutral(rows.neutral(reference))
 
 
 def neutral_mean(
@@ -358,10 +353,7 @@ def neutral_mean(
     Raises:
         EmotionCircuitsError: no neutral rows.
     """
-    labels, states, _ = _labelled_states(store, kind, pooling, split)
-    if reference is not None and reference not in labels:
-        raise EmotionCircuitsError(f"no {reference} rows in the {split} split")
-    return _neutral(labels, states, reference)
+    return LabelledRows.of_store(store, kind=kind, pooling=pooling, split=split).neutral(reference)
 
 
 def shuffled_directions(
@@ -370,7 +362,7 @@ def shuffled_directions(
     *,
     count: int = 20,
     seed: int = 0,
-    contrast: Literal["neutral", "rest"] = "neutral",
+    contrast: Contrast = "neutral",
     kind: str = "resid_post",
     pooling: str = "last",
     split: str = "train",
@@ -396,89 +388,5 @@ def shuffled_directions(
     Raises:
         EmotionCircuitsError: no rows of the emotion, or no neutral ones.
     """
-    labels, states, groups = _labelled_states(store, kind, pooling, split)
-    if emotion is not None and (emotion not in labels or emotion == reference):
-        raise EmotionCircuitsError(f"no rows labelled {emotion!r} in the {split} split")
-    names = _names(labels, reference)
-    taken = emotion if emotion is not None else names[0]
-    rest = contrast == "rest"
-    others = compared_with(taken, labels_of(names, reference) if rest else names, None if rest else reference)
-    name = "shuffled" if emotion is None else f"shuffled {emotion}"
-    rng = np.random.default_rng(seed)
-    weights = np.zeros((count, len(labels)))
-    for k in range(count):
-        drawn = shuffled_labels(labels, groups, rng)
-        weights[k, drawn == taken] = 1 / (drawn == taken).sum()
-        for other in others:
-            weights[k, drawn == other] = -1 / (drawn == other).sum() / len(others)
-    raw = torch.einsum("kr,rld->kld", torch.from_numpy(weights), states)
-    return {f"{name} {k}": raw[k] for k in range(count)}
-
-
-def shuffled_labels(labels: Sequence[str], groups: Sequence[object], rng: np.random.Generator) -> np.ndarray:
-    """Labels that have changed places within each group; groups of one label each exchange theirs among one another.
-
-    Within a group everything but the label is as alike as the corpus makes it, so that what is left of a contrast is chance.
-    Where a group holds a single label there is nothing to exchange within it, and the label belongs to the group.
-
-    Args:
-        labels: ``[row]``.
-        groups: ``[row]``.
-        rng: of the draw.
-
-    Example:
-        >>> shuffled_labels(["a", "b"], ["x", "x"], np.random.default_rng(1)).tolist()
-        ['a', 'b']
-    """
-    given, of = np.asarray(labels, dtype=object), pd.factorize(pd.Series(list(groups), dtype=object))[0]
-    found = given.copy()
-    pure: list[np.ndarray] = []
-    for group in range(of.max() + 1):
-        rows = np.flatnonzero(of == group)
-        if len(set(given[rows])) > 1:
-            found[rows] = given[rng.permutation(rows)]
-        else:
-            pure.append(rows)
-    for rows, source in zip(pure, rng.permutation(len(pure)), strict=True):
-        found[rows] = given[pure[int(source)][0]]
-    return found
-
-
-def _labelled_states(
-    store: ActivationStore, kind: str, pooling: str, split: str
-) -> tuple[list[str], Float[Tensor, "row layer d_model"], list[str]]:
-    """Labels, states and groups of a split's rows."""
-    keep = store.mask(split=split)
-    states = torch.stack([store.pooled(kind, pooling, layer)[keep].double() for layer in store.layers], dim=1)
-    labels, groups = ([str(x) for x in store.rows[c].to_numpy()[keep.numpy()]] for c in ("label", "group"))
-    # Rows without a state of this pooling are NaN in the store; they are left out of the means.
-    present = torch.isfinite(states).all(dim=-1).all(dim=-1)
-    kept = present.tolist()
-    return (
-        [label for label, ok in zip(labels, kept, strict=True) if ok],
-        states[present],
-        [group for group, ok in zip(groups, kept, strict=True) if ok],
-    )
-
-
-def _names(labels: Sequence[str], reference: str | None) -> list[str]:
-    """Emotions among the rows, in their order."""
-    names = [label for label in dict.fromkeys(labels) if label != reference]
-    if reference is None and len(names) < 2:
-        raise EmotionCircuitsError("directions without a reference need rows of at least two emotions")
-    if (reference is not None and reference not in labels) or not names:
-        raise EmotionCircuitsError(f"directions need {reference} rows and rows of at least one emotion")
-    return names
-
-
-def _mean(
-    labels: Sequence[str], states: Float[Tensor, "row layer d_model"], name: str
-) -> Float[Tensor, "layer d_model"]:
-    return states[[i for i, label in enumerate(labels) if label == name]].mean(0)
-
-
-def _neutral(
-    labels: Sequence[str], states: Float[Tensor, "row layer d_model"], reference: str | None
-) -> Float[Tensor, "layer d_model"]:
-    of = tuple(dict.fromkeys(labels)) if reference is None else (reference,)
-    return torch.stack([_mean(labels, states, name) for name in of]).mean(0)
+    rows = LabelledRows.of_store(store, kind=kind, pooling=pooling, split=split)
+    return rows.shuffled(emotion, count=count, seed=seed, contrast=contrast, reference=reference)

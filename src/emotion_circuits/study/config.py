@@ -48,7 +48,7 @@ def load_config(
     """A profile, changed by a YAML file, changed by overrides.
 
     Args:
-        profile: ``quick``, ``plan``, ``baseline`` or ``extended``.
+        profile: ``quick``, ``plan``, ``chat``, ``baseline`` or ``extended``.
         file: YAML with nested keys, e.g. ``steering: {samples: 2}``; the ``study.json`` of a run holds all of them.
         overrides: dotted keys and values.
 

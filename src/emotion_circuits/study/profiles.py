@@ -34,6 +34,11 @@ PROFILES: dict[str, dict[str, Any]] = {
             "share_places": "equal",
         },
     },
+    "chat": {
+        # Steering of chat alone: what sentences tell about directions, and replies of the length that a chat's are.
+        "leave_out": ("trace", "circuits"),
+        "steering": {"texts": "chat", "max_new_tokens": 40},
+    },
     "baseline": {
         "capture": {"kinds": ("resid_post", "mlp_out")},
         "directions": {"null_draws": 100, "geometry": "all", "kinds": ("resid_post", "mlp_out")},

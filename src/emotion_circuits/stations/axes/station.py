@@ -69,7 +69,7 @@ def run(context: Context, folder: AxesFolder) -> None:
     everything = vectors.with_directions(made).clear_of_first()
     common: dict[str, Any] = {
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
-        "seed": seed, "batch_rows": s.batch_rows, "engine": context.engine, "samples": s.samples,
+        "seed": seed, "batch_rows": s.batch_rows, "engine": context.engine, "samples": s.samples, "chat": s.chat,
     }  # fmt: skip
     writer = writing_model(context.model)
     own = sweep(

@@ -20,11 +20,22 @@ from emotion_circuits.stations.steering.finding import (
     looked_at,
     screened_places,
 )
-from emotion_circuits.stations.steering.plan import arms_at, null_openings, openings, raw_arms, steering_arms
+from emotion_circuits.stations.steering.plan import (
+    arms_at,
+    fitted_on,
+    null_openings,
+    openings,
+    raw_arms,
+    steering_arms,
+    ways_of_asking,
+)
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.steering import Condition, shared_controls, taken_apart
 
 __all__ = ["estimate", "writing"]
+
+_TEMPLATE = 16
+"""Tokens that a chat template adds to a request, about: a model's blueprint does not render."""
 
 
 def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
@@ -60,8 +71,15 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         "null": (null, len(null_openings(config)) * s.samples, 0.0),
         "comparison": (compared, s.compare_prompts * choosing, 1.0),
     }
+    if s.chat:
+        # Every source is tried by itself.
+        tried = {name: part for name, part in parts.items() if name in ("screen", "refine", "validation")}
+        parts |= {f"{name} {source}": part for source in s.source_names[1:] for name, part in tried.items()}
+        if "replies" in s.source_names:
+            asked = len(fitted_on(config)) * s.reply_samples
+            parts["replies"] = (ways_of_asking(config) * len(studied(config).labels), asked, 1.0)
     texts = [p.text for p in (*openings(config, "validation"), *openings(config, "test"))]
-    opening = sum(map(len, token_ids(model, texts))) / len(texts)
+    opening = sum(map(len, token_ids(model, texts))) / len(texts) + (_TEMPLATE if s.chat else 0)
     tokens = seconds = size = 0.0
     for count, texts_each, judged in parts.values():
         part = writing(count * texts_each, opening, s, speed, judged=judged)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,7 +13,7 @@ from emotion_circuits.record.notes import is_there
 from emotion_circuits.stations.steering import tables
 
 if TYPE_CHECKING:
-    from emotion_circuits.steering import Condition, SteeringVectors
+    from emotion_circuits.steering import Condition, LabelledRows, SteeringVectors
 
 __all__ = ["Choice", "Evaluators", "Labels", "SteeringFolder"]
 
@@ -30,12 +30,16 @@ class Choice(_Record):
         openings: on how many.
         chosen: per emotion the condition's fields, see :class:`emotion_circuits.steering.Condition`.
         none_within_bound: emotions for which no condition was within the bound.
+        source: where the directions are from, ``sentences`` or ``replies``.
+        unwritten: emotions that the model, asked for them, wrote too few replies of, with how many came out.
     """
 
     objective: str
     openings: int
     chosen: dict[str, dict[str, Any]]
     none_within_bound: tuple[str, ...]
+    source: Literal["sentences", "replies"] = "sentences"
+    unwritten: dict[str, int] = {}
 
     def conditions(self) -> dict[str, Condition]:
         """The chosen condition of each emotion that has one."""
@@ -73,6 +77,8 @@ class SteeringFolder(StationFolder):
     station = "steering"
     validation = TableFile(tables.VALIDATION)
     grid = TableFile(tables.GRID)
+    sources = TableFile(tables.SOURCES)
+    replies = TableFile(tables.REPLIES)
     doses = TableFile(tables.DOSES)
     comparison = TableFile(tables.COMPARISON)
     test = TableFile(tables.TEST)
@@ -88,8 +94,26 @@ class SteeringFolder(StationFolder):
     labels = JsonFile("labels.json", Labels)
 
     def sweep(self, name: str) -> Path:
-        """Folder of a sweep: ``validation``, ``comparison``, ``test`` or ``null``."""
+        """Folder of a sweep: ``validation``, ``comparison``, ``test``, ``null``, or of chat ``replies 0`` and so on."""
         return self.path / name
+
+    @property
+    def _replies(self) -> Path:
+        return self.path / "replies.safetensors"
+
+    def save_replies(self, rows: LabelledRows) -> None:
+        """Keep the states of the replies that directions were fitted on."""
+        rows.save(self._replies)
+
+    def reply_rows(self) -> LabelledRows:
+        """The states of the replies that directions were fitted on.
+
+        Raises:
+            EmotionCircuitsError: they are damaged, or were changed, or are gone.
+        """
+        from emotion_circuits.steering import LabelledRows
+
+        return LabelledRows.load(self._replies)
 
     @property
     def _vectors(self) -> Path:

@@ -9,6 +9,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import N_
 from emotion_circuits.model.layers import check_layers
 from emotion_circuits.prompts import Prompt, evenly, load_prompts
+from emotion_circuits.prompts.attribute_parts import Chat
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.studied import studied
@@ -18,6 +19,8 @@ from emotion_circuits.steering.finding import Place
 
 __all__ = [
     "arms_at",
+    "chosen_on",
+    "fitted_on",
     "lacks",
     "null_openings",
     "openings",
@@ -26,6 +29,7 @@ __all__ = [
     "reported_corpus",
     "steering_arms",
     "steering_layers",
+    "ways_of_asking",
 ]
 
 _MANNER: dict[str, dict[str, Any]] = {
@@ -40,6 +44,7 @@ AT_MOST = {"validation": 62, "test": 36}
 LEAST = 8
 """Openings without which nothing is chosen or reported."""
 NO_OPENINGS = N_("{attribute} names no openings of texts")
+NO_REQUESTS = N_("{attribute} names no requests and instructions for chat")
 NO_JUDGE = N_("{attribute} has no judge of what is written in its language ({language})")
 FEW = N_("{corpus} has {found} openings for the {split} split, steering needs {least}")
 
@@ -50,25 +55,50 @@ HELD = "held"
 def reported_corpus(config: StudySettings) -> str:
     """Corpus whose test split steering is reported on."""
     asked, known = config.of(SteeringSettings).test_openings, studied(config).attribute.openings
+    if config.of(SteeringSettings).chat:
+        return _chat(config).report
     if known is None or asked not in (None, HELD):
         assert asked is not None
         return asked
     return (known.held if asked == HELD else None) or known.report
 
 
+def _chat(config: StudySettings) -> Chat:
+    found = studied(config).attribute.chat
+    assert found is not None
+    return found
+
+
+def chosen_on(config: StudySettings) -> str | None:
+    """Corpus that conditions are chosen on: openings, or requests of chat; ``None`` where there is none."""
+    return _chat(config).choose if config.of(SteeringSettings).chat else studied(config).choose
+
+
+def ways_of_asking(config: StudySettings) -> int:
+    """How many instructions each label has in chat."""
+    return len(next(iter(_chat(config).instructions.values())))
+
+
+def fitted_on(config: StudySettings) -> list[Prompt]:
+    """The requests on whose replies directions are fitted."""
+    return load_prompts(_chat(config).fit, split="train")
+
+
 def lacks(config: StudySettings) -> NotMeasured | None:
     """Openings of texts, enough of them, and a judge of what is written."""
     about = studied(config)
     attribute, values = about.attribute, {"attribute": about.attribute.name}
-    if attribute.openings is None and (about.choose is None or config.of(SteeringSettings).test_openings is None):
+    own = config.of(SteeringSettings)
+    if own.chat and attribute.chat is None:
+        return NotMeasured(reason=NO_REQUESTS, values=values)
+    if not own.chat and attribute.openings is None and (about.choose is None or own.test_openings is None):
         return NotMeasured(reason=NO_OPENINGS, values=values)
     if not attribute.judges:
         return NotMeasured(reason=NO_JUDGE, values={**values, "language": attribute.language})
-    own = config.of(SteeringSettings)
     for split, asked in (("validation", own.validation_prompts), ("test", own.test_prompts)):
         found = len(openings(config, split))
         if asked is None and found < LEAST:
-            of = {"corpus": reported_corpus(config) if split == "test" else str(about.choose), "found": str(found)}
+            of = {"corpus": reported_corpus(config) if split == "test" else str(chosen_on(config)), "found": str(found)}
             return NotMeasured(reason=FEW, values={**of, "split": split, "least": str(LEAST)})
     return None
 
@@ -105,18 +135,18 @@ def openings(config: StudySettings, split: str, wanted: int | None = None) -> li
     """The neutral openings on which a study chooses (``validation``) or reports (``test``, of ``steering.test_openings``).
 
     Choosing takes openings of the train split too where more are asked for than the validation split holds: nothing is
-    fitted on openings.
+    fitted on openings. Of chat they are requests, and those of the train split are what directions are fitted on.
 
     Raises:
         EmotionCircuitsError: the corpus has fewer than asked for.
     """
     s = config.of(SteeringSettings)
     asked = wanted if wanted is not None else s.validation_prompts if split == "validation" else s.test_prompts
-    choose = studied(config).choose
+    choose = chosen_on(config)
     assert choose is not None
     corpus = reported_corpus(config) if split == "test" else choose
     rows = load_prompts(corpus, split=split)
-    extra = load_prompts(choose, split="train") if split == "validation" else []
+    extra = load_prompts(choose, split="train") if split == "validation" and not s.chat else []
     count = min(AT_MOST[split], len(rows) + len(extra)) if asked is None else asked
     if len(rows) + len(extra) < count:
         raise EmotionCircuitsError(

@@ -44,7 +44,15 @@ _SHARED = {
 }
 
 
-SAID = (*_DOSES, *_EVALUATORS.values(), *_SHARED.values())
+_FROM = {
+    "sentences": "Directions are those of sentences, which on validation requests did no worse than those of replies, where both "
+    "were tried.",
+    "replies": "Directions are differences of the replies that the model itself wrote under contrasting instructions; on "
+    "validation requests they did better than those of sentences, where both were tried.",
+}
+"""Where the directions of chat are from."""
+
+SAID = (*_FROM.values(), *_DOSES, *_EVALUATORS.values(), *_SHARED.values())
 """Titles of panels; catalogues hold them all."""
 
 
@@ -64,6 +72,7 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
     bound = float(settings["max_perplexity_ratio"])
     # What was found comes first; how it was chosen comes after.
     parts: list[Part] = _found(folder, chosen, judge) if chosen else []
+    parts += _sources(folder)
     parts += _tried(folder, grid, bound)
     if folder.comparison.exists():
         parts.append(_comparison(folder.comparison.read()))
@@ -95,11 +104,12 @@ def sections(folder: SteeringFolder, manifest: dict[str, Any], claims: Sequence[
                 per_label(written[0]),
             )
         )
-    prose = _prose(choice, chosen, bound, settings["share_places"])
+    prose = _prose(choice, chosen, bound, settings)
     return (Section("steered", say("Can it be steered?"), prose, tuple(claims), tuple(parts)),)
 
 
-def _prose(choice: Choice, chosen: dict[str, Condition], bound: float, share: str) -> tuple[str, ...]:
+def _prose(choice: Choice, chosen: dict[str, Condition], bound: float, settings: dict[str, Any]) -> tuple[str, ...]:
+    share = settings["share_places"]
     prose = [
         say(
             "A direction, scaled to a fraction alpha of the layer's residual norm, is added to the residual stream "
@@ -112,6 +122,24 @@ def _prose(choice: Choice, chosen: dict[str, Condition], bound: float, share: st
         + (gap() + say(_SHARED[share]) if share in _SHARED else ""),
         say("Regimes of the grid: {rules}.", rules="; ".join(f"{term(n)} – {say(rule)}" for n, rule in REGIMES.items())),
     ]  # fmt: skip
+    if settings.get("texts") == "chat":
+        prose.append(
+            say(
+                "Openings are requests of a chat here, which the model answers through its chat template. The template's own "
+                "tokens are left alone but for the first, where a push at it is named; perplexity is that of a reply to the "
+                "plain request."
+            )
+        )
+        prose.append(say(_FROM[choice.source]))
+    if choice.unwritten:
+        told = [say("{emotion} ({count})", emotion=term(e), count=count) for e, count in choice.unwritten.items()]
+        prose.append(
+            say(
+                "Asked for it in words, the model wrote too few replies that the judge calls so (how many came out in brackets), "
+                "so that there is no direction of: {emotions}. It is not forced; directions from sentences are an alternative.",
+                emotions=say(", ").join(told),
+            )
+        )
     if choice.none_within_bound:
         names = say(", ").join(term(e) for e in choice.none_within_bound)
         prose.append(say("No condition was within the bound for: {emotions}.", emotions=names))
@@ -238,6 +266,41 @@ def _placed(table: pd.DataFrame) -> pd.DataFrame:
     layers = "L" + table["layers"].astype(str).str.replace(" ", "+")
     sink = table["first"].map("{:g}".format)
     return table.assign(layer=layers.where(table["first"] == 0, layers + say(", sink ") + sink))
+
+
+def _sources(folder: SteeringFolder) -> list[Part]:
+    """Of chat: where directions could come from, and the replies that the model wrote when it was asked."""
+    if not folder.sources.exists():
+        return []
+    parts: list[Part] = [
+        Table(
+            "sources",
+            say("Directions from sentences and from the model's own replies"),
+            say(
+                "Each source at the condition that would be chosen of it, on validation requests. asked, came_out: replies that "
+                "the model was asked for in words, and how many the judge calls so. Where no condition is within the bound, or "
+                "no direction could be fitted, the figures are those of unsteered replies. The source with the largest mean "
+                "probability is taken."
+            ),
+            folder.sources.read(),
+        )
+    ]
+    if folder.replies.exists():
+        replies = folder.replies.read()
+        parts.append(
+            Table(
+                "replies",
+                say("What the model writes when it is asked"),
+                say(
+                    "Replies to the requests that directions are fitted on, under contrasting instructions. called: the label "
+                    "that the judge gives; those that came out as asked count. What a model declines or flattens shows here."
+                ),
+                replies[["label", "called", "prompt", "text"]].rename(columns={"prompt": "request"}),
+                folded=True,
+                choices=("label", "called"),
+            )
+        )
+    return parts
 
 
 def _comparison(table: pd.DataFrame) -> Figure:

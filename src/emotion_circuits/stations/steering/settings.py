@@ -27,6 +27,12 @@ class SteeringSettings(Settings):
             eight openings, the best at the strength that fluency bears on twenty-four, two of those and a fifth less on all.
         contrast: directions of the emotion minus ``neutral``, or minus the ``rest`` (the mean of all other labels), which
             leaves out what all emotions share.
+        texts: what is written: ``openings`` of texts are continued, or ``chat``: requests are answered through the model's chat
+            template, whose own tokens are not steered. What is chosen then holds for chat.
+        sources: of chat, where directions may come from: ``sentences`` (the directions station's set), ``replies`` (differences
+            of the replies that the model writes under contrasting instructions, of those that the judge says came out as asked).
+            The better one on validation requests is taken. Null: both; of openings it is ``sentences`` always.
+        reply_samples: replies per request, value and instruction that directions are fitted on.
         operation: ``add`` the direction, or ``clamp`` the projection on it: alpha is then where it is held, counted from
             the mean of neutral sentences. Neither touches the first token.
         sink: with ``add``: strengths at the first token, in the unit of ``alphas``. That token is an attention sink, whose
@@ -60,6 +66,9 @@ class SteeringSettings(Settings):
 
     layers: tuple[Depth | tuple[Depth, ...], ...] = (0.35, 0.45, 0.55, 0.7)
     contrast: Literal["neutral", "rest"] = "rest"
+    texts: Literal["openings", "chat"] = "openings"
+    sources: tuple[Literal["sentences", "replies"], ...] | None = None
+    reply_samples: int = Field(default=1, ge=1)
     operation: Literal["add", "clamp"] = "add"
     sink: tuple[Annotated[float, Field(ge=0, le=1000)], ...] | None = None
     alphas: tuple[float, ...] | None = None
@@ -106,6 +115,30 @@ class SteeringSettings(Settings):
             raise ValueError("sink: give at least one strength, and only 0 with operation 'clamp'")
         return self
 
+    @model_validator(mode="after")
+    def _replies_are_of_chat(self) -> SteeringSettings:
+        if self.sources is not None and (not self.sources or len(set(self.sources)) < len(self.sources)):
+            raise ValueError("sources: name each once, one at least")
+        if self.texts != "chat" and self.sources not in (None, ("sentences",)):
+            raise ValueError("sources: replies are written in chat; give texts 'chat' as well")
+        if self.texts == "chat" and (self.raw_layers or self.compare_prompts):
+            raise ValueError(
+                "texts: raw strengths and the comparison of direction sets are of openings; leave them out in chat"
+            )
+        if self.texts == "chat" and self.test_openings is not None:
+            raise ValueError("test_openings: chat is reported on requests; leave it out")
+        return self
+
+    @property
+    def chat(self) -> bool:
+        """Whether requests are answered."""
+        return self.texts == "chat"
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Where directions may come from."""
+        return self.sources or (("sentences", "replies") if self.chat else ("sentences",))
+
     @property
     def sinks(self) -> tuple[float, ...]:
         """Strengths at the first token of the grid of given ``alphas``."""
@@ -131,10 +164,16 @@ def possible(config: StudySettings, model: LanguageModel) -> None:
     """Refuse layers that a model does not have.
 
     Raises:
-        EmotionCircuitsError: naming the layers it has.
+        EmotionCircuitsError: naming the layers it has; chat of a model without a chat template.
     """
+    from emotion_circuits.errors import EmotionCircuitsError
+    from emotion_circuits.model.chat import has_chat_template
     from emotion_circuits.model.layers import check_layers
 
     own = config.of(SteeringSettings)
     check_layers("steering.layers", own.layers, model.n_layers, model.name)
     check_layers("steering.raw_layers", own.raw_layers, model.n_layers, model.name)
+    if own.chat and not has_chat_template(model):
+        raise EmotionCircuitsError(
+            f"steering.texts: {model.name} has no chat template, so that it cannot be asked; leave out 'chat'"
+        )

@@ -19,19 +19,17 @@ from emotion_circuits.evaluation import Fluency, judges_of
 from emotion_circuits.model import Sampling, writing_model
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.record.station import Context
-from emotion_circuits.stations.capture.folder import CaptureFolder
-from emotion_circuits.stations.directions.folder import DirectionsFolder
 from emotion_circuits.stations.steering.calibrating import choose_in_turn, claims_in_turn, in_turn, plant, posing
 from emotion_circuits.stations.steering.finding import finds, found_places, looked_at
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.stations.steering.plan import arms_at, openings, steering_arms
 from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.stations.steering.sources import null_rows
 from emotion_circuits.statistics import Claim
 from emotion_circuits.steering import (
     Condition,
     SteeringVectors,
     score_sweep,
-    shuffled_directions,
     sweep,
     taken_apart,
 )
@@ -73,7 +71,8 @@ def _asked(context: Context, draws: Sequence[int], shift: float) -> list[list[Cl
     kept = folder.vectors()
     if kept is None or not folder.choice.read().chosen or not draws:
         return [[] for _ in draws]
-    turns = {d: {emotion: _key(d + place) for place, emotion in enumerate(about.values)} for d in draws}
+    values = [value for value in about.values if value not in folder.choice.read().unwritten]
+    turns = {d: {emotion: _key(d + place) for place, emotion in enumerate(values)} for d in draws}
     keys = list(dict.fromkeys(key for turn in turns.values() for key in turn.values()))
     vectors = kept.with_directions(_directions(context, keys)).clear_of_first()
     s = context.config.of(SteeringSettings)
@@ -136,16 +135,13 @@ def _key(number: int) -> str:
 
 def _directions(context: Context, keys: Sequence[str]) -> dict[str, Float[Tensor, "layer d_model"]]:
     """One label-shuffled direction per key, of the set the run steered with."""
-    real, store = context.of(DirectionsFolder).chosen_set(), context.of(CaptureFolder).store()
-    contrast = context.config.of(SteeringSettings).contrast
+    folder, contrast = context.of(SteeringFolder), context.config.of(SteeringSettings).contrast
+    rows = null_rows(context, folder, folder.choice.read().source)
     found = {}
     for key in keys:
         # Far from the seeds of runs, whose own shuffled directions are what these are ranked among.
         seed = (8191 << 20) + int(key.rpartition(" ")[2])
-        (found[key],) = shuffled_directions(
-            store, count=1, seed=seed, contrast=contrast, kind=real.kind, pooling=real.pooling,
-            reference=context.about.reference,
-        ).values()  # fmt: skip
+        (found[key],) = rows.shuffled(count=1, seed=seed, contrast=contrast, reference=context.about.reference).values()
     return found
 
 
@@ -165,7 +161,7 @@ def _written(
     with tempfile.TemporaryDirectory() as place:
         table = sweep(
             writing_model(model), prompts, arms, vectors, folder=Path(place) / "sweep", sampling=sampling,
-            samples=samples, seed=config.seed, batch_rows=s.batch_rows,
+            samples=samples, seed=config.seed, batch_rows=s.batch_rows, chat=s.chat,
         )  # fmt: skip
     return score_sweep(table, judges_of(context.about.attribute), Fluency(model) if fluency else None)
 

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of, labelled_text, validate_on_bundled
 from emotion_circuits.model import LanguageModel, Sampling, writing_model
-from emotion_circuits.prompts import Prompt, load_prompts, prompts_sha256
+from emotion_circuits.prompts import Prompt, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied
-from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder, set_name
 from emotion_circuits.stations.directions.settings import possible_settings
 from emotion_circuits.stations.steering.claims import bound_claims, steering_claims, token_claims
@@ -23,6 +22,7 @@ from emotion_circuits.stations.steering.folder import Choice, Evaluators, Steeri
 from emotion_circuits.stations.steering.judge import judge_draft
 from emotion_circuits.stations.steering.plan import (
     arms_at,
+    fitted_on,
     null_openings,
     openings,
     raw_arms,
@@ -31,6 +31,15 @@ from emotion_circuits.stations.steering.plan import (
     steering_layers,
 )
 from emotion_circuits.stations.steering.settings import SteeringSettings
+from emotion_circuits.stations.steering.sources import (
+    Source,
+    Tried,
+    best_of,
+    null_rows,
+    phrases_of,
+    source_table,
+    sources_of,
+)
 from emotion_circuits.statistics import corrected
 from emotion_circuits.steering import (
     NONE,
@@ -44,27 +53,29 @@ from emotion_circuits.steering import (
     effect_matrix,
     effects,
     examples_for,
-    first_token_mean,
-    neutral_mean,
     score_sweep,
     shared_controls,
-    shuffled_directions,
     sweep,
     taken_apart,
     token_effects,
 )
+from emotion_circuits.steering.replies import LEAST
 
 __all__ = ["inputs", "run"]
 
 
+_OF_CHAT = {"texts", "sources", "reply_samples"}
+"""Settings that say nothing of openings."""
+
+
 def inputs(context: Context) -> dict[str, Any]:
     """The settings, the openings, the layers, the seed and the judges."""
-    config, about = context.config, context.about
+    config, about, s = context.config, context.about, context.config.of(SteeringSettings)
     n_layers = context.model.n_layers
     written = {split: openings(config, split) for split in ("validation", "test")}
     return {
         "steering": {
-            **config.of(SteeringSettings).model_dump(mode="json"),
+            **s.model_dump(mode="json", exclude=None if s.chat else _OF_CHAT),
             "test_openings": reported_corpus(config),
             **{f"{split}_prompts": len(rows) for split, rows in written.items()},
         },
@@ -74,8 +85,17 @@ def inputs(context: Context) -> dict[str, Any]:
         "judges": {name: judge_of(about.attribute, name, cache=False).version for name in about.attribute.judges},
         "metrics": about.attribute.metrics,
         "prompting": _asked(about),
+        **_chat(context),
         **_written_in(context),
     }
+
+
+def _chat(context: Context) -> dict[str, Any]:
+    """Of chat, the instructions and the requests that replies are written to."""
+    chat = context.about.attribute.chat
+    if not context.config.of(SteeringSettings).chat or chat is None:
+        return {}
+    return {"chat": chat.model_dump(mode="json"), "requests": prompts_sha256(fitted_on(context.config))}
 
 
 def _written_in(context: Context) -> dict[str, Any]:
@@ -100,59 +120,46 @@ def run(context: Context, folder: SteeringFolder) -> None:
     writer = writing_model(model)
     about = context.about
     a, judge = about.attribute, about.judge
-    directions = context.of(DirectionsFolder).chosen_set()
-    store = context.of(CaptureFolder).store()
-    of: dict[str, Any] = {"kind": directions.kind, "pooling": directions.pooling, "reference": about.reference}
-    neutral = neutral_mean(store, **of)
-    assert about.choose is not None
-    first = first_token_mean(model, [p.text for p in load_prompts(about.choose, split="train")])
-    vectors = _dressed(context, SteeringVectors.from_directions(directions), neutral, first)
-    folder.save_vectors(vectors)
     common: dict[str, Any] = {
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
-        "seed": config.seed, "batch_rows": s.batch_rows, "engine": context.engine,
+        "seed": config.seed, "batch_rows": s.batch_rows, "engine": context.engine, "chat": s.chat,
     }  # fmt: skip
     choosing = {**common, "samples": s.validation_samples or s.samples}
-
-    def tried(name: str, prompts: Sequence[Prompt], arms: Sequence[Condition]) -> pd.DataFrame:
-        return _scored(model, about, sweep(writer, prompts, arms, vectors, folder=folder.sweep(name), **choosing))
-
-    arms, trial = steering_arms(config, model.n_layers), None
-    if finds(config):
-        values = looked_at(about.values)
-        trial = found_places(
-            config, model.n_layers, lambda name, rows, at: tried(name, rows, arms_at(config, at, values))
-        )
-        arms = [*arms_at(config, trial.places, about.values), *raw_arms(config, model.n_layers)]
-    scored = tried("validation", openings(config, "validation"), arms)
-    table = condition_table(scored, judge=judge, seed=config.seed)
-    folder.validation.write(scored)
-    folder.grid.write(_latest(table, () if trial is None else trial.tables))
-    written = _latest(scored, () if trial is None else trial.scored)
-    folder.doses.write(_doses(written[written["units"] == "norm"], about.values))
+    sources = sources_of(context, folder, common)
+    every_source = [
+        _tried(context, folder, source, choosing, f"{source.name} " if len(sources) > 1 else "")
+        for source in sources
+        if source.values
+    ]
+    if not every_source:
+        raise EmotionCircuitsError(_nothing_written(sources[0]))
+    taken = best_of(every_source, about.values)
+    source, vectors = taken.source, taken.source.vectors
+    folder.save_vectors(vectors)
+    if s.chat:
+        folder.sources.write(source_table(sources, every_source, about.values, taken))
+    folder.validation.write(taken.scored)
+    folder.grid.write(_latest(taken.table, taken.before[1]))
+    written = _latest(taken.scored, taken.before[0])
+    folder.doses.write(_doses(written[written["units"] == "norm"], source.values))
     bound = s.max_perplexity_ratio
-    # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
-    # Nor are places that were tried on a few openings on the way.
-    normed = table[table["units"] == "norm"]
-    if s.share_places == "never":
-        choices = [choose_condition(scored, e, judge=judge, budget=bound, table=normed) for e in about.values]
-    else:
-        slack = float("inf") if s.share_places == "always" else 1.0
-        choices = choose_together(scored, about.values, judge=judge, budget=bound, slack=slack, table=normed)
-    by_name = {arm.name: arm for arm in arms}
-    chosen = {c.emotion: by_name[c.condition] for c in choices if c.condition is not None}
+    by_name = {arm.name: arm for arm in taken.arms}
+    chosen = {c.emotion: by_name[c.condition] for c in taken.choices if c.condition is not None}
     names = {emotion: condition.name for emotion, condition in chosen.items()}
-    absent = tuple(e for e in about.values if e not in chosen)
+    absent = tuple(e for e in source.values if e not in chosen)
     folder.choice.write(
         Choice(
-            objective=choices[0].objective,
+            objective=taken.choices[0].objective,
             openings=len(openings(config, "validation")),
             chosen={e: c.to_json() for e, c in chosen.items()},
             none_within_bound=absent,
+            source=source.name,
+            unwritten=_unwritten(source, about.values),
         )
     )
     folder.evaluators.write(Evaluators(rows=tuple(_evaluators(about))))
     trusted = judge_draft(about)
+    normed = taken.table[taken.table["units"] == "norm"]
     claims = [trusted, *bound_claims(normed, absent, budget=bound)]
     if not chosen:
         folder.write_claims(corrected(claims))
@@ -161,7 +168,9 @@ def run(context: Context, folder: SteeringFolder) -> None:
         _compare(context, folder, list(chosen.values()), vectors, choosing)
 
     n_random, n_shuffled = s.nulls(len(about.values))
-    shuffled = shuffled_directions(store, count=n_shuffled, seed=config.seed, contrast=s.contrast, **of)
+    shuffled = null_rows(context, folder, source.name).shuffled(
+        count=n_shuffled, seed=config.seed, contrast=s.contrast, reference=about.reference
+    )
     every = [
         NONE,
         *shared_controls(
@@ -174,7 +183,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
     ]
     everything = vectors.with_directions(shuffled).clear_of_first()
     drawn = [arm.kind in ("random", "shuffled") for arm in every]
-    common |= {"samples": s.samples, "phrases": a.prompting}
+    common |= {"samples": s.samples, "phrases": phrases_of(context)}
     test, null = (
         sweep(
             writer, prompts, [arm for arm, is_null in zip(every, drawn, strict=True) if is_null == nothing], everything,
@@ -225,11 +234,47 @@ def _doses(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     return every.drop_duplicates(["metric", "emotion", "layers", "how", "alpha"], keep="last", ignore_index=True)
 
 
-def _dressed(context: Context, vectors: SteeringVectors, neutral: Tensor, first: Tensor) -> SteeringVectors:
-    """With the contrast that is asked for, with what clamps count from, and clear of the attention sink."""
-    if context.config.of(SteeringSettings).contrast == "rest":
-        vectors = vectors.against_rest(context.about.values, context.about.reference)
-    return vectors.with_neutral(neutral).with_first(first).clear_of_first()
+def _tried(context: Context, folder: SteeringFolder, source: Source, choosing: dict[str, Any], called: str) -> Tried:
+    """Places and strengths of one source on validation openings, and what would be chosen of them."""
+    config, model, about = context.config, context.model, context.about
+    s, judge, values = config.of(SteeringSettings), about.judge, source.values
+
+    def tried(name: str, prompts: Sequence[Prompt], arms: Sequence[Condition]) -> pd.DataFrame:
+        at = folder.sweep(f"{called}{name}")
+        return _scored(model, about, sweep(writing_model(model), prompts, arms, source.vectors, folder=at, **choosing))
+
+    arms = [arm for arm in steering_arms(config, model.n_layers) if arm.emotion in (None, *values)]
+    before: tuple[list[pd.DataFrame], list[pd.DataFrame]] = ([], [])
+    if finds(config):
+        some = looked_at(values)
+        trial = found_places(
+            config, model.n_layers, lambda name, rows, at: tried(name, rows, arms_at(config, at, some))
+        )
+        arms = [*arms_at(config, trial.places, values), *raw_arms(config, model.n_layers)]
+        before = (trial.scored, trial.tables)
+    scored = tried("validation", openings(config, "validation"), arms)
+    table = condition_table(scored, judge=judge, seed=config.seed)
+    # The grid in raw units is shown, not chosen from: its controls could not be shared, nor compared at equal norm.
+    # Nor are places that were tried on a few openings on the way.
+    normed, bound = table[table["units"] == "norm"], s.max_perplexity_ratio
+    if s.share_places == "never":
+        choices = [choose_condition(scored, e, judge=judge, budget=bound, table=normed) for e in values]
+    else:
+        slack = float("inf") if s.share_places == "always" else 1.0
+        choices = choose_together(scored, values, judge=judge, budget=bound, slack=slack, table=normed)
+    return Tried(source, arms, scored, table, choices, judge, before)
+
+
+def _unwritten(source: Source, values: Sequence[str]) -> dict[str, int]:
+    return {value: source.replies[value][1] for value in values if value not in source.values}
+
+
+def _nothing_written(source: Source) -> str:
+    came = ", ".join(f"{label} {count} of {asked}" for label, (asked, count) in source.replies.items())
+    return (
+        f"steering.sources: asked in words, the model wrote too few replies that the judge calls so ({came}; {LEAST} are needed, "
+        "of the reference too); let directions come from sentences as well"
+    )
 
 
 def _compare(
@@ -245,12 +290,15 @@ def _compare(
             key = f"{'.'.join(pair)} {condition.emotion}"
             arms.append(replace(condition, name=key, direction=key))
             of[key] = pair
-    assert own.neutral is not None
     assert own.first is not None
     vectors = replace(own, unit={}, lengths={})
+    contrast = config.of(SteeringSettings).contrast
     for pair, found in sets.items():
         raw = {label: found.vectors[i] for i, label in enumerate(found.labels)}
-        part = _dressed(context, SteeringVectors.from_raw(raw, own.norms), own.neutral, own.first)
+        part = SteeringVectors.from_raw(raw, own.norms)
+        if contrast == "rest":
+            part = part.against_rest(context.about.values, context.about.reference)
+        part = part.with_first(own.first).clear_of_first()
         vectors = replace(
             vectors, unit={**vectors.unit, **{f"{'.'.join(pair)} {k}": rows for k, rows in part.unit.items()}}
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import create_model
 
+from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.record.reading import read_config, read_finished
 from emotion_circuits.record.settings import StudySettings
 from emotion_circuits.record.studied import Studied, studied_in
@@ -55,12 +56,17 @@ def steered_run(path: Path) -> SteeredRun:
     """What a finished run tells.
 
     Raises:
-        EmotionCircuitsError: it has not finished, or a file of it is damaged.
+        EmotionCircuitsError: it has not finished, was steered in chat, or a file of it is damaged.
     """
     kept, folder = read_config(path), SteeringFolder.of(path)
     own: dict[str, Any] = {"steering": (SteeringSettings, SteeringSettings.model_validate(kept["steering"]))}
     made = create_model("Steered", __base__=StudySettings, **own)
     config: StudySettings = made(**{key: kept[key] for key in StudySettings.model_fields if key in kept})
+    if config.of(SteeringSettings).chat:
+        raise EmotionCircuitsError(
+            f"{path}: was steered in chat, and this compares texts that go on with an opening; run the study with "
+            "steering.texts openings"
+        )
     about = studied_in(read_finished(path))
     if folder.skipped is not None:
         return SteeredRun(path, about, config, False, {})

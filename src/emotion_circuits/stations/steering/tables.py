@@ -15,6 +15,8 @@ __all__ = [
     "JUDGED",
     "LABELLED",
     "MATRIX",
+    "REPLIES",
+    "SOURCES",
     "SWEEP",
     "TEST",
     "TOKENS",
@@ -49,6 +51,7 @@ SWEEP = (
     Column("split", "text", "split of the opening"),
     Column("sample", "int", "which of the texts on the opening, counted from 0"),
     Column("prompt", "text", "the opening"),
+    Column("asked", "text", "of chat: the request alone as the chat template renders it", optional=True),
     Column("context", "text", "what the model read: the opening, for prompting with its instruction or examples"),
     Column("text", "text", "the continuation"),
     Column("ids", "text", "token numbers of the continuation, separated by spaces", optional=True),
@@ -112,6 +115,46 @@ COMPARISON = Table(
         *_BY_CONDITION,
         Column("extractor", "text", "how the directions were found"),
         Column("pooling", "text", "states of a sentence they were fitted on"),
+    ),
+)
+SOURCES = Table(
+    "sources",
+    "one emotion by one source of directions, of chat, at the condition that would be chosen, on validation requests",
+    (
+        Column("source", "text", "sentences, or replies that the model wrote under contrasting instructions"),
+        Column("emotion", "text", "the emotion meant"),
+        Column("asked", "int", "replies that were asked for; 0 of sentences", "replies"),
+        Column("came_out", "int", "of these, as the judge says, as asked; 0 of sentences", "replies"),
+        Column(
+            "condition",
+            "text",
+            "name of the condition; missing where none is within the bound, or no direction was fitted",
+        ),
+        Column("n", "int", "requests, the unit of the statistics", "requests"),
+        Column(
+            "p",
+            "float",
+            "mean probability of the emotion; without a condition that of unsteered replies",
+            "probability",
+        ),
+        Column("share", "float", "replies classed as the emotion; likewise", "share"),
+        Column("ratio", "float", "perplexity, steered over unsteered; likewise", "times the unsteered"),
+        Column("taken", "bool", "whether the directions are of this source"),
+    ),
+)
+REPLIES = Table(
+    "replies",
+    "one reply that the model was asked for, of chat",
+    (
+        Column("label", "text", "what it was asked for"),
+        Column("way", "int", "which of the instructions, counted from 0"),
+        Column("prompt_id", "text", "identifier of the request"),
+        Column("prompt", "text", "the request"),
+        Column("context", "text", "what the model read"),
+        Column("text", "text", "the reply"),
+        Column("ids", "text", "token numbers of the reply, separated by spaces"),
+        Column("called", "text", "label that the judge gives"),
+        Column("counts", "bool", "whether it came out as asked, so that directions are fitted on it"),
     ),
 )
 DOSES = Table(
