@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from direction_cases import planted_store
-from emotion_circuits.directions import fit_directions, held_out_report, static_embeddings, word_readers, words_of
+from emotion_circuits.directions import (
+    evaluate_directions,
+    fit_directions,
+    held_out_report,
+    static_embeddings,
+    word_readers,
+    words_of,
+)
 from emotion_circuits.directions.baseline import NGRAMS, STATIC, WordLabels, best_by_corpus
 from emotion_circuits.errors import EmotionCircuitsError
 from families import tiny_model
@@ -105,6 +112,22 @@ def test_a_claim_is_held_against_the_stricter_baseline(tmp_path):
     assert (report["words_by"] == "knows").all()
     assert (report["words_alone"] == 1).all()
     assert (report["difference_low"] <= 0).all()
+
+
+def test_a_curve_over_layers_is_drawn_beside_the_baseline_that_claims_are_held_against(tmp_path):
+    store = planted_store(tmp_path, groups=60, words=False)
+    truth = store.rows["label"].to_numpy()
+    corpora = store.rows["set"].to_numpy()
+    (guesses,) = words_of(store)
+    first = corpora == corpora[0]
+    knows_one = WordLabels("static embeddings", "knows one", 0.0, np.where(first, truth, "nothing"))
+    fitted = fit_directions(store)
+    for words in ([guesses, knows_one], [knows_one, guesses]):
+        curve = evaluate_directions(store, [fitted], splits=("test",), words=words)
+        claimed = held_out_report(store, fitted, 0, words=words).set_index("set")["words_alone"]
+        for corpus, rows in curve.groupby("set"):
+            assert (rows["words_alone"] == claimed[corpus]).all()
+        assert claimed.max() == 1 > claimed.min()
 
 
 def test_no_rows_to_tune_on(tmp_path):

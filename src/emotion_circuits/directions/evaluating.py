@@ -102,7 +102,8 @@ def evaluate_directions(
         One row per extractor, pooling, layer, set and split: ``accuracy`` (over all labels, neutral included),
         ``auroc`` (mean over emotions, each against all other rows), ``auroc_against_neutral`` (against the reference
         only, where there is one), ``auroc_<emotion>``, ``words_alone`` (accuracy of
-        the baseline of words that is best on validation, fitted on this capture's train rows of the same sets), ``chance``
+        the better baseline of words on these rows, as claims are held against it (:func:`.baseline.best_by_corpus`), fitted on
+        this capture's train rows of the same sets), ``chance``
         (share of the commonest label), ``n``, ``excluded`` rows that have no such state.
     """
     rows = store.rows
@@ -114,8 +115,8 @@ def evaluate_directions(
         by_states.setdefault((d.kind, d.reading), []).append(index)
         key = (*d.fit.get("sets", ()), *d.names)
         if key not in by_words:
-            best = (words or words_of(store, names=d.names, sets=d.fit.get("sets")))[0]
-            by_words[key] = best.labels == rows["label"].to_numpy()
+            tuned = words or words_of(store, names=d.names, sets=d.fit.get("sets"))
+            by_words[key] = np.stack([w.labels == rows["label"].to_numpy() for w in tuned])
     parts: dict[tuple[object, ...], _Parts] = {}
     found: dict[tuple[int, int], list[dict[str, object]]] = {}
     asked = {i: d.layers if layers is None else tuple(layers) for i, d in enumerate(directions)}
@@ -171,7 +172,7 @@ class _Parts:
         self.named = (chosen & store.rows["label"].isin(d.names)).to_numpy()
         self._truth = pd.Index(d.names).get_indexer(pd.Index(store.rows["label"]))
         self._keys = np.array([corpora.to_numpy(dtype=str), store.rows["split"].to_numpy(dtype=str)]).T
-        self._words = right_words
+        self._words = right_words  # [family, row]
         self._against = [np.array([d.names.index(other) for other in d.compared_with(label)]) for label in d.labels]
         anywhere = store.rows["label"].isin(d.names).to_numpy()
         self._asked = Counter(map(tuple, self._keys[anywhere]))
@@ -186,13 +187,13 @@ class _Parts:
 
     def _parts(self, usable: np.ndarray) -> list[_Part]:
         keys = [tuple(k) for k in self._keys[usable]]
-        truth, words, found = self._truth[usable], self._words[usable], []
+        truth, words, found = self._truth[usable], self._words[:, usable], []
         for key in dict.fromkeys(keys):
             at = np.array([i for i, other in enumerate(keys) if other == key])
             own = truth[at]
             pairs = [(own == k) | np.isin(own, against) for k, against in enumerate(self._against)]
             beside = tuple(pair if pair.any() else None for pair in pairs)
-            found.append(_Part(key[0], key[1], at, own, float(words[at].mean()), beside, self._asked[key]))
+            found.append(_Part(key[0], key[1], at, own, float(words[:, at].mean(1).max()), beside, self._asked[key]))
         return found
 
 

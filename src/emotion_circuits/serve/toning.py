@@ -285,7 +285,7 @@ class Toner:
         """
         for wish in options.goal.wishes:
             if wish.value not in self.served.ranges:
-                reason = self.served.unranged.get(
+                reason = {**self.served.unranged, **self.served.unwritten}.get(
                     wish.value, f"there is no such value; there are: {', '.join(self.served.names)}"
                 )
                 raise EmotionCircuitsError(f"{wish.value}: {reason}; a tone is set only with what the run validated")
