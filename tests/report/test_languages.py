@@ -70,7 +70,7 @@ def test_calls_with_something_else_than_a_literal_are_those_that_are_known():
     assert counts == {
         "circuits/drawing": 1, "stations/directions/figures": 1, "report/plan": 2, "report/questions": 7,
         "record/station": 2,
-        "stations/circuits/section": 2, "stations/steering/figures": 2, "stations/steering/section": 2,
+        "stations/circuits/section": 2, "stations/steering/figures": 2, "stations/steering/section": 3,
         "stations/trace/section": 2, "serve/wording": 1, "stations/tuning/words": 1, "stations/directions/section": 1,
         "report/paper": 1, "stations/alignment/methods": 1, "stations/capture/methods": 1, "stations/directions/methods": 1,
         "stations/steering/methods": 2,

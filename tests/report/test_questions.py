@@ -124,7 +124,7 @@ def test_the_plain_answer_says_yes_only_of_everything_and_no_only_where_figures_
         verdict: answers(judged(CLAIMS, verdict))[question.key]
         for verdict in ("supported", "inconclusive", "not supported")
     }
-    assert [told[v].verdict for v in told] == ["yes", "not shown", "no"]
+    assert [told[v].verdict for v in told] == ["yes", "inconclusive", "no"]
     for answer in told.values():
         assert not re.search(r"\d\.\d", answer.gist), "figures stand behind the answer"
         assert len(re.findall(r"\.(?= [A-Z]|$)", answer.gist)) <= 3, answer.gist
@@ -140,18 +140,30 @@ def test_what_holds_of_one_value_alone_is_partly_so():
     answer = answers(one)["steered"]
     assert answer.verdict == "partly"
     assert "for gratitude." in answer.gist
+    assert answer.gist.endswith("Not shown for: anger, apology.")
+
+
+def test_fresh_sentences_stand_in_the_plain_answer():
+    """What was read on sentences that choices were made on does not speak for those that decide."""
+    fresh = [
+        changed(c, verdict="inconclusive" if c.about.corpus == "implicit-fresh" else "supported")
+        for c in of("directions.reading")
+    ]
+    answer = answers(fresh)["taken-in"]
+    assert answer.verdict == "partly"
+    assert "On fresh sentences without any emotion word, which decide, it is not shown." in answer.gist
 
 
 def test_fluency_alone_is_no_steering():
     """Unsteered text is fluent, too: a condition that is kept makes no answer of effects that are not shown."""
     kinds = of("steering.effect", "steering.fluency")
-    for effect, verdict in (("inconclusive", "not shown"), ("not supported", "no")):
+    for effect, verdict in (("inconclusive", "inconclusive"), ("not supported", "no")):
         claims = [changed(c, verdict=effect if c.kind == "steering.effect" else "supported") for c in kinds]
         answer = answers(claims)["steered"]
         assert answer.verdict == verdict
         assert answer.gist.index("is not shown") < answer.gist.index("stays fluent")
     alone = [changed(c, verdict="supported") for c in of("steering.fluency")]
-    assert answers(alone)["steered"].verdict == "not shown"
+    assert answers(alone)["steered"].verdict == "inconclusive"
     unkept = [changed(c, verdict="supported" if c.kind == "steering.effect" else "inconclusive") for c in kinds]
     assert answers(unkept)["steered"].verdict == "partly"
 

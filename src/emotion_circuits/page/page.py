@@ -71,6 +71,7 @@ class Strip:
         chance: the reference.
         null: ends of the null.
         verdict: of its claim.
+        short: the estimate with its interval.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Strip:
     chance: float | None
     null: tuple[float, float] | None
     verdict: str
+    short: str
 
     def at(self, value: float) -> float:
         """Where a value stands, from 0 (left end) to 100."""
@@ -98,7 +100,7 @@ class Answer:
         text: the answer in sentences, with figures.
         evidence: its rows; none where it was not studied.
         command: that would study it, where it was not.
-        verdict: ``yes``, ``partly``, ``not shown`` or ``no``; empty where nothing decides.
+        verdict: ``yes``, ``partly``, ``inconclusive`` or ``no``; empty where nothing decides.
         gist: the answer in a plain sentence or two.
         strips: the figures that decide it.
         texts: a few texts to read.

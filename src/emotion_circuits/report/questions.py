@@ -19,7 +19,7 @@ from emotion_circuits.statistics import Claim
 
 __all__ = ["answer_questions", "lead_claim", "with_texts"]
 
-YES, PARTLY, OPEN, NO = N_("yes"), N_("partly"), N_("not shown"), N_("no")
+YES, PARTLY, OPEN, NO = N_("yes"), N_("partly"), N_("inconclusive"), N_("no")
 """Verdicts of an answer."""
 _NAMED = 6
 """Names that a plain sentence bears."""
@@ -71,7 +71,7 @@ def _answer(question: Question, groups: Sequence[tuple[Aspect, list[Told]]], run
         _joined(sentences),
         rows,
         verdict=_verdict(deciding),
-        gist=_joined([_plain(aspect, own) for aspect, own in _in_turn(deciding)[:_SENTENCES]]),
+        gist=_gist(_in_turn(deciding)),
         strips=tuple(strip for aspect, own in deciding for strip in _strips(aspect, own)),
     )
 
@@ -119,14 +119,34 @@ def _held(own: Sequence[Told]) -> float:
     return len({name for name, held in about if held}) / len({name for name, _ in about})
 
 
+def _gist(deciding: Sequence[tuple[Aspect, list[Told]]]) -> str:
+    """The answer in plain words; of what holds in part, also where it is not shown."""
+    apart = [_not_shown(own) for aspect, own in deciding if not aspect.condition and _held(own)]
+    missing = next((names for names in apart if names), None)
+    said = [_plain(aspect, own) for aspect, own in deciding[: _SENTENCES - (missing is not None)]]
+    if missing is not None:
+        said.append(say("Not shown for: {names}.", names=_some(missing)))
+    return _joined(said)
+
+
+def _not_shown(own: Sequence[Told]) -> list[str]:
+    """The values, or else the corpora, of which no claim is supported."""
+    about = {t.claim.about.value or t.claim.about.corpus: False for t in own}
+    for told in own:
+        about[told.claim.about.value or told.claim.about.corpus] |= told.claim.verdict == "supported"
+    return [term(str(name)) for name, held in about.items() if name and not held]
+
+
+def _some(names: Sequence[str]) -> str:
+    said = say(", ").join(names[:_NAMED])
+    return said if len(names) <= _NAMED else say("{names} and {n} more", names=said, n=len(names) - _NAMED)
+
+
 def _plain(aspect: Aspect, own: Sequence[Told]) -> str:
     names = list(dict.fromkeys(_name(aspect, t) for t in own if t.claim.verdict == "supported"))
     if not names:
         return say(aspect.otherwise)
-    said = say(", ").join(names[:_NAMED])
-    if len(names) > _NAMED:
-        said = say("{names} and {n} more", names=said, n=len(names) - _NAMED)
-    return say(aspect.plainly, names=said)
+    return say(aspect.plainly, names=_some(names))
 
 
 def _strips(aspect: Aspect, own: Sequence[Told]) -> tuple[Strip, ...]:
@@ -143,6 +163,7 @@ def _strips(aspect: Aspect, own: Sequence[Told]) -> tuple[Strip, ...]:
             figures.chance,
             figures.null,
             lead.claim.verdict,
+            figure_words(lead),
         ),
     )
 

@@ -47,7 +47,7 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                 "projecting its residual stream on the directions. Beside each figure stands what words alone "
                 "(n-grams or the model's own static embeddings, tuned as the reader is) tell, and chance."
             )
-            + "".join(gap() + say(_CORPORA[name]) for name in dict.fromkeys(reader["set"]) if name in _CORPORA)
+            + "".join(gap() + say(_CORPORA[name]) for name in _last(reader["set"]) if name in _CORPORA)
             + _unnamed(reader),
         ),
         tuple(claims),
@@ -113,8 +113,17 @@ _CORPORA = {
     "core": N_("The corpus 'core' names the emotion outright."),
     "implicit": N_("The corpus 'implicit' never names it."),
     "scenarios": N_("The corpus 'scenarios' tells one event in four ways."),
+    "registers-a": N_(
+        "'registers-a' and 'registers-b' say it in other kinds of text: letters, speeches, notices, diaries …"
+    ),
+    "registers": N_("The corpus 'registers' says it in other kinds of text: letters, speeches, notices, diaries …"),
 }
 """Said of a corpus where the run has it."""
+
+
+def _last(sets: pd.Series) -> list[str]:
+    """Names of corpora without the folders of their language or attribute."""
+    return list(dict.fromkeys(str(name).rpartition("/")[2] for name in sets))
 
 
 def _accuracies(reader: pd.DataFrame) -> str:

@@ -85,6 +85,8 @@ ASPECTS = (
         "read may be words that go with an emotion.",
         ruled_out="On fresh sentences without any emotion word it does not ({figure}, {beside}): what is read there is "
         "words that go with an emotion.",
+        plainly="So they do on fresh sentences without any emotion word.",
+        otherwise="On fresh sentences without any emotion word, which decide, it is not shown.",
     ),
     Aspect("taken-in", "a single direction set reads", ("directions.single",), "taken-in"),
     Aspect("taken-in", "directions of two emotions are alike", ("directions.cosine",), "geometry"),
