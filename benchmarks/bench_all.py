@@ -84,13 +84,14 @@ def head_rows(found: dict[str, Any]) -> list[Row]:
     tools = (
         ("plain loop", "plain loop", 1.7),
         ("nnsight", "nnsight", None),
+        ("nnsight, last logits", "nnsight, last position's logits", None),
         ("transformer_lens", "TransformerLens", None),
     )
     for tool, title, bar in tools:
-        for kind, work in (("scan", "exact head scan"), ("attribution", "attribution")):
-            value = found.get(f"{tool} / emotion_circuits, {kind}")
-            if value is not None:
-                rows.append(faster(work, title, value, bar if kind == "scan" else None))
+        if (value := found.get(f"{tool} / emotion_circuits, scan")) is not None:
+            rows.append(faster("exact head scan", title, value, bar))
+        if (value := found.get(f"{tool} / emotion_circuits, attribution")) is not None:
+            rows.append(at_most("attribution", title, 1 / value, 0.8))
         if tool in found:
             rows.append(Row("exact head scan, attribution", title, str(found[tool]), "", None))
     return rows
@@ -121,7 +122,11 @@ BENCHES: dict[str, Bench] = {
     "sweep": (["bench_steering.py", "--json", "--repeats", "1"], ["--prompts", "4"], sweep_rows),
     "serving": (["bench_serving.py", "--json"], ["--repeats", "1", "--tokens", "12"], serving_rows),
     "survey": (["bench_survey.py"], ["--attributes", "formality", "humor"], survey_rows),
-    "heads": (["bench_heads.py", "--pairs", "4", "--threads", "1"], ["--layers", "8", "--pairs", "2"], head_rows),
+    "heads": (
+        ["bench_heads.py", "--pairs", "4", "--threads", "1", "--repeats", "2"],
+        ["--layers", "8", "--pairs", "2"],
+        head_rows,
+    ),
     "curves": (["bench_shape.py", "curves"], ["--repeats", "1"], curve_rows),
     "8b": (["bench_shape.py", "cost", "--shape", "llama-8b"], [], shape_rows),
 }

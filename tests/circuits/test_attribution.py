@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ from emotion_circuits.circuits.writing import run_with_outputs, write_difference
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import EMBED, LOGITS, Node, all_edges, all_nodes, base_run, pair_task
 from emotion_circuits.heads.changes import node_value
-from emotion_circuits.model import LanguageModel, Patch, Site, intervene
+from emotion_circuits.model import Ablate, LanguageModel, Patch, Site, intervene
+from emotion_circuits.model.sharing import shared_columns
 from families import tiny_model
 
 FAMILIES = [
@@ -126,6 +129,51 @@ def test_small_differences_make_exact_and_estimated_edges_agree(name: str) -> No
     assert exact.edges == estimated.edges
     a, b = exact.effect.mean(1), estimated.edge_scores.mean(0)
     assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("method", ["clean", "corrupted", "integrated"])
+@pytest.mark.parametrize("name", [*FAMILIES, *SANDWICH])
+def test_what_both_sides_begin_with_is_read_once_and_changes_no_score(name: str, method: Literal["clean"]) -> None:
+    wide = {"gpt_neo": {"window_size": 64}, "gemma2": {"sliding_window": 64}, "gemma3": {"sliding_window": 64}}
+    model = tiny_model(name, **wide.get(name, {}))
+    task = pair_task(model, character_pairs()[:2])
+    columns: list[int] = []
+
+    def seen(_module: object, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]) -> None:
+        columns.append(kwargs.get("input_ids", args[0] if args else None).shape[1])  # type: ignore[union-attr]
+
+    handle = model.hf.register_forward_pre_hook(seen, with_kwargs=True)  # on the whole model: nothing acts by column
+    once = attribute(model, task, method=method, steps=2, edges=True)
+    handle.remove()
+    width = task.clean.input_ids.shape[1]
+    shared = shared_columns(model, task.clean, task.corrupted)
+    assert 0 < shared < width
+    assert set(columns) == {width - shared}, "every pass with a graph goes on behind the beginning"
+    # Somebody's hook inside may act by column: everything is read whole, with the model's own unembedding.
+    handle = model.blocks[0].register_forward_hook(lambda _module, _inputs, out: out)
+    whole_logits = model.unembedding.register_forward_hook(lambda _module, _inputs, out: out)
+    try:
+        assert shared_columns(model, task.clean, task.corrupted) == 0
+        whole = attribute(model, task, method=method, steps=2, edges=True)
+    finally:
+        handle.remove()
+        whole_logits.remove()
+    assert torch.allclose(once.node_scores, whole.node_scores, atol=1e-5)
+    assert torch.allclose(once.edge_scores, whole.edge_scores, atol=1e-5)
+    assert whole.node_scores.abs().max() > 1e-3
+
+
+def test_nothing_is_shared_where_columns_may_differ_otherwise() -> None:
+    model = tiny_model("llama")
+    task = pair_task(model, character_pairs()[:2])
+    assert shared_columns(model, task.clean, task.corrupted) > 0
+    same = task.clean.input_ids.shape[1] - 1
+    assert shared_columns(model, task.clean, task.clean) == same, "one column is left to run"
+    with intervene(model, [Ablate(site=Site("z", 0, 0))]):
+        assert shared_columns(model, task.clean, task.corrupted) == 0
+    local = tiny_model("mistral", sliding_window=4)
+    assert local.window <= task.clean.input_ids.shape[1]
+    assert shared_columns(local, task.clean, task.corrupted) == 0
 
 
 def test_unknown_methods_and_edges_are_refused() -> None:

@@ -137,6 +137,11 @@ def test_a_value_is_taken_away_from_texts_that_were_asked_for_it(done):
     assert changed["prompting"] == 0, "words do nothing where they do not stand"
     assert (changed[["steering", "ablation", "dpo"]] > 0).all()
     assert changed["gated"] <= changed["steering"]
+    texts = folder.less_texts.read()
+    assert set(texts["method"]) == {"none", *table["method"]}
+    for row in table.to_dict("records"):
+        own = texts[texts["method"] == row["method"]]
+        assert own.groupby("prompt")["probability"].mean().mean() == pytest.approx(row["probability"], abs=1e-6)
 
 
 def test_adapter_and_vector_are_files_that_others_take(done):

@@ -11,21 +11,24 @@ the score of the writer's output. Scores are signed (positive: supports the clea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import DynamicCache
 
-from emotion_circuits.circuits.writing import run_with_outputs, write_difference
+from emotion_circuits.circuits.writing import write_difference
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.heads import EMBED, LOGITS, BaseRun, Edge, Node, PairTask, all_edges, all_nodes
 from emotion_circuits.model import Batch, LanguageModel, Site, observe
 from emotion_circuits.model.positions import Moment
 from emotion_circuits.model.resuming import resume
+from emotion_circuits.model.sharing import beginning_of, shared_columns
+from emotion_circuits.model.unembedding import logits_of
 from emotion_circuits.model.wiring import Edit, wiring_of
 from emotion_circuits.progress import progress_bar
 
@@ -95,15 +98,17 @@ def attribute(
     with progress_bar(f"attribution ({method})", len(task)) as bar:
         for start in range(0, len(task), rows):
             part = task.select(range(start, min(start + rows, len(task))))
-            batches = {1.0: part.clean, 0.0: part.corrupted}
-            # A pass with its graph is a run too: an end at which the gradient is taken is not run once more.
-            runs = {p: run_with_outputs(model, b, nodes) for p, b in batches.items() if points != [p]}
-            ends = [runs[p].resid_pre[0] if p in runs else _embedded(model, batches[p]) for p in (0.0, 1.0)]
+            runs, beginning = _plain_runs(model, part, points)
             scores = torch.zeros(len(part), len(nodes), device=model.device)
             reads: Tensor | None = None
             for point in points:
-                with _graph(model, part, torch.lerp(ends[0], ends[1], point), edges) as graph:
-                    clean, corrupted = (runs.get(p) or graph.as_run(batches[p]) for p in (1.0, 0.0))
+                # A pass with its graph is a run too: an end at which the gradient is taken is not run once more.
+                stream = (
+                    None if point in (0.0, 1.0) else torch.lerp(runs[0.0].resid_pre[0], runs[1.0].resid_pre[0], point)
+                )
+                batch = part.corrupted if point == 0.0 else part.clean
+                with _graph(model, part, beginning.of(batch), beginning.cache(model), stream, edges) as graph:
+                    clean, corrupted = (runs.get(p) or graph.as_run() for p in (1.0, 0.0))
                     for site, columns in columns_of.items():
                         product = (clean.values[site] - corrupted.values[site]) * graph.gradients[site]
                         found = product.sum((1, 3)) if site.kind == "z" else product.sum((1, 2))[:, None]
@@ -129,24 +134,73 @@ def attribute(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Beginning:
+    """The first columns, in which a part's two sides are the same: what differs there is 0, whatever the gradient.
+
+    Attributes:
+        columns: how many.
+        kept: keys and values of a run of all columns; ``None`` without any shared.
+    """
+
+    columns: int
+    kept: Any
+
+    def of(self, batch: Batch) -> Batch:
+        """The columns behind it, under the mask of all."""
+        return Batch(batch.input_ids[:, self.columns :], batch.attention_mask)
+
+    def cache(self, model: LanguageModel) -> Any:
+        """A cache that a run of those columns goes on from."""
+        return None if self.kept is None else beginning_of(model, self.kept, self.columns)
+
+
+@torch.no_grad()
+def _plain_runs(
+    model: LanguageModel, part: PairTask, points: Sequence[float]
+) -> tuple[dict[float, BaseRun], _Beginning]:
+    """The ends (0: corrupted, 1: clean) that are no points, behind the columns that both share."""
+    columns = shared_columns(model, part.clean, part.corrupted)
+    sides = {p: b for p, b in ((0.0, part.corrupted), (1.0, part.clean)) if [p] != points}
+    beginning = _Beginning(0, None)
+    runs: dict[float, BaseRun] = {}
+    for point, batch in sides.items():
+        # The first run reads all columns, those that follow go on from its beginning.
+        cache = beginning.cache(model) if runs else DynamicCache(config=model.config) if columns else None
+        sites = [Site("resid_pre", 0), *model.sites("z", "mlp_out")]
+        with observe(model, sites) as record:
+            model.hidden(beginning.of(batch), past_key_values=cache, use_cache=cache is not None)
+        if not runs and columns:
+            beginning = _Beginning(columns, cache)
+        width = batch.input_ids.shape[1] - columns
+        values = {site: record[site][:, -width:] for site in sites}
+        runs[point] = _as_run(beginning.of(batch), values.pop(sites[0]), values)
+    return runs, beginning
+
+
+def _as_run(batch: Batch, embedding: Tensor, values: dict[Site, Tensor]) -> BaseRun:
+    """A run with the embedding alone of the residual stream; nothing here reads its logits."""
+    return BaseRun(batch, (embedding,), embedding.new_empty(len(embedding), 0), values)
+
+
 class _Graph:
     """One forward pass with its autograd graph: gradients at outputs, and at what a single reader reads."""
 
     def __init__(
-        self, model: LanguageModel, start: Tensor, kept: dict[Site, Tensor], logits: Tensor, total: Tensor
+        self, model: LanguageModel, batch: Batch, kept: dict[Site, Tensor], total: Tensor, *, again: bool
     ) -> None:
-        self.model, self.start, self.kept, self.logits = model, start, kept, logits
+        self.model, self.batch, self.kept = model, batch, kept
         sites = [s for s in kept if s.kind != "resid_pre"]
-        gradients = torch.autograd.grad(total, [kept[s] for s in sites], retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(total, [kept[s] for s in sites], retain_graph=again, allow_unused=True)
         # Outputs that nothing reads (e.g. heads of the last layer before its last token) have no gradient.
         self.gradients = {
             s: torch.zeros_like(kept[s]) if g is None else g for s, g in zip(sites, gradients, strict=True)
         }
 
-    def as_run(self, batch: Batch) -> BaseRun:
-        """The pass as a run of ``batch``, with the embedding alone of the residual stream."""
+    def as_run(self) -> BaseRun:
+        """The pass as a run."""
         values = {s: v.detach() for s, v in self.kept.items() if s.kind in ("z", "mlp_out")}
-        return BaseRun(batch, (self.start,), self.logits.detach(), values)
+        return _as_run(self.batch, self.kept[Site("resid_pre", 0)].detach(), values)
 
     def read_gradient(self, node: Node) -> Tensor:
         """Gradient of the logit difference with respect to the residual stream as this node alone reads it."""
@@ -168,38 +222,48 @@ class _Graph:
         return torch.zeros_like(self.kept[pre]) if found is None else found
 
 
-@torch.no_grad()
-def _embedded(model: LanguageModel, batch: Batch) -> Float[Tensor, "row position d_model"]:
-    """What enters the first block; the blocks after it are passed over."""
-    with resume(model, 0, None, stop=1), observe(model, [Site("resid_pre", 0)]) as record:
-        model.logits(batch, last_only=True)
-    return record[Site("resid_pre", 0)]
-
-
 @contextmanager
 def _graph(
-    model: LanguageModel, task: PairTask, stream: Float[Tensor, "row position d_model"], edges: bool
+    model: LanguageModel,
+    task: PairTask,
+    batch: Batch,
+    cache: Any,
+    stream: Float[Tensor, "row position d_model"] | None,
+    edges: bool,
 ) -> Iterator[_Graph]:
-    """Run from an embedding with every node's output in the graph."""
+    """Run with every node's output in the graph, from an embedding where one is given."""
     kept: dict[Site, Tensor] = {}
 
     def keep(site: Site) -> Edit:
         def edit(value: Tensor, _moment: Moment) -> Tensor:
-            # A copy that the model goes on with, so that gradients can be asked for at this very tensor.
-            kept[site] = value.clone()
+            # A copy that the model goes on with, so that gradients can be asked for at this very tensor. The weights are
+            # constants: the graph begins at the first copy, and nothing in front of it is gone back through.
+            kept[site] = value.clone() if value.requires_grad else value.clone().requires_grad_()
             return kept[site]
 
         return edit
+
+    def embedded(value: Tensor, _moment: Moment) -> Tensor:
+        kept[Site("resid_pre", 0)] = value.detach()
+        return value
 
     sites = model.sites("z", "mlp_out")
     if edges:
         sites += [*model.sites("resid_pre", "attn_out"), Site("resid_post", model.n_layers - 1)]
     edits = [((s.kind, s.layer), keep(s)) for s in sites]
+    if not edges:
+        edits.append((("resid_pre", 0), embedded))
     wiring = wiring_of(model)
     wiring.add(edits=edits)
     try:
-        with torch.enable_grad(), resume(model, 0, stream.detach().requires_grad_(True)):
-            logits = model.logits(task.clean, last_only=True)
-            yield _Graph(model, stream.detach(), kept, logits, task.logit_difference(logits).sum())
+        start = nullcontext() if stream is None else resume(model, 0, stream)
+        with torch.enable_grad(), start, logits_of(model, task.answer_ids) as few:
+            out = model.forward(batch, last_only=True, past_key_values=cache, use_cache=cache is not None).logits[
+                :, -1:
+            ]
+            model.check_finite(out, batch)
+            weights = task.answer_weights
+            total = (out[:, 0].float() * weights).sum() if few else task.logit_difference(out[:, 0]).sum()
+            yield _Graph(model, batch, kept, total, again=edges)
     finally:
         wiring.remove(edits=edits)

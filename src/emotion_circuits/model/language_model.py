@@ -433,7 +433,9 @@ class LanguageModel:
         """The Hugging Face causal-LM forward with explicit positions."""
         inputs = self._inputs(batch, extra)
         if last_only and self._keeps_last_logits:
-            inputs["logits_to_keep"] = 1
+            # Picked, not sliced: on a strided view the product with the vocabulary is done row by row, several times slower.
+            length = batch.input_ids.shape[1]
+            inputs["logits_to_keep"] = torch.arange(length - 1, length, device=batch.input_ids.device)
         return self.hf(**inputs)
 
     def _inputs(self, batch: Batch, extra: dict[str, Any]) -> dict[str, Any]:

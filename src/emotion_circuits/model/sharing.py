@@ -22,7 +22,7 @@ from emotion_circuits.model.resuming import resume
 from emotion_circuits.model.sites import Site
 from emotion_circuits.model.wiring import wiring_of
 
-__all__ = ["foreign_hooks", "read_prompts"]
+__all__ = ["beginning_of", "foreign_hooks", "read_prompts", "shared_columns"]
 
 
 class Read(NamedTuple):
@@ -70,6 +70,38 @@ def read_prompts(model: LanguageModel, batch: Batch, *, room: float = 0) -> Read
     below.batch_select_indices(place)
     cache.layers[:layer] = below.layers[:layer]
     return Read(logits, cache, batch.attention_mask)
+
+
+def shared_columns(model: LanguageModel, a: Batch, b: Batch) -> int:
+    """In how many first columns two batches are the same, so that their keys and values there are; never all of them.
+
+    None where something is edited or watched, or somebody's hooks are on the model (they may act by column), and where
+    the columns reach a window: its cache keeps the last ones only.
+
+    Args:
+        model: the model that will read both.
+        a: one batch.
+        b: another of the same shape.
+    """
+    width = a.input_ids.shape[1]
+    if wiring_of(model).first_layer is not None or width >= model.window or foreign_hooks(model):
+        return 0
+    differ = ((a.input_ids != b.input_ids) | (a.attention_mask != b.attention_mask)).any(0)
+    return min(int(differ.long().argmax()) if bool(differ.any()) else width, width - 1)
+
+
+def beginning_of(model: LanguageModel, cache: Any, columns: int) -> Any:
+    """A cache of its own with the first columns of another, for a run that goes on from there.
+
+    Args:
+        model: the model that filled it.
+        cache: keys and values of whole prompts.
+        columns: how many, within every window.
+    """
+    found = DynamicCache(config=model.config)
+    for index, layer in enumerate(cache.layers):
+        found.update(layer.keys[:, :, :columns], layer.values[:, :, :columns], index)
+    return found
 
 
 def foreign_hooks(model: LanguageModel) -> bool:

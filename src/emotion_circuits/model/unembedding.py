@@ -1,7 +1,8 @@
-"""The unembedding where its logits are used at once and thrown away, as in generation and in scoring.
+"""The unembedding where its logits are used at once and thrown away, or where only a few of them are used at all.
 
 A vocabulary of logits for a full batch is tens of megabytes. On a CPU, products over slabs of the vocabulary that fit the
-processor's cache, into one block that is kept, are faster than one product into a block made anew at every token.
+processor's cache, into one block that is kept, are faster than one product into a block made anew at every token. Where
+a few tokens per row are compared, their rows of the matrix are all that is needed, forwards and backwards.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from emotion_circuits.model.language_model import LanguageModel
 
-__all__ = ["passing_logits"]
+__all__ = ["logits_of", "passing_logits"]
 
 _COLUMNS = 1024  # of the vocabulary, in one product
 
@@ -42,6 +43,37 @@ def passing_logits(model: LanguageModel) -> Iterator[None]:
     module.forward = _in_slabs(module)  # type: ignore[method-assign, assignment]
     try:
         yield
+    finally:
+        del module.forward
+
+
+@contextmanager
+def logits_of(model: LanguageModel, tokens: Int[Tensor, "row token"]) -> Iterator[bool]:
+    """Inside the ``with`` block the model gives the logits of some tokens alone, ``[row, position, token]``.
+
+    What a family does to logits behind the unembedding (scaling, capping) is done to each by itself, so these are the
+    numbers of the whole vocabulary at those tokens, up to rounding.
+
+    Args:
+        model: the model; gradients pass through.
+        tokens: ids, for every row its own.
+
+    Yields:
+        Whether that is so: where the unembedding is not a plain linear layer, was replaced, or somebody's hooks see its
+        output, the model's own one stays, with the whole vocabulary.
+    """
+    module = model.unembedding
+    if type(module) is not nn.Linear or _watched(model):
+        yield False
+        return
+
+    def forward(hidden: Float[Tensor, "row position d_model"]) -> Float[Tensor, "row position token"]:
+        logits = hidden @ module.weight[tokens].mT
+        return logits if module.bias is None else logits + module.bias[tokens][:, None]
+
+    module.forward = forward  # type: ignore[method-assign, assignment]
+    try:
+        yield True
     finally:
         del module.forward
 

@@ -71,23 +71,27 @@ def write_comparison(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, cost
             sums.append({"method": name, **added(scored, named(name, 1), *alone, value)})
     folder.additive.write(pd.DataFrame(sums))
     folder.harm.write(pd.DataFrame(list(_harm(beside, costs))))
-    label = f"{work.run.about.judge}_label"
     about = {NONE.name: {"method": "none", "strength": 0.0}, **beside}
     kept = scored[scored["condition"].isin(list(about))]
-    folder.texts.write(
-        pd.DataFrame(
-            {
-                "method": [about[c]["method"] for c in kept["condition"]],
-                "strength": [float(about[c]["strength"]) for c in kept["condition"]],
-                "prompt": kept["prompt"].to_list(), "text": kept["text"].to_list(), "label": kept[label].to_list(),
-                "probability": kept[f"p_{value}"].to_numpy(float), "nats": kept["nats"].to_numpy(float),
-            }
-        )
+    texts = _texts(work, kept)
+    texts.insert(0, "method", [about[c]["method"] for c in kept["condition"]])
+    texts.insert(1, "strength", [float(about[c]["strength"]) for c in kept["condition"]])
+    folder.texts.write(texts)
+
+
+def _texts(work: Work, scored: pd.DataFrame) -> pd.DataFrame:
+    """What was written, and what the judge makes of it."""
+    return pd.DataFrame(
+        {
+            "prompt": scored["prompt"].to_list(), "text": scored["text"].to_list(),
+            "label": scored[f"{work.run.about.judge}_label"].to_list(),
+            "probability": scored[f"p_{work.value}"].to_numpy(float), "nats": scored["nats"].to_numpy(float),
+        }
     )  # fmt: skip
 
 
 def write_taken(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd.DataFrame) -> None:
-    """The table of what is taken away from texts that were asked for the value."""
+    """The tables of what is taken away from texts that were asked for the value."""
     value = work.value
     beside = {a.condition.name: {"method": a.method} for a in arms if a.condition.name != ASKED}
     table = arm_rows(scored, beside, value, judge=work.run.about.judge, base=ASKED)
@@ -106,6 +110,11 @@ def write_taken(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd
             table[f"{what}{key}"] = [np.nan if e is None else float(getattr(e, of)) for e in ends]
     kept = [c.name for c in LESS.columns]
     work.folder.less.write(table[kept])
+    ways = {arm.condition.name: arm.method for arm in arms}
+    read = scored[scored["condition"].isin(list(ways))]
+    texts = _texts(work, read)
+    texts.insert(0, "method", [ways[name] for name in read["condition"]])
+    work.folder.less_texts.write(texts)
 
 
 def _harm(beside: Mapping[str, Mapping[str, Any]], costs: pd.DataFrame) -> Iterator[dict[str, Any]]:

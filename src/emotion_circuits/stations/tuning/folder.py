@@ -25,6 +25,7 @@ class TuningFolder(StationFolder):
     heads = TableFile(tables.HEADS)
     harm = TableFile(tables.HARM)
     less = TableFile(tables.LESS)
+    less_texts = TableFile(tables.LESS_TEXTS)
     texts = TableFile(tables.TEXTS)
 
     def adapter(self, name: str) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from emotion_circuits.record.tables import Column, Table, ends
 
 __all__ = [
-    "ADDITIVE", "ARMS", "COST", "EQUAL", "EXAMPLES", "HARM", "HEADS", "INSIDE", "LESS", "METHODS", "SHIFT", "TEXTS", "TRAINING",
+    "ADDITIVE", "ARMS", "COST", "EQUAL", "EXAMPLES", "HARM", "HEADS", "INSIDE", "LESS", "LESS_TEXTS", "METHODS", "SHIFT",
+    "TEXTS", "TRAINING",
 ]  # fmt: skip
 
 _METHOD = Column("method", "text", "how the value is brought about")
@@ -203,6 +204,18 @@ TEXTS = Table(
     (
         _METHOD,
         _STRENGTH,
+        Column("prompt", "text", "the opening"),
+        Column("text", "text", "what was written"),
+        Column("label", "text", "what the judge calls it"),
+        Column("probability", "float", "of the value", _P),
+        Column("nats", "float", "mean per token under the plain model", "nats"),
+    ),
+)
+LESS_TEXTS = Table(
+    "less_texts",
+    "one text that was asked for the value in words, by how the value was taken from it: none where it was not",
+    (
+        _METHOD,
         Column("prompt", "text", "the opening"),
         Column("text", "text", "what was written"),
         Column("label", "text", "what the judge calls it"),
