@@ -59,7 +59,12 @@ Steering = Annotated[dict[str, Annotated[Push, BeforeValidator(_as_push)]], Fiel
 
 @dataclass(frozen=True)
 class Asked:
-    """One value of a request, resolved."""
+    """One value of a request, resolved.
+
+    Attributes:
+        value: what it is called in requests and answers.
+        condition: that pushes it, in which it is called as in its run.
+    """
 
     value: str
     dose: float | None
@@ -189,7 +194,7 @@ def plan(
             )
         interventions += own
         for layer in one.condition.layers if one.acts else ():
-            along.append(Along(Site("resid_post", layer), vectors.direction(one.value, layer)))
+            along.append(Along(Site("resid_post", layer), vectors.direction(served.own(one.value), layer)))
             of.append((number, layer))
     left_out = tokens - len(spoken) if spoken is not None else None
     return Plan(served, asked, tuple(interventions), tuple(along), tuple(of), left_out)
@@ -221,7 +226,7 @@ def _asked(model: LanguageModel, served: Shelf, value: str, push: Push, *, chat:
         if max(layers) >= model.n_layers:
             raise EmotionCircuitsError(f"{where}: layer {max(layers)}; the model has layers 0 to {model.n_layers - 1}")
         condition = Condition(
-            name=value, emotion=value, layers=layers, alpha=float(push.alpha or 0),
+            name=value, emotion=served.own(value), layers=layers, alpha=float(push.alpha or 0),
             positions=push.positions or "rest", first=push.first or 0.0,
         )  # fmt: skip
         warnings.append(say("a strength given by hand: the run's effect and cost need not hold"))
