@@ -38,7 +38,7 @@ def pushes_of(given: Any) -> Any:
     Example:
         >>> every = {"prompt": "all", "generation": "all"}
         >>> pushes_of({"vectors": [{"source": "joy", "scale": 0.5, "layers": [3], "apply": every}]})
-        {'joy': {'alpha': 0.5, 'layers': [3], 'positions': 'all'}}
+        {'joy': {'layers': [3], 'alpha': 0.5, 'positions': 'all'}}
     """
     if not isinstance(given, dict) or not isinstance(given.get("vectors"), list):
         return given
