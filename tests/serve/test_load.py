@@ -61,6 +61,8 @@ BROKEN = (
 STEERINGS = (
     {}, {"gratitude": 0.3}, {"gratitude": 1.0}, {"gratitude": -0.5}, {"apology": 0.4}, {"gratitude": 0.5, "apology": -0.3},
     {"anger": {"alpha": 1.5, "layers": [0, 2], "when": "generated", "positions": "all"}},
+    {"gratitude": {"dose": 1.0, "gate": {"value": "anger", "above": 0.0}}},
+    {"mine": {"alpha": 2.0, "vectors": {"1": [0.6, -0.8, *[0.0] * 30]}}},
 )  # fmt: skip
 
 
@@ -318,7 +320,7 @@ def known_of(port, run, texts):
                 continue
             one = Known(path, {**without, **how, "steering": steering}, told(path, answer))
             found.setdefault(one.answer, one)
-            if path == "/v1/completions" and "n" not in body and "anger" not in steering:
+            if path == "/v1/completions" and "n" not in body and all(isinstance(d, float) for d in steering.values()):
                 done = [
                     i for value, dose in steering.items() for i in layer_interventions(ranges[value].at(dose), vectors)
                 ]
