@@ -45,6 +45,8 @@ from emotion_circuits.steering import SteeringVectors
 
 NORM = 10.0
 """Length that stands for a residual norm, so that strengths are of the same size in all arms."""
+CONCEPT = "warm.clinical"
+"""One of those that saklas brings sentences for."""
 
 
 def written(engine, tasks, together):
@@ -153,7 +155,7 @@ def saklas_server(python, folder, home):
         environment = {**os.environ, "HOME": home or scratch, "HF_HUB_OFFLINE": "1"}
         environment.pop("PYTHONPATH", None)
         quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": scratch}
-        done = subprocess.run([command, "manifold", "extract", "happy", "sad", "-m", folder], **quiet)
+        done = subprocess.run([command, "manifold", "fit", CONCEPT, "-m", folder], **quiet)
         if done.returncode:
             raise RuntimeError(f"it could not fit a direction: {done.stderr.decode()[-300:]}")
         sock.bind(("127.0.0.1", 0))
@@ -190,7 +192,7 @@ def against_saklas(model, python, home, texts, tokens, repeats):
         {"mine": {"alpha": 0.2 + n / 10, "vectors": {str(model.n_layers // 2): unit.tolist()}}}
         for n, unit in enumerate(units)
     ]
-    theirs = [f"{0.1 + n / 50:.2f} happy.sad" for n in range(len(texts))]
+    theirs = [f"{0.1 + n / 50:.2f} {CONCEPT}" for n in range(len(texts))]
     limits = Limits(rows=len(texts), queue=len(texts), seconds=3600)
     found = {"ours": [], "saklas": []}
     with our_server(model, limits) as here, saklas_server(python, str(model.source), home) as (pid, there):
