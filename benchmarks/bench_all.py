@@ -1,6 +1,6 @@
 """Every comparison in one run, as a table of ratios beside their bars.
 
-python benchmarks/bench_all.py [--quick] [--only capture heads] [--write README.md]
+python benchmarks/bench_all.py [--quick] [--only capture heads] [--saklas PYTHON] [--vllm PYTHON] [--write README.md]
 
 Each benchmark is a process of its own, one after the other; ratios are taken inside a process, of process CPU times, so
 that a busy machine disturbs both sides alike; those of a survey are of the wall clock and need a quiet machine.
@@ -67,7 +67,27 @@ def serving_rows(found: dict[str, Any]) -> list[Row]:
     return [
         faster("16 requests with 16 steerings at once", "one after another", found["speedup"], 4),
         at_most("the same", "unsteered in the same engine", found["steered_over_unsteered"], 1.05),
+        *peer_rows(found),
     ]
+
+
+def peer_rows(found: dict[str, Any]) -> list[Row]:
+    saklas, vllm, work = found["saklas"], found["vllm"], "16 steered chats at once"
+    rows = []
+    if "left_out" in saklas:
+        rows.append(Row(work, "saklas", f"left out: {saklas['left_out']}", "", None))
+    else:
+        rows += [
+            faster(f"{work}, a token", "saklas", saklas["saklas_over_ours_cpu_seconds_per_token"]),
+            faster(f"{work}, first token (wall time)", "saklas", saklas["saklas_over_ours_first_token_seconds"]),
+        ]
+    if "left_out" in vllm:
+        rows.append(Row("16 steered texts in vLLM", "the same vLLM", f"left out: {vllm['left_out']}", "", None))
+    else:
+        rows.append(
+            at_most("16 steered texts in vLLM", "unsteered in the same vLLM", vllm["steered_over_unsteered"], 1.3)
+        )
+    return rows
 
 
 def survey_rows(found: dict[str, Any]) -> list[Row]:
@@ -163,14 +183,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=tuple(BENCHES), default=list(BENCHES))
     parser.add_argument("--quick", action="store_true", help="fewer repeats and smaller work")
     parser.add_argument("--write", type=Path, help="file whose marked part becomes the table")
+    parser.add_argument("--saklas", help="Python of an environment with saklas, a peer of our server")
+    parser.add_argument("--vllm", help="Python of an environment with vLLM and our plugin")
     options = parser.parse_args()
+    peers = [part for name in ("saklas", "vllm") if (place := getattr(options, name)) for part in (f"--{name}", place)]
     if options.write:
         around(options.write)
     rows = []
     for name in options.only:
         command, quick, read = BENCHES[name]
         print(f"{name}: running", file=sys.stderr, flush=True)
-        rows += read(run(command + (quick if options.quick else [])))
+        more = [*(quick if options.quick else []), *(peers if name == "serving" else [])]
+        rows += read(run(command + more))
     print(table(rows))
     if options.write:
         before, after = around(options.write)  # anew: the file may have been edited in the meantime

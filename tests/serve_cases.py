@@ -150,7 +150,7 @@ def tiny_run(
 
 
 @contextlib.contextmanager
-def serving(model, run, *, key=None, limits=None, bounds=None, judge=None):
+def serving(model, run, *, titles=(), key=None, limits=None, bounds=None, judge=None):
     """A server at work: ``(service, port)``."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -159,6 +159,7 @@ def serving(model, run, *, key=None, limits=None, bounds=None, judge=None):
         with service_of(
             model,
             run if isinstance(run, list) else [run],
+            titles=titles,
             key=key,
             limits=limits or Limits(),
             bounds=bounds,

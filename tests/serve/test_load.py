@@ -15,6 +15,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ from emotion_circuits.serve.guarding import Bounds
 from pathlib import Path
 from serve_cases import Signs, serving
 run = Path(sys.argv[1])
-bounds = Bounds(body=20_000, seconds=0.6, per_minute=10_000_000)
+bounds = Bounds(body=20_000, seconds=float(sys.argv[2]), per_minute=10_000_000)
 with serving(
     load_model(str(run.parent / "tiny-chat")), run, judge=Signs(), limits=Limits(rows=16, queue=4), bounds=bounds
 ) as (_, port):
@@ -47,6 +48,8 @@ CLIENTS = 28
 """At once; more than are written and may wait, so that some are sent away."""
 LENGTH = 8
 """Tokens of a text that is compared."""
+PATIENCE = 60.0
+"""Seconds for a body while it is found out how fast this machine is."""
 GROWTH = 16 * 2**20
 """Bytes by which the server may have grown from request 2,000 to request 10,000: 2 KiB for each."""
 BROKEN = (
@@ -58,6 +61,8 @@ BROKEN = (
 STEERINGS = (
     {}, {"gratitude": 0.3}, {"gratitude": 1.0}, {"gratitude": -0.5}, {"apology": 0.4}, {"gratitude": 0.5, "apology": -0.3},
     {"anger": {"alpha": 1.5, "layers": [0, 2], "when": "generated", "positions": "all"}},
+    {"gratitude": {"dose": 1.0, "gate": {"value": "anger", "above": 0.0}}},
+    {"mine": {"alpha": 2.0, "vectors": {"1": [0.6, -0.8, *[0.0] * 30]}}},
 )  # fmt: skip
 
 
@@ -67,12 +72,13 @@ def run(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def server_of(run):
-    """A server's process: ``(pid, port)``."""
+def server_of(run, seconds):
+    """A server's process that waits so long for bodies: ``(pid, port)``."""
     paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     started = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", SERVER, str(run), str(seconds)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     try:
         yield started.pid, int(started.stdout.readline())
@@ -154,9 +160,11 @@ class Known:
 class Crowd:
     """All clients, and what they saw."""
 
-    def __init__(self, pid, port, known, seed):
+    def __init__(self, pid, port, known, seed, *, leaving_out=()):
         self.pid, self.port, self.known, self.random = pid, port, known, random.Random(seed)
-        self.seen, self.wrong, self.sent = collections.Counter(), [], 0
+        self.seen, self.wrong, self.sent, self.leaving_out = collections.Counter(), [], 0, leaving_out
+        self.slowest = 0.0
+        """Seconds that the slowest refusal of a body took, which waits for nothing but the body."""
 
     def _asked(self, kind):
         return self.random.choice([k for k in self.known if (k.path == "/v1/tone") == (kind == "tone")])
@@ -177,6 +185,7 @@ class Crowd:
         kinds = {
             "whole": 40, "stream": 20, "tone": 1, "broken": 12, "slow": 3, "too slow": 1, "cancelled": 8, "gone": 8, "mute": 2,
         }  # fmt: skip
+        kinds = {kind: weight for kind, weight in kinds.items() if kind not in self.leaving_out}
         for _ in left:
             (kind,) = self.random.choices(list(kinds), list(kinds.values()))
             try:
@@ -224,10 +233,12 @@ class Crowd:
 
     async def _broken(self):
         body, status = self.random.choice(BROKEN)
+        start = time.monotonic()
         async with connected(self.port) as (reader, writer):
             self.sent += 1
             writer.write(head_of(self.port, "/v1/completions", len(body)) + body)
             found, _, said = await answer_of(reader)
+        self.slowest = max(self.slowest, time.monotonic() - start)
         assert found == status, said
         assert json.loads(said)["error"]["message"]
 
@@ -295,7 +306,7 @@ def known_of(port, run, texts):
     """Requests of every path, with answers that no two of them share."""
     model, vectors, ranges = load_model(str(run.parent / "tiny-chat")), of_run(run).vectors, of_run(run).ranges
     how = {"max_tokens": LENGTH, "temperature": 0, "seed": 1}
-    found, asked = {}, 1
+    found = {}
     for number, steering in itertools.product(range(texts), STEERINGS):
         text = f"Number {number} of it"
         for path, body in (
@@ -303,14 +314,13 @@ def known_of(port, run, texts):
             ("/v1/completions", {"prompt": [text, f"And {text}"], "n": 2, "logprobs": 2}),
             ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}], "logprobs": True, "top_logprobs": 2}),
         ):  # fmt: skip
-            asked += 1
             answer = posted(port, path, {**body, **how, "steering": steering})
             without = {k: v for k, v in body.items() if "logprobs" not in k}
             if not settled(answer["choices"]):
                 continue
             one = Known(path, {**without, **how, "steering": steering}, told(path, answer))
             found.setdefault(one.answer, one)
-            if path == "/v1/completions" and "n" not in body and "anger" not in steering:
+            if path == "/v1/completions" and "n" not in body and all(isinstance(d, float) for d in steering.values()):
                 done = [
                     i for value, dose in steering.items() for i in layer_interventions(ranges[value].at(dose), vectors)
                 ]
@@ -326,14 +336,20 @@ def known_of(port, run, texts):
         }  # fmt: skip
         one = Known("/v1/tone", body, told("/v1/tone", posted(port, "/v1/tone", body)))
         found.setdefault(one.answer, one)
-        asked += 2
-    return list(found.values()), asked - 1
+    return list(found.values())
 
 
 def crowded(run, count, seed, *, parts, texts):
     """So many requests, in so many parts; the crowd, and by part the memory and open files of the server."""
-    with server_of(run) as (pid, port):
-        known, before = known_of(port, run, texts)
+    with server_of(run, PATIENCE) as (pid, port):
+        known = known_of(port, run, texts)
+        rehearsal = Crowd(pid, port, known, seed, leaving_out=("too slow",))
+        asyncio.run(rehearsal.requests(150))
+        assert rehearsal.wrong == []
+    # Bodies that come slowly must be in time where the machine is busy, too; those that never come wait so long in vain.
+    seconds = 0.5 + 4 * rehearsal.slowest
+    print(f"slowest refusal {rehearsal.slowest:.2f} s, so bodies may take {seconds:.2f} s", flush=True)
+    with server_of(run, seconds) as (pid, port):
         kinds = collections.Counter(one.path for one in known)
         assert min(kinds[path] for path in ("/v1/completions", "/v1/chat/completions")) >= 2 * texts, kinds
         assert min(kinds[path] for path in ("/v1/readings", "/v1/tone")) >= 2, kinds
@@ -347,7 +363,7 @@ def crowded(run, count, seed, *, parts, texts):
         told = figures(port)
         assert (told["emotion_circuits_running"], told["emotion_circuits_waiting"]) == (0, 0)
         every = {name: n for name, n in told.items() if name.startswith("emotion_circuits_requests_total{")}
-        assert sum(n for name, n in every.items() if "/metrics" not in name) == before + crowd.sent
+        assert sum(n for name, n in every.items() if "/metrics" not in name) == crowd.sent
         for one in known:
             assert told_again(port, one) == one.answer
     return crowd, grown

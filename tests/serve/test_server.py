@@ -151,12 +151,12 @@ def test_readings_by_token_are_those_of_the_run_s_reader(served, client):
     readings = answer.choices[0].readings
     assert [r["token"] for r in readings] == list(answer.choices[0].text)
     assert set(readings[0]["scores"]) == set(VALUES)
-    directions, layer = served[0].readers[0].members[0]
+    directions, layer = served[0].readers[0].reader.members[0]
     from emotion_circuits.model import Site, observe
 
-    ids = served[0].readers[0].model.tokenize([PROMPT + answer.choices[0].text])
-    with observe(served[0].readers[0].model, [Site("resid_post", layer)]) as record, torch.inference_mode():
-        served[0].readers[0].model.hidden(ids)
+    ids = served[0].readers[0].reader.model.tokenize([PROMPT + answer.choices[0].text])
+    with observe(served[0].readers[0].reader.model, [Site("resid_post", layer)]) as record, torch.inference_mode():
+        served[0].readers[0].reader.model.hidden(ids)
     states = record[Site("resid_post", layer)][0, len(PROMPT) - 1 : -1]
     expected = directions.scores(states.float(), layer)
     for row, reading in zip(expected.tolist(), readings, strict=True):
@@ -167,7 +167,7 @@ def test_readings_by_token_are_those_of_the_run_s_reader(served, client):
 
 def test_whole_texts_are_read(served, client):
     answer = client.post("/readings", cast_to=object, body={"input": ["Thank you", "It rains"]})
-    table = served[0].readers[0].read(["Thank you", "It rains"])
+    table = served[0].readers[0].reader.read(["Thank you", "It rains"])
     assert [row["label"] for row in answer["data"]] == table["label"].tolist()
     assert answer["data"][0]["scores"]["anger"] == pytest.approx(table["score_anger"][0])
 

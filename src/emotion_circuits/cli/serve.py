@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -38,7 +40,8 @@ def serve(
     run: Annotated[
         list[Path],
         typer.Option(
-            help="Folder of a finished run, whose directions and ranges are served; repeat for others of the model."
+            help="Folder of a finished run, whose directions and ranges are served; repeat for others of the model. NAME=FOLDER "
+            "gives it a name, and its values are called NAME.VALUE then."
         ),
     ],
     model: Annotated[
@@ -71,7 +74,7 @@ def serve(
     The body's "steering" names values of the run and doses; the answer says what was done. A key in the environment variable
     EMOTION_CIRCUITS_API_KEY is required of every request.
 
-    Values of several runs can be set together, each at a dose of its own run.
+    Values of several runs can be set together, each at a dose of its own run. Runs whose values are called alike need names.
 
     Example: emotion-circuits serve --run runs/demo
     """
@@ -90,10 +93,11 @@ def serve(
     if engine == "embedded" and vllm_python is not None:
         raise EmotionCircuitsError("--vllm-python goes with --engine vllm")
     place = python_of(vllm_python) if engine == "vllm" else None
+    titles, runs = zip(*map(_titled, run), strict=True)
     with long_running():
-        name, revision = _shared(run, model, revision)
+        name, revision = _shared(runs, model, revision)
         loaded = load_model(
-            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(run[0])
+            name, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle, prefix=prefix_of(runs[0])
         )
     limits = Limits(rows=rows, tokens=tokens, queue=queue, seconds=seconds)
     key = os.environ.get(KEY) or None
@@ -101,7 +105,7 @@ def serve(
     with ExitStack() as held:
         vllm = None if place is None else held.enter_context(_vllm(loaded, place, limits))
         service = held.enter_context(
-            service_of(loaded, run, host=host, key=key, limits=limits, bounds=bounds, vllm=vllm)
+            service_of(loaded, runs, titles=titles, host=host, key=key, limits=limits, bounds=bounds, vllm=vllm)
         )
         made = server(service, host=host, port=port)
         try:
@@ -120,7 +124,19 @@ def serve(
             made.run(sockets=[sock])
 
 
-def _shared(runs: list[Path], model: str | None, revision: str | None) -> tuple[str, str | None]:
+def _titled(run: Path) -> tuple[str, Path]:
+    """``NAME=FOLDER`` apart; a folder that is there is none, whatever it is called."""
+    title, sign, folder = str(run).partition("=")
+    if not sign or run.exists():
+        return "", run
+    if not re.fullmatch(r"\w[\w-]{0,63}", title) or not folder:
+        raise EmotionCircuitsError(
+            f"--run {run}: a run is given a name as NAME=FOLDER; a name has letters, digits, '_' and '-' only"
+        )
+    return title, Path(folder)
+
+
+def _shared(runs: Sequence[Path], model: str | None, revision: str | None) -> tuple[str, str | None]:
     """The model of all runs, read with the same prefix."""
     found = [(*model_of(run, model, revision), prefix_of(run)) for run in runs]
     for run, other in zip(runs, found, strict=True):

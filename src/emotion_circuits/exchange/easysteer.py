@@ -19,10 +19,10 @@ from emotion_circuits.exchange.portable import PortableVector
 from emotion_circuits.paths import write_json
 from emotion_circuits.prompts.loading import validation_messages
 
-__all__ = ["SPEC", "read_easysteer", "write_easysteer"]
+__all__ = ["PLACES", "SPEC", "SteeringSpec", "SteeringVector", "read_easysteer", "write_easysteer"]
 
 SPEC = "steering.json"
-_PLACES: dict[str, dict[str, Any]] = {
+PLACES: dict[str, dict[str, Any]] = {
     "all": {"prompt": "all", "generation": "all"},
     "rest": {"prompt": "all", "generation": "all", "exclude_prompt_positions": [0]},
     "first": {"prompt_positions": [0]},
@@ -56,13 +56,13 @@ def write_easysteer(folder: Path, vector: PortableVector, hint: str) -> None:
                     "scale": 1.0,
                     "layers": sorted(rows),
                     "normalize": False,
-                    "apply": _PLACES[where],
+                    "apply": PLACES[where],
                 }
             )
     write_json(folder / SPEC, {"vectors": vectors, "conflict": "sequential"})
 
 
-class _Vector(BaseModel):
+class SteeringVector(BaseModel):
     """An entry of ``vectors``, as far as it is read; what else EasySteer knows there is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -77,10 +77,12 @@ class _Vector(BaseModel):
     name: str | None = None
 
 
-class _Spec(BaseModel):
+class SteeringSpec(BaseModel):
+    """What :data:`SPEC` holds, and what EasySteer takes in a request."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    vectors: list[_Vector] = Field(min_length=1)
+    vectors: list[SteeringVector] = Field(min_length=1)
     conflict: Literal["sequential", "priority", "error"] = "priority"
     debug: bool = False
 
@@ -93,7 +95,7 @@ def read_easysteer(folder: Path) -> PortableVector:
     """
     file = folder / SPEC
     try:
-        spec = _Spec.model_validate(read_json_file(file))
+        spec = SteeringSpec.model_validate(read_json_file(file))
     except ValidationError as error:
         raise EmotionCircuitsError(f"{file}: {'; '.join(validation_messages(error)[:3])}") from error
     parts: dict[str, dict[int, Tensor]] = {}
@@ -119,15 +121,15 @@ def read_easysteer(folder: Path) -> PortableVector:
         raise EmotionCircuitsError(f"{folder}: {error}") from error
 
 
-def _where(place: str, one: _Vector) -> str:
+def _where(place: str, one: SteeringVector) -> str:
     said = {key: value for key, value in one.apply.items() if value is not None}
-    for which, known in _PLACES.items():
+    for which, known in PLACES.items():
         if said == known:
             return which
-    raise EmotionCircuitsError(f"{place}: apply {said}; read are {', '.join(map(str, _PLACES.values()))}")
+    raise EmotionCircuitsError(f"{place}: apply {said}; read are {', '.join(map(str, PLACES.values()))}")
 
 
-def _source(folder: Path, place: str, one: _Vector) -> Path:
+def _source(folder: Path, place: str, one: SteeringVector) -> Path:
     if not one.source or Path(one.source).name != one.source:
         raise EmotionCircuitsError(
             f"{place}: source {one.source!r} is not the name of a file in this folder; only those are read"

@@ -9,7 +9,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -38,10 +38,28 @@ from emotion_circuits.serve.steering import Plan, plan
 from emotion_circuits.serve.tone_desk import Desk, GoneError, LateError
 from emotion_circuits.serve.vectors import Shelf
 
-__all__ = ["Service", "make_app"]
+__all__ = ["ReadsFor", "Service", "make_app"]
 
 Body = TypeVar("Body", bound=BaseModel)
 _log = logging.getLogger("emotion_circuits.serve")
+
+
+@dataclass(frozen=True, eq=False)
+class ReadsFor:
+    """A reader, and what its values are called here.
+
+    Attributes:
+        reader: of a run.
+        called: by value, as the reader calls it.
+    """
+
+    reader: Reader
+    called: Mapping[str, str]
+
+    @property
+    def names(self) -> list[str]:
+        """What its scores are of, in the reader's order."""
+        return [self.called.get(value, value) for value in self.reader.labels[:-1]]
 
 
 @dataclass(eq=False)
@@ -66,7 +84,7 @@ class Service:
     encoder: LanguageModel
     served: Shelf
     engine: Writes
-    readers: tuple[Reader, ...]
+    readers: tuple[ReadsFor, ...]
     name: str
     desk: Desk
     key: str | None = None
@@ -189,14 +207,17 @@ _PATHS = (
 _UNREAD = "no run that is served has a reader of texts"
 
 
-def _scored(readers: Sequence[Reader], texts: list[str]) -> list[dict[str, Any]]:
+def _scored(readers: Sequence[ReadsFor], texts: list[str]) -> list[dict[str, Any]]:
     """By text the score of every value, and what each reader calls it; the first reader's label stands alone as well."""
     rows: list[dict[str, Any]] = [{"index": i, "label": "", "labels": [], "scores": {}} for i in range(len(texts))]
-    for reader in readers:
+    for one in readers:
+        reader = one.reader
         for row, found in zip(rows, reader.read(texts).to_dict("records"), strict=True):
-            row["label"] = row["label"] or found["label"]
-            row["labels"].append(found["label"])
-            row["scores"] |= {v: _number(found[f"score_{v}"]) for v in reader.labels[:-1]}
+            label = one.called.get(found["label"], found["label"])
+            row["label"] = row["label"] or label
+            row["labels"].append(label)
+            scores = [_number(found[f"score_{v}"]) for v in reader.labels[:-1]]
+            row["scores"] |= dict(zip(one.names, scores, strict=True))
     return rows
 
 
@@ -264,7 +285,7 @@ def _jobs(
             raise ProblemError(400, _UNREAD, param="readings")
         if not isinstance(service.engine, Engine):
             raise ProblemError(400, "the engine 'vllm' hands out no states, so that no token is read", param="readings")
-        members = [member for reader in service.readers for member in reader.members]
+        members = [member for one in service.readers for member in one.reader.members]
         watch = tuple(dict.fromkeys(Site(d.kind, layer) for d, layer in members))  # type: ignore[arg-type]
     jobs = []
     for number, (ids, said) in enumerate(prompts):
@@ -535,7 +556,8 @@ class _Shape:
     def _readings(self, tokens: Sequence[Token]) -> list[dict[str, Any]]:
         """By token the score of every value, as ``/v1/readings`` gives a text; above 0 is beyond the threshold."""
         rows: list[dict[str, Any]] = [{"token": self._token(t.id), "scores": {}} for t in tokens]
-        for reader in self.service.readers if tokens else ():
+        for one in self.service.readers if tokens else ():
+            reader = one.reader
             total = torch.zeros(len(tokens), len(reader.labels) - 1, dtype=torch.float64)
             for (directions, layer), scale in zip(
                 reader.members, reader.scales or (1.0,) * len(reader.members), strict=True
@@ -543,7 +565,7 @@ class _Shape:
                 states = torch.stack([t.states[Site(directions.kind, layer)] for t in tokens])  # type: ignore[arg-type]
                 total += directions.scores(states.cpu(), layer) / scale
             for row, found in zip(rows, (total / len(reader.members)).tolist(), strict=True):
-                row["scores"] |= dict(zip(reader.labels[:-1], found, strict=True))
+                row["scores"] |= dict(zip(one.names, found, strict=True))
         return rows
 
     def _token(self, token: int) -> str:

@@ -20,13 +20,13 @@ def offered(served: Shelf, *, whole_path: bool) -> dict[str, Any]:
     """
     values = []
     for value in served.names:
-        ranged, own = served.ranges.get(value), served.of(value)
-        place = own.run
+        ranged, run, own = served.ranges.get(value), served.of(value), served.own(value)
+        place, title = run.run, value.removesuffix(own).rstrip(".")
         told: dict[str, Any] = {
-            "value": value, "names": _names(own, value), "colour": _colour(own, value), "bound": own.bound,
+            "value": value, "own": own, "names": _names(run, own, title), "colour": _colour(run, own), "bound": run.bound,
             "run": None if place is None else str(place) if whole_path else place.name,
         }  # fmt: skip
-        told |= {"validated": None, "reason": own.unranged[value]} if ranged is None else _range(ranged)
+        told |= {"validated": None, "reason": run.unranged[own]} if ranged is None else _range(ranged)
         values.append(told)
     return {
         "runs": list(dict.fromkeys(told["run"] for told in values)),
@@ -45,11 +45,11 @@ def _range(ranged: Ranged) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _names(served: Served, value: str) -> dict[str, str]:
+def _names(served: Served, value: str, title: str) -> dict[str, str]:
     found = {}
     for code in LANGUAGES:
         with speaking(code, None if served.about is None else served.about.attribute.terms(code)):
-            found[code] = term(value)
+            found[code] = f"{title} · {term(value)}" if title else term(value)
     return found
 
 

@@ -16,7 +16,7 @@ from emotion_circuits.evaluation import Evaluator
 from emotion_circuits.model import LanguageModel, writing_model
 from emotion_circuits.model.replicas import replica
 from emotion_circuits.model.vllm import Client
-from emotion_circuits.serve.app import Service, make_app
+from emotion_circuits.serve.app import ReadsFor, Service, make_app
 from emotion_circuits.serve.engine import Engine, Limits
 from emotion_circuits.serve.guarding import Bounds, is_loopback, server_of
 from emotion_circuits.serve.tone_desk import Desk
@@ -31,6 +31,7 @@ def service_of(
     model: LanguageModel,
     runs: Sequence[Path],
     *,
+    titles: Sequence[str] = (),
     host: str = "127.0.0.1",
     key: str | None = None,
     limits: Limits | None = None,
@@ -43,6 +44,7 @@ def service_of(
     Args:
         model: the runs'.
         runs: their folders.
+        titles: what each is called, empty where it has no name; by default none has.
         host: that will be listened at.
         key: that requests must bear.
         limits: of the engine.
@@ -60,14 +62,18 @@ def service_of(
         )
     if key is not None and (len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key):
         raise EmotionCircuitsError("the API key needs 8 or more printable ASCII characters without spaces")
-    served = shelved(runs)
+    served = shelved(runs, titles)
     writer = writing_model(model) if vllm is None else model
     for one in served.runs:
         one.vectors.check_fits(writer)
-    places = [run / "directions" for run in runs if (run / "directions" / READER_FILE).is_file()]
+    places = {
+        run / "directions": one
+        for run, one in zip(runs, served.runs, strict=True)
+        if (run / "directions" / READER_FILE).is_file()
+    }
     # The engine's thread runs the model at all times; texts are read by modules of their own with the same weights.
     reading = replica(model) if places else model
-    readers = tuple(Reader.load(reading, place) for place in places)
+    readers = tuple(ReadsFor(Reader.load(reading, place), served.called_of(one)) for place, one in places.items())
     encoder = replica(writer)
     # Before the engine is at work: a replica of a model at work would have its hooks.
     scoring = replica(model)

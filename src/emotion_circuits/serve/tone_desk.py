@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from emotion_circuits.errors import EmotionCircuitsError
@@ -96,10 +97,16 @@ class Desk:
         try:
             deadline = time.monotonic() + self.engine.limits.seconds
             options = options_of(body, self.served)
-            toner = self.toner(_run_of(options.goal, self.served))
+            run = _run_of(options.goal, self.served)
+            names, toner = self.served.called_of(run), self.toner(run)
+            # The agent knows the values as its run calls them.
+            own = {name: value for value, name in names.items()}
+            wishes = tuple(replace(w, value=own.get(w.value, w.value)) for w in options.goal.wishes)
+            options = replace(options, goal=replace(options.goal, wishes=wishes))
             turns = body.prompt if body.prompt is not None else _turns(body)
             made = toner.prepare(turns, options)
-            return {**toner.answer(made, self._writing(gone, deadline)).to_json(), "judge": toner.judge.name}
+            found = toner.answer(made, self._writing(gone, deadline)).to_json()
+            return {**_renamed(found, names), "judge": toner.judge.name}
         finally:
             self._places.release()
 
@@ -137,6 +144,18 @@ def _turns(body: ToneBody) -> list[dict[str, str]]:
     return [{"role": "system" if m.role == "developer" else m.role, "content": m.text} for m in body.messages or ()]
 
 
+def _renamed(found: Any, names: Mapping[str, str]) -> Any:
+    """An answer whose values are called as they are here: as keys, and where a value or a label stands by itself."""
+    if isinstance(found, list | tuple):
+        return [_renamed(one, names) for one in found]
+    if not isinstance(found, dict):
+        return found
+    return {
+        names.get(key, key): names.get(one, one) if key in ("value", "label") and isinstance(one, str) else _renamed(one, names)
+        for key, one in found.items()
+    }  # fmt: skip
+
+
 def _run_of(goal: Goal, served: Shelf) -> Served:
     """The run whose judge reads for a goal."""
     known = [wish.value for wish in goal.wishes if wish.value in served.names]
@@ -149,12 +168,28 @@ def _run_of(goal: Goal, served: Shelf) -> Served:
     return runs[0]
 
 
+def _words_of(served: Shelf) -> dict[str, str]:
+    """What the values may be called in a goal.
+
+    A word that two runs share means a run's without a name; where all of them have names it names no value.
+    """
+    names: dict[str, str] = {}
+    shared: set[str] = set()
+    for run in reversed(served.runs):  # where two call a value alike, the first one's is meant
+        if run.about is None:
+            continue
+        here = served.called_of(run)
+        words = {word: here.get(v, v) for word, v in names_of(run.about.attribute, run.about.values).items()}
+        if any(own != name for own, name in here.items()):
+            shared |= words.keys() & names.keys()
+            words |= {name.lower(): name for name in here.values()}
+        names |= words
+    return {word: name for word, name in names.items() if word not in shared}
+
+
 def options_of(body: ToneBody, served: Shelf) -> Options:
     """How a body wants its tone looked for."""
-    names: dict[str, str] = {}
-    for run in reversed(served.runs):  # where two call a value alike, the first one's is meant
-        if run.about is not None:
-            names |= names_of(run.about.attribute, run.about.values)
+    names = _words_of(served)
     wishes = {} if not body.goal else {w.value: w for w in goal_of(body.goal, (), names).wishes}
     for name, target in body.targets.items():
         value = names.get(name.strip().lower(), name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.steering import Condition, SteeringVectors
 from emotion_circuits.steering.scoring import REPEATS
 
-__all__ = ["Ranged", "Served", "Shelf", "of_run", "shelved"]
+__all__ = ["Ranged", "Served", "Shelf", "called", "of_run", "shelved"]
 
 
 @dataclass(frozen=True)
@@ -82,55 +83,88 @@ class Shelf:
     """The values of one or more runs of one model; each keeps the vectors and norms of its own run.
 
     Attributes:
-        runs: at least one; no value is of two of them (:func:`shelved`).
+        runs: at least one.
+        titles: what each run is called, empty where it has no name; a value of a run that has one is called ``title.value``.
+            No two values are called alike (:func:`shelved`).
     """
 
     runs: tuple[Served, ...]
+    titles: tuple[str, ...] = ()
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[Served, str]]:
+        titles = self.titles or ("",) * len(self.runs)
+        return {called(title, v): (run, v) for run, title in zip(self.runs, titles, strict=True) for v in run.names}
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every value that can be named."""
-        return tuple(name for run in self.runs for name in run.names)
+        return tuple(self._places)
 
     @property
     def ranges(self) -> Mapping[str, Ranged]:
         """Of the values that were chosen on validation."""
-        return {value: ranged for run in self.runs for value, ranged in run.ranges.items()}
+        return {name: run.ranges[v] for name, (run, v) in self._places.items() if v in run.ranges}
 
     @property
     def unranged(self) -> Mapping[str, str]:
         """Values that have vectors and no range, with the reason."""
-        return {value: why for run in self.runs for value, why in run.unranged.items()}
+        return {name: run.unranged[v] for name, (run, v) in self._places.items() if v in run.unranged}
 
     @property
     def unwritten(self) -> Mapping[str, str]:
         """Values without a direction, with the reason."""
-        return {value: why for run in self.runs for value, why in run.unwritten.items()}
+        titles = self.titles or ("",) * len(self.runs)
+        every = zip(self.runs, titles, strict=True)
+        return {called(title, value): why for run, title in every for value, why in run.unwritten.items()}
 
     def of(self, value: str) -> Served:
         """The run that a value is of."""
-        return next(run for run in self.runs if value in run.names)
+        return self._places[value][0]
+
+    def own(self, value: str) -> str:
+        """What a value is called in its run."""
+        return self._places[value][1]
+
+    def called_of(self, run: Served) -> dict[str, str]:
+        """The values of a run as its files call them, and as they are called here."""
+        return {own: name for name, (other, own) in self._places.items() if other is run}
 
 
-def shelved(runs: Sequence[Path]) -> Shelf:
+def called(title: str, value: str) -> str:
+    """What a value is called where its run has a name.
+
+    >>> called("politeness", "positive"), called("", "joy")
+    ('politeness.positive', 'joy')
+    """
+    return f"{title}.{value}" if title else value
+
+
+def shelved(runs: Sequence[Path], titles: Sequence[str] = ()) -> Shelf:
     """What finished runs make servable together.
 
     Args:
         runs: their folders, at least one.
+        titles: their names, empty where one has none; by default none has.
 
     Raises:
-        EmotionCircuitsError: as :func:`of_run`; a value that two of them have.
+        EmotionCircuitsError: as :func:`of_run`; two runs of one name, or a value that two of them have.
     """
+    titles = tuple(titles) or ("",) * len(runs)
     shelf: list[Served] = []
-    for run in runs:
+    names: dict[str, Path] = {}
+    for number, (run, title) in enumerate(zip(runs, titles, strict=True)):
+        if title and title in titles[:number]:
+            raise EmotionCircuitsError(f"--run {title}={run}: another run is named {title!r}; give it another name")
         found = of_run(run)
-        for other in shelf:
-            if twice := sorted(set(found.names) & set(other.names)):
-                raise EmotionCircuitsError(
-                    f"--run {run}: its {', '.join(twice)} cannot be told from that of {other.run}; serve one of the two"
-                )
+        if twice := sorted(names.keys() & {called(title, v) for v in found.names}):
+            raise EmotionCircuitsError(
+                f"--run {run}: its {', '.join(twice)} cannot be told from that of {names[twice[0]]}; give the run a name, "
+                f"--run NAME={run}, and its values are called NAME.{found.names[0]} and so on"
+            )
+        names |= {called(title, v): run for v in found.names}
         shelf.append(found)
-    return Shelf(tuple(shelf))
+    return Shelf(tuple(shelf), titles)
 
 
 def of_run(run: Path) -> Served:

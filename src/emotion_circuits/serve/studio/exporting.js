@@ -59,10 +59,10 @@ function vector(setting, { offer }) {
     const times = Number((dose / value.chosen).toPrecision(6));
     lines.push(
       `# ${say("vector-llama")}${value.first ? `${say("gap")}${say("vector-first")}` : ""}`,
-      `emotion-circuits export ${run} --emotion ${quoted(value.value)} --to llama.cpp --out ${file}.gguf`,
+      `emotion-circuits export ${run} --emotion ${quoted(value.own)} --to llama.cpp --out ${file}.gguf`,
       `llama-server -m MODEL.gguf --control-vector-scaled ${file}.gguf:${times}`,
       `# ${say("vector-whole")}`,
-      `emotion-circuits export ${run} --emotion ${quoted(value.value)} --to safetensors --out ${file}.safetensors`,
+      `emotion-circuits export ${run} --emotion ${quoted(value.own)} --to safetensors --out ${file}.safetensors`,
       `emotion-circuits steer --vector ${file}.safetensors --scale=${times} -- ${quoted(setting.prompt || "It rains")}`, "");
   }
   return lines.length ? lines.join("\n") : `# ${say("vector-none")}`;
