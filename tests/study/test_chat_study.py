@@ -1,6 +1,7 @@
 """Steering of chat as a study: two sources of directions, the choice on validation requests, the report on test requests."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from emotion_circuits.stations.steering.station import inputs
 from emotion_circuits.stations.steering.steered import steered_run
 from emotion_circuits.study import run_study
 from serve_cases import save_chatting
-from study_cases import SMALL, save_tiny, small
+from study_cases import SMALL, resummed, save_tiny, small
 
 CHAT = {"steering.texts": "chat", "leave_out": ["trace", "circuits"]}
 OWN = {key: value for key, value in SMALL.items() if key != "steering.compare_prompts"}
@@ -80,6 +81,29 @@ def test_a_server_knows_that_its_figures_are_of_chat(run):
         made = plan(model, Shelf((served,)), {value: Push(dose=1.0)}, tokens=9, chat=chat)
         assert any("requests of a chat" in w for w in made.asked[0].warnings) == warns
         assert not any("not on chat" in w for w in made.asked[0].warnings)
+
+
+def test_a_value_that_the_model_did_not_write_is_refused_with_the_reason(run, tmp_path):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    folder = SteeringFolder.of(tmp_path / "run")
+    choice = folder.choice.read()
+    value = next(iter(choice.chosen))
+    left = {name: c for name, c in choice.chosen.items() if name != value}
+    folder.choice.write(choice.model_copy(update={"chosen": left, "source": "replies", "unwritten": {value: 3}}))
+    vectors = folder.vectors()
+    folder.save_vectors(replace(vectors, unit={n: rows for n, rows in vectors.unit.items() if n != value}))
+    resummed(folder.path)
+    served = of_run(tmp_path / "run")
+    assert value not in served.names
+    model = load_model(json.loads((run / "manifest.json").read_text())["config"]["model"])
+    with pytest.raises(
+        EmotionCircuitsError, match=rf"steering\.{value}: asked for it in words, the model wrote only 3 replies"
+    ):
+        plan(model, Shelf((served,)), {value: Push(dose=1.0)}, tokens=9, chat=True)
+    english = render_report(tmp_path / "run").path.read_text(encoding="utf-8")
+    assert f"there is no direction of: {value} (3)" in english
 
 
 def test_what_compares_openings_refuses_a_run_of_chat(run):

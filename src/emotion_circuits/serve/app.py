@@ -148,12 +148,13 @@ def make_app(service: Service) -> FastAPI:
 
     @app.get("/v1/models")
     async def _models() -> Response:
+        without = service.served.unranged | service.served.unwritten
         one = {
             "id": service.name, "object": "model", "created": 0, "owned_by": "emotion-circuits",
             "steering": {
                 v: {"validated": [0, 1], "measured": r.measured, "layers": list(r.condition.layers)}
                 for v, r in service.served.ranges.items()
-            } | {v: {"validated": None, "reason": why} for v, why in service.served.unranged.items()},
+            } | {v: {"validated": None, "reason": why} for v, why in without.items()},
             "chat": has_chat_template(service.model),
         }  # fmt: skip
         return _json({"object": "list", "data": [one]})

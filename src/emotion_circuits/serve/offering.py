@@ -32,9 +32,13 @@ def offered(served: Shelf, *, whole_path: bool) -> dict[str, Any]:
         "runs": list(dict.fromkeys(told["run"] for told in values)),
         "unit": "residual norms of the layer",
         "allowed": [-STRONGEST, STRONGEST],
-        "curve_on": "validation openings of the run",
+        "curve_on": "validation " + " or ".join(dict.fromkeys(_written_on(run) for run in served.runs)) + " of the run",
         "values": values,
     }
+
+
+def _written_on(run: Served) -> str:
+    return "requests" if run.chat else "openings"
 
 
 def _range(ranged: Ranged) -> dict[str, Any]:

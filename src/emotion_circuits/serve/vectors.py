@@ -107,12 +107,12 @@ class Shelf:
         return {name: run.ranges[v] for name, (run, v) in self._places.items() if v in run.ranges}
 
     @property
-    def unranged(self) -> Mapping[str, str]:
+    def unranged(self) -> dict[str, str]:
         """Values that have vectors and no range, with the reason."""
         return {name: run.unranged[v] for name, (run, v) in self._places.items() if v in run.unranged}
 
     @property
-    def unwritten(self) -> Mapping[str, str]:
+    def unwritten(self) -> dict[str, str]:
         """Values without a direction, with the reason."""
         titles = self.titles or ("",) * len(self.runs)
         every = zip(self.runs, titles, strict=True)
