@@ -11,6 +11,7 @@ from emotion_circuits.record.station import Context
 from emotion_circuits.report.study_page import render_report
 from emotion_circuits.serve.steering import Push, plan
 from emotion_circuits.serve.vectors import Shelf, of_run
+from emotion_circuits.stations.steering.exporting import portable_of
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.stations.steering.station import inputs
 from emotion_circuits.stations.steering.steered import steered_run
@@ -70,6 +71,11 @@ def test_the_page_tells_of_chat_in_both_languages(run):
     report = render_report(run, language="ja")
     assert not report.missing
     assert "チャット" in report.path.read_text(encoding="utf-8")
+
+
+def test_a_vector_that_leaves_the_run_says_on_what_it_was_measured(run):
+    value = next(iter(SteeringFolder.of(run).choice.read().chosen))
+    assert portable_of(run, value).card.openings == "chat_requests-fresh"
 
 
 def test_a_server_knows_that_its_figures_are_of_chat(run):

@@ -99,7 +99,10 @@ def _made(config: Mapping[str, Any], vectors: SteeringVectors) -> Made:
 
 
 def _openings(config: Mapping[str, Any], attribute: Attribute) -> str:
-    asked = (config.get("steering") or {}).get("test_openings")
+    settings = config.get("steering") or {}
+    if settings.get("texts") == "chat" and attribute.chat is not None:
+        return attribute.chat.report
+    asked = settings.get("test_openings")
     known = attribute.openings
     if known is None or asked not in (None, "held"):
         return str(asked or "")
