@@ -49,8 +49,8 @@ def validate(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Evaluators, or NAME=FOLDER for a hub evaluator's local copy. Default: the offline ones, or with "
-            "--attribute its judges."
+            help="Evaluators, NAME=FOLDER for a hub evaluator's local copy, or people=STUDY for the raters of a study, who "
+            "judge what they read. Default: the offline ones, or with --attribute its judges."
         ),
     ] = None,
     attribute: AttributeName = None,
@@ -67,7 +67,8 @@ def validate(
     Example: emotion-circuits evaluate validate emotion vader
     """
     from emotion_circuits.errors import EmotionCircuitsError
-    from emotion_circuits.evaluation import Validation, evaluator, judge_of, validate, validate_on_bundled
+    from emotion_circuits.evaluation import Evaluator, Validation, evaluator, judge_of, validate, validate_on_bundled
+    from emotion_circuits.human.people import People
     from emotion_circuits.prompts import load_prompts
 
     mapping = None
@@ -81,7 +82,10 @@ def validate(
     with long_running():
         for name in wanted:
             key, _, source = name.partition("=")
-            judge = evaluator(key, source=source) if source else judge_of(about, key)
+            if key == "people" and source:
+                judge: Evaluator = People.of(Path(source))
+            else:
+                judge = evaluator(key, source=source) if source else judge_of(about, key)
             if data is not None:
                 rows = load_prompts(mapped([data], columns), split=split)
                 found.append(validate(judge, rows, labels=mapping, data=str(data), split=split))
