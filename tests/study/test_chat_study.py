@@ -1,6 +1,7 @@
 """Steering of chat as a study: two sources of directions, the choice on validation requests, the report on test requests."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -90,8 +91,6 @@ def test_a_server_knows_that_its_figures_are_of_chat(run):
 
 
 def test_a_value_that_the_model_did_not_write_is_refused_with_the_reason(run, tmp_path):
-    import shutil
-
     shutil.copytree(run, tmp_path / "run")
     folder = SteeringFolder.of(tmp_path / "run")
     choice = folder.choice.read()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from emotion_circuits.human.against_judges import Judged, against_judges
 from emotion_circuits.human.agreeing import Agreement, Scale, alpha_with_intervals
-from emotion_circuits.human.excluding import Watched, watched
+from emotion_circuits.human.excluding import Watched, careless, watched
 from emotion_circuits.human.hypotheses import claims_of
 from emotion_circuits.human.preferring import strengths
 from emotion_circuits.human.reading import as_arrays, read_answers
@@ -124,7 +124,7 @@ def analysed(study: Study, folder: Path) -> Analysis:
     answered = read_answers(folder, study.design)
     seen = watched(study, answered)
     everybody = as_arrays(study, answered)
-    kept = everybody.without({i for i, one in enumerate(seen) if one.reasons})
+    kept = everybody.without(careless(seen))
     design = study.design
     slots = slots_of(design.values, design.arms)
     languages = [one.language for one in answered]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from emotion_circuits.human.reading import Answered
 from emotion_circuits.human.records import Study
 
-__all__ = ["Watched", "watched"]
+__all__ = ["Watched", "careless", "watched"]
 
 
 class Watched(BaseModel):
@@ -47,6 +47,15 @@ def watched(study: Study, answered: Sequence[Answered]) -> list[Watched]:
         answered: raters.
     """
     return [_watch(study, one) for one in answered]
+
+
+def careless(seen: Sequence[Watched]) -> set[int]:
+    """Places of the raters whom the rules leave out.
+
+    Args:
+        seen: of :func:`watched`.
+    """
+    return {place for place, one in enumerate(seen) if one.reasons}
 
 
 def _watch(study: Study, one: Answered) -> Watched:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation.base import check_texts
-from emotion_circuits.human.excluding import watched
+from emotion_circuits.human.excluding import careless, watched
 from emotion_circuits.human.reading import as_arrays, read_answers
 from emotion_circuits.human.records import open_study
 from emotion_circuits.paths import hash_json
@@ -55,7 +55,7 @@ class People:
         """
         study = open_study(folder)
         answered = read_answers(folder, study.design)
-        out = {i for i, one in enumerate(watched(study, answered)) if one.reasons}
+        out = careless(watched(study, answered))
         singles = as_arrays(study, answered).without(out).singles
         if not len(singles.text):
             raise EmotionCircuitsError(f"{folder}: no single text was rated by anybody whom the rules keep")

@@ -317,7 +317,7 @@ def _with_brought(model: LanguageModel, served: Shelf, wanted: Mapping[str, Push
     if not brought:
         return served
     more = Served(SteeringVectors(brought, norms), {}, dict.fromkeys(brought, "is a vector of the request"))
-    return Shelf((*served.runs, more), (*(served.titles or ("",) * len(served.runs)), ""))
+    return served.beside(more)
 
 
 def _has_layer(model: LanguageModel, where: str, layer: int) -> None:

@@ -91,10 +91,18 @@ class Shelf:
     runs: tuple[Served, ...]
     titles: tuple[str, ...] = ()
 
+    @property
+    def _titled(self) -> tuple[tuple[Served, str], ...]:
+        return tuple(zip(self.runs, self.titles or ("",) * len(self.runs), strict=True))
+
     @cached_property
     def _places(self) -> dict[str, tuple[Served, str]]:
-        titles = self.titles or ("",) * len(self.runs)
-        return {called(title, v): (run, v) for run, title in zip(self.runs, titles, strict=True) for v in run.names}
+        return {called(title, v): (run, v) for run, title in self._titled for v in run.names}
+
+    def beside(self, run: Served) -> Shelf:
+        """The shelf with one more run, which has no name."""
+        runs, titles = zip(*self._titled, (run, ""), strict=True)
+        return Shelf(runs, titles)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,9 +122,7 @@ class Shelf:
     @property
     def unwritten(self) -> dict[str, str]:
         """Values without a direction, with the reason."""
-        titles = self.titles or ("",) * len(self.runs)
-        every = zip(self.runs, titles, strict=True)
-        return {called(title, value): why for run, title in every for value, why in run.unwritten.items()}
+        return {called(title, value): why for run, title in self._titled for value, why in run.unwritten.items()}
 
     def of(self, value: str) -> Served:
         """The run that a value is of."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from emotion_circuits.evaluation import judge_of
 from emotion_circuits.model import writing_model
@@ -31,8 +32,9 @@ from emotion_circuits.steering import (
     sweep,
 )
 from emotion_circuits.steering.replies import LEAST, asking_for, judged_replies, reply_states
+from emotion_circuits.steering.scoring import per_prompt
 
-__all__ = ["Source", "Tried", "best_of", "null_rows", "phrases_of", "source_table", "sources_of"]
+__all__ = ["Source", "Tried", "best_of", "dressed", "null_rows", "phrases_of", "source_table", "sources_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,28 +105,42 @@ def sources_of(context: Context, folder: SteeringFolder, writing: dict[str, Any]
     directions = context.of(DirectionsFolder).chosen_set()
     of_sentences = SteeringVectors.from_directions(directions)
 
-    def dressed(found: SteeringVectors, values: Sequence[str], neutral: torch.Tensor) -> SteeringVectors:
-        if s.contrast == "rest":
-            found = found.against_rest(values, about.reference)
-        return found.with_neutral(neutral).with_first(first).clear_of_first()
-
     made = {
         "sentences": lambda: Source(
             "sentences",
-            dressed(of_sentences, about.values, _sentences(context).neutral(about.reference)),
+            dressed(
+                context, of_sentences.with_neutral(_sentences(context).neutral(about.reference)), about.values, first
+            ),
             about.values,
             {},
         ),
-        "replies": lambda: _of_replies(context, folder, of_sentences, dressed, writing),
+        "replies": lambda: _of_replies(context, folder, of_sentences, first, writing),
     }
     return [made[name]() for name in s.source_names]
 
 
-_Dress = Callable[[SteeringVectors, Sequence[str], torch.Tensor], SteeringVectors]
+def dressed(
+    context: Context, found: SteeringVectors, values: Sequence[str], first: Float[Tensor, "layer d_model"]
+) -> SteeringVectors:
+    """Fitted directions with the contrast that is asked for, and clear of the attention sink.
+
+    Args:
+        context: of the station.
+        found: differences to the reference.
+        values: that there are directions of.
+        first: mean state of first tokens.
+    """
+    if context.config.of(SteeringSettings).contrast == "rest":
+        found = found.against_rest(values, context.about.reference)
+    return found.with_first(first).clear_of_first()
 
 
 def _of_replies(
-    context: Context, folder: SteeringFolder, like: SteeringVectors, dressed: _Dress, writing: dict[str, Any]
+    context: Context,
+    folder: SteeringFolder,
+    like: SteeringVectors,
+    first: Float[Tensor, "layer d_model"],
+    writing: dict[str, Any],
 ) -> Source:
     about, model = context.about, context.model
     s, chat = context.config.of(SteeringSettings), about.attribute.chat
@@ -151,8 +167,8 @@ def _of_replies(
     rows = reply_states(model, table.assign(counts=table["counts"] & table["label"].isin(enough)))
     folder.save_replies(rows)
     raw = SteeringVectors.from_raw(rows.differences(about.reference), like.norms)
-    found = SteeringVectors(raw.unit, raw.norms, raw.lengths, made_of=like.made_of)
-    return Source("replies", dressed(found, values, rows.neutral(about.reference)), values, replies)
+    found = replace(raw, made_of=like.made_of).with_neutral(rows.neutral(about.reference))
+    return Source("replies", dressed(context, found, values, first), values, replies)
 
 
 def _sentences(context: Context) -> LabelledRows:
@@ -202,7 +218,6 @@ def _figures(one: Tried, value: str) -> dict[str, Any]:
 
 
 def _unsteered(one: Tried, value: str) -> dict[str, Any]:
-    plain = one.scored[one.scored["condition"] == NONE.name]
-    by = plain.assign(hit=plain[f"{one.judge}_label"] == value).groupby("prompt_id")
-    p, share = float(by[f"p_{value}"].mean().mean()), float(by["hit"].mean().mean())
-    return {"condition": None, "n": len(by), "p": p, "share": share, "ratio": 1.0}
+    hits = one.scored.assign(hit=(one.scored[f"{one.judge}_label"] == value).astype(float))
+    p, share = (per_prompt(hits, NONE.name, column) for column in (f"p_{value}", "hit"))
+    return {"condition": None, "n": len(p), "p": float(p.mean()), "share": float(share.mean()), "ratio": 1.0}

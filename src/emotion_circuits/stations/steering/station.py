@@ -35,6 +35,7 @@ from emotion_circuits.stations.steering.sources import (
     Source,
     Tried,
     best_of,
+    dressed,
     null_rows,
     phrases_of,
     source_table,
@@ -292,13 +293,9 @@ def _compare(
             of[key] = pair
     assert own.first is not None
     vectors = replace(own, unit={}, lengths={})
-    contrast = config.of(SteeringSettings).contrast
     for pair, found in sets.items():
         raw = {label: found.vectors[i] for i, label in enumerate(found.labels)}
-        part = SteeringVectors.from_raw(raw, own.norms)
-        if contrast == "rest":
-            part = part.against_rest(context.about.values, context.about.reference)
-        part = part.with_first(own.first).clear_of_first()
+        part = dressed(context, SteeringVectors.from_raw(raw, own.norms), context.about.values, own.first)
         vectors = replace(
             vectors, unit={**vectors.unit, **{f"{'.'.join(pair)} {k}": rows for k, rows in part.unit.items()}}
         )
