@@ -63,6 +63,14 @@ def sweep_rows(found: dict[str, Any]) -> list[Row]:
     ]  # fmt: skip
 
 
+def writer_rows(found: dict[str, Any]) -> list[Row]:
+    work, times = f"a sweep in {found['writes']}, every row steered", found["times_ours_on_the_clock"]
+    rows = [faster(work, "in float32 (wall time)", times["ours, float32"])]
+    if "vLLM" not in times:
+        return [*rows, Row(work, "vLLM", "left out: --vllm names no Python of an environment with it", "", None)]
+    return [*rows, faster(work, "vLLM, in the same (wall time)", times["vLLM"], 1)]
+
+
 def serving_rows(found: dict[str, Any]) -> list[Row]:
     return [
         faster("16 requests with 16 steerings at once", "one after another", found["speedup"], 4),
@@ -140,6 +148,7 @@ BENCHES: dict[str, Bench] = {
     "capture": (["bench_capture.py", "cost"], ["--repeats", "1"], capture_rows),
     "generation": (["bench_generation.py", "--json"], ["--repeats", "1"], generation_rows),
     "sweep": (["bench_steering.py", "--json", "--repeats", "1"], ["--prompts", "4"], sweep_rows),
+    "writers": (["bench_sweep.py", "--json"], ["--repeats", "1"], writer_rows),
     "serving": (["bench_serving.py", "--json"], ["--repeats", "1", "--tokens", "12"], serving_rows),
     "survey": (["bench_survey.py"], ["--attributes", "formality", "humor"], survey_rows),
     "heads": (
@@ -159,6 +168,14 @@ def run(command: list[str]) -> dict[str, Any]:
         raise SystemExit(f"{' '.join(command)} failed with exit code {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+PEERS = {"serving": ("saklas", "vllm"), "writers": ("vllm",)}
+"""Benchmark → the environments of peers that it can use."""
+
+
+def peers_of(name: str, options: argparse.Namespace) -> list[str]:
+    return [part for peer in PEERS.get(name, ()) if (place := getattr(options, peer)) for part in (f"--{peer}", place)]
 
 
 def table(rows: list[Row]) -> str:
@@ -186,14 +203,13 @@ def main() -> None:
     parser.add_argument("--saklas", help="Python of an environment with saklas, a peer of our server")
     parser.add_argument("--vllm", help="Python of an environment with vLLM and our plugin")
     options = parser.parse_args()
-    peers = [part for name in ("saklas", "vllm") if (place := getattr(options, name)) for part in (f"--{name}", place)]
     if options.write:
         around(options.write)
     rows = []
     for name in options.only:
         command, quick, read = BENCHES[name]
         print(f"{name}: running", file=sys.stderr, flush=True)
-        more = [*(quick if options.quick else []), *(peers if name == "serving" else [])]
+        more = [*(quick if options.quick else []), *(peers_of(name, options))]
         rows += read(run(command + more))
     print(table(rows))
     if options.write:

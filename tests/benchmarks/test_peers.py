@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from bench_all import serving_rows
+from bench_all import serving_rows, writer_rows
 from bench_serving import peer
 
 
@@ -28,3 +28,11 @@ def test_what_peers_were_measured_at_stands_beside_ours():
     rows = serving_rows({**OURS, "saklas": saklas, "vllm": {"steered_over_unsteered": 1.4}})
     assert [row.figure for row in rows[2:]] == ["2.00 × its time", "4.00 × faster", "1.40 × its time"]
     assert [row.met for row in rows[2:]] == [None, None, False]
+
+
+def test_a_sweep_stands_beside_vllm_where_that_was_measured_and_is_said_to_be_left_out_elsewhere():
+    found = {"writes": "bfloat16", "times_ours_on_the_clock": {"ours": 1.0, "ours, float32": 1.7}}
+    assert [row.met for row in writer_rows(found)] == [None, None]
+    assert writer_rows(found)[1].figure.startswith("left out")
+    found["times_ours_on_the_clock"]["vLLM"] = 0.8
+    assert [(row.figure, row.met) for row in writer_rows(found)[1:]] == [("1.25 × its time", False)]

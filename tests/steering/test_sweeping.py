@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from emotion_circuits.errors import EmotionCircuitsError
-from emotion_circuits.model import Add, Sampling, Site, generate, intervene, observe, writing_model
+from emotion_circuits.model import Add, Sampling, Site, generate, intervene, observe
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.prompts import Prompt, load_attribute
 from emotion_circuits.stations.steering.settings import SteeringSettings
@@ -209,7 +209,7 @@ def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path: Path, monkey
         sweep(model, prompts(), CONDITIONS[:3], vectors(3, 32, "gratitude"), folder=tmp_path, sampling=HOW)
     model.writes = torch.bfloat16
     with pytest.raises(EmotionCircuitsError, match=r"differs in .*dtype"):
-        sweep(writing_model(model), prompts(), CONDITIONS[:3], v, folder=tmp_path, sampling=HOW)
+        sweep(model, prompts(), CONDITIONS[:3], v, folder=tmp_path, sampling=HOW)
 
 
 def test_an_interrupted_sweep_repeats_no_finished_chunk_and_ends_in_the_same_bytes(

@@ -18,7 +18,7 @@ import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.ledger import Ledger
-from emotion_circuits.model import Generated, LanguageModel, Sampling, generate, weights_sha256
+from emotion_circuits.model import Generated, LanguageModel, Sampling, generate, weights_sha256, writing_model
 from emotion_circuits.model.chat import chat_turns, spoken
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.model.halving import in_halves
@@ -131,7 +131,7 @@ def sweep(
     """Continue every prompt under every condition.
 
     Args:
-        model: the model.
+        model: the model; texts are written in its ``writes`` dtype (:func:`emotion_circuits.model.writing_model`).
         prompts: openings; their ids must be unique.
         conditions: arms, with different names. Include :data:`NONE`, which every effect is measured against.
         vectors: directions and norms.
@@ -159,6 +159,7 @@ def sweep(
     """
     how = sampling or Sampling(max_new_tokens=20, temperature=1.0)
     arms = check_conditions(conditions)
+    model = writing_model(model)
     vectors.check_fits(model)
     rows = list(prompts)
     if not rows or samples < 1 or batch_rows < 1:

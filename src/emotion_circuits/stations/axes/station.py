@@ -9,7 +9,7 @@ import pandas as pd
 
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of
 from emotion_circuits.language import N_
-from emotion_circuits.model import Sampling, writing_model
+from emotion_circuits.model import Sampling
 from emotion_circuits.paths import hash_json
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.station import Context
@@ -71,13 +71,12 @@ def run(context: Context, folder: AxesFolder) -> None:
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
         "seed": seed, "batch_rows": s.batch_rows, "engine": context.engine, "samples": s.samples, "chat": s.chat,
     }  # fmt: skip
-    writer = writing_model(context.model)
     own = sweep(
-        writer, openings(config, "test"), [NONE, *axis_arms(list(ratings), place)], everything,
+        context.model, openings(config, "test"), [NONE, *axis_arms(list(ratings), place)], everything,
         folder=folder.sweep("test"), **common,
     )  # fmt: skip
     null = sweep(
-        writer, null_openings(config), axis_arms([n for n in made if n not in ratings], place, null=True), everything,
+        context.model, null_openings(config), axis_arms([n for n in made if n not in ratings], place, null=True), everything,
         folder=folder.sweep("null"), **common,
     )  # fmt: skip
     judges = judges_of(about.attribute)

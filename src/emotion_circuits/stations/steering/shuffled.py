@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.evaluation import Fluency, judges_of
-from emotion_circuits.model import Sampling, writing_model
+from emotion_circuits.model import Sampling
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.steering.calibrating import choose_in_turn, claims_in_turn, in_turn, plant, posing
@@ -160,7 +160,7 @@ def _written(
     samples = (s.validation_samples or s.samples) if fluency else s.samples
     with tempfile.TemporaryDirectory() as place:
         table = sweep(
-            writing_model(model), prompts, arms, vectors, folder=Path(place) / "sweep", sampling=sampling,
+            model, prompts, arms, vectors, folder=Path(place) / "sweep", sampling=sampling,
             samples=samples, seed=config.seed, batch_rows=s.batch_rows, chat=s.chat,
         )  # fmt: skip
     return score_sweep(table, judges_of(context.about.attribute), Fluency(model) if fluency else None)

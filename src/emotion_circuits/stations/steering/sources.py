@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotion_circuits.evaluation import judge_of
-from emotion_circuits.model import writing_model
 from emotion_circuits.model.chat import chat_turns
 from emotion_circuits.prompts import load_prompts
 from emotion_circuits.prompts.attribute_parts import Prompting
@@ -148,7 +147,7 @@ def _of_replies(
     arms = asking_for(about.labels, about.reference)
     written = [
         sweep(
-            writing_model(model), fitted_on(context.config), arms, like, folder=folder.sweep(f"replies {way}"),
+            model, fitted_on(context.config), arms, like, folder=folder.sweep(f"replies {way}"),
             **{**writing, "samples": s.reply_samples, "phrases": chat.prompting(way, about.reference, None)},
         )
         for way in range(ways_of_asking(context.config))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of, labelled_text, validate_on_bundled
-from emotion_circuits.model import LanguageModel, Sampling, writing_model
+from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.prompts import Prompt, prompts_sha256
 from emotion_circuits.record.station import Context
 from emotion_circuits.record.studied import Studied
@@ -118,7 +118,6 @@ def _asked(about: Studied) -> dict[str, Any] | None:
 def run(context: Context, folder: SteeringFolder) -> None:
     """Choose on validation openings, write the test openings once, judge both."""
     config, model, s = context.config, context.model, context.config.of(SteeringSettings)
-    writer = writing_model(model)
     about = context.about
     a, judge = about.attribute, about.judge
     common: dict[str, Any] = {
@@ -187,7 +186,7 @@ def run(context: Context, folder: SteeringFolder) -> None:
     common |= {"samples": s.samples, "phrases": phrases_of(context)}
     test, null = (
         sweep(
-            writer, prompts, [arm for arm, is_null in zip(every, drawn, strict=True) if is_null == nothing], everything,
+            model, prompts, [arm for arm, is_null in zip(every, drawn, strict=True) if is_null == nothing], everything,
             folder=folder.sweep(name), **common,
         )
         for name, prompts, nothing in (
@@ -242,7 +241,7 @@ def _tried(context: Context, folder: SteeringFolder, source: Source, choosing: d
 
     def tried(name: str, prompts: Sequence[Prompt], arms: Sequence[Condition]) -> pd.DataFrame:
         at = folder.sweep(f"{called}{name}")
-        return _scored(model, about, sweep(writing_model(model), prompts, arms, source.vectors, folder=at, **choosing))
+        return _scored(model, about, sweep(model, prompts, arms, source.vectors, folder=at, **choosing))
 
     arms = [arm for arm in steering_arms(config, model.n_layers) if arm.emotion in (None, *values)]
     before: tuple[list[pd.DataFrame], list[pd.DataFrame]] = ([], [])
@@ -300,7 +299,7 @@ def _compare(
             vectors, unit={**vectors.unit, **{f"{'.'.join(pair)} {k}": rows for k, rows in part.unit.items()}}
         )
     rows = openings(config, "validation", config.of(SteeringSettings).compare_prompts)
-    written = sweep(writing_model(context.model), rows, arms, vectors, folder=folder.sweep("comparison"), **common)
+    written = sweep(context.model, rows, arms, vectors, folder=folder.sweep("comparison"), **common)
     table = condition_table(_scored(context.model, context.about, written), judge=context.about.judge, seed=config.seed)
     table = table[table["kind"] == "emotion"].reset_index(drop=True)
     extractors, poolings = zip(*(of[name] for name in table["condition"]), strict=True)

@@ -15,7 +15,7 @@ import torch
 
 from emotion_circuits.evaluation import Fluency, judge_of, judges_of
 from emotion_circuits.language import N_
-from emotion_circuits.model import LanguageModel, Sampling, writing_model
+from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.prompts import prompts_sha256
 from emotion_circuits.record.folder import NotMeasured
 from emotion_circuits.record.runs_model import model_of, noted_model
@@ -150,9 +150,9 @@ def _texts(
         "sampling": Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature),
         "seed": seed, "batch_rows": s.batch_rows, "engine": context.engine, "samples": s.samples,
     }  # fmt: skip
-    judges, writer = judges_of(target.about.attribute), writing_model(model)
+    judges = judges_of(target.about.attribute)
     written, by_chance = (
-        sweep(writer, rows, conditions, vectors, folder=folder.sweep(target.name, name), **common)
+        sweep(model, rows, conditions, vectors, folder=folder.sweep(target.name, name), **common)
         for name, rows, conditions in (
             ("test", openings(target.config, "test"), arms), ("null", null_openings(target.config), null),
         )

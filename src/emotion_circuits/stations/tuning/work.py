@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from emotion_circuits.evaluation import Fluency, judges_of
-from emotion_circuits.model import LanguageModel, Sampling, writing_model
+from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.prompts import Prompt
 from emotion_circuits.record.station import Context
 from emotion_circuits.stations.steering.settings import SteeringSettings
@@ -68,7 +68,7 @@ class Work:
         s, phrases = self.run.config.of(SteeringSettings), self.run.about.attribute.prompting
         words = phrases if any(arm.kind == "prompting" for arm in arms) else None
         return sweep(
-            writing_model(model), prompts, arms, vectors or self.vectors, folder=self.folder.sweep(name),
+            model, prompts, arms, vectors or self.vectors, folder=self.folder.sweep(name),
             sampling=Sampling(max_new_tokens=s.max_new_tokens, temperature=s.temperature), samples=samples or self.own.samples,
             seed=self.seed, batch_rows=s.batch_rows, phrases=words, engine=self.context.engine,
             examples={self.value: examples_for(self.value, words, shots)} if words is not None and shots else None,
