@@ -1,10 +1,13 @@
 """Sweeps of chat: what is steered is what was said and what is written, never the template; and directions from replies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from emotion_circuits.activations import measure_sinks
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Fluency
 from emotion_circuits.model import ALL, LAST, REST, Add, Positions, Sampling, Site, generate, intervene, observe
@@ -138,22 +141,32 @@ def test_only_replies_that_came_out_count_and_their_states_are_their_tokens(mode
     table = judged_replies(written, Called())
     assert len(table) == 2 * 2 * 5
     assert table["counts"].tolist() == (table["label"] == table["called"]).tolist()
-    found = reply_states(model, table)
+    # A rule so strict that a few tokens of replies count as sinks.
+    sinks = replace(measure_sinks(model, [row.text for row in rows]), factor=1.1)
+    found, left_out = reply_states(model, table, sinks)
     kept = table[table["counts"]].reset_index(drop=True)
     assert 0 < len(kept) < len(table)
     assert found.labels == kept["label"].tolist()
     assert found.groups == kept["prompt_id"].tolist()
-    site = Site("resid_post", 2)
+    site, outside = Site("resid_post", 2), 0
     for row, reply in kept.iterrows():
         head = model.encode([reply["context"]], add_special_tokens=False).ids[0]
         tail = [int(i) for i in reply["ids"].split()]
         with observe(model, [site]) as record:
             model.hidden(model.collate([[*head, *tail]]))
+        own = record[site][0]
+        counted = ~sinks.among("resid_post", 2, own.norm(dim=-1)[None])[0, len(head) :]
+        outside += int((~counted).sum())
         torch.testing.assert_close(
-            found.states[row, 2].float(), record[site][0, len(head) :].mean(0), atol=1e-5, rtol=1e-5
+            found.states[row, 2].float(), own[len(head) :][counted].mean(0), atol=1e-5, rtol=1e-5
         )
+        assert left_out[table["counts"]].iloc[row] >= (~counted).sum()
+    assert outside > 0
+    assert left_out[~table["counts"]].isna().all()
     with pytest.raises(EmotionCircuitsError, match="no reply came out"):
-        reply_states(model, table.assign(counts=False))
+        reply_states(model, table.assign(counts=False), sinks)
+    with pytest.raises(EmotionCircuitsError, match="nothing but attention sinks"):
+        reply_states(model, table, replace(sinks, factor=0.0))
 
 
 def test_labelled_rows_come_back_and_damage_is_told(tmp_path):

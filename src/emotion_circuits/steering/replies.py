@@ -1,7 +1,7 @@
 """Directions from what a model writes: states of replies under contrasting instructions (Chen et al. 2025).
 
 A model answers the same requests under several instructions per value. A judge says which replies came out as asked; the mean
-state over the tokens of each of these is kept, as it was under its instruction.
+state over the tokens of each of these but attention sinks is kept, as it was under its instruction.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from emotion_circuits.activations import Sinks
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Evaluator
 from emotion_circuits.model import LanguageModel, Site, observe
@@ -59,12 +60,17 @@ def judged_replies(written: Sequence[pd.DataFrame], judge: Evaluator) -> pd.Data
 
 
 @torch.inference_mode()
-def reply_states(model: LanguageModel, replies: pd.DataFrame) -> LabelledRows:
+def reply_states(model: LanguageModel, replies: pd.DataFrame, sinks: Sinks) -> tuple[LabelledRows, pd.Series]:
     """Mean state over the tokens of each reply that counts, at every layer's output, behind what the model was asked.
 
     Args:
         model: that wrote them.
         replies: of :func:`judged_replies`.
+        sinks: of the model; such tokens are in no mean, and a reply of nothing else at some layer does not count.
+
+    Returns:
+        The means, and by row of ``replies`` how many of its tokens are sinks at the layer where most are; missing where it does
+        not count.
 
     Raises:
         EmotionCircuitsError: none counts, or one that is longer than the model reads.
@@ -79,15 +85,24 @@ def reply_states(model: LanguageModel, replies: pd.DataFrame) -> LabelledRows:
     sites = [Site("resid_post", layer) for layer in range(model.n_layers)]
     order = sorted(range(len(tails)), key=lambda i: len(heads[i]) + len(tails[i]))
     states = torch.empty(len(tails), model.n_layers, model.d_model)
+    counted = torch.empty(len(tails), model.n_layers, dtype=torch.long)
 
-    def read(rows: Sequence[int]) -> list[Float[Tensor, "layer d_model"]]:
+    def read(rows: Sequence[int]) -> list[tuple[Float[Tensor, "layer d_model"], Int[Tensor, " layer"]]]:
         batch = model.collate([[*heads[i], *tails[i]] for i in rows], side="right")
         with observe(model, sites) as record:
             model.hidden(batch)
         found = []
         for place, i in enumerate(rows):
-            own = slice(len(heads[i]), len(heads[i]) + len(tails[i]))
-            found.append(torch.stack([record[site][place, own].float().mean(0).cpu() for site in sites]))
+            whole = torch.stack([record[site][place, : len(heads[i]) + len(tails[i])].float().cpu() for site in sites])
+            kept = ~torch.cat(
+                [
+                    sinks.among(site.kind, site.layer, own.norm(dim=-1)[None])
+                    for site, own in zip(sites, whole, strict=True)
+                ]
+            )
+            kept[:, : len(heads[i])] = False
+            count = kept.sum(1)
+            found.append((torch.where(kept[..., None], whole, 0.0).sum(1) / count[:, None].clamp(min=1), count))
         return found
 
     with progress_bar("Reading replies", len(order)) as bar:
@@ -101,7 +116,14 @@ def reply_states(model: LanguageModel, replies: pd.DataFrame) -> LabelledRows:
                 stop += 1
             some = order[start:stop]
             parts = [part for parts in in_halves(some, read, what="replies to be read") for part in parts]
-            states[torch.tensor(some)] = torch.stack(parts)
+            states[torch.tensor(some)] = torch.stack([state for state, _ in parts])
+            counted[torch.tensor(some)] = torch.stack([count for _, count in parts])
             bar.advance(len(some))
             start = stop
-    return LabelledRows(kept["label"].tolist(), states.double(), kept["prompt_id"].tolist(), "the replies")
+    least = counted.min(1).values
+    left_out = pd.Series([len(tail) - int(count) for tail, count in zip(tails, least, strict=True)], index=kept.index)
+    whole = kept[(least > 0).numpy()]
+    if whole.empty:
+        raise EmotionCircuitsError("every reply that came out holds nothing but attention sinks at some layer")
+    rows = LabelledRows(whole["label"].tolist(), states[least > 0].double(), whole["prompt_id"].tolist(), "the replies")
+    return rows, left_out.reindex(replies.index)

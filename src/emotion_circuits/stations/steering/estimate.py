@@ -1,4 +1,4 @@
-"""What writing and judging steered texts costs; tokens written are an upper bound, since a text may end early."""
+"""What writing and judging steered texts costs; an upper bound, since a text may end early and a reply not come out as asked."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         "null": (null, len(null_openings(config)) * s.samples, 0.0),
         "comparison": (compared, s.compare_prompts * choosing, 1.0),
     }
+    states = 0
     if s.chat:
         # Every source is tried by itself.
         tried = {name: part for name, part in parts.items() if name in ("screen", "refine", "validation")}
@@ -78,6 +79,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         if "replies" in s.source_names:
             asked = len(fitted_on(config)) * s.reply_samples
             parts["replies"] = (ways_of_asking(config) * len(studied(config).labels), asked, 1.0)
+            states = parts["replies"][0] * asked * model.n_layers * model.d_model * 8
     texts = [p.text for p in (*openings(config, "validation"), *openings(config, "test"))]
     opening = sum(map(len, token_ids(model, texts))) / len(texts) + (_TEMPLATE if s.chat else 0)
     tokens = seconds = size = 0.0
@@ -85,7 +87,7 @@ def estimate(config: StudySettings, model: Blueprint, speed: Speed) -> Estimate:
         part = writing(count * texts_each, opening, s, speed, judged=judged)
         tokens, seconds, size = tokens + part.tokens, seconds + part.seconds, size + part.bytes
     vectors = (len(emotions) + 2) * model.n_layers * model.d_model * 4
-    return Estimate(round(tokens), seconds, round(size + vectors + 260_000))
+    return Estimate(round(tokens), seconds, round(size + vectors + states + 260_000))
 
 
 def writing(rows: int, opening: float, s: SteeringSettings, speed: Speed, *, judged: float = 1.0) -> Estimate:

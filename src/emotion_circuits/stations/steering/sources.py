@@ -153,7 +153,6 @@ def _of_replies(
         for way in range(ways_of_asking(context.config))
     ]  # fmt: skip
     table = judged_replies(written, judge_of(about.attribute, about.judge))
-    folder.replies.write(table)
     replies = {
         label: (int((table["label"] == label).sum()), int(table.loc[table["label"] == label, "counts"].sum()))
         for label in about.labels
@@ -162,8 +161,14 @@ def _of_replies(
     values = tuple(label for label in enough if label != about.reference)
     # A difference needs what it is a difference to.
     if (about.reference is not None and about.reference not in enough) or len(enough) < 2:
+        folder.replies.write(table.assign(left_out=float("nan")))
         return Source("replies", like, (), replies)
-    rows = reply_states(model, table.assign(counts=table["counts"] & table["label"].isin(enough)))
+    rows, left_out = reply_states(
+        model,
+        table.assign(counts=table["counts"] & table["label"].isin(enough)),
+        context.of(CaptureFolder).store().sinks,
+    )
+    folder.replies.write(table.assign(left_out=left_out))
     folder.save_replies(rows)
     raw = SteeringVectors.from_raw(rows.differences(about.reference), like.norms)
     found = replace(raw, made_of=like.made_of).with_neutral(rows.neutral(about.reference))

@@ -92,11 +92,15 @@ def inputs(context: Context) -> dict[str, Any]:
 
 
 def _chat(context: Context) -> dict[str, Any]:
-    """Of chat, the instructions and the requests that replies are written to."""
+    """Of chat, the instructions, the requests that replies are written to, and what of a reply is in its mean."""
     chat = context.about.attribute.chat
     if not context.config.of(SteeringSettings).chat or chat is None:
         return {}
-    return {"chat": chat.model_dump(mode="json"), "requests": prompts_sha256(fitted_on(context.config))}
+    return {
+        "chat": chat.model_dump(mode="json"),
+        "requests": prompts_sha256(fitted_on(context.config)),
+        "pooled": "all but sinks",
+    }
 
 
 def _written_in(context: Context) -> dict[str, Any]:

@@ -155,6 +155,13 @@ REPLIES = Table(
         Column("ids", "text", "token numbers of the reply, separated by spaces"),
         Column("called", "text", "label that the judge gives"),
         Column("counts", "bool", "whether it came out as asked, so that directions are fitted on it"),
+        Column(
+            "left_out",
+            "float",
+            "its tokens that are attention sinks, and in no mean, at the layer where most are; missing where no direction is "
+            "fitted on it",
+            "tokens",
+        ),
     ),
 )
 DOSES = Table(
