@@ -16,6 +16,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.evaluation import Evaluator
 from emotion_circuits.model.chat import has_chat_template
 from emotion_circuits.model.stepping import Row, Task
+from emotion_circuits.progress import Bar, progress_bar
 from emotion_circuits.serve.toning import Answer, Options, Request, Toner, Way
 from emotion_circuits.statistics.paired import paired_difference
 from emotion_circuits.statistics.shares import clustered_share
@@ -160,16 +161,24 @@ def compare(
         raise EmotionCircuitsError("an evaluation needs two requests at least, better sixty")
     options = ready[0].options
     values = [wish.value for wish in options.goal.wishes]
-    answers = {name: toner.answers(ready, write, way) for name, way in ways(toner, options.goal).items()}
-    dose = fixed_dose(toner, options.goal)
+    dose, looked = fixed_dose(toner, options.goal), ways(toner, options.goal)
+    unselected = {"one text, unsteered": Ask(0.0, plain=True), "one text at the fixed dose": Ask(dose)}
+    with progress_bar("Answering in every way", len(looked) + len(unselected)) as bar:
+        answers, drawn = {}, {}
+        for name, way in looked.items():
+            answers[name] = toner.answers(ready, _told(bar, name, write), way)
+            bar.advance()
+        for name, ask in unselected.items():
+            drawn[name] = toner.drawn(ready, ask, _told(bar, name, write))
+            bar.advance()
     # Of every way: text, score and number of texts written, by request.
     texts = {
         name: [(a.text, a.outcome.score, sum(len(t.scores) for t in a.outcome.tries)) for a in own]
         for name, own in answers.items()
     }
-    for name, ask in {"one text, unsteered": Ask(0.0, plain=True), "one text at the fixed dose": Ask(dose)}.items():
+    for name, own_texts in drawn.items():
         # The first one, which nobody chose.
-        texts[name] = [(rows[0].text.strip(), scores[0], 1) for rows, scores in toner.drawn(ready, ask, write)]
+        texts[name] = [(rows[0].text.strip(), scores[0], 1) for rows, scores in own_texts]
     hits: dict[tuple[str, str], list[bool]] = {}
     arms = []
     for judge in (None, *outside):
@@ -199,6 +208,22 @@ def compare(
             compared.append(Compared(name, called, asked, found.estimate, found.low, found.high, found.p))
     alike = [r.against.alike for r in ready if r.against is not None and r.against.alike is not None]
     return Evaluated(options.goal, tuple(arms), tuple(compared), float(np.mean(alike)) if alike else None, answers)
+
+
+def _told(
+    bar: Bar, name: str, write: Callable[[Sequence[Task]], Sequence[Row]]
+) -> Callable[[Sequence[Task]], Sequence[Row]]:
+    """Writes, and says behind the bar how many texts of this way there are."""
+    count = 0
+
+    def telling(tasks: Sequence[Task]) -> Sequence[Row]:
+        nonlocal count
+        rows = write(tasks)
+        count += len(rows)
+        bar.advance(0, note=f"{name}: {count} texts")
+        return rows
+
+    return telling
 
 
 def fixed_dose(toner: Toner, goal: Goal) -> float:

@@ -14,6 +14,7 @@ from emotion_circuits.model import LanguageModel, Sampling
 from emotion_circuits.model.chat import chat_prompts, has_chat_template, spoken
 from emotion_circuits.model.generation import row_seed
 from emotion_circuits.model.stepping import Row, Stepper, Task
+from emotion_circuits.progress import progress_bar
 from emotion_circuits.serve.steering import STRONGEST, Plan, Push, plan
 from emotion_circuits.serve.vectors import Served, Shelf
 from emotion_circuits.tone.goals import Goal
@@ -225,11 +226,14 @@ def stepping(model: LanguageModel) -> Callable[[Sequence[Task]], list[Row]]:
 
     def write(tasks: Sequence[Task]) -> list[Row]:
         found: list[Row] = []
-        for start in range(0, len(tasks), _TOGETHER):
-            with Stepper(model) as batch:
-                found += batch.join(tasks[start : start + _TOGETHER])
-                while batch.rows:
-                    batch.step()
+        with progress_bar("Writing texts", len(tasks)) as bar:
+            for start in range(0, len(tasks), _TOGETHER):
+                with Stepper(model) as batch:
+                    joined = batch.join(tasks[start : start + _TOGETHER])
+                    bar.advance(sum(bool(row.reason) for row in joined))
+                    while batch.rows:
+                        bar.advance(len(batch.step()))
+                    found += joined
         return found
 
     return write
