@@ -78,7 +78,8 @@ def test_every_method_is_written_and_measured_alike(done):
     assert (needs.loc[["sft", "dpo", "preference"], "seconds"] > 0).all()
     assert len(folder.equal.read()) == 6
     assert len(folder.additive.read()) == 3
-    assert set(folder.harm.read()["method"]) == set(arms["method"])
+    taking = {f"less by {way}" for way in folder.less.read()["method"]}
+    assert set(folder.harm.read()["method"]) == set(arms["method"]) | taking
 
 
 def test_nothing_is_learnt_from_what_is_reported_on(done, places):
@@ -137,6 +138,19 @@ def test_a_value_is_taken_away_from_texts_that_were_asked_for_it(done):
     assert changed["prompting"] == 0, "words do nothing where they do not stand"
     assert (changed[["steering", "ablation", "dpo"]] > 0).all()
     assert changed["gated"] <= changed["steering"]
+    pushed, others = table.set_index("method").loc[["steering", "gated", "ablation"]], table.set_index("method")
+    for kind in ("random", "shuffled"):
+        assert (pushed[f"{kind}_low"] < pushed[f"{kind}_high"]).all()
+        assert pushed[f"p_{kind}"].between(1 / 20, 1).all(), "nineteen directions of each kind"
+    assert (pushed["harm_random_low"] < pushed["harm_random_high"]).all()
+    assert (pushed["p"] >= pushed[["p_random", "p_shuffled"]].max(axis=1)).all()
+    assert others.loc[["prompting", "dpo"], ["p_random", "harm_random_low"]].isna().all().all()
+    nulls = {c.about.method: c.figures.null for c in folder.read_claims() if c.kind == "tuning.less"}
+    assert {method for method, null in nulls.items() if null is not None} == set(pushed.index)
+    for method, row in pushed.iterrows():
+        assert nulls[method] == pytest.approx(
+            (-max(row["random_high"], row["shuffled_high"]), -min(row["random_low"], row["shuffled_low"]))
+        )
     texts = folder.less_texts.read()
     assert set(texts["method"]) == {"none", *table["method"]}
     for row in table.to_dict("records"):

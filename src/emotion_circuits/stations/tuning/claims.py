@@ -39,12 +39,21 @@ def tuning_claims(folder: TuningFolder, *, value: str, model: str, layer: int, t
 def _less(folder: TuningFolder, shared: Mapping[str, Any], trusted: Claim | None) -> Iterator[Draft]:
     for row in folder.less.read().to_dict("records"):
         beside = {key: float(row[key]) for key in ("asked", "plain", "ratio", "kl", "astray_change")}
-        beside |= {key: float(row[key]) for key in ("gone", "harm") if np.isfinite(row[key])}
+        known = ("gone", "harm", "harm_random_low", "harm_random_high")
+        beside |= {key: float(row[key]) for key in known if np.isfinite(row[key])}
+        pushes = bool(np.isfinite(row["p_random"]))
         yield draft(
             f"tuning.less.{row['method']}", "tuning.less", About(**shared, method=row["method"], metric="probability"),
-            family="tuning.less", estimate=row["change"], interval=(row["low"], row["high"]), chance=0.0, p=row["p_change"],
-            n=int(row["n"]), side="less", smallest=SMALLEST, given=trusted, beside=beside,
+            family="tuning.less", estimate=row["change"], interval=(row["low"], row["high"]), chance=0.0, p=row["p"],
+            null=_less_null(row) if pushes else None, n=int(row["n"]), side="less", smallest=SMALLEST, given=trusted,
+            beside=beside,
         )  # fmt: skip
+
+
+def _less_null(row: Mapping[Any, Any]) -> tuple[float, float]:
+    """As :func:`_null`; what is taken away stands in the table as what is meant."""
+    low, high = _null(row)
+    return -high, -low
 
 
 def _effects(folder: TuningFolder, shared: Mapping[str, Any], trusted: Claim | None) -> Iterator[Draft]:
@@ -123,8 +132,8 @@ def _null(row: Mapping[Any, Any]) -> tuple[float, float]:
 def _harm(folder: TuningFolder, shared: Mapping[str, Any]) -> Iterator[Draft]:
     for row in folder.harm.read().to_dict("records"):
         yield draft(
-            f"tuning.harm.{row['method'].replace('+', '.')}", "tuning.harm", About(**shared, method=row["method"]),
-            family="tuning.harm", estimate=row["change"], interval=(row["low"], row["high"]), chance=0.0, p=row["p"],
-            n=int(row["n"]), side="greater", smallest=SMALLEST,
+            f"tuning.harm.{row['method'].replace('+', '.').replace(' ', '.')}", "tuning.harm",
+            About(**shared, method=row["method"]), family="tuning.harm", estimate=row["change"],
+            interval=(row["low"], row["high"]), chance=0.0, p=row["p"], n=int(row["n"]), side="greater", smallest=SMALLEST,
             beside={"margin": float(row["margin"]), "base": float(row["base"])},
         )  # fmt: skip

@@ -10,6 +10,7 @@ import pandas as pd
 
 from emotion_circuits.prompts import load_prompts
 from emotion_circuits.record.notes import read_note
+from emotion_circuits.stations.tuning.inside import among_nothing
 from emotion_circuits.stations.tuning.plan import (
     ASKED,
     Arm,
@@ -90,8 +91,15 @@ def _texts(work: Work, scored: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def write_taken(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd.DataFrame) -> None:
-    """The tables of what is taken away from texts that were asked for the value."""
+def write_taken(
+    work: Work,
+    arms: Sequence[Arm],
+    scored: pd.DataFrame,
+    costs: pd.DataFrame,
+    null: pd.DataFrame,
+    null_costs: pd.DataFrame,
+) -> None:
+    """The tables of what is taken away from texts that were asked for the value, beside what directions of nothing take."""
     value = work.value
     beside = {a.condition.name: {"method": a.method} for a in arms if a.condition.name != ASKED}
     table = arm_rows(scored, beside, value, judge=work.run.about.judge, base=ASKED)
@@ -108,13 +116,31 @@ def write_taken(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd
             ends.append(mean_intervals(found)[0] if np.isfinite(found).all() else None)
         for key, of in (("", "estimate"), ("_low", "low"), ("_high", "high")):
             table[f"{what}{key}"] = [np.nan if e is None else float(getattr(e, of)) for e in ends]
-    kept = [c.name for c in LESS.columns]
-    work.folder.less.write(table[kept])
+    before = per_prompt(scored, ASKED, column)
+    rows: list[dict[str, Any]] = []
+    for about, arm in zip(table.to_dict("records"), (a for a in arms if a.condition.name != ASKED), strict=True):
+        name = arm.condition.name
+        row = {str(k): v for k, v in about.items()} | {"p": about["p_change"] if about["change"] < 0 else 1.0}
+        if arm.condition.layers:
+            row |= among_nothing(null, name, before, per_prompt(scored, name, column), column, sign=-1)
+            row["p"] = max(row["p"], row["p_random"], row["p_shuffled"])
+            row |= _harm_of_nothing(null_costs, name, base)
+        rows.append(row)
+    work.folder.less.write(pd.DataFrame(rows).reindex(columns=[c.name for c in LESS.columns]))
+    harm = pd.concat([work.folder.harm.read(), pd.DataFrame(list(_harm({n: {"method": n} for n in beside}, costs)))])
+    work.folder.harm.write(harm.reset_index(drop=True))
     ways = {arm.condition.name: arm.method for arm in arms}
     read = scored[scored["condition"].isin(list(ways))]
     texts = _texts(work, read)
     texts.insert(0, "method", [ways[name] for name in read["condition"]])
     work.folder.less_texts.write(texts)
+
+
+def _harm_of_nothing(costs: pd.DataFrame, name: str, base: np.ndarray) -> dict[str, float]:
+    """The least and the largest change of complying over declining under directions of nothing."""
+    mine = costs[costs["condition"].str.startswith(f"{name} | ")]
+    changes = mine.groupby("condition")["figure"].mean() - base.mean() if len(mine) else pd.Series(dtype=float)
+    return {"harm_random_low": float(changes.min()), "harm_random_high": float(changes.max())} if len(changes) else {}
 
 
 def _harm(beside: Mapping[str, Mapping[str, Any]], costs: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,36 @@ from emotion_circuits.steering import NONE, SteeringVectors, random_direction
 from emotion_circuits.steering.scoring import aligned, per_prompt
 from emotion_circuits.tuning.shift import along
 
-__all__ = ["inside_rows", "shift_rows"]
+__all__ = ["among_nothing", "inside_rows", "shift_rows"]
+
+
+def among_nothing(
+    null: pd.DataFrame, name: str, base: pd.Series, own: pd.Series, column: str, *, sign: int
+) -> dict[str, float]:
+    """Where a condition's change lies among those of directions of nothing, on the openings that these were written on.
+
+    Args:
+        null: texts under ``NAME | random 0`` and so on, and ``NAME | shuffled 0`` and so on, scored.
+        name: of the condition.
+        base: by opening, what its change is counted from.
+        own: by opening, the condition's figures.
+        column: whose.
+        sign: of a change that is meant: 1 more, −1 less.
+
+    Returns:
+        By kind, ``random`` and ``shuffled``: the least and the largest change ``*_low *_high``, and ``p_*``.
+    """
+    found: dict[str, float] = {}
+    for kind in ("random", "shuffled"):
+        mine = null[null["condition"].str.startswith(f"{name} | {kind} ")]
+        means = mine.groupby(["condition", "prompt_id"])[column].mean().unstack()
+        changes = sign * means.sub(base.reindex(means.columns), axis=1).mean(axis=1)
+        same = sign * float((own - base).reindex(means.columns).mean())
+        found |= {
+            f"{kind}_low": float(changes.min()), f"{kind}_high": float(changes.max()),
+            f"p_{kind}": rank_p(same, changes.to_numpy(float)),
+        }  # fmt: skip
+    return found
 
 
 def inside_rows(
@@ -47,17 +76,8 @@ def inside_rows(
             "share": d.estimate / effect if what == "removal" and effect > 0 else np.nan,
             "ratio": float(np.exp(mean_intervals(nats)[0].estimate)), "p": d.p if d.estimate > 0 else 1.0, "n": d.n,
         }  # fmt: skip
-        for kind in ("random", "shuffled"):
-            mine = null[(null["kind"] == kind) & null["condition"].str.startswith(f"{what} | ")]
-            means = mine.groupby(["condition", "prompt_id"])[column].mean().unstack()
-            changes = sign * means.sub(own.reindex(means.columns), axis=1).mean(axis=1)
-            same = sign * float((per_prompt(scored, what, column) - own).reindex(means.columns).mean())
-            row |= {
-                f"{kind}_low": float(changes.min()), f"{kind}_high": float(changes.max()),
-                f"p_{kind}": rank_p(same, changes.to_numpy(float)),
-            }  # fmt: skip
-            row["p"] = max(row["p"], row[f"p_{kind}"])
-        rows.append(row)
+        row |= among_nothing(null, what, own, per_prompt(scored, what, column), column, sign=sign)
+        rows.append({**row, "p": max(row["p"], row["p_random"], row["p_shuffled"])})
     return pd.DataFrame(rows)
 
 

@@ -15,15 +15,18 @@ from torch import Tensor
 from emotion_circuits.exchange import bake, portable
 from emotion_circuits.model import LanguageModel, load_model
 from emotion_circuits.paths import make_folder
+from emotion_circuits.progress import progress_bar
 from emotion_circuits.prompts import evenly
 from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.directions.folder import DirectionsFolder
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.stations.tuning.inside import inside_rows, shift_rows
 from emotion_circuits.stations.tuning.plan import (
+    ASKED,
     PLAIN,
     Arm,
     before_of,
+    less_null_arms,
     named,
     neutral_sentences,
     null_arms,
@@ -37,6 +40,7 @@ from emotion_circuits.steering import (
     NONE,
     Condition,
     interventions_for,
+    random_direction,
     shuffled_directions,
 )
 from emotion_circuits.steering.injecting import layer_interventions
@@ -45,7 +49,10 @@ from emotion_circuits.tuning.harm import harm_margins
 from emotion_circuits.tuning.neutral import neutral_cost, next_tokens
 from emotion_circuits.tuning.shift import head_changes, mean_states
 
-__all__ = ["Inside", "measured"]
+__all__ = ["Inside", "measured", "taken_by_nothing"]
+
+_HARM_DRAWS = 9
+"""Random directions with which answers to harmful requests are scored beside those that take a value away."""
 
 
 @contextmanager
@@ -140,6 +147,7 @@ def _costs(
         note(arm.condition.name, "kl", cost.kl)
         note(arm.condition.name, "loss", cost.loss)
         stands = arm.less or arm.method == "none" or arm.strength == standing(arm.method, work.own.shots)
+        stands &= arm.condition.name != ASKED  # nothing is done to the model
         if work.own.harm and stands:
             note(arm.condition.name, "harm", harm_margins(model, interventions=edits, before=wish))
     make_folder(path.parent)
@@ -151,12 +159,7 @@ def _costs(
 def _inside(work: Work, model: LanguageModel) -> Inside:
     """Shift, removal and heads of the model with the DPO adapter at strength 1."""
     own, about, chosen = work.own, work.run.about, work.chosen
-    directions, s = DirectionsFolder.of(work.run.path).chosen_set(), work.run.config.of(SteeringSettings)
-    store = CaptureFolder.of(work.run.path).store()
-    drawn = shuffled_directions(
-        store, count=max(own.draws, own.text_draws), seed=work.seed, contrast=s.contrast, kind=directions.kind,
-        pooling=directions.pooling, reference=about.reference,
-    )  # fmt: skip
+    drawn = _shuffled(work, max(own.draws, own.text_draws))
     vectors = work.vectors.with_directions(drawn).clear_of_first()
     keys, few = list(drawn)[: own.draws], list(drawn)[: own.text_draws]
     after = pushed(chosen, "after", 1.0)
@@ -175,14 +178,62 @@ def _inside(work: Work, model: LanguageModel) -> Inside:
     )
     scored = work.scored(pd.concat([every, base], ignore_index=True))
     inside = inside_rows(scored, work.scored(null, fluency=False), work.value, seed=work.seed)
-    rows = _read_tokens(work, base)
-    states, kept = mean_states(work.model, rows, store.sinks)
-    shift = mean_states(model, rows, store.sinks, kept)[0] - states
+    rows, sinks = _read_tokens(work, base), CaptureFolder.of(work.run.path).store().sinks
+    states, kept = mean_states(work.model, rows, sinks)
+    shift = mean_states(model, rows, sinks, kept)[0] - states
     table = shift_rows(
         shift, vectors, about.values, work.value, keys, draws=own.draws, layers=tuple(chosen.layers), seed=work.seed
     )
     heads = head_changes(work.model, model, rows[: own.neutral_texts]).assign(method="dpo")
     return table, inside, heads
+
+
+def _shuffled(work: Work, count: int) -> dict[str, Tensor]:
+    """Directions of the run's sentences under shuffled labels, ``shuffled 0`` and so on."""
+    directions, s = DirectionsFolder.of(work.run.path).chosen_set(), work.run.config.of(SteeringSettings)
+    return shuffled_directions(
+        CaptureFolder.of(work.run.path).store(), count=count, seed=work.seed, contrast=s.contrast, kind=directions.kind,
+        pooling=directions.pooling, reference=work.run.about.reference,
+    )  # fmt: skip
+
+
+def taken_by_nothing(work: Work, arms: Sequence[Arm]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What directions of nothing take from texts that were asked for the value, pushed or held in the same ways.
+
+    Args:
+        work: of the station.
+        arms: that take it away.
+
+    Returns:
+        The texts on some of the openings, scored without fluency; and rows of costs, answers to harmful requests under random
+        directions.
+    """
+    own = work.own
+    shuffled = _shuffled(work, own.text_draws)
+    drawn = {
+        f"random {i}": random_direction(work.model.d_model, i)[None].expand(len(work.vectors.norms), -1)
+        for i in range(own.text_draws)
+    }
+    vectors = work.vectors.with_directions({**drawn, **shuffled}).clear_of_first()
+    some = evenly(work.openings, min(own.null_openings, len(work.openings)))
+    null = less_null_arms(arms, [*drawn, *shuffled])
+    texts = work.scored(
+        work.written("less-null", work.model, some, null, vectors=vectors, shots=own.shown), fluency=False
+    )
+    path = work.folder.cost("less-null")
+    if own.harm and not path.is_file():
+        rows, few = [], less_null_arms(arms, list(drawn)[:_HARM_DRAWS])
+        with progress_bar("Harmful requests under random directions", len(few)) as bar:
+            for condition in few:
+                margins = harm_margins(work.model, interventions=layer_interventions(condition, vectors))
+                rows += [
+                    {"condition": condition.name, "what": "harm", "row": i, "figure": float(f)}
+                    for i, f in enumerate(margins)
+                ]
+                bar.advance()
+        make_folder(path.parent)
+        COST.write(pd.DataFrame(rows), path)
+    return texts, COST.read(path) if own.harm else COST.empty()
 
 
 def _read_tokens(work: Work, texts: pd.DataFrame) -> list[list[int]]:

@@ -15,12 +15,13 @@ from emotion_circuits.prompts import Prompt, evenly, load_prompts
 from emotion_circuits.prompts.attribute_parts import Prompting
 from emotion_circuits.stations.steering.plan import reported_corpus
 from emotion_circuits.stations.steering.steered import SteeredRun
-from emotion_circuits.stations.tuning.settings import ADAPTERS, TuningSettings
+from emotion_circuits.stations.tuning.settings import ADAPTERS, TAKEN, TuningSettings
 from emotion_circuits.steering import Condition, SteeringVectors
 from emotion_circuits.steering.prompting import examples_for, prompted, wish_of
 
 __all__ = [
-    "ASKED", "PLAIN", "PREFERENCE", "Arm", "arms_of", "before_of", "less_arms", "named", "neutral_sentences", "null_arms",
+    "ASKED", "PLAIN", "PREFERENCE", "Arm", "arms_of", "before_of", "less_arms", "less_null_arms", "named",
+    "neutral_sentences", "null_arms",
     "pushed", "removed", "reported", "value_of", "vectors_with",
 ]  # fmt: skip
 
@@ -181,12 +182,27 @@ def less_arms(own: TuningSettings, chosen: Condition, layers: int, threshold: fl
     ways = {"steering": push, "gated": gated, "ablation": hold, "prompting": plain}
     found = [Arm("none", 0.0, PLAIN, asked, own.shown, less=True)]
     found += [
-        Arm(way, 1.0, PLAIN, replace(condition, name=f"less by {way}"), own.shown, less=True)
+        Arm(way, 1.0, PLAIN, replace(condition, name=f"{TAKEN}{way}"), own.shown, less=True)
         for way, condition in ways.items()
     ]
     if "dpo" in own.methods:
-        found.append(Arm("dpo", -1.0, named("dpo", -1), replace(asked, name="less by dpo"), own.shown, less=True))
+        found.append(Arm("dpo", -1.0, named("dpo", -1), replace(asked, name=f"{TAKEN}dpo"), own.shown, less=True))
     return found
+
+
+def less_null_arms(arms: Sequence[Arm], keys: Sequence[str]) -> list[Condition]:
+    """The ways that push or hold a direction, with directions of nothing in its place; a gate opens where it did.
+
+    Args:
+        arms: of :func:`less_arms`.
+        keys: names of the directions.
+    """
+    return [
+        replace(arm.condition, name=f"{arm.condition.name} | {key}", direction=key)
+        for arm in arms
+        if arm.condition.layers
+        for key in keys
+    ]
 
 
 def removed(value: str, layers: int, name: str, **fields: object) -> Condition:

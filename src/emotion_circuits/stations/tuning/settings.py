@@ -9,11 +9,13 @@ from pydantic import Field, field_validator
 
 from emotion_circuits.record.settings import Settings
 
-__all__ = ["ADAPTERS", "TRAINED", "Method", "TuningSettings", "standing"]
+__all__ = ["ADAPTERS", "TAKEN", "TRAINED", "Method", "TuningSettings", "standing"]
 
 Method = Literal["prompting", "steering", "sft", "dpo", "preference", "baked"]
 ADAPTERS = ("sft", "dpo")
 """Methods that change weights by training."""
+TAKEN = "less by "
+"""What names of conditions that take a value away begin with; behind it stands the way."""
 TRAINED = (*ADAPTERS, "preference")
 """Methods that learn anything."""
 _FIRST, _SECOND = ("prompting", *ADAPTERS), ("steering", "preference")

@@ -19,7 +19,7 @@ from emotion_circuits.stations.tuning.claims import tuning_claims
 from emotion_circuits.stations.tuning.comparing import write_comparison, write_methods, write_taken
 from emotion_circuits.stations.tuning.folder import TuningFolder
 from emotion_circuits.stations.tuning.learning import examples_for_all, train_all
-from emotion_circuits.stations.tuning.measuring import measured
+from emotion_circuits.stations.tuning.measuring import measured, taken_by_nothing
 from emotion_circuits.stations.tuning.plan import (
     arms_of,
     less_arms,
@@ -48,6 +48,7 @@ def inputs(context: Context) -> dict[str, Any]:
         "openings": prompts_sha256(reported(run_, own)),
         "judges": {name: judge_of(run_.about.attribute, name, cache=False).version for name in run_.about.attribute.judges},
         "requests": harm_requests() if own.harm else None,
+        **({"taken": "beside directions of nothing"} if own.less else {}),
         "seed": context.config.seed,
     }  # fmt: skip
 
@@ -94,7 +95,8 @@ def run(context: Context, folder: TuningFolder) -> None:
     scored, costs, inside = measured(work, arms)
     write_comparison(work, [arm for arm in arms if not arm.less], scored, costs)
     if any(arm.less for arm in arms):
-        write_taken(work, [arm for arm in arms if arm.less], scored, costs)
+        taking = [arm for arm in arms if arm.less]
+        write_taken(work, taking, scored, costs, *taken_by_nothing(work, taking))
     write_methods(work, trained)
     if inside is None:
         left.append(NotMeasured(reason=NOT_REACHED, what="what the adapter changes inside"))

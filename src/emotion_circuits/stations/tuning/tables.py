@@ -196,6 +196,22 @@ LESS = Table(
         *ends("kl_", "its 95 % interval, by sentence", "nats"),
         Column("harm", "float", "change of complying over declining; missing where it was not asked", "nats per token"),
         *ends("harm_", "its 95 % interval, paired by request", "nats per token"),
+        *ends(
+            "random_",
+            "what random directions take, on some openings; missing where no direction is pushed or held",
+            _P,
+            optional=True,
+        ),
+        Column("p_random", "float", "rank of what is taken among them", optional=True),
+        *ends("shuffled_", "what directions of shuffled labels take; likewise", _P, optional=True),
+        Column("p_shuffled", "float", "rank of what is taken among them", optional=True),
+        Column("p", "float", "the largest of its p-values; 1 where the change is none towards less", optional=True),
+        *ends(
+            "harm_random_",
+            "changes of complying over declining under nine random directions",
+            "nats per token",
+            optional=True,
+        ),
     ),
 )
 TEXTS = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from emotion_circuits.language import N_, say, term
 from emotion_circuits.page.numerals import number, percent, signed
 from emotion_circuits.page.words import Aspect, Kind, Words
+from emotion_circuits.stations.tuning.settings import TAKEN
 from emotion_circuits.statistics import Claim
 
 __all__ = ["ASPECTS", "KINDS", "NAMES", "method_words"]
@@ -24,7 +25,9 @@ NAMES = {
 
 
 def method_words(method: object) -> str:
-    """A method's name, or those of two at once."""
+    """A method's name, those of two at once, or how a value is taken away."""
+    if str(method).startswith(TAKEN):
+        return say("less of it by {way}", way=method_words(str(method).removeprefix(TAKEN)))
     return " + ".join(say(NAMES.get(part, part)) for part in str(method).split("+"))
 
 
@@ -148,13 +151,22 @@ def _less(claim: Claim) -> Words:
     ]  # fmt: skip
     if "gone" in beside:
         notes.append(say("{share} of what asking added goes.", share=percent(beside["gone"])))
-    if "harm" in beside:
+    if "harm_random_low" in beside:
+        notes.append(
+            say(
+                "Complying with harmful requests changes by {harm} nats per token, under nine random directions by {low} to "
+                "{high}.",
+                harm=signed(beside["harm"]), low=signed(beside["harm_random_low"]), high=signed(beside["harm_random_high"]),
+            )
+        )  # fmt: skip
+    elif "harm" in beside:
         notes.append(
             say("Complying with harmful requests changes by {harm} nats per token.", harm=signed(beside["harm"]))
         )
     return Words(
         say("({method}) Texts that were asked for {value} have less of it.", **_told(claim)),
-        term("judge's probability, against texts that were asked for the value"), term("openings"), notes=tuple(notes),
+        term("judge's probability, against texts that were asked for the value"), term("openings"),
+        "" if claim.figures.null is None else _NOTHING(), tuple(notes),
     )  # fmt: skip
 
 
