@@ -131,14 +131,17 @@ def accuracy_by_layer(table: pd.DataFrame) -> go.Figure:
     for index, (name, part) in enumerate(table.groupby("series", sort=False)):
         colour = CYCLE[index % len(CYCLE)]
         part = part.sort_values("layer")
-        figure.add_scatter(x=part["layer"], y=part["accuracy"], name=str(name), mode="lines", line={"color": colour})
+        # A click on a series takes its words away, too; what dashes are stands in the legend once.
         figure.add_scatter(
-            x=part["layer"],
-            y=part["words_alone"],
-            name=say("{name}: words alone", name=name),
-            mode="lines",
-            line={"color": colour, "dash": "dash", "width": 1.2},
-        )
+            x=part["layer"], y=part["accuracy"], name=str(name), mode="lines", line={"color": colour}, legendgroup=str(name)
+        )  # fmt: skip
+        figure.add_scatter(
+            x=part["layer"], y=part["words_alone"], name=say("{name}: words alone", name=name), mode="lines",
+            line={"color": colour, "dash": "dash", "width": 1.2}, legendgroup=str(name), showlegend=False,
+        )  # fmt: skip
+    figure.add_scatter(
+        x=[None], y=[None], name=say("words alone"), mode="lines", line={"color": GREY, "dash": "dash", "width": 1.2}
+    )
     chance = float(table["chance"].iloc[0])
     figure.add_hline(y=chance, line={"color": GREY, "dash": "dot"}, annotation_text=say("chance"))
     figure.update_xaxes(title=say("layer"))

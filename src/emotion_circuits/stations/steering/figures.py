@@ -160,7 +160,7 @@ def pareto_front(table: pd.DataFrame, front: pd.DataFrame, *, bound: float) -> g
     figure.add_annotation(x=np.log10(bound), y=1, yref="paper", text=say("bound"), showarrow=False, xanchor="left")
     ticks = [0.5, 1, 2, 5, 10, 20, 50, 100]
     figure.update_xaxes(
-        title=say("perplexity ratio to unsteered text (95 % interval)"), type="log", tickvals=ticks,
+        title=say("perplexity ratio (95 % interval)"), type="log", tickvals=ticks,
         ticktext=[f"{t:g}" for t in ticks],
     )  # fmt: skip
     figure.update_yaxes(title=say("share classed as the emotion"), tickformat=".0%", rangemode="tozero")
