@@ -72,6 +72,13 @@ def _reading(folder: DirectionsFolder, claims: Sequence[Told]) -> Section:
                     "An extractor is a way to fit directions; behind it the token or mean it reads, the best of them on "
                     "validation (a table below has all). Dot: accuracy with 95 % interval over groups. Grey bar: 95 % of "
                     "the same procedure on labels shuffled within groups. Dashed: words alone. Dotted: chance."
+                )
+                + gap()
+                + say(
+                    "pca: first principal axis of differences within groups; lda: linear discriminant analysis; denoised: mean "
+                    "difference without the leading axes of neutral states; token: mean difference on emotion words. last: the "
+                    "last token's state; mean: that of all tokens; frame: the state behind the words “I feel” put after the "
+                    "sentence."
                 ),
                 lines.extractor_dots(extractors),
             ),
