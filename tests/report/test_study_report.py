@@ -239,7 +239,9 @@ def test_steered_texts_are_looked_through_by_arm_opening_and_label(run, tmp_path
         every = tab.evaluate(f"{rows}.length")
         arm.select_option("gratitude: steered")
         steered = texts[(texts["kind"] == "emotion") & (texts["emotion"] == "gratitude")]
-        assert tab.evaluate(f"{rows}.map(r => r.cells[2].textContent)") == steered["text"].tolist()
+        assert not steered["finished"].all()
+        read = [t if done or not t else f"{t} …" for t, done in zip(steered["text"], steered["finished"], strict=True)]
+        assert tab.evaluate(f"{rows}.map(r => r.cells[2].textContent)") == read
         prompt = steered["prompt"].iloc[2]
         opening.select_option(prompt)
         assert tab.evaluate(f"{rows}.length") == (steered["prompt"] == prompt).sum() < len(steered)

@@ -386,7 +386,7 @@ def _every_text(scored: pd.DataFrame, effects: pd.DataFrame, judge: str) -> Tabl
     }
     shown = scored[~scored["kind"].isin(["random", "shuffled"]) | scored["condition"].isin(best)].reset_index(drop=True)
     columns = {"arm": [_arm(row) for row in shown[["kind", "condition", "emotion"]].to_dict("records")]}
-    columns |= {"opening": shown["prompt"].tolist(), "text": shown["text"].tolist()}
+    columns |= {"opening": shown["prompt"].tolist(), "text": _as_read(shown).tolist()}
     label = f"{judge}_label"
     if label in shown:
         columns["classed_as"] = shown[label].tolist()
@@ -474,6 +474,13 @@ def _against_words(effects: pd.DataFrame) -> str:
 _SIDE_BY_SIDE = 4
 
 
+def _as_read(texts: pd.DataFrame) -> pd.Series:
+    """Texts for a reader: where the length ended one, and not the model, it goes on."""
+    if "finished" not in texts:
+        return texts["text"]
+    return texts["text"].where(texts["finished"].astype(bool) | (texts["text"] == ""), texts["text"] + " …")
+
+
 def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condition], count: int = 12) -> Texts:
     """The first openings of the test split that all these arms were written on, whatever was written; nothing is picked by hand.
 
@@ -492,15 +499,16 @@ def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condit
     first = scored[scored["sample"] == 0]
     arms = first[first["condition"].isin(list(columns.values()))].groupby("prompt", sort=False)["condition"].nunique()
     prompts = list(arms[arms == len(set(columns.values()))].index)[:count]
-    by = first.set_index(["condition", "prompt"])["text"]
+    by = first.assign(text=_as_read(first)).set_index(["condition", "prompt"])["text"]
     rows = tuple((p, tuple(str(by.get((name, p), "")) for name in columns.values())) for p in prompts)
     return Texts(
         "texts",
         say("Texts side by side"),
         say(
             "The first {count} test openings that all of these were written on and their first continuation, unselected; the "
-            "same random draws in every column. Every steered column stands beside its controls: the emotion asked for in "
-            "words (few-shot prompting), and the random direction of the same norm that did best.",
+            "same random draws in every column; … where its length ended a text. Every steered column stands beside its "
+            "controls: the emotion asked for in words (few-shot prompting), and the random direction of the same norm that "
+            "did best.",
             count=len(prompts),
         ),
         tuple(columns),
