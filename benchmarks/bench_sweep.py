@@ -1,16 +1,18 @@
-"""One sweep, every row with its own steering, written by our own engine and by vLLM.
+"""One sweep, every row with its own steering, written by our own engine and by vLLM; and llama.cpp on the same file.
 
-python benchmarks/bench_sweep.py --vllm …/bin/python
+python benchmarks/bench_sweep.py --vllm …/bin/python --llama-cpp …/bin/python
 
 The same openings, conditions and lengths go through the same :func:`emotion_circuits.steering.sweep`, in turns: by our engine
 with the writing dtype chosen for this machine, by it in float32, and by vLLM in that chosen dtype. Tokens per second are by the
-clock and need a quiet machine. Without ``--vllm`` vLLM is left out.
+clock and need a quiet machine. llama.cpp reads the bundled GGUF file, in whose 4 bits it multiplies, has one control vector for
+all rows (it knows no other) and chooses greedily. Peers without an environment are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -18,10 +20,27 @@ from pathlib import Path
 import torch
 
 from bench_steering import some_vectors, the_grid
-from emotion_circuits.model import LanguageModel, Sampling, load_model
+from emotion_circuits.model import BUNDLED, LanguageModel, Sampling, load_model
+from emotion_circuits.model.fetching import fetch
 from emotion_circuits.model.vllm import Writer
 from emotion_circuits.prompts import load_prompts
 from emotion_circuits.steering import sweep
+
+
+def llama_cpp_seconds(given: argparse.Namespace, model: LanguageModel, texts: list[str]) -> list[float]:
+    """By llama.cpp, in its own environment: the same openings and lengths."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = {
+            "file": str(fetch(BUNDLED[given.model], Path(folder))), "rows": [list(row) for row in model.encode(texts).ids],
+            "tokens": given.tokens, "at_once": given.batch_rows, "threads": torch.get_num_threads(), "repeats": given.repeats,
+            "control": [[0.01] * model.d_model] * (model.n_layers - 1),
+        }  # fmt: skip
+        script = Path(__file__).with_name("peer_llama_cpp.py")
+        done = subprocess.run(
+            [given.llama_cpp, script], input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True
+        )
+    found: list[float] = json.loads(done.stdout)["seconds"]
+    return found
 
 
 def main() -> None:
@@ -33,6 +52,9 @@ def main() -> None:
     parser.add_argument("--batch-rows", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--vllm", help="Python of an environment with vLLM and our plugin")
+    parser.add_argument(
+        "--llama-cpp", help="Python of an environment with llama-cpp-python; needs a bundled model's file"
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     how = Sampling(max_new_tokens=given.tokens, min_new_tokens=given.tokens, temperature=given.temperature)
@@ -64,6 +86,8 @@ def main() -> None:
     finally:
         if writer:
             writer.close()
+    if given.llama_cpp:
+        clock["llama.cpp"] = llama_cpp_seconds(given, models["ours"], [p.text for p in prompts for _ in arms])
     tokens = len(prompts) * len(arms) * given.tokens
     result = {
         "model": given.model, "texts": len(prompts) * len(arms), "tokens": given.tokens, "temperature": given.temperature,

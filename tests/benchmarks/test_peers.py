@@ -32,7 +32,10 @@ def test_what_peers_were_measured_at_stands_beside_ours():
 
 def test_a_sweep_stands_beside_vllm_where_that_was_measured_and_is_said_to_be_left_out_elsewhere():
     found = {"writes": "bfloat16", "times_ours_on_the_clock": {"ours": 1.0, "ours, float32": 1.7}}
-    assert [row.met for row in writer_rows(found)] == [None, None]
-    assert writer_rows(found)[1].figure.startswith("left out")
-    found["times_ours_on_the_clock"]["vLLM"] = 0.8
-    assert [(row.figure, row.met) for row in writer_rows(found)[1:]] == [("1.25 × its time", False)]
+    assert [row.met for row in writer_rows(found)] == [None, None, None]
+    assert [row.figure.startswith("left out") for row in writer_rows(found)] == [False, True, True]
+    found["times_ours_on_the_clock"] |= {"vLLM": 0.8, "llama.cpp": 2.0}
+    assert [(row.figure, row.met) for row in writer_rows(found)[1:]] == [
+        ("1.25 × its time", False),
+        ("2.00 × faster", None),
+    ]
