@@ -86,7 +86,7 @@ def _family(claim: Claim) -> tuple[str, ...]:
 
 def _reason(claim: Claim) -> str:
     figures = claim.figures
-    tail = "" if figures.q is None else f" (q {_equal(figures.q)})"
+    tail = "" if figures.q is None else say(" (q {q})", q=_equal(figures.q))
     low = figures.q is not None and figures.q <= ALPHA
     least = "" if figures.smallest is None else number(figures.smallest)
     return {

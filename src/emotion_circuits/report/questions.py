@@ -199,7 +199,7 @@ def _row(aspect: Aspect, own: Sequence[Told]) -> Evidence:
         say("{name}: {unit}", name=_words(lead.claim), unit=lead.unit)
         if len(own) > 1 and _words(lead.claim)
         else lead.unit,
-        beside(lead) + (f" ({lead.null})" if lead.null else ""),
+        beside(lead) + (say(" ({way})", way=lead.null) if lead.null else ""),
     )
 
 
