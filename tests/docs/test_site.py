@@ -16,23 +16,27 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from hooks import API, cli_page, command_tree, findings_page, settings_page  # noqa: E402
 
+from emotion_circuits.errors import EmotionCircuitsError  # noqa: E402
+from emotion_circuits.page.browser import chromium, open_page  # noqa: E402
+
 PAGES = [ROOT / "README.md", ROOT / "README.ja.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
+# Once, because a build takes a quarter of a minute.
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(place)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return tmp_path
+    return place
 
 
-# One test, because a build takes a quarter of a minute.
 def test_the_site_builds_strictly_fetches_nothing_and_documents_every_public_name(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 35
@@ -46,6 +50,22 @@ def test_the_site_builds_strictly_fetches_nothing_and_documents_every_public_nam
         for name in importlib.import_module(f"emotion_circuits.{package}").__all__:
             documented = re.search(rf'id="emotion_circuits\.[\w.]*\b{name}"', text) or f">{name}<" in text
             assert documented, f"{package}.{name}"
+
+
+def test_search_works_in_a_page_that_is_opened_from_a_folder(site: Path) -> None:
+    try:
+        chromium()
+    except EmotionCircuitsError:
+        pytest.skip("there is no Playwright, or neither Chromium nor Chrome")
+    with open_page(site / "index.html") as tab:
+        tab.evaluate(
+            "const box = document.getElementById('__search'); box.checked = true; box.dispatchEvent(new Event('change'))"
+        )
+        tab.focus("input.md-search__input")
+        tab.keyboard.type("perplexity", delay=50)
+        tab.wait_for_selector(".md-search-result__item", state="attached", timeout=30_000)
+        assert tab.evaluate("location.protocol") == "file:"
+        assert "perplexity" in tab.locator(".md-search-result__item").first.text_content().lower()
 
 
 def test_the_command_line_reference_has_every_command_and_option() -> None:

@@ -99,10 +99,18 @@ def test_runs_are_compared_and_cleaned_without_tracking(runs):
 
 
 def test_recorded_runs_are_found_by_their_id(runs, monkeypatch, tmp_path):
+    from mlflow.tracking import MlflowClient
+
     from emotion_circuits.study.tracking import Tracker, track_study
 
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}")
     ids = [track_study(runs / name, tracker, read_claims(runs / name)) for name in "ab"]
+    recorded = MlflowClient(tracking_uri=tracker.uri).get_run(ids[0]).data
+    for claim in read_claims(runs / "a"):
+        of, low, high = claim.figures, *(claim.figures.interval or (None, None))
+        for ending, value in {"": of.estimate, ".q": of.q, ".low": low, ".high": high}.items():
+            assert recorded.metrics.get(f"{claim.id}{ending}") == (None if value is None else pytest.approx(value))
+        assert recorded.tags[f"verdict.{claim.id}"] == claim.verdict
     found = json.loads(command("compare", *ids, "--store", tracker.uri, "--json"))
     assert [row["key"] for row in found["config"]] == ["seed", "trace.top"] or len(found["config"]) == 2
     for name in "ab":

@@ -353,13 +353,22 @@ def track_study(folder: Path, tracker: Tracker, claims: Sequence[Claim]) -> str:
     Args:
         folder: of the study.
         tracker: where to.
-        claims: its claims; their estimates become metrics.
+        claims: its claims; estimates, ends of intervals and q become metrics, verdicts tags.
     """
     manifest = read_finished(folder)
     capture = read_json(checked(folder / "capture" / "manifest.json"))["hash"]
     link = folder / LINK
     with locked(folder, BUSY):
         return _track_study(folder, tracker, claims, manifest, str(capture), link)
+
+
+def _metrics(claim: Claim) -> Iterator[tuple[str, float]]:
+    """A claim's estimate under its id, and beside it what says how sure it is; what was not computed is left out."""
+    figures = claim.figures
+    low, high = figures.interval or (None, None)
+    for name, value in (("", figures.estimate), (".low", low), (".high", high), (".q", figures.q)):
+        if value is not None:
+            yield f"{claim.id}{name}", value
 
 
 def _track_study(
@@ -376,11 +385,12 @@ def _track_study(
     run_id = tracker.record(
         folder.resolve().name,
         params=flat(manifest["config"]),
-        metrics={claim.id: claim.figures.estimate for claim in claims},
+        metrics={name: value for claim in claims for name, value in _metrics(claim)},
         tags={
             CAPTURE_TAG: str(capture),
             FOLDER_TAG: str(folder.resolve()),
             **{f"stage.{name}": str(key) for name, key in manifest["stations"].items()},
+            **{f"verdict.{claim.id}": claim.verdict for claim in claims},
         },
         artifacts=[p for p in (folder / "manifest.json", folder / "report.html") if p.exists()],
     )
