@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # of them, since its tests share what is costly; tests/conftest.py has the longest modules begin first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: env lock licences audit demo test test-all lint format bench docs wheel wheel-check locale clean
+.PHONY: env lock licences audit demo test test-all lint format bench docs docs-zensical wheel wheel-check locale clean
 
 env: $(STAMP)
 
@@ -69,6 +69,13 @@ bench: env
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The same pages by Zensical, which reads mkdocs.yml as it is but runs no hooks: what they write is written out first.
+docs-zensical: env
+	$(BIN)/python docs/hooks.py build/plain
+	test -x build/zensical/bin/zensical || { $(PYTHON) -m venv build/zensical && build/zensical/bin/python -m pip install --quiet \
+		--disable-pip-version-check --only-binary=:all: zensical 'mkdocstrings[python]'; }
+	cd build/plain && ../zensical/bin/zensical build
 
 wheel: env
 	mkdir -p dist && rm -f dist/emotion_circuits-*.whl

@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,24 +19,51 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-__all__ = ["API", "api_page", "cli_page", "findings_page", "notebook_page", "on_files", "settings_page", "tables_page"]
+__all__ = [
+    "API", "api_page", "cli_page", "findings_page", "notebook_page", "on_files", "pages", "settings_page", "tables_page",
+    "write_plain",
+]  # fmt: skip
 
 HERE = Path(__file__).parent
 
 
-def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages; the notebook itself stays a file that can be downloaded."""
-    pages = {
+def pages() -> dict[str, str]:
+    """What is generated: Markdown by its place in the site."""
+    found = {
         "reference/cli.md": cli_page(),
         "reference/settings.md": settings_page(),
         "reference/tables.md": tables_page(),
         "findings.md": findings_page(HERE.parent / "README.md"),
         "notebook.md": notebook_page(HERE / "tutorial.ipynb"),
     }
-    pages |= {f"reference/api/{name}.md": api_page(name) for name in API}
-    for name, content in pages.items():
+    return found | {f"reference/api/{name}.md": api_page(name) for name in API}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages; the notebook itself stays a file that can be downloaded."""
+    for name, content in pages().items():
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def write_plain(folder: Path) -> None:
+    """The whole site as files that a builder without hooks reads: pages, ``mkdocs.yml``, and a link to the code.
+
+    Args:
+        folder: what it holds is written over.
+    """
+    shutil.copytree(HERE, folder / "docs", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    shutil.copy(HERE / "griffe_roles.py", folder / "docs")
+    for name, content in pages().items():
+        place = folder / "docs" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(content, encoding="utf-8")
+    lines = (HERE.parent / "mkdocs.yml").read_text(encoding="utf-8").splitlines()
+    left = [line for line in lines if line != "strict: true" and line not in ("hooks:", "  - docs/hooks.py")]
+    (folder / "mkdocs.yml").write_text("\n".join(left) + "\n", encoding="utf-8")
+    link = folder / "src"
+    link.unlink(missing_ok=True)
+    link.symlink_to(HERE.parent / "src")
 
 
 # -- command line --------------------------------------------------------------------------------------------------
@@ -310,3 +339,7 @@ def _shown(output: dict[str, Any]) -> str:
     if output["output_type"] in ("execute_result", "display_data"):
         return "".join(output["data"].get("text/plain", "")) + "\n"
     return ""
+
+
+if __name__ == "__main__":
+    write_plain(Path(sys.argv[1]))

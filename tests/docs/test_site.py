@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 
-from hooks import API, cli_page, command_tree, findings_page, settings_page  # noqa: E402
+from hooks import API, cli_page, command_tree, findings_page, pages, settings_page, write_plain  # noqa: E402
 
 from emotion_circuits.errors import EmotionCircuitsError  # noqa: E402
 from emotion_circuits.page.browser import chromium, open_page  # noqa: E402
@@ -66,6 +66,19 @@ def test_search_works_in_a_page_that_is_opened_from_a_folder(site: Path) -> None
         tab.wait_for_selector(".md-search-result__item", state="attached", timeout=30_000)
         assert tab.evaluate("location.protocol") == "file:"
         assert "perplexity" in tab.locator(".md-search-result__item").first.text_content().lower()
+
+
+def test_a_builder_without_hooks_finds_every_page_of_the_navigation(tmp_path: Path) -> None:
+    write_plain(tmp_path)
+    write_plain(tmp_path)  # over what is there
+    settings = (tmp_path / "mkdocs.yml").read_text("utf-8")
+    assert "docs/hooks.py" not in settings
+    named = re.findall(r": ([\w./-]+\.md)$", settings, re.MULTILINE)
+    assert len(named) > 40
+    assert not [name for name in named if not (tmp_path / "docs" / name).is_file()]
+    for name, content in pages().items():
+        assert (tmp_path / "docs" / name).read_text("utf-8") == content
+    assert (tmp_path / "src" / "emotion_circuits" / "__init__.py").is_file()
 
 
 def test_the_command_line_reference_has_every_command_and_option() -> None:
