@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("trl", reason="extra 'hybrid'")
 
 from attribute_cases import write_colours
+from emotion_circuits.cli.tune import _settings
 from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.exchange import read_vector
 from emotion_circuits.model import load_model
@@ -214,6 +215,7 @@ def test_the_command_tells_the_same(done, places):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--profile", "swift"], "--profile: no 'swift'; there are full, quick"),
         (["--emotion", "purple"], "no place and strength for 'purple'"), (["--methods", "magic"], "methods"),
         (["--set", "combine=[steering+dpo]"], "combine"), (["--set", "strengths=[0.5]"], "1 must be among them"),
     ],
@@ -224,6 +226,13 @@ def test_what_cannot_be_compared_is_refused_in_a_line(options, said, places):
     assert outcome.code == 1
     assert said in outcome.text
     assert "Traceback" not in outcome.text
+
+
+def test_a_profile_is_a_set_of_settings_that_options_change_further():
+    quick = _settings("quick", "warm", None, [])
+    assert (quick.examples, quick.strengths, quick.value) == (64, (0.5, 1.0, 2.0), "warm")
+    assert _settings("quick", "warm", "steering,dpo", ["examples=16"]).examples == 16
+    assert _settings("full", None, None, []) == TuningSettings()
 
 
 def test_a_run_that_is_given_as_its_own_folder_is_refused(places):

@@ -33,6 +33,10 @@ def tune(
             help="Any of prompting,steering,sft,dpo,preference,baked. Default: all. sft and dpo need the extra 'hybrid'."
         ),
     ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(help="full, or quick: fewer examples and strengths, smaller batches; --set changes it further."),
+    ] = "full",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of the station's settings, e.g. dpo_steps=64; repeat.")
     ] = None,
@@ -50,7 +54,7 @@ def tune(
     several strengths, beside what it costs: fluency, other labels, plain text, answers to harmful requests. Adapters and
     vector are kept for 'steer --adapter' and 'steer --vector'.
 
-    Example: emotion-circuits tune runs/demo --emotion gratitude --out runs/demo-tuned
+    Example: emotion-circuits tune runs/demo --emotion gratitude --profile quick --out runs/demo-tuned
     """
     from emotion_circuits.page.telling import claim_json, tell
     from emotion_circuits.record.reading import read_claims, read_config
@@ -61,7 +65,7 @@ def tune(
     from emotion_circuits.stations.tuning.section import overview
     from emotion_circuits.study.over_runs import run_over
 
-    own, asked = read_config(run), _settings(emotion, methods, set_ or [])
+    own, asked = read_config(run), _settings(profile, emotion, methods, set_ or [])
     place = out if out is not None else run.with_name(f"{run.name}-tuned")
     if place.resolve() == run.resolve():
         raise EmotionCircuitsError("--out: the comparison needs a folder of its own")
@@ -101,14 +105,16 @@ def tune(
     typer.echo(f"Page: {page.resolve()}")
 
 
-def _settings(emotion: str | None, methods: str | None, given: list[str]) -> Any:
+def _settings(profile: str, emotion: str | None, methods: str | None, given: list[str]) -> Any:
     from pydantic import ValidationError
 
     from emotion_circuits.cli.run import settings_of
     from emotion_circuits.prompts.loading import validation_messages
-    from emotion_circuits.stations.tuning.settings import TuningSettings
+    from emotion_circuits.stations.tuning.settings import PROFILES, TuningSettings
 
-    asked: dict[str, Any] = dict(settings_of(given))
+    if profile not in PROFILES:
+        raise EmotionCircuitsError(f"--profile: no {profile!r}; there are {', '.join(PROFILES)}")
+    asked: dict[str, Any] = {**PROFILES[profile], **settings_of(given)}
     if emotion is not None:
         asked["value"] = emotion
     if methods is not None:
