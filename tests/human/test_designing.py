@@ -10,7 +10,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.human.allocating import pairs_for, singles_for
 from emotion_circuits.human.choosing import Tuned
 from emotion_circuits.human.designing import Wanted, design_study
-from emotion_circuits.human.records import open_study, read_design
+from emotion_circuits.human.records import Assumed, open_study, read_design
 from emotion_circuits.sealing import read_sealed, write_sealed
 from human_cases import VALUES, conditions, text_rows, tuned_folder, written_run
 
@@ -221,3 +221,13 @@ def test_tuned_texts_that_do_not_fit_are_refused(run, tmp_path, change, values, 
     place = tmp_path / "tuned" if change is None else tuned_folder(tmp_path, run, **change)
     with pytest.raises(EmotionCircuitsError, match=message):
         design_study(run, tmp_path / "s", Wanted(raters=8, values=values, studies=2, tuned=Tuned(place, "sft")))
+
+
+def test_an_effect_that_is_out_of_reach_gives_way_to_a_larger_one_and_is_refused_where_there_is_none(run, tmp_path):
+    small = {**SMALL.__dict__, "raters": None, "studies": 4, "assumed": Assumed(base=0.1, effect=0.01, prompted=0.01)}
+    with pytest.raises(EmotionCircuitsError, match=r"for an effect of 0\.01; plan for a larger --effect"):
+        design_study(run, tmp_path / "refused", Wanted(**small))
+    assert not (tmp_path / "refused").exists()
+    design = design_study(run, tmp_path / "planned", Wanted(**{**small, "larger": (0.02, 0.85)})).design
+    assert (design.assumed.effect, design.assumed.prompted) == (0.85, 0.85)
+    assert max(plan.power["human.transmitted"] for plan in design.power) >= 0.8

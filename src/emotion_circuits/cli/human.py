@@ -41,11 +41,14 @@ def design(
     attention: Annotated[int, typer.Option(min=0, help="Checks per rater that name the answer they want.")] = 2,
     repeats: Annotated[int, typer.Option(min=0, help="Texts per rater that come twice.")] = 3,
     effect: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0.01, max=0.89, help="Share of raters naming the value, above the controls, not to be missed."
+            min=0.01,
+            max=0.89,
+            help="Share of raters naming the value, above the controls, not to be missed. Default: the "
+            "smallest of 0.2, 0.25, 0.3, 0.4 and 0.5 that so many openings can show.",
         ),
-    ] = 0.2,
+    ] = None,
     base: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="That share in unsteered texts, as it is assumed.")
     ] = 0.1,
@@ -72,11 +75,12 @@ def design(
     from emotion_circuits.human.designing import Wanted, design_study
     from emotion_circuits.human.records import Assumed
 
+    smallest, *larger = (effect,) if effect is not None else (0.2, 0.25, 0.3, 0.4, 0.5)
     wanted = Wanted(
         raters=raters, openings=openings, values=None if not values else tuple(values), singles=singles, pairs=pairs,
         gold=gold, attention=attention, repeats=repeats, seed=seed, studies=studies,
         tuned=None if tuned is None else Tuned(tuned, method),
-        assumed=Assumed(base=base, effect=effect, prompted=effect, preference=preference),
+        assumed=Assumed(base=base, effect=smallest, prompted=smallest, preference=preference), larger=tuple(larger),
     )  # fmt: skip
     with long_running():
         note("power: simulating whole studies")
@@ -85,7 +89,12 @@ def design(
         kept = {"name", "values", "arms", "missing", "openings", "hypotheses", "rules", "assumed", "power"}
         show_json({"out": str(out), "raters": list(found.forms), **found.model_dump(mode="json", include=kept)})
         return
-    power = Table(*_PLANNED, title=f"Power for an effect of {effect:g}, {studies} simulated studies each")
+    planned = found.assumed.effect
+    if planned != smallest:
+        note(
+            f"an effect of {smallest:g} is out of reach of these openings; the study is planned for one of {planned:g}"
+        )
+    power = Table(*_PLANNED, title=f"Power for an effect of {planned:g}, {studies} simulated studies each")
     for plan in found.power:
         power.add_row(
             str(plan.raters), str(plan.openings), *(_share(plan.power.get(f"human.{k}")) for k in _PLANNED[2:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ class Wanted:
         studies: simulated per plan.
         rules: of exclusion.
         assumed: for power.
+        larger: effects that are planned for in turn where no number of raters is enough for the assumed one.
     """
 
     raters: int | None = None
@@ -67,6 +68,7 @@ class Wanted:
     studies: int = 40
     rules: Rules = field(default_factory=Rules)
     assumed: Assumed = field(default_factory=Assumed)
+    larger: tuple[float, ...] = ()
 
 
 def design_study(run: Path, out: Path, wanted: Wanted | None = None) -> Study:
@@ -90,16 +92,29 @@ def design_study(run: Path, out: Path, wanted: Wanted | None = None) -> Study:
     each = {"singles": min(wanted.singles, openings), "pairs": min(wanted.pairs, openings)}
     counts = sorted({wanted.raters} if wanted.raters is not None else set(TRIED))
     sizes = sorted({max(8, openings // 2), openings})
-    table = planned(
-        chosen.values, chosen.arms, wanted.assumed, raters=counts, openings=sizes, **each, studies=wanted.studies,
-        seed=wanted.seed,
-    )  # fmt: skip
-    raters = wanted.raters or raters_for(table, openings)
+    for effect in (wanted.assumed.effect, *wanted.larger):
+        assumed = wanted.assumed
+        if effect != assumed.effect:
+            assumed = assumed.model_copy(update={"effect": effect, "prompted": max(effect, assumed.prompted)})
+        table = planned(
+            chosen.values,
+            chosen.arms,
+            assumed,
+            raters=counts,
+            openings=sizes,
+            **each,
+            studies=wanted.studies,
+            seed=wanted.seed,
+        )
+        raters = wanted.raters or raters_for(table, openings)
+        if raters is not None:
+            wanted = replace(wanted, assumed=assumed)
+            break
     if raters is None:
         best = max(table, key=lambda p: (p.openings, p.raters))
         raise EmotionCircuitsError(
             f"power: with {best.raters} raters and {best.openings} openings it is {best.power['human.transmitted']:.2f} for an "
-            f"effect of {wanted.assumed.effect:g}; plan for a larger --effect, or name --raters yourself"
+            f"effect of {assumed.effect:g}; plan for a larger --effect, or name --raters yourself"
         )
     study = _built(run, chosen, wanted, raters, table, **each)
     write_study(study, out)
