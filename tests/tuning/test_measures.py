@@ -44,6 +44,14 @@ def test_arms_are_measured_against_unsteered_text():
         assert rows.loc[name, "low"] < effect < rows.loc[name, "high"] + 0.02
         assert rows.loc[name, "ratio"] == pytest.approx(ratio)
         assert rows.loc[name, "astray_change"] == 0
+    # What joy gains, the reference loses: that is nothing beside it.
+    judged = scored.assign(p_plain=1 - scored["p_joy"])
+    with_it = arm_rows(judged, arms, "joy", judge="emotion").set_index("condition")
+    without = arm_rows(judged, arms, "joy", judge="emotion", reference="plain").set_index("condition")
+    assert set(with_it["astray"]) == {"plain"}
+    assert set(without["astray"]) == {"anger"}
+    alone = judged.drop(columns="p_anger")
+    assert set(arm_rows(alone, arms, "joy", judge="emotion", reference="plain")["astray"]) == {"plain"}
 
 
 def test_equal_cost_is_read_off_the_line_through_a_methods_strengths():

@@ -43,7 +43,13 @@ class AtCost:
 
 
 def arm_rows(
-    scored: pd.DataFrame, arms: Mapping[str, Mapping[str, Any]], value: str, *, judge: str, base: str = NONE.name
+    scored: pd.DataFrame,
+    arms: Mapping[str, Mapping[str, Any]],
+    value: str,
+    *,
+    judge: str,
+    base: str = NONE.name,
+    reference: str | None = None,
 ) -> pd.DataFrame:
     """One row of figures per arm, each against the base, paired by opening.
 
@@ -53,12 +59,13 @@ def arm_rows(
         value: that is meant.
         judge: the evaluator whose labels and probabilities decide.
         base: condition that all are compared with; unsteered text by default.
+        reference: label that says nothing where another one moves, since what one gains it loses.
 
     Returns:
         Columns of ``arms``; ``condition n``; ``p change low high p_change`` of the judge's probability; ``share`` and
         ``base_share`` of texts called the value; ``words words_low words_high`` where words of a lexicon were counted (change of
         the share with one); ``ratio ratio_low ratio_high`` of perplexities; ``repetition`` (rise); ``astray astray_change`` (the
-        other label that moves most, and by how much).
+        other label that moves most but the reference, and by how much; the reference where there is no other).
     """
     column, label = f"p_{value}", f"{judge}_label"
     rows = []
@@ -66,6 +73,7 @@ def arm_rows(
     if f"n_{value}" in scored:
         marked = marked.assign(worded=(scored[f"n_{value}"] > 0).astype(float))
     others = [str(c) for c in scored if str(c).startswith("p_") and c != column]
+    others = [c for c in others if c != f"p_{reference}"] or others
     plain = {c: per_prompt(marked, base, c) for c in (column, "hit", "nats", "repetition", *others)}
     for name, about in arms.items():
         found = paired_difference(per_prompt(marked, name, column), plain[column], direction=1)

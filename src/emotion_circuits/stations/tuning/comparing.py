@@ -40,7 +40,8 @@ def write_comparison(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, cost
     beside: dict[str, dict[str, Any]] = {
         arm.condition.name: {"method": arm.method, "strength": arm.strength} for arm in arms
     }
-    table = arm_rows(scored, beside, value, judge=work.run.about.judge)
+    studied = work.run.about
+    table = arm_rows(scored, beside, value, judge=studied.judge, reference=studied.reference)
     base = _figures(costs, NONE.name, "loss")
     for what, of in (("kl", lambda f: f), ("loss", lambda f: f - base)):
         found = [mean_intervals(of(_figures(costs, str(name), what)))[0] for name in table["condition"]]
@@ -102,7 +103,8 @@ def write_taken(
     """The tables of what is taken away from texts that were asked for the value, beside what directions of nothing take."""
     value = work.value
     beside = {a.condition.name: {"method": a.method} for a in arms if a.condition.name != ASKED}
-    table = arm_rows(scored, beside, value, judge=work.run.about.judge, base=ASKED)
+    studied = work.run.about
+    table = arm_rows(scored, beside, value, judge=studied.judge, base=ASKED, reference=studied.reference)
     column = f"p_{value}"
     asked, plain = (float(per_prompt(scored, name, column).mean()) for name in (ASKED, NONE.name))
     table = table.assign(asked=asked, plain=plain)
