@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # of them, since its tests share what is costly; tests/conftest.py has the longest modules begin first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: env lock licences audit demo test test-all lint format bench docs docs-zensical wheel wheel-check locale clean
+.PHONY: env lock licences audit demo test test-all lint format bench docs docs-zensical pictures wheel wheel-check locale clean
 
 env: $(STAMP)
 
@@ -69,6 +69,10 @@ bench: env
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Pictures of a report and of a rater's page, from the run of 'make demo'.
+pictures: env
+	$(BIN)/python docs/pictures.py runs/demo
 
 # The same pages by Zensical, which reads mkdocs.yml as it is but runs no hooks: what they write is written out first.
 docs-zensical: env
