@@ -10,7 +10,9 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.language import speaking
 from emotion_circuits.page.numerals import estimate, fixed, number
 from emotion_circuits.page.telling import beside, claim_json, tell
+from emotion_circuits.stations.steering.words import place_words
 from emotion_circuits.statistics import VERDICTS, About, Claim, corrected, draft
+from emotion_circuits.steering import grid
 from told import CLAIMS, KINDS, changed
 
 # How each reason is told, in both languages.
@@ -187,3 +189,16 @@ def test_programs_get_data_and_words():
     found = claim_json(told)
     assert Claim.model_validate({k: v for k, v in found.items() if k != "words"}) == CLAIMS[0]
     assert found["words"]["statement"] == told.statement
+
+
+def test_a_place_is_told_in_words_and_what_is_named_otherwise_stays_as_it_is():
+    at = [
+        grid(["joy"], [layers], [0.25], prefix=prefix)[1].name for layers, prefix in ((3, ""), ((3, 4, 5), "sink 4 "))
+    ]
+    assert [place_words(name) for name in at] == [
+        "layer 3, 0.25 residual norms", "layers 3-5, 4 residual norms at the first token and 0.25 at the others",
+    ]  # fmt: skip
+    for name in ("joy mapped", grid(["joy"], [3], [2], prefix="raw ", units="raw")[1].name):
+        assert place_words(name) == name
+    with speaking("ja"):
+        assert place_words(at[1]) == "層3-5、先頭トークンに残差ノルム4、ほかに0.25"

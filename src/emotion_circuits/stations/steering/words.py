@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from emotion_circuits.language import say, term
 from emotion_circuits.page.numerals import interval, number, percent, signed
 from emotion_circuits.page.words import Aspect, Kind, Words
@@ -23,11 +25,29 @@ def metric_words(metric: str) -> str:
     return term(_METRICS[metric]) if metric in _METRICS else say("mean score of {judge}", judge=metric)
 
 
+_NAMED = re.compile(r"(?:sink (?P<first>\S+) )?.+ L(?P<layers>[\d+-]+) α=(?P<alpha>\S+)")
+"""How :func:`emotion_circuits.steering.grid` names a place and a strength in residual norms, a sink's before it."""
+
+
+def place_words(condition: str | None) -> str:
+    """Where and how strongly a condition pushes, in words; a name of another making as it is."""
+    found = _NAMED.fullmatch(condition or "")
+    if found is None or str(condition).startswith("raw "):
+        return str(condition)
+    layers, alpha, first = found["layers"], found["alpha"], found["first"]
+    at = say("layer {layers}", layers=layers) if layers.isdecimal() else say("layers {layers}", layers=layers)
+    if first is None:
+        return say("{at}, {alpha} residual norms", at=at, alpha=alpha)
+    return say(
+        "{at}, {first} residual norms at the first token and {alpha} at the others", at=at, first=first, alpha=alpha
+    )
+
+
 def effect_words(claim: Claim) -> Words:
     """That a direction moves a metric further than directions of nothing do."""
     about, figures = claim.about, claim.figures
     metric = metric_words(str(about.metric))
-    told = {"emotion": term(str(about.value)), "condition": about.condition, "metric": metric}
+    told = {"emotion": term(str(about.value)), "condition": place_words(about.condition), "metric": metric}
     if figures.side == "less":
         statement = say(
             "Adding the {emotion} direction ({condition}) changes the continuation's {metric} downwards, further than directions "
@@ -102,7 +122,7 @@ def fluency_words(claim: Claim) -> Words:
     statement = say(
         "What is written under the {emotion} direction ({condition}) stays fluent: its perplexity under the unsteered model is "
         "at most {bound:g} times that of unsteered text.",
-        emotion=term(str(about.value)), condition=about.condition, bound=claim.figures.chance,
+        emotion=term(str(about.value)), condition=place_words(about.condition), bound=claim.figures.chance,
     )  # fmt: skip
     return Words(statement, term("perplexity ratio"), term("prompts"), chance=say("bound"))
 
@@ -114,7 +134,7 @@ def _bound(claim: Claim) -> Words:
         "unsteered text (on the openings of the choice; none was written on test openings).",
         emotion=term(str(about.value)), bound=claim.figures.chance,
     )  # fmt: skip
-    notes = (say("Condition: {condition}.", condition=about.condition),)
+    notes = (say("Condition: {condition}.", condition=place_words(about.condition)),)
     return Words(statement, term("perplexity ratio"), term("prompts"), notes=notes, chance=say("bound"))
 
 
