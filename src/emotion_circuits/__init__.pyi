@@ -35,6 +35,7 @@ from .statistics import About, Claim, Figures, fdr, judge, paired_difference
 from .steering import (
     Condition,
     SteeringVectors,
+    SweepView,
     condition_table,
     controls,
     grid,
@@ -67,6 +68,7 @@ __all__ = [
     "Sampling",
     "Site",
     "SteeringVectors",
+    "SweepView",
     "__version__",
     "ablation_scan",
     "capture",

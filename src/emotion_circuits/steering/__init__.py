@@ -25,6 +25,7 @@ from emotion_circuits.steering.vectors import (
     shuffled_directions,
     vectors_from_store,
 )
+from emotion_circuits.steering.view import SweepView
 
 __all__ = [
     "BUDGET",
@@ -37,6 +38,7 @@ __all__ = [
     "Effects",
     "LabelledRows",
     "SteeringVectors",
+    "SweepView",
     "beside_controls",
     "check_conditions",
     "choose_condition",

@@ -19,6 +19,7 @@ from emotion_circuits.record.studied import studied_in
 from emotion_circuits.stations.steering import figures as pictures
 from emotion_circuits.stations.steering.folder import Choice, SteeringFolder
 from emotion_circuits.steering import REGIMES, Condition, pareto
+from emotion_circuits.steering.view import as_read
 
 __all__ = ["SAID", "sections"]
 
@@ -386,7 +387,7 @@ def _every_text(scored: pd.DataFrame, effects: pd.DataFrame, judge: str) -> Tabl
     }
     shown = scored[~scored["kind"].isin(["random", "shuffled"]) | scored["condition"].isin(best)].reset_index(drop=True)
     columns = {"arm": [_arm(row) for row in shown[["kind", "condition", "emotion"]].to_dict("records")]}
-    columns |= {"opening": shown["prompt"].tolist(), "text": _as_read(shown).tolist()}
+    columns |= {"opening": shown["prompt"].tolist(), "text": as_read(shown).tolist()}
     label = f"{judge}_label"
     if label in shown:
         columns["classed_as"] = shown[label].tolist()
@@ -474,13 +475,6 @@ def _against_words(effects: pd.DataFrame) -> str:
 _SIDE_BY_SIDE = 4
 
 
-def _as_read(texts: pd.DataFrame) -> pd.Series:
-    """Texts for a reader: where the length ended one, and not the model, it goes on."""
-    if "finished" not in texts:
-        return texts["text"]
-    return texts["text"].where(texts["finished"].astype(bool) | (texts["text"] == ""), texts["text"] + " …")
-
-
 def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condition], count: int = 12) -> Texts:
     """The first openings of the test split that all these arms were written on, whatever was written; nothing is picked by hand.
 
@@ -499,7 +493,7 @@ def _texts(scored: pd.DataFrame, effects: pd.DataFrame, chosen: dict[str, Condit
     first = scored[scored["sample"] == 0]
     arms = first[first["condition"].isin(list(columns.values()))].groupby("prompt", sort=False)["condition"].nunique()
     prompts = list(arms[arms == len(set(columns.values()))].index)[:count]
-    by = first.assign(text=_as_read(first)).set_index(["condition", "prompt"])["text"]
+    by = first.assign(text=as_read(first)).set_index(["condition", "prompt"])["text"]
     rows = tuple((p, tuple(str(by.get((name, p), "")) for name in columns.values())) for p in prompts)
     return Texts(
         "texts",
