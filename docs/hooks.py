@@ -11,9 +11,11 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from html import escape
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -317,7 +319,7 @@ def findings_page(readme: Path) -> str:
 
 
 def notebook_page(path: Path) -> str:
-    """A notebook as Markdown: text, code, and the text that the code printed."""
+    """A notebook as Markdown: text, code, and what the code showed: printed text, tables as text, figures, cards."""
     book = json.loads(path.read_text(encoding="utf-8"))
     parts = []
     for cell in book["cells"]:
@@ -326,11 +328,36 @@ def notebook_page(path: Path) -> str:
             parts.append(source)
         elif cell["cell_type"] == "code":
             parts.append(f"```python\n{source}\n```")
-            shown = "".join(filter(None, (_shown(output) for output in cell.get("outputs", ()))))
-            if shown.strip():
-                parts.append(f"```{{.text .no-copy}}\n{shown.rstrip()}\n```")
+            parts += _outputs(cell.get("outputs", ()))
     title, _, rest = "\n\n".join(parts).partition("\n")
     return f"{title}\n\n[Download this notebook]({path.name}).\n{rest}\n"
+
+
+def _outputs(outputs: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """What follows one another as text is one block; what is more than text stands between such blocks."""
+    for is_text, group in groupby(outputs, key=lambda output: _rich(output) is None):
+        if not is_text:
+            yield from (str(_rich(output)) for output in group)
+            continue
+        shown = "".join(map(_shown, group))
+        if shown.strip():
+            yield f"```{{.text .no-copy}}\n{shown.rstrip()}\n```"
+
+
+def _rich(output: dict[str, Any]) -> str | None:
+    """A figure or the card of an object; none for what is text, data frames too, whose text is as wide as their table."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        looks = output["metadata"]["image/png"]
+        source = "".join("".join(data["image/png"]).split())
+        return (
+            f'<figure class="shown"><img alt="{escape(looks["alt"])}" width="{looks["width"]}" '
+            f'src="data:image/png;base64,{source}"></figure>'
+        )
+    html = "".join(data.get("text/html", ""))
+    if not html or 'class="dataframe"' in html:
+        return None
+    return f'<div class="shown">{html}</div>'
 
 
 def _shown(output: dict[str, Any]) -> str:

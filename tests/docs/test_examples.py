@@ -6,14 +6,17 @@ code, not the figures. The notebook's test uses the model itself.
 
 from __future__ import annotations
 
+import ast
 import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
+from plotly.graph_objects import Figure
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import emotion_circuits.model
@@ -22,6 +25,7 @@ from emotion_circuits.activations import capture
 from emotion_circuits.model import LanguageModel, install
 from emotion_circuits.model.families import family_of
 from emotion_circuits.prompts import Prompt, load_prompts
+from emotion_circuits.steering import SweepView
 from families import tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +95,7 @@ def test_the_examples_of_the_stations_run_one_after_another() -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", ["method", "howto/evaluator", "howto/language", "howto/attribute"])
+@pytest.mark.parametrize("name", ["method", "howto/evaluator", "howto/language", "howto/attribute", "howto/colab"])
 def test_the_examples_of_a_page_run(name: str) -> None:
     assert run_page(ROOT / "docs" / f"{name}.md") > 0
 
@@ -103,3 +107,27 @@ def test_the_examples_of_the_readme_run() -> None:
         tiny_model("llama", max_position_embeddings=1024), rows, "runs/other", pooling=("last", "mean", "frame")
     )
     assert run_page(ROOT / "README.md", other_store=other) > 0
+
+
+@pytest.mark.usefixtures("small")
+def test_the_cells_of_the_colab_notebook_run_but_the_one_that_installs(capsys: pytest.CaptureFixture[str]) -> None:
+    book = nbformat.read(ROOT / "docs" / "colab.ipynb", as_version=4)
+    names: dict[str, Any] = {"__name__": "example"}
+    shown = []
+    for cell in book.cells:
+        if cell.cell_type != "code" or "install" in cell.metadata.get("tags", []):
+            continue
+        *steps, last = ast.parse(cell.source, filename=cell.id).body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exec(compile(ast.Module(steps, []), cell.id, "exec"), names)
+            if isinstance(last, ast.Expr):
+                shown.append(eval(compile(ast.Expression(last.value), cell.id, "eval"), names))
+            else:
+                exec(compile(ast.Module([last], []), cell.id, "exec"), names)
+    assert names["DEVICE"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    said = capsys.readouterr().out
+    assert "smollm2-135m, 30 layers, in torch.float32 on the CPU" in said
+    assert sum(isinstance(each, Figure) for each in shown) == 3
+    (view,) = (each for each in shown if isinstance(each, SweepView))
+    assert view.conditions[:2] == ["none", "gratitude"]

@@ -54,7 +54,7 @@ def test_the_card_escapes_texts_names_and_labels_and_says_what_it_leaves_out() -
     assert "&lt;b&gt;0&lt;/b&gt;" in html
     assert "&lt;b&gt;1&lt;/b&gt;" not in html  # the second sample
     assert "<br><small>&lt;i&gt;joy&lt;/i&gt;</small>" in html
-    assert "not shown: any | random 1" in html
+    assert "not shown: joy | random 0, any | random 1" in html
     assert html.count("<tr>") == 4
 
 

@@ -77,7 +77,7 @@ def side_by_side(texts: pd.DataFrame, below: pd.DataFrame | None = None) -> Mark
     return _rows(head, lines, len(texts) - _ROWS, style=_PROSE)
 
 
-_PROSE = Markup(' style="text-align: left; vertical-align: top; white-space: pre-wrap"')
+_PROSE = Markup(' style="text-align: left; vertical-align: top; white-space: pre-line"')
 
 
 def _table(table: pd.DataFrame) -> Markup:

@@ -61,13 +61,13 @@ def change_by_condition(table: pd.DataFrame) -> go.Figure:
                 "<extra></extra>",
                 row=at, col=1,
             )  # fmt: skip
-        figure.add_vline(x=0, line={"color": GREY, "dash": "dot"}, row=at, col=1)
+        figure.add_vline(x=0, line={"color": GREY, "dash": "dot"}, layer="below", row=at, col=1)
         figure.update_yaxes(
             categoryorder="array", categoryarray=lines[at - 1][::-1], range=[-0.7, len(lines[at - 1]) - 0.3],
             automargin=True, row=at, col=1,
         )  # fmt: skip
     figure.update_xaxes(
-        title=say("change of the judge's probability (95 % interval over prompts)"), row=len(emotions), col=1
+        title=say("change of the judge's probability (95 % interval over prompts)"), title_standoff=8, row=len(emotions), col=1
     )  # fmt: skip
     return dress(figure, 110 + 34 * sum(len(own) + 1 for own in lines))
 
@@ -88,7 +88,7 @@ def labels_by_condition(table: pd.DataFrame) -> go.Figure:
             y=list(table.index), x=table[label], name=term(str(label)), orientation="h", marker={"color": colour},
             hovertemplate="%{y}: %{x:.0%}<extra>%{fullData.name}</extra>",
         )  # fmt: skip
-    figure.update_layout(barmode="stack")
+    figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
     figure.update_xaxes(title=say("share of texts, as the judge calls them"), tickformat=".0%", range=[0, 1])
     figure.update_yaxes(autorange="reversed", automargin=True)
     return dress(figure, 140 + 34 * len(table))

@@ -24,7 +24,7 @@ __all__ = ["SweepView", "as_read"]
 
 _NEEDED = ("condition", "kind", "emotion", "prompt_id", "prompt", "text")
 _OF_NOTHING = ("random", "shuffled")
-_SHOWN = 5
+_SHOWN = 4
 """Conditions beside one another: more are too narrow to read."""
 
 
