@@ -68,7 +68,7 @@ def test_calls_with_something_else_than_a_literal_are_those_that_are_known():
     found = [name for name, text in calls("say") if not isinstance(text, ast.Constant)]
     counts = {name: found.count(name) for name in found}
     assert counts == {
-        "circuits/drawing": 1, "stations/directions/figures": 1, "report/plan": 2, "report/questions": 7,
+        "circuits/drawing": 1, "stations/directions/figures": 1, "report/plan": 2, "report/questions": 7, "report/compared": 5,
         "record/station": 2,
         "stations/circuits/section": 2, "stations/steering/figures": 2, "stations/steering/section": 3,
         "stations/trace/section": 2, "serve/wording": 1, "stations/tuning/words": 1, "stations/directions/section": 1,

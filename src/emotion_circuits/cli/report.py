@@ -67,7 +67,7 @@ def report(
     if pdf is not None or figures is not None or paper is not None:
         # Said before anything is written.
         chromium()
-    further = _read_by_people(run, human)
+    further = read_by_people(run, human)
     written = render_report(run, out=out, language=lang, aligned=aligned, further=further, plan=plan)
     exported = None if figures is None else export_parts(written.page, written.path, figures)
     if pdf is not None:
@@ -93,7 +93,7 @@ def report(
         typer.echo(f"For LaTeX: {(paper / 'paper.tex').resolve()} (latexmk compiles it, in its folder)")
 
 
-def _read_by_people(run: Path, asked: Path | None) -> tuple[Further, ...]:
+def read_by_people(run: Path, asked: Path | None) -> tuple[Further, ...]:
     """What people read: the study that was asked for, or the one in the run's folder as far as it is of these texts."""
     from emotion_circuits.human.reported import people_of, study_in
 

@@ -1,8 +1,9 @@
-"""``emotion-circuits runs``: what was recorded, from a run to its capture and back; two runs compared; one cleaned."""
+"""``emotion-circuits runs``: what was recorded, from a run to its capture and back; runs compared; one cleaned."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from emotion_circuits.cli.shared import JsonFlag, print_table, show_json
+from emotion_circuits.cli.report import read_by_people
+from emotion_circuits.cli.shared import JsonFlag, Language, print_table, show_json
+from emotion_circuits.cli.visible import visible
 from emotion_circuits.errors import EmotionCircuitsError
 
-app = typer.Typer(help="Runs: recorded ones (MLflow), two compared, a folder cleaned.", no_args_is_help=True)
+app = typer.Typer(help="Runs: recorded ones (MLflow), several compared, a folder cleaned.", no_args_is_help=True)
 
 Store = Annotated[
     str | None, typer.Option("--store", help="Tracking store; default MLFLOW_TRACKING_URI, else runs/mlflow.db.")
@@ -114,50 +117,91 @@ def _folder(run: str, store: str | None) -> Path:
 
 @app.command("compare")
 def compare(
-    a: Annotated[str, typer.Argument(help="Folder of a run, or the id of a recorded one.")],
-    b: Annotated[str, typer.Argument(help="The other one.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="Folders of two or more runs, or the ids of recorded ones."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML file: the runs beside one another by question, on one self-contained page."),
+    ] = None,
+    lang: Language = "en",
     all_: Annotated[bool, typer.Option("--all", help="Print claims without any difference too.")] = False,
     store: Store = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare two runs: configuration, claims, choices, times.
+    """Compare runs: what each answers to the five questions, claims, configuration, choices, times.
 
-    Flagged are claims of one run only, verdicts that differ, and intervals that do not overlap.
+    Flagged are claims of some runs only, verdicts that differ, and intervals that do not overlap. Runs may be of different models
+    and attributes; each answer is that of the run's own report.
 
-    Example: emotion-circuits runs compare runs/demo runs/demo-again
+    Example: emotion-circuits runs compare runs/demo runs/gemma3 --out compared.html --lang ja
     """
     from emotion_circuits.record.reading import open_run
-    from emotion_circuits.study.comparing import compare_runs
+    from emotion_circuits.report.compared import answered, compared, render_comparison
 
-    found = compare_runs(open_run(_folder(a, store)), open_run(_folder(b, store)))
-    if as_json:
-        show_json(found)
+    if out is None and lang != "en":
+        raise EmotionCircuitsError("--lang is the language of the page: say with --out where to write it")
+    if out is not None and out.is_dir():
+        raise EmotionCircuitsError(f"--out {out}: is a folder; name an HTML file, e.g. {out / 'compared.html'}")
+    if len(runs) < 2:
+        raise EmotionCircuitsError(f"{runs[0]} alone: name two or more runs, which are compared with one another")
+    opened = [open_run(_folder(run, store)) for run in runs]
+    further = [read_by_people(run.folder, None) for run in opened]
+    page = None if out is None else render_comparison(opened, out, language=lang, further=further).path
+    if page is not None and not as_json:
+        typer.echo(f"Page: {page.resolve()}")
         return
+    found = compared(answered(opened, further))
+    if as_json:
+        show_json({**found, "page": None if page is None else str(page)})
+    else:
+        _print_compared(found, every=all_)
+
+
+def _print_compared(found: dict[str, Any], *, every: bool) -> None:
+    """What differs, first by question, then in settings; runs are called by letters, which are explained first."""
+    sides = [run["side"] for run in found["runs"]]
+    columns = [side.upper() for side in sides]
+    for run, column in zip(found["runs"], columns, strict=True):
+        typer.echo(f"{column}  {visible(run['folder'])}")
+    _print("Questions", ("question", *columns), [
+        (row["question"], *(_answer(row[side]) for side in sides)) for row in found["questions"]
+    ])  # fmt: skip
+    flagged = [row for row in found["claims"] if row["flags"]]
+    shown = found["claims"] if every else flagged
+    for key, question in [*((row["key"], row["question"]) for row in found["questions"]), (None, "No question")]:
+        _print(f"{question}\n{'Claims' if every else 'Claims that differ'}", ("claim", *columns, "differs in"), [
+            (row["id"], *(_claim(row[side]) for side in sides), ", ".join(row["flags"]))
+            for row in shown if row["question"] == key
+        ])  # fmt: skip
     for title, key in (("Configuration", "config"), ("Model, data, packages", "environment"), ("Choices", "choices")):
         if not found[key]:
             typer.echo(f"{title}: the same")
-            continue
-        table = Table(title=f"{title}: what differs")
-        for heading in ("key", "A", "B"):
-            table.add_column(heading, overflow="fold")
-        for row in found[key]:
-            name = f"{row['stage']}: {row['key']}" if "stage" in row else row["key"]
-            table.add_row(name, _short(row["a"]), _short(row["b"]))
-        print_table(table)
-    flagged = [row for row in found["claims"] if row["flags"]]
-    shown = found["claims"] if all_ else flagged
-    if shown:
-        table = Table(title="Claims" if all_ else "Claims that differ")
-        for heading in ("claim", "A", "B", "differs in"):
-            table.add_column(heading, overflow="fold")
-        for row in shown:
-            table.add_row(row["id"], _claim(row["a"]), _claim(row["b"]), ", ".join(row["flags"]))
-        print_table(table)
-    table = Table("stage", "A", "B", title="Stages")
-    for row in found["stages"]:
-        table.add_row(row["stage"], *(_stage(row[side]) for side in "ab"))
-    print_table(table)
+        _print(f"{title}: what differs", ("key", *columns), [
+            (f"{row['stage']}: {row['key']}" if "stage" in row else row["key"], *(_short(row[side]) for side in sides))
+            for row in found[key]
+        ])  # fmt: skip
+    _print("Stages", ("stage", *columns), [
+        (row["stage"], *(_stage(row[side]) for side in sides)) for row in found["stages"]
+    ])  # fmt: skip
     typer.echo(f"{len(flagged)} of {len(found['claims'])} claims differ.")
+
+
+def _print(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; nothing where it has no rows."""
+    if not rows:
+        return
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    print_table(table)
+
+
+def _answer(found: dict[str, Any]) -> str:
+    return (found["verdict"] or "no verdict") if found["studied"] else "not studied"
 
 
 def _short(value: Any) -> str:
@@ -172,7 +216,8 @@ def _claim(figures: dict[str, Any] | None) -> str:
         return "–"
     ends = figures["interval"]
     interval = "" if not ends else f" [{ends[0]:.3g}, {ends[1]:.3g}]"
-    return f"{figures['estimate']:.3g}{interval} {figures['verdict']}"
+    q = "" if figures["q"] is None else f", q {figures['q']:.3g}"
+    return f"{figures['estimate']:.3g}{interval}\n{figures['verdict']}{q}"
 
 
 def _stage(found: dict[str, Any]) -> str:

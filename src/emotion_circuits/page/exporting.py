@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pandas as pd
 
 from emotion_circuits.language import say
+from emotion_circuits.page.abreast import Abreast
 from emotion_circuits.page.browser import chromium, off_the_loop, open_page
 from emotion_circuits.page.page import Comparisons, Figure, Page, Sheets, Table, Texts
 from emotion_circuits.paths import replacing, write_table
@@ -141,7 +142,7 @@ def _sheets(names: list[str], path: Path, folder: Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def _table(part: Table | Texts | Comparisons, folder: Path) -> Iterator[Path]:
+def _table(part: Table | Texts | Comparisons | Abreast, folder: Path) -> Iterator[Path]:
     frame = _frame(part)
     # Lists and tuples (an interval in a cell) have no place in a CSV file, and mixed ones none in Parquet.
     frame = frame.map(lambda v: json.dumps(list(v)) if isinstance(v, list | tuple) else v)
@@ -166,7 +167,9 @@ def _no_formula(value: object) -> object:
     return value if re.fullmatch(r"[+-]\d[\d.,]*(e[+-]?\d+)?( ?%)?", value) else f"'{value}"
 
 
-def _frame(part: Table | Texts | Comparisons) -> pd.DataFrame:
+def _frame(part: Table | Texts | Comparisons | Abreast) -> pd.DataFrame:
+    if isinstance(part, Abreast):
+        return part.frame()
     if isinstance(part, Table):
         return part.frame
     if isinstance(part, Texts):

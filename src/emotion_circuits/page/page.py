@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from emotion_circuits.language import language, nsay, say, term
+from emotion_circuits.page.abreast import Abreast, Strip
 from emotion_circuits.page.numerals import estimate, fixed, number, places, probability
 from emotion_circuits.page.plainly import plain_figure
 from emotion_circuits.page.telling import Told, beside, counted, figure_words, null_words, slug
@@ -23,6 +24,7 @@ from emotion_circuits.paths import replacing
 
 __all__ = [
     "Answer",
+    "Asked",
     "Comparisons",
     "Evidence",
     "Figure",
@@ -31,7 +33,6 @@ __all__ = [
     "Section",
     "Sheet",
     "Sheets",
-    "Strip",
     "Table",
     "Texts",
     "write_page",
@@ -60,37 +61,6 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """A figure on a line, drawn small: its interval beside the chance level and what the null gives.
-
-    Attributes:
-        name: what was asked.
-        figure: the figure in words.
-        estimate: the figure.
-        interval: its ends.
-        chance: the reference.
-        null: ends of the null.
-        verdict: of its claim.
-        short: the estimate with its interval.
-    """
-
-    name: str
-    figure: str
-    estimate: float
-    interval: tuple[float, float]
-    chance: float | None
-    null: tuple[float, float] | None
-    verdict: str
-    short: str
-
-    def at(self, value: float) -> float:
-        """Where a value stands, from 0 (left end) to 100."""
-        marks = [self.estimate, *self.interval, *(self.null or ()), *(() if self.chance is None else (self.chance,))]
-        low, high = min(marks), max(marks)
-        return 4 + 92 * (value - low) / (high - low) if high > low else 50.0
-
-
-@dataclass(frozen=True)
 class Answer:
     """A question with what a run says to it.
 
@@ -115,6 +85,25 @@ class Answer:
     gist: str = ""
     strips: tuple[Strip, ...] = ()
     texts: Texts | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with what several runs say to it.
+
+    Attributes:
+        key: for links.
+        question: the question.
+        answers: name of a run and its answer, one per run.
+        differ: whether their verdicts do.
+        claims: those of this question, a column per run; ``None`` where no run has any.
+    """
+
+    key: str
+    question: str
+    answers: tuple[tuple[str, Answer], ...]
+    differ: bool
+    claims: Abreast | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +233,7 @@ class Sheets:
     sheets: tuple[Sheet, ...]
 
 
-Part = Figure | Table | Texts | Comparisons | Sheets
+Part = Figure | Table | Texts | Comparisons | Sheets | Abreast
 
 
 @dataclass(frozen=True)
@@ -278,6 +267,7 @@ class Page:
         command: what reproduces the page.
         manifest: shown folded at the end.
         answers: what the page opens with.
+        asked: what a page of several runs opens with instead.
     """
 
     title: str
@@ -287,6 +277,7 @@ class Page:
     command: str
     manifest: dict[str, Any]
     answers: tuple[Answer, ...] = ()
+    asked: tuple[Asked, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -421,6 +412,8 @@ def write_page(page: Page, path: Path) -> None:
     # HTML and the sorting of names write codes with a dash.
     environment.globals.update(say=say, nsay=nsay, language=language().replace("_", "-"))
     source = (files("emotion_circuits.page") / "template.html.j2").read_text(encoding="utf-8")
+    # The drawing library is megabytes long.
+    drawn = any(isinstance(part, Figure) for section in page.sections for part in section.parts)
     html = environment.from_string(source).render(
         page=page,
         css=_own("page.css"),
@@ -428,7 +421,7 @@ def write_page(page: Page, path: Path) -> None:
         figures=_own("figures.js"),
         sheets=_own("sheets.js"),
         looked=any(isinstance(part, Sheets) for section in page.sections for part in section.parts),
-        plotly=Markup(get_plotlyjs()),
+        plotly=Markup(get_plotlyjs()) if drawn else "",
         words=_script_json(
             {"rows": say("rows: {shown} of {all}"), "see": say("See also"), "pick": say("What to look at")}
         ),

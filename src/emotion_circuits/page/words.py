@@ -6,12 +6,12 @@ language; numbers come from the claim's figures. Nothing is read back out of a s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emotion_circuits.statistics import Claim
 
-__all__ = ["Aspect", "Kind", "Words"]
+__all__ = ["Aspect", "Kind", "Words", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -94,3 +94,17 @@ class Aspect:
         return tuple(
             text for text in (self.name, self.some, self.none, self.ruled_out, self.plainly, self.otherwise) if text
         )
+
+
+def place_of(claim: Claim, aspects: Sequence[Aspect]) -> int | None:
+    """Place of the one aspect that a claim belongs to: of several that it fits, the one that asks for most.
+
+    Args:
+        claim: what belongs somewhere.
+        aspects: all there are.
+
+    Returns:
+        ``None`` where it fits none.
+    """
+    fitting = [place for place, aspect in enumerate(aspects) if aspect.fits(claim)]
+    return max(fitting, key=lambda place: len(aspects[place].where), default=None)

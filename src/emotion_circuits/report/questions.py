@@ -11,9 +11,10 @@ from dataclasses import replace
 from math import isfinite
 
 from emotion_circuits.language import N_, gap, say, term
-from emotion_circuits.page.page import Answer, Evidence, Section, Strip, Texts
+from emotion_circuits.page.abreast import Strip
+from emotion_circuits.page.page import Answer, Evidence, Section, Texts
 from emotion_circuits.page.telling import Told, beside, counted, figure_words
-from emotion_circuits.page.words import Aspect
+from emotion_circuits.page.words import Aspect, place_of
 from emotion_circuits.report.asked import QUESTIONS, Question
 from emotion_circuits.statistics import Claim
 
@@ -38,9 +39,9 @@ def answer_questions(claims: Sequence[Told], run: str, aspects: Sequence[Aspect]
     """
     groups: dict[int, list[Told]] = {}
     for told in claims:
-        fitting = [i for i, aspect in enumerate(aspects) if aspect.fits(told.claim)]
-        if fitting:
-            groups.setdefault(max(fitting, key=lambda i: len(aspects[i].where)), []).append(told)
+        place = place_of(told.claim, aspects)
+        if place is not None:
+            groups.setdefault(place, []).append(told)
     answers = []
     for question in QUESTIONS:
         own = [

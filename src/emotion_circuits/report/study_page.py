@@ -23,7 +23,10 @@ from emotion_circuits.stations.capture.folder import CaptureFolder
 from emotion_circuits.stations.registry import aspects, kinds, stations
 from emotion_circuits.statistics import Claim
 
-__all__ = ["Further", "Report", "render_report", "summary_table", "write_report"]
+__all__ = [
+    "Further", "Report", "aligned_of", "aspects_with", "model_called", "render_report", "summary_table", "told_of",
+    "write_report",
+]  # fmt: skip
 
 REPORT = "report.html"
 
@@ -110,7 +113,7 @@ def render_report(
     """
     run = Path(run)
     manifest = read_finished(run)
-    folder = _aligned(run, aligned)
+    folder = aligned_of(run, aligned)
     path = out or run / (REPORT if language == "en" else f"report.{language}.html")
     about = studied_in(manifest)
     with shown_as(about.attribute, language) as spoken:
@@ -142,7 +145,12 @@ def summary_table(run: Path | str) -> list[dict[str, str]]:
     return rows
 
 
-def _aligned(run: Path, given: Path | str | None) -> Path | None:
+def aligned_of(run: Path, given: Path | str | None = None) -> Path | None:
+    """The comparison with another model that a run's report tells of: the given one, or the one in the run's folder.
+
+    Raises:
+        EmotionCircuitsError: the given folder holds none.
+    """
     folder = run / "aligned" if given is None else Path(given)
     if AlignmentFolder.of(folder).choice.exists():
         return folder
@@ -153,29 +161,43 @@ def _aligned(run: Path, given: Path | str | None) -> Path | None:
     return None
 
 
+def told_of(run: Path, aligned: Path | None = None, further: Sequence[Further] = ()) -> tuple[Told, ...]:
+    """Everything that a run's report tells: its own claims, those of a comparison with another model, and others'.
+
+    Args:
+        run: folder of the run.
+        aligned: of :func:`aligned_of`.
+        further: what others found out about the run.
+    """
+    own = tell([*read_claims(run), *(() if aligned is None else read_claims(aligned))], kinds())
+    return (*own, *(told for one in further for told in tell(one.claims, one.kinds)))
+
+
+def aspects_with(further: Sequence[Further] = ()) -> tuple[Aspect, ...]:
+    """What claims answer, in the order it is told: what others found out comes before what the stations did."""
+    return (*(aspect for one in further for aspect in one.aspects), *aspects())
+
+
 def _page(
     run: Path, manifest: dict[str, Any], aligned: Path | None, about: Studied, further: Sequence[Further], *, plan: bool
 ) -> Page:
     model = manifest["model"]
-    own = tell([*read_claims(run), *(() if aligned is None else read_claims(aligned))], kinds())
-    others = [(one, tell(one.claims, one.kinds)) for one in further]
-    every = (*own, *(told for _, claims in others for told in claims))
+    every = told_of(run, aligned, further)
     emotions, labels = (say(", ").join(term(e) for e in names) for names in (about.values, about.labels))
     closer = looking_section(run)
     sections = (
         *((_plan_section(run, aligned, every, manifest),) if plan else ()),
         *_sections(run, manifest, every),
         *(() if aligned is None else _sections(aligned, read_finished(aligned), every)),
-        *(section for one, claims in others for section in one.sections(claims)),
+        *(section for one in further for section in one.sections(tell(one.claims, one.kinds))),
         *((closer,) if closer is not None else ()),
         _method_section(run),
     )
-    told_first = (*(aspect for one in further for aspect in one.aspects), *aspects())
     return Page(
-        title=say("Emotion in {model}", model=_called(model)),
+        title=say("Emotion in {model}", model=model_called(model)),
         lead=_lead(manifest, every, labels),
         facts=_facts(manifest, about, emotions),
-        answers=with_texts(answer_questions(every, str(run), told_first), sections),
+        answers=with_texts(answer_questions(every, str(run), aspects_with(further)), sections),
         sections=sections,
         command=manifest["command"],
         manifest=manifest,
@@ -200,13 +222,13 @@ def _lead(manifest: dict[str, Any], claims: tuple[Told, ...], emotions: str) -> 
         "{supported} are supported, {refuted} are not supported, {open} are inconclusive. Directions were fitted on training "
         "sentences, choices made on validation, and every figure here is from held-out test sentences or openings unless it "
         "says otherwise.",
-        model=_called(model), family=model["family"], layers=model["n_layers"], width=model["d_model"],
+        model=model_called(model), family=model["family"], layers=model["n_layers"], width=model["d_model"],
         rows=manifest["data"]["prompts"]["rows"], emotions=emotions, total=len(claims), supported=verdicts.count("supported"),
         refuted=verdicts.count("not supported"), open=verdicts.count("inconclusive"),
     )  # fmt: skip
 
 
-def _called(model: dict[str, Any]) -> str:
+def model_called(model: Mapping[str, Any]) -> str:
     """A model's name; of one in a folder the folder's, not the way there."""
     name = str(model["name"])
     return Path(name).name if Path(name).is_absolute() else name
