@@ -60,12 +60,14 @@ class Cell:
         small: what stands below it.
         verdict: of its claim, where it is one.
         strip: the figure drawn; those of one row reach equally far.
+        words: sentences that are shown together with those of its row.
     """
 
     text: str
     small: str = ""
     verdict: str = ""
     strip: Strip | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Row:
         small: what stands below its name.
         code: what programs call it.
         differs: in what the runs differ, as it is read; empty where they do not.
-        words: run and sentence, shown on demand.
+        words: names of runs and a sentence, shown on demand.
     """
 
     name: str

@@ -311,6 +311,7 @@ def _claim(row: Mapping[str, Any], name: str, told: Sequence[Told | None], runs:
             say("; ").join(_beside(own, common)),
             own.claim.verdict,
             None if strip is None else replace(strip, span=(min(marks), max(marks))),
+            own.notes,
         )
         for own, strip in zip(told, strips, strict=True)
     )
@@ -320,17 +321,16 @@ def _claim(row: Mapping[str, Any], name: str, told: Sequence[Told | None], runs:
         there[0].unit,
         row["id"],
         say(", ").join(_differs(flag, runs) for flag in row["flags"]),
-        _in_words([(run, own) for run, own in zip(runs, told, strict=True) if own is not None]),
+        _statements([(run, own) for run, own in zip(runs, told, strict=True) if own is not None]),
     )
 
 
-def _in_words(told: Sequence[tuple[str, Told]]) -> tuple[tuple[str, str], ...]:
-    """Each statement once, with the runs that make it, then each run's reason for its verdict."""
-    statements: dict[str, list[str]] = {}
+def _statements(told: Sequence[tuple[str, Told]]) -> tuple[tuple[str, str], ...]:
+    """Each statement once, with the runs that make it."""
+    found: dict[str, list[str]] = {}
     for run, own in told:
-        statements.setdefault(own.statement, []).append(run)
-    said = [(say(", ").join(by), statement) for statement, by in statements.items()]
-    return (*said, *((run, own.notes) for run, own in told))
+        found.setdefault(own.statement, []).append(run)
+    return tuple((say(", ").join(by), statement) for statement, by in found.items())
 
 
 def _beside(told: Told, common: Sequence[str]) -> list[str]:
