@@ -119,6 +119,14 @@ class Sinks:
         found[:, : self.lead] = True
         return found
 
+    def kept(self, states: Float[Tensor, "layer position d_model"]) -> Bool[Tensor, "layer position"]:
+        """True on the tokens of one text that are no sinks, at every block's output.
+
+        Args:
+            states: that leave the blocks, all of them; the text begins at position 0.
+        """
+        return ~torch.cat([self.among("resid_post", layer, own.norm(dim=-1)[None]) for layer, own in enumerate(states)])
+
     def to_json(self) -> dict[str, Any]:
         """For a manifest."""
         return {

@@ -94,12 +94,7 @@ def reply_states(model: LanguageModel, replies: pd.DataFrame, sinks: Sinks) -> t
         found = []
         for place, i in enumerate(rows):
             whole = torch.stack([record[site][place, : len(heads[i]) + len(tails[i])].float().cpu() for site in sites])
-            kept = ~torch.cat(
-                [
-                    sinks.among(site.kind, site.layer, own.norm(dim=-1)[None])
-                    for site, own in zip(sites, whole, strict=True)
-                ]
-            )
+            kept = sinks.kept(whole)
             kept[:, : len(heads[i])] = False
             count = kept.sum(1)
             found.append((torch.where(kept[..., None], whole, 0.0).sum(1) / count[:, None].clamp(min=1), count))

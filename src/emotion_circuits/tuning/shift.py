@@ -46,10 +46,7 @@ def mean_states(
         stacked = torch.stack([record[site] for site in sites], dim=1).double().cpu()
         states += [stacked[index, :, : len(row)] for index, row in enumerate(some)]
     if kept is None:
-        kept = [
-            ~torch.cat([sinks.among("resid_post", layer, own.norm(dim=-1)[None]) for layer, own in enumerate(state)])
-            for state in states
-        ]
+        kept = [sinks.kept(state) for state in states]
     means = [
         torch.where(keep[..., None], state, 0.0).sum(1) / keep.sum(1, keepdim=True).clamp(min=1)
         for state, keep in zip(states, kept, strict=True)
