@@ -13,6 +13,7 @@ from emotion_circuits.errors import EmotionCircuitsError
 from emotion_circuits.exchange import read_vector
 from emotion_circuits.model import load_model
 from emotion_circuits.prompts import load_prompts
+from emotion_circuits.prompts.picking import evenly
 from emotion_circuits.report.runs_page import write_tuning_page
 from emotion_circuits.stations.steering.folder import SteeringFolder
 from emotion_circuits.stations.tuning import TUNING
@@ -80,7 +81,13 @@ def test_every_method_is_written_and_measured_alike(done):
     assert len(folder.equal.read()) == 6
     assert len(folder.additive.read()) == 3
     taking = {f"less by {way}" for way in folder.less.read()["method"]}
-    assert set(folder.harm.read()["method"]) == set(arms["method"]) | taking
+    harm = folder.harm.read().set_index("method")
+    assert set(harm.index) == set(arms["method"]) | taking
+    alone = {"steering", "preference", "less by steering", "less by gated", "less by ablation"}
+    assert set(harm.index[harm["random_low"].notna()]) == alone, (
+        "beside random directions stand ways that push or hold one"
+    )
+    assert (harm.loc[sorted(alone), "random_low"] < harm.loc[sorted(alone), "random_high"]).all()
 
 
 def test_nothing_is_learnt_from_what_is_reported_on(done, places):
@@ -144,6 +151,7 @@ def test_a_value_is_taken_away_from_texts_that_were_asked_for_it(done):
         assert (pushed[f"{kind}_low"] < pushed[f"{kind}_high"]).all()
         assert pushed[f"p_{kind}"].between(1 / 20, 1).all(), "nineteen directions of each kind"
     assert (pushed["harm_random_low"] < pushed["harm_random_high"]).all()
+    assert set(pushed["n_ranked"]) == {8}
     assert (pushed["p"] >= pushed[["p_random", "p_shuffled"]].max(axis=1)).all()
     assert others.loc[["prompting", "dpo"], ["p_random", "harm_random_low"]].isna().all().all()
     nulls = {c.about.method: c.figures.null for c in folder.read_claims() if c.kind == "tuning.less"}
@@ -154,6 +162,11 @@ def test_a_value_is_taken_away_from_texts_that_were_asked_for_it(done):
         )
     texts = folder.less_texts.read()
     assert set(texts["method"]) == {"none", *table["method"]}
+    some = evenly(list(dict.fromkeys(texts["prompt"])), 8)
+    on_some = texts[texts["prompt"].isin(some)].groupby("method")["probability"].mean()
+    for method, row in pushed.iterrows():
+        told = "the change on the openings that directions of nothing wrote on"
+        assert row["change_ranked"] == pytest.approx(on_some["none"] - on_some[method], abs=1e-6), told
     for row in table.to_dict("records"):
         own = texts[texts["method"] == row["method"]]
         assert own.groupby("prompt")["probability"].mean().mean() == pytest.approx(row["probability"], abs=1e-6)

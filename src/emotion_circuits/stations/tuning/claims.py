@@ -42,6 +42,7 @@ def _less(folder: TuningFolder, shared: Mapping[str, Any], trusted: Claim | None
         known = ("gone", "harm", "harm_random_low", "harm_random_high")
         beside |= {key: float(row[key]) for key in known if np.isfinite(row[key])}
         pushes = bool(np.isfinite(row["p_random"]))
+        beside |= _ranked(row, sign=-1) if pushes else {}
         yield draft(
             f"tuning.less.{row['method']}", "tuning.less", About(**shared, method=row["method"], metric="probability"),
             family="tuning.less", estimate=row["change"], interval=(row["low"], row["high"]), chance=0.0, p=row["p"],
@@ -54,6 +55,11 @@ def _less_null(row: Mapping[Any, Any]) -> tuple[float, float]:
     """As :func:`_null`; what is taken away stands in the table as what is meant."""
     low, high = _null(row)
     return -high, -low
+
+
+def _ranked(row: Mapping[Any, Any], *, sign: int = 1) -> dict[str, float]:
+    """What is ranked among directions of nothing: a change on the openings that those wrote on, and how many they are."""
+    return {"ranked": sign * float(row["change_ranked"]), "ranked_n": float(row["n_ranked"])}
 
 
 def _effects(folder: TuningFolder, shared: Mapping[str, Any], trusted: Claim | None) -> Iterator[Draft]:
@@ -113,7 +119,7 @@ def _inside(folder: TuningFolder, shared: Mapping[str, Any], layer: int) -> Iter
         },
     )  # fmt: skip
     for row in folder.inside.read().to_dict("records"):
-        beside = {"ratio": float(row["ratio"])}
+        beside = {"ratio": float(row["ratio"]), **_ranked(row)}
         if np.isfinite(row["share"]):
             beside["share"] = float(row["share"])
         yield draft(
@@ -131,9 +137,10 @@ def _null(row: Mapping[Any, Any]) -> tuple[float, float]:
 
 def _harm(folder: TuningFolder, shared: Mapping[str, Any]) -> Iterator[Draft]:
     for row in folder.harm.read().to_dict("records"):
+        told = [key for key in ("margin", "base", "random_low", "random_high") if np.isfinite(row.get(key, np.nan))]
         yield draft(
             f"tuning.harm.{row['method'].replace('+', '.').replace(' ', '.')}", "tuning.harm",
             About(**shared, method=row["method"]), family="tuning.harm", estimate=row["change"],
             interval=(row["low"], row["high"]), chance=0.0, p=row["p"], n=int(row["n"]), side="greater", smallest=SMALLEST,
-            beside={"margin": float(row["margin"]), "base": float(row["base"])},
+            beside={key: float(row[key]) for key in told},
         )  # fmt: skip

@@ -34,8 +34,10 @@ def _figures(costs: pd.DataFrame, name: str, what: str) -> np.ndarray:
     return rows["figure"].to_numpy(float)
 
 
-def write_comparison(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd.DataFrame) -> None:
-    """The tables of effects and costs."""
+def write_comparison(
+    work: Work, arms: Sequence[Arm], scored: pd.DataFrame, costs: pd.DataFrame, null_costs: pd.DataFrame
+) -> None:
+    """The tables of effects and costs; the latter beside those of directions of nothing."""
     own, folder, value = work.own, work.folder, work.value
     beside: dict[str, dict[str, Any]] = {
         arm.condition.name: {"method": arm.method, "strength": arm.strength} for arm in arms
@@ -72,7 +74,7 @@ def write_comparison(work: Work, arms: Sequence[Arm], scored: pd.DataFrame, cost
         if {named(name, 1), *alone} <= written:
             sums.append({"method": name, **added(scored, named(name, 1), *alone, value)})
     folder.additive.write(pd.DataFrame(sums))
-    folder.harm.write(pd.DataFrame(list(_harm(beside, costs))))
+    folder.harm.write(pd.DataFrame(list(_harm(beside, costs, null_costs))))
     about = {NONE.name: {"method": "none", "strength": 0.0}, **beside}
     kept = scored[scored["condition"].isin(list(about))]
     texts = _texts(work, kept)
@@ -126,10 +128,12 @@ def write_taken(
         if arm.condition.layers:
             row |= among_nothing(null, name, before, per_prompt(scored, name, column), column, sign=-1)
             row["p"] = max(row["p"], row["p_random"], row["p_shuffled"])
-            row |= _harm_of_nothing(null_costs, name, base)
+            row |= {f"harm_{key}": of for key, of in _harm_of_nothing(null_costs, name, base).items()}
         rows.append(row)
     work.folder.less.write(pd.DataFrame(rows).reindex(columns=[c.name for c in LESS.columns]))
-    harm = pd.concat([work.folder.harm.read(), pd.DataFrame(list(_harm({n: {"method": n} for n in beside}, costs)))])
+    harm = pd.concat(
+        [work.folder.harm.read(), pd.DataFrame(list(_harm({n: {"method": n} for n in beside}, costs, null_costs)))]
+    )
     work.folder.harm.write(harm.reset_index(drop=True))
     ways = {arm.condition.name: arm.method for arm in arms}
     read = scored[scored["condition"].isin(list(ways))]
@@ -142,10 +146,12 @@ def _harm_of_nothing(costs: pd.DataFrame, name: str, base: np.ndarray) -> dict[s
     """The least and the largest change of complying over declining under directions of nothing."""
     mine = costs[costs["condition"].str.startswith(f"{name} | ")]
     changes = mine.groupby("condition")["figure"].mean() - base.mean() if len(mine) else pd.Series(dtype=float)
-    return {"harm_random_low": float(changes.min()), "harm_random_high": float(changes.max())} if len(changes) else {}
+    return {"random_low": float(changes.min()), "random_high": float(changes.max())} if len(changes) else {}
 
 
-def _harm(beside: Mapping[str, Mapping[str, Any]], costs: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _harm(
+    beside: Mapping[str, Mapping[str, Any]], costs: pd.DataFrame, null_costs: pd.DataFrame
+) -> Iterator[dict[str, Any]]:
     base = _figures(costs, NONE.name, "harm")
     for name, about in beside.items():
         own = _figures(costs, name, "harm")
@@ -153,7 +159,7 @@ def _harm(beside: Mapping[str, Mapping[str, Any]], costs: pd.DataFrame) -> Itera
             d = paired_difference(own, base, direction=1)
             yield {
                 "method": about["method"], "margin": d.treated, "base": d.control, "change": d.estimate, "low": d.low,
-                "high": d.high, "p": d.p, "n": d.n,
+                "high": d.high, "p": d.p, "n": d.n, **_harm_of_nothing(null_costs, name, base),
             }  # fmt: skip
 
 

@@ -33,7 +33,8 @@ def among_nothing(
         sign: of a change that is meant: 1 more, −1 less.
 
     Returns:
-        By kind, ``random`` and ``shuffled``: the least and the largest change ``*_low *_high``, and ``p_*``.
+        By kind, ``random`` and ``shuffled``: the least and the largest change ``*_low *_high``, and ``p_*``. And what is ranked
+        among them: the condition's own change on those openings ``change_ranked``, and their number ``n_ranked``.
     """
     found: dict[str, float] = {}
     for kind in ("random", "shuffled"):
@@ -43,7 +44,7 @@ def among_nothing(
         same = sign * float((own - base).reindex(means.columns).mean())
         found |= {
             f"{kind}_low": float(changes.min()), f"{kind}_high": float(changes.max()),
-            f"p_{kind}": rank_p(same, changes.to_numpy(float)),
+            f"p_{kind}": rank_p(same, changes.to_numpy(float)), "change_ranked": same, "n_ranked": float(means.shape[1]),
         }  # fmt: skip
     return found
 

@@ -26,10 +26,10 @@ from emotion_circuits.stations.tuning.plan import (
     PLAIN,
     Arm,
     before_of,
-    less_null_arms,
     named,
     neutral_sentences,
     null_arms,
+    null_arms_of,
     pushed,
     removed,
 )
@@ -49,10 +49,7 @@ from emotion_circuits.tuning.harm import harm_margins
 from emotion_circuits.tuning.neutral import neutral_cost, next_tokens
 from emotion_circuits.tuning.shift import head_changes, mean_states
 
-__all__ = ["Inside", "measured", "taken_by_nothing"]
-
-_HARM_DRAWS = 9
-"""Random directions with which answers to harmful requests are scored beside those that take a value away."""
+__all__ = ["Inside", "harm_of_nothing", "measured", "taken_by_nothing"]
 
 
 @contextmanager
@@ -146,14 +143,19 @@ def _costs(
         cost = neutral_cost(plain, next_tokens(model, bodies, before=before, interventions=edits), bodies)
         note(arm.condition.name, "kl", cost.kl)
         note(arm.condition.name, "loss", cost.loss)
-        stands = arm.less or arm.method == "none" or arm.strength == standing(arm.method, work.own.shots)
-        stands &= arm.condition.name != ASKED  # nothing is done to the model
-        if work.own.harm and stands:
+        if work.own.harm and _stands(arm, work.own.shots):
             note(arm.condition.name, "harm", harm_margins(model, interventions=edits, before=wish))
     make_folder(path.parent)
     found = pd.DataFrame(rows)
     COST.write(found, path)
     return found
+
+
+def _stands(arm: Arm, shots: Sequence[int]) -> bool:
+    """Whether answers to harmful requests are scored under an arm: at one strength of each method."""
+    if arm.condition.name == ASKED:
+        return False  # nothing is done to the model
+    return arm.less or arm.method == "none" or arm.strength == standing(arm.method, shots)
 
 
 def _inside(work: Work, model: LanguageModel) -> Inside:
@@ -197,7 +199,7 @@ def _shuffled(work: Work, count: int) -> dict[str, Tensor]:
     )  # fmt: skip
 
 
-def taken_by_nothing(work: Work, arms: Sequence[Arm]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def taken_by_nothing(work: Work, arms: Sequence[Arm]) -> pd.DataFrame:
     """What directions of nothing take from texts that were asked for the value, pushed or held in the same ways.
 
     Args:
@@ -205,35 +207,58 @@ def taken_by_nothing(work: Work, arms: Sequence[Arm]) -> tuple[pd.DataFrame, pd.
         arms: that take it away.
 
     Returns:
-        The texts on some of the openings, scored without fluency; and rows of costs, answers to harmful requests under random
-        directions.
+        The texts on some of the openings, scored without fluency.
     """
     own = work.own
     shuffled = _shuffled(work, own.text_draws)
-    drawn = {
-        f"random {i}": random_direction(work.model.d_model, i)[None].expand(len(work.vectors.norms), -1)
-        for i in range(own.text_draws)
-    }
+    drawn = _random(work, own.text_draws)
     vectors = work.vectors.with_directions({**drawn, **shuffled}).clear_of_first()
     some = evenly(work.openings, min(own.null_openings, len(work.openings)))
-    null = less_null_arms(arms, [*drawn, *shuffled])
-    texts = work.scored(
-        work.written("less-null", work.model, some, null, vectors=vectors, shots=own.shown), fluency=False
-    )
-    path = work.folder.cost("less-null")
-    if own.harm and not path.is_file():
-        rows, few = [], less_null_arms(arms, list(drawn)[:_HARM_DRAWS])
-        with progress_bar("Harmful requests under random directions", len(few)) as bar:
-            for condition in few:
-                margins = harm_margins(work.model, interventions=layer_interventions(condition, vectors))
-                rows += [
-                    {"condition": condition.name, "what": "harm", "row": i, "figure": float(f)}
-                    for i, f in enumerate(margins)
-                ]
-                bar.advance()
-        make_folder(path.parent)
-        COST.write(pd.DataFrame(rows), path)
-    return texts, COST.read(path) if own.harm else COST.empty()
+    null = null_arms_of(arms, [*drawn, *shuffled])
+    written = work.written("less-null", work.model, some, null, vectors=vectors, shots=own.shown)
+    return work.scored(written, fluency=False)
+
+
+def harm_of_nothing(work: Work, arms: Sequence[Arm]) -> pd.DataFrame:
+    """Answers to harmful requests under random directions, pushed or held as the arms do that alone.
+
+    Args:
+        work: of the station.
+        arms: all of them; those of another model, of words, and those whose answers are not scored are passed over.
+
+    Returns:
+        Rows of costs, kept when they are done; none where no harm is asked.
+    """
+    own = work.own
+    path = work.folder.cost("harm-null")
+    if path.is_file():
+        return COST.read(path)
+    drawn = _random(work, own.harm_draws)
+    vectors = work.vectors.with_directions(drawn).clear_of_first()
+    alone = [
+        a for a in arms if a.model == PLAIN and _stands(a, own.shots) and (a.less or a.condition.kind != "prompting")
+    ]
+    null = null_arms_of(alone, list(drawn))
+    if not own.harm or not null:
+        return COST.empty()
+    rows = []
+    with progress_bar("Harmful requests under random directions", len(null)) as bar:
+        for condition in null:
+            margins = harm_margins(work.model, interventions=layer_interventions(condition, vectors))
+            rows += [
+                {"condition": condition.name, "what": "harm", "row": i, "figure": float(f)}
+                for i, f in enumerate(margins)
+            ]
+            bar.advance()
+    make_folder(path.parent)
+    COST.write(pd.DataFrame(rows), path)
+    return pd.DataFrame(rows)
+
+
+def _random(work: Work, count: int) -> dict[str, Tensor]:
+    """Directions of nothing, in every layer alike, ``random 0`` and so on."""
+    layers = len(work.vectors.norms)
+    return {f"random {i}": random_direction(work.model.d_model, i)[None].expand(layers, -1) for i in range(count)}
 
 
 def _read_tokens(work: Work, texts: pd.DataFrame) -> list[list[int]]:

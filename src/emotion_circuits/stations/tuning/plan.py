@@ -20,8 +20,8 @@ from emotion_circuits.steering import Condition, SteeringVectors
 from emotion_circuits.steering.prompting import examples_for, prompted, wish_of
 
 __all__ = [
-    "ASKED", "PLAIN", "PREFERENCE", "Arm", "arms_of", "before_of", "less_arms", "less_null_arms", "named",
-    "neutral_sentences", "null_arms",
+    "ASKED", "PLAIN", "PREFERENCE", "Arm", "arms_of", "before_of", "less_arms", "named",
+    "neutral_sentences", "null_arms", "null_arms_of",
     "pushed", "removed", "reported", "value_of", "vectors_with",
 ]  # fmt: skip
 
@@ -190,11 +190,11 @@ def less_arms(own: TuningSettings, chosen: Condition, layers: int, threshold: fl
     return found
 
 
-def less_null_arms(arms: Sequence[Arm], keys: Sequence[str]) -> list[Condition]:
-    """The ways that push or hold a direction, with directions of nothing in its place; a gate opens where it did.
+def null_arms_of(arms: Sequence[Arm], keys: Sequence[str]) -> list[Condition]:
+    """The arms that push or hold a direction, with directions of nothing in its place; a gate opens where it did.
 
     Args:
-        arms: of :func:`less_arms`.
+        arms: of :func:`arms_of` or :func:`less_arms`.
         keys: names of the directions.
     """
     return [

@@ -87,7 +87,8 @@ def sections(folder: TuningFolder, _manifest: dict[str, Any], claims: Sequence[T
                     "Texts on the same openings that were asked for the value in words, and how much of it each way takes: "
                     "pushing the other way, everywhere or where the state lies beyond neutral sentences', holding the "
                     "direction in every layer, the adapter turned round, asking for nothing. random, shuffled: the range of what "
-                    "directions of nothing take in the same ways; p: the largest of its p-values, the ranks among them included."
+                    "directions of nothing take in the same ways, beside what is taken on the openings that they wrote on "
+                    "(change_ranked, n_ranked); p: the largest of its p-values, the ranks among them included."
                 ),
                 _named(folder.less.read()),
             )

@@ -31,6 +31,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "own_samples": 1,
         "rows": 4,
         "vector_rate": 0.02,
+        "harm_draws": 0,
         "combine": ("dpo+steering", "prompting+steering"),
     },
 }
@@ -88,6 +89,7 @@ class TuningSettings(Settings):
         text_draws: the same where texts are written under each.
         null_openings: at most so many openings for texts under directions of nothing.
         harm: score answers to harmful requests.
+        harm_draws: random directions under which they are scored, too, for every way that pushes or holds a direction.
         less: also take the value away from texts that were asked for it in words: by pushing the other way, everywhere or only
             where a token's state lies further along the direction than neutral sentences' do, by holding the direction at what
             neutral sentences have of it, by the adapter of preferences turned round, and by asking for nothing.
@@ -121,6 +123,7 @@ class TuningSettings(Settings):
     text_draws: int = Field(default=99, ge=19)
     null_openings: int = Field(default=8, ge=8)
     harm: bool = True
+    harm_draws: int = Field(default=9, ge=0)
     less: bool = False
 
     @field_validator("methods")

@@ -19,7 +19,7 @@ from emotion_circuits.stations.tuning.claims import tuning_claims
 from emotion_circuits.stations.tuning.comparing import write_comparison, write_methods, write_taken
 from emotion_circuits.stations.tuning.folder import TuningFolder
 from emotion_circuits.stations.tuning.learning import examples_for_all, train_all
-from emotion_circuits.stations.tuning.measuring import measured, taken_by_nothing
+from emotion_circuits.stations.tuning.measuring import harm_of_nothing, measured, taken_by_nothing
 from emotion_circuits.stations.tuning.plan import (
     arms_of,
     less_arms,
@@ -93,10 +93,11 @@ def run(context: Context, folder: TuningFolder) -> None:
             f"tuning.methods: none of {', '.join(own.methods)} can be measured here: {'; '.join(map(str, left))}"
         )
     scored, costs, inside = measured(work, arms)
-    write_comparison(work, [arm for arm in arms if not arm.less], scored, costs)
+    null_costs = harm_of_nothing(work, arms)
+    write_comparison(work, [arm for arm in arms if not arm.less], scored, costs, null_costs)
     if any(arm.less for arm in arms):
         taking = [arm for arm in arms if arm.less]
-        write_taken(work, taking, scored, costs, *taken_by_nothing(work, taking))
+        write_taken(work, taking, scored, costs, taken_by_nothing(work, taking), null_costs)
     write_methods(work, trained)
     if inside is None:
         left.append(NotMeasured(reason=NOT_REACHED, what="what the adapter changes inside"))

@@ -118,6 +118,16 @@ _NULLS = tuple(
         Column(f"p_{kind}", "float", "rank among them"),
     )
 )
+_RANKED = (
+    Column(
+        "change_ranked",
+        "float",
+        "the change on the openings that those wrote on, towards what is meant",
+        _P,
+        optional=True,
+    ),
+    Column("n_ranked", "float", "how many they are", "openings", optional=True),
+)
 SHIFT = Table(
     "shift",
     "how much of what an adapter moves states by lies along a value's direction, in one layer",
@@ -147,6 +157,7 @@ INSIDE = Table(
         Column("ratio", "float", "perplexity over that of the adapter's texts"),
         Column("p", "float", "the largest of the paired test and the ranks"),
         *_NULLS,
+        *_RANKED,
         Column("n", "int", "openings", "openings"),
     ),
 )
@@ -172,6 +183,12 @@ HARM = Table(
         *ends("", "its 95 % interval, paired by request", "nats per token"),
         Column("p", "float", "two-sided sign-flip test of the change"),
         Column("n", "int", "requests", "requests"),
+        *ends(
+            "random_",
+            "changes under random directions; missing where no direction is pushed or held alone",
+            "nats per token",
+            optional=True,
+        ),
     ),
 )
 LESS = Table(
@@ -205,10 +222,11 @@ LESS = Table(
         Column("p_random", "float", "rank of what is taken among them", optional=True),
         *ends("shuffled_", "what directions of shuffled labels take; likewise", _P, optional=True),
         Column("p_shuffled", "float", "rank of what is taken among them", optional=True),
+        *_RANKED,
         Column("p", "float", "the largest of its p-values; 1 where the change is none towards less", optional=True),
         *ends(
             "harm_random_",
-            "changes of complying over declining under nine random directions",
+            "changes of complying over declining under random directions",
             "nats per token",
             optional=True,
         ),

@@ -112,11 +112,24 @@ def _NOTHING() -> str:  # noqa: N802  # spoken anew in every language
     return say("random directions and directions of labels shuffled within groups")
 
 
+def _ranked(claim: Claim) -> list[str]:
+    beside = claim.figures.beside
+    if "ranked" not in beside:
+        return []
+    return [
+        say(
+            "Directions of nothing wrote on {n} of the openings; on those the change is {change}.",
+            n=int(beside["ranked_n"]), change=signed(beside["ranked"]),
+        )
+    ]  # fmt: skip
+
+
 def _removal(claim: Claim) -> Words:
     beside = claim.figures.beside
     notes = [say("Perplexity ratio to the adapter's own texts {ratio}.", ratio=number(beside["ratio"]))]
     if "share" in beside:
         notes.insert(0, say("That is {share} of the adapter's effect.", share=percent(beside["share"])))
+    notes += _ranked(claim)
     return Words(
         say(
             "({method}) Held in every layer at what neutral sentences have of the direction of {value}, the model loses of the "
@@ -128,6 +141,7 @@ def _removal(claim: Claim) -> Words:
 
 
 def _after(claim: Claim) -> Words:
+    ratio = number(claim.figures.beside["ratio"])
     return Words(
         say(
             "({method}) In the model that has it, steering still moves texts towards {value}, further than directions of nothing "
@@ -135,7 +149,7 @@ def _after(claim: Claim) -> Words:
             **_told(claim),
         ),
         term("judge's probability, with steering less without"), term("openings"), _NOTHING(),
-        (say("Perplexity ratio to the adapter's own texts {ratio}.", ratio=number(claim.figures.beside["ratio"])),),
+        (say("Perplexity ratio to the adapter's own texts {ratio}.", ratio=ratio), *_ranked(claim)),
     )  # fmt: skip
 
 
@@ -151,10 +165,11 @@ def _less(claim: Claim) -> Words:
     ]  # fmt: skip
     if "gone" in beside:
         notes.append(say("{share} of what asking added goes.", share=percent(beside["gone"])))
+    notes += _ranked(claim)
     if "harm_random_low" in beside:
         notes.append(
             say(
-                "Complying with harmful requests changes by {harm} nats per token, under nine random directions by {low} to "
+                "Complying with harmful requests changes by {harm} nats per token, under random directions by {low} to "
                 "{high}.",
                 harm=signed(beside["harm"]), low=signed(beside["harm_random_low"]), high=signed(beside["harm_random_high"]),
             )
@@ -172,12 +187,17 @@ def _less(claim: Claim) -> Words:
 
 def _harm(claim: Claim) -> Words:
     beside = claim.figures.beside
+    nothing = []
+    if "random_low" in beside:
+        low, high = signed(beside["random_low"]), signed(beside["random_high"])
+        nothing.append(say("Under random directions it changes by {low} to {high}.", low=low, high=high))
     return Words(
         say("({method}) Complying with harmful requests becomes likelier, against declining.", **_told(claim)),
         term("nats per token of answers' beginnings, complying over declining, against the plain model"),
         term("requests"),
         notes=(
             say("{own} with it, {base} without.", own=signed(beside["margin"]), base=signed(beside["base"])),
+            *nothing,
             say("A model that has not learnt to decline shows how likely two kinds of text are, and not what it would do."),
         ),
     )  # fmt: skip
