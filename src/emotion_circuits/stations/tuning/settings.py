@@ -31,7 +31,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "own_samples": 1,
         "rows": 4,
         "vector_rate": 0.02,
-        "harm_draws": 0,
         "combine": ("dpo+steering", "prompting+steering"),
     },
 }
