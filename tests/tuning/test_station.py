@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("trl", reason="extra 'hybrid'")
@@ -82,7 +83,9 @@ def test_every_method_is_written_and_measured_alike(done):
     assert len(folder.additive.read()) == 3
     taking = {f"less by {way}" for way in folder.less.read()["method"]}
     harm = folder.harm.read().set_index("method")
-    assert set(harm.index) == set(arms["method"]) | taking
+    assert set(harm.index) == set(arms["method"]) | taking - {"less by prompting"}, (
+        "nothing is done to the model by saying nothing"
+    )
     alone = {"steering", "preference", "less by steering", "less by gated", "less by ablation"}
     assert set(harm.index[harm["random_low"].notna()]) == alone, (
         "beside random directions stand ways that push or hold one"
@@ -144,6 +147,9 @@ def test_a_value_is_taken_away_from_texts_that_were_asked_for_it(done):
     assert (table["probability"] - table["asked"] - table["change"]).abs().max() < 1e-9
     changed = table.set_index("method")["kl"]
     assert changed["prompting"] == 0, "words do nothing where they do not stand"
+    unsaid = table.set_index("method").loc["prompting"]
+    assert unsaid["kl_low"] == unsaid["kl_high"] == 0
+    assert np.isnan(unsaid["harm"])
     assert (changed[["steering", "ablation", "dpo"]] > 0).all()
     assert changed["gated"] <= changed["steering"]
     pushed, others = table.set_index("method").loc[["steering", "gated", "ablation"]], table.set_index("method")

@@ -18,7 +18,7 @@ from emotion_circuits.stations.tuning.plan import (
 )
 from emotion_circuits.stations.tuning.tables import LESS
 from emotion_circuits.stations.tuning.work import Work
-from emotion_circuits.statistics import mean_intervals, paired_difference
+from emotion_circuits.statistics import Estimate, mean_intervals, paired_difference
 from emotion_circuits.steering import (
     NONE,
 )
@@ -113,11 +113,14 @@ def write_taken(
     table["gone"] = -table["change"] / (asked - plain) if asked > plain else np.nan
     base = _figures(costs, NONE.name, "harm")
     for what in ("kl", "harm"):
-        ends = []
+        ends: list[Estimate | None] = []
         for name in table["condition"]:
             own = _figures(costs, str(name), what)
             found = (own - base if what == "harm" else own) if len(own) else np.full(2, np.nan)
-            ends.append(mean_intervals(found)[0] if np.isfinite(found).all() else None)
+            if not found.any():  # nothing is done to the model: not a share of 0, whose interval is wide
+                ends.append(Estimate(0.0, 0.0, 0.0, len(found)))
+            else:
+                ends.append(mean_intervals(found)[0] if np.isfinite(found).all() else None)
         for key, of in (("", "estimate"), ("_low", "low"), ("_high", "high")):
             table[f"{what}{key}"] = [np.nan if e is None else float(getattr(e, of)) for e in ends]
     before = per_prompt(scored, ASKED, column)

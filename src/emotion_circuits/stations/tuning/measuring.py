@@ -22,7 +22,6 @@ from emotion_circuits.stations.directions.folder import DirectionsFolder
 from emotion_circuits.stations.steering.settings import SteeringSettings
 from emotion_circuits.stations.tuning.inside import inside_rows, shift_rows
 from emotion_circuits.stations.tuning.plan import (
-    ASKED,
     PLAIN,
     Arm,
     before_of,
@@ -153,8 +152,8 @@ def _costs(
 
 def _stands(arm: Arm, shots: Sequence[int]) -> bool:
     """Whether answers to harmful requests are scored under an arm: at one strength of each method."""
-    if arm.condition.name == ASKED:
-        return False  # nothing is done to the model
+    if arm.less and arm.model == PLAIN and not arm.condition.layers:
+        return False  # words alone, which do not stand before the requests: nothing is done to the model
     return arm.less or arm.method == "none" or arm.strength == standing(arm.method, shots)
 
 

@@ -211,7 +211,12 @@ LESS = Table(
         Column("astray_change", "float", "by how much", _P),
         Column("kl", "float", "divergence of the next token from the plain model's, on neutral sentences", "nats"),
         *ends("kl_", "its 95 % interval, by sentence", "nats"),
-        Column("harm", "float", "change of complying over declining; missing where it was not asked", "nats per token"),
+        Column(
+            "harm",
+            "float",
+            "change of complying over declining; missing where it was not asked, or nothing is done",
+            "nats per token",
+        ),
         *ends("harm_", "its 95 % interval, paired by request", "nats per token"),
         *ends(
             "random_",
