@@ -16,7 +16,7 @@ from emotion_circuits.stations.tuning.plan import (
     Arm,
     named,
 )
-from emotion_circuits.stations.tuning.tables import LESS
+from emotion_circuits.stations.tuning.tables import HARM, LESS
 from emotion_circuits.stations.tuning.work import Work
 from emotion_circuits.statistics import Estimate, mean_intervals, paired_difference
 from emotion_circuits.steering import (
@@ -111,18 +111,14 @@ def write_taken(
     asked, plain = (float(per_prompt(scored, name, column).mean()) for name in (ASKED, NONE.name))
     table = table.assign(asked=asked, plain=plain)
     table["gone"] = -table["change"] / (asked - plain) if asked > plain else np.nan
-    base = _figures(costs, NONE.name, "harm")
-    for what in ("kl", "harm"):
-        ends: list[Estimate | None] = []
-        for name in table["condition"]:
-            own = _figures(costs, str(name), what)
-            found = (own - base if what == "harm" else own) if len(own) else np.full(2, np.nan)
-            if not found.any():  # nothing is done to the model: not a share of 0, whose interval is wide
-                ends.append(Estimate(0.0, 0.0, 0.0, len(found)))
-            else:
-                ends.append(mean_intervals(found)[0] if np.isfinite(found).all() else None)
-        for key, of in (("", "estimate"), ("_low", "low"), ("_high", "high")):
-            table[f"{what}{key}"] = [np.nan if e is None else float(getattr(e, of)) for e in ends]
+    # Nothing is done to the model by some: exact zeros, not a share of 0, whose interval is wide.
+    kl = [_figures(costs, str(name), "kl") for name in table["condition"]]
+    ends = [mean_intervals(own)[0] if own.any() else Estimate(0.0, 0.0, 0.0, len(own)) for own in kl]
+    table["kl"], table["kl_low"], table["kl_high"] = zip(*((e.estimate, e.low, e.high) for e in ends), strict=True)
+    harm = list(_harm({name: {"method": name} for name in beside}, costs, null_costs))
+    told = pd.DataFrame(harm, columns=[c.name for c in HARM.columns]).set_index("method").reindex(table["condition"])
+    for key, of in (("", "change"), *((f"_{end}", end) for end in ("low", "high", "random_low", "random_high"))):
+        table[f"harm{key}"] = told[of].to_numpy(float)
     before = per_prompt(scored, ASKED, column)
     rows: list[dict[str, Any]] = []
     for about, arm in zip(table.to_dict("records"), (a for a in arms if a.condition.name != ASKED), strict=True):
@@ -131,13 +127,9 @@ def write_taken(
         if arm.condition.layers:
             row |= among_nothing(null, name, before, per_prompt(scored, name, column), column, sign=-1)
             row["p"] = max(row["p"], row["p_random"], row["p_shuffled"])
-            row |= {f"harm_{key}": of for key, of in _harm_of_nothing(null_costs, name, base).items()}
         rows.append(row)
     work.folder.less.write(pd.DataFrame(rows).reindex(columns=[c.name for c in LESS.columns]))
-    harm = pd.concat(
-        [work.folder.harm.read(), pd.DataFrame(list(_harm({n: {"method": n} for n in beside}, costs, null_costs)))]
-    )
-    work.folder.harm.write(harm.reset_index(drop=True))
+    work.folder.harm.write(pd.concat([work.folder.harm.read(), pd.DataFrame(harm)], ignore_index=True))
     ways = {arm.condition.name: arm.method for arm in arms}
     read = scored[scored["condition"].isin(list(ways))]
     texts = _texts(work, read)
